@@ -1,0 +1,41 @@
+// Backends: Plan -> native code. A backend sees only a Plan and a Target. backends.def is the table.
+#pragma once
+#include "plan.h"
+
+typedef struct {
+    const char *triple; // "x86_64-linux-gnu", "aarch64-linux-gnu"
+    const char *cpu;    // "native", "x86-64-v3", "x86-64-v4", "cortex-a72"; NULL: the triple's baseline (x86-64-v3, generic armv8-a)
+} Target;
+
+typedef enum { EMIT_SO, EMIT_O, EMIT_H, EMIT_LL } EmitKind; // `ir` is printed by the driver
+
+typedef struct {
+    const void *data;
+    size_t size;
+} Bytes;
+
+typedef struct Backend {
+    const char *name;
+    const char *meaning;
+    // Machine code with the descriptor `symbol` (nfcc_model_header and all that follows). NULL after reported errors.
+    // ll (or NULL): also the LLVM IR as text.
+    const Bytes *(*emit)(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll);
+} Backend;
+
+const Backend *backend_find(const char *name); // or NULL
+const Backend *backend_list(int *n);
+
+// NULL if the target is known and usable; else the sentence for the user. Fills defaults.
+const char *target_resolve(Context *cx, Target *target);
+bool target_runs_here(const Target *target); // this host can execute it
+
+// Object -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
+// synced, renamed; stale temporaries of dead compilers (`.NAME.nfcc-*`) are removed. needs_blas: openblas backend only.
+bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path);
+// The same atomic write for any file (o, h, ll, nf).
+bool write_file(Context *cx, const char *path, const void *data, size_t size);
+// The typed C header of one policy (--emit h): sizes as constants, inline functions that name each context.
+const char *emit_header(Context *cx, const Plan *plan, const char *name);
+// The descriptor and tables as bytes (code offsets 0), shared by all backends; *code_at gets the offset of
+// programs[0] so that a backend can fill in code offsets. Ends where the weights begin (64-byte aligned).
+const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler);

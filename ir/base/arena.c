@@ -1,0 +1,115 @@
+// Arena: a list of blocks, each filled front to back. Large requests get a block of their own.
+#include "arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, BLOCK = 1 << 18 };
+
+typedef struct Block {
+    struct Block *next;
+    size_t size, used;
+} Block;
+
+struct Arena {
+    Block *head;
+    size_t total;
+};
+
+static _Noreturn void out_of_memory(size_t size)
+{
+    fprintf(stderr, "nfcc: out of memory (asked for %zu bytes)\n", size);
+    exit(4);
+}
+
+static size_t round_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
+
+static char *block_data(Block *b) { return (char *)b + round_up(sizeof *b); }
+
+Arena *arena_new(void)
+{
+    Arena *arena = calloc(1, sizeof *arena);
+    if (!arena) out_of_memory(sizeof *arena);
+    return arena;
+}
+
+void arena_free(Arena *arena)
+{
+    if (!arena) return;
+    for (Block *b = arena->head, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(arena);
+}
+
+static Block *block_new(size_t size)
+{
+    Block *b = NULL;
+    size_t bytes = round_up(sizeof *b) + size;
+    if (bytes < size) out_of_memory(size);
+    b = aligned_alloc(ALIGN, bytes);
+    if (!b) out_of_memory(size);
+    b->next = NULL;
+    b->size = size;
+    b->used = 0;
+    return b;
+}
+
+void *arena_alloc(Arena *arena, size_t size)
+{
+    if (size > SIZE_MAX / 2) out_of_memory(size);
+    size = round_up(size ? size : 1);
+    Block *b = arena->head;
+    if (!b || b->size - b->used < size) {
+        Block *fresh = block_new(size > BLOCK / 2 ? size : BLOCK);
+        if (size > BLOCK / 2 && b) { // keep filling the current block
+            fresh->next = b->next;
+            b->next = fresh;
+        } else {
+            fresh->next = b;
+            arena->head = fresh;
+        }
+        b = fresh;
+    }
+    void *p = block_data(b) + b->used;
+    b->used += size;
+    arena->total += size;
+    return memset(p, 0, size);
+}
+
+void *arena_array(Arena *arena, size_t count, size_t size)
+{
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes)) out_of_memory(SIZE_MAX);
+    return arena_alloc(arena, bytes);
+}
+
+void *arena_copy(Arena *arena, const void *data, size_t size)
+{
+    void *p = arena_alloc(arena, size);
+    if (size) memcpy(p, data, size);
+    return p;
+}
+
+char *arena_string(Arena *arena, const char *text)
+{
+    return arena_copy(arena, text, strlen(text) + 1);
+}
+
+char *arena_format(Arena *arena, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = arena_alloc(arena, (size_t)(n < 0 ? 0 : n) + 1);
+    if (n > 0) vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    return text;
+}
+
+size_t arena_used(const Arena *arena) { return arena->total; }

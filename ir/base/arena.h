@@ -1,0 +1,36 @@
+// Arena: bump allocation for everything a compile makes. Nothing is freed singly; arena_free releases all.
+// Out of memory prints a sentence and exits with code 4: the compiler never continues on a failed allocation.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Arena Arena;
+
+Arena *arena_new(void);
+void arena_free(Arena *arena);
+
+// `size` zeroed bytes, aligned to 64. Never NULL.
+void *arena_alloc(Arena *arena, size_t size);
+// count * size zeroed bytes; a product that overflows is out of memory.
+void *arena_array(Arena *arena, size_t count, size_t size);
+void *arena_copy(Arena *arena, const void *data, size_t size);
+char *arena_string(Arena *arena, const char *text);
+char *arena_format(Arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Bytes handed out so far: the high-water mark of a compile.
+size_t arena_used(const Arena *arena);
+
+#define ARENA_NEW(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
+#define ARENA_ARRAY(arena, type, count) ((type *)arena_array((arena), (size_t)(count), sizeof(type)))
+
+// Growable array in an arena: `items` of `n` with room for `cap`. Old storage is abandoned to the arena.
+#define ARENA_PUSH(arena, items, n, cap, value)                                                    \
+    do {                                                                                           \
+        if ((n) == (cap)) {                                                                        \
+            size_t new_cap_ = (size_t)(cap) ? (size_t)(cap) * 2 : 8;                               \
+            void *new_ = arena_array((arena), new_cap_, sizeof *(items));                          \
+            if (n) __builtin_memcpy(new_, (items), (size_t)(n) * sizeof *(items));                 \
+            (items) = new_;                                                                        \
+            (cap) = (__typeof__(cap))new_cap_;                                                     \
+        }                                                                                          \
+        (items)[(n)++] = (value);                                                                  \
+    } while (0)

@@ -1,0 +1,164 @@
+// The IR: Module, Function, Node, Type, the build API, text form, verifier and the double interpreter.
+//
+// A Function describes ONE row. Every value is a tensor of that row; the batch is implicit, because rows are
+// independent (the importer proves it). A per-row scalar of a value is a *lane*. All data movement (slice,
+// concat, gather, transpose, reshape, broadcast, masks once normalised) is one op, `move`: a constant lane map.
+//
+// A node is immutable, has one result, and precedes its users in Function.nodes. Passes read one module and
+// build another; build_* checks shapes, folds constants (in double) and shares equal nodes.
+#pragma once
+#include "base/arena.h"
+#include "base/diag.h"
+
+enum { MAX_RANK = 8 };
+
+// Storage of constants; of a computed value F32 stands for "real". Constants folded in double are F64.
+typedef enum { T_F32, T_F64, T_I64, T_BOOL } DType;
+
+typedef struct {
+    DType dtype;
+    int rank;
+    int64_t dim[MAX_RANK];
+} Type;
+
+typedef enum {
+#define OP(id, kind, flow, meaning) OP_##id,
+#include "ops.def"
+#undef OP
+    OP_COUNT
+} Op;
+
+typedef enum { KIND_LEAF, KIND_MOVE, KIND_UNARY, KIND_BINARY, KIND_TERNARY, KIND_LINEAR, KIND_MATMUL, KIND_REDUCE, KIND_TAKE } OpKind;
+
+typedef struct {
+    const char *name;
+    OpKind kind;
+    bool bijective;
+    const char *meaning;
+} OpInfo;
+
+const OpInfo *op_info(Op op);
+bool op_elementwise(Op op); // UNARY, BINARY or TERNARY
+
+typedef struct Node Node;
+struct Node {
+    int id; // position in Function.nodes
+    Op op;
+    Type type;
+    int n_in;
+    const Node *const *in;
+    double alpha;         // leaky_relu, elu
+    const int32_t *map;   // move: one source lane per result lane, counted over all operands; NULL: in order
+    const void *data;     // constant: elements of type.dtype (T_BOOL: one byte each)
+    const char *name;     // input: its name; else a name for messages and text, or NULL
+    const Origin *origin; // where it came from, or NULL
+};
+
+typedef struct {
+    const char *name;
+    const Node *node;
+} Output;
+
+typedef struct {
+    const char *name;
+    const Node *const *nodes;
+    int n_nodes;
+    const Node *const *inputs; // op input, in order
+    int n_inputs;
+    const Output *outputs;
+    int n_outputs;
+} Function;
+
+typedef enum { STAGE_IMPORTED, STAGE_NORMAL, STAGE_DERIVED, STAGE_FUSED, STAGE_LOWERED } Stage;
+
+// A key and value of the model's metadata_props.
+typedef struct {
+    const char *key, *value;
+} Property;
+
+// Name and real shape of an input or output of the exported graph, as its user knows it. dims exclude the batch.
+typedef struct {
+    const char *name;
+    Type type; // dtype: T_I64 and T_BOOL inputs stay so; f16, bf16, f64 are read as T_F32
+    int batch_axis; // -1: no batch axis (a shared input)
+} Port;
+
+typedef struct {
+    Stage stage;
+    const Function *const *functions;
+    int n_functions;
+    const Property *properties;
+    int n_properties;
+    const Port *inputs, *outputs; // of @main, in its order
+    int n_inputs, n_outputs;
+} Module;
+
+const Function *module_function(const Module *m, const char *name); // or NULL
+
+// ---- types
+Type type_make(DType dtype, int rank, const int64_t *dim);
+Type type_vector(int64_t n);  // f32[n]
+Type type_scalar(void);       // f32[]
+int64_t type_lanes(Type t);   // product of the dims
+int64_t type_last(Type t);    // last dim, 1 for a scalar
+bool type_equal(Type a, Type b);
+const char *type_text(Arena *arena, Type t); // "f32[1,6]"
+
+// ---- constants
+bool node_is_const(const Node *n);
+double const_at(const Node *n, int64_t i);     // element i as double
+int64_t const_int_at(const Node *n, int64_t i); // element i as integer
+bool const_is_splat(const Node *n, double *value); // all elements equal
+
+// ---- build: a function under construction
+typedef struct Builder Builder;
+Builder *builder_new(Context *cx, const char *name);
+const Function *builder_finish(Builder *b); // drops nodes that no output needs (inputs stay), renumbers
+void builder_origin(Builder *b, const Origin *origin); // of the nodes built from now on
+Context *builder_context(Builder *b);
+
+const Node *build_input(Builder *b, const char *name, Type type);
+void build_output(Builder *b, const char *name, const Node *node);
+const Node *build_const(Builder *b, Type type, const void *data); // data is not copied; it must outlive the module
+const Node *build_scalar(Builder *b, double value);               // f64[] constant
+const Node *build_ints(Builder *b, int64_t n, const int64_t *values); // i64[n] constant
+const Node *build_reals(Builder *b, Type shape, const double *values); // copied; stored as f32 where exact, else f64
+// Movement. The map has type_lanes(type) entries, is copied, and may be NULL (lanes in order, counts must agree).
+const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map);
+const Node *build_reshape(Builder *b, const Node *x, int rank, const int64_t *dim);
+const Node *build_transpose(Builder *b, const Node *x, const int *perm);
+const Node *build_broadcast(Builder *b, const Node *x, int rank, const int64_t *dim); // NumPy rules
+const Node *build_slice(Builder *b, const Node *x, int axis, int64_t start, int64_t count, int64_t step);
+const Node *build_concat(Builder *b, int n_in, const Node *const *in, int axis);
+const Node *build_lanes(Builder *b, const Node *x, int64_t n, const int32_t *lanes); // f32[n] of x's lanes
+// Elementwise. Operands of unequal shape are broadcast by NumPy rules with moves; one-lane operands stay as they are.
+const Node *build_unary(Builder *b, Op op, const Node *x);
+const Node *build_alpha(Builder *b, Op op, const Node *x, double alpha);
+const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c);
+const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y);
+const Node *build_cast(Builder *b, const Node *x, DType dtype); // real to integer truncates; to bool: != 0
+const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add); // bias, add: or NULL
+const Node *build_matmul(Builder *b, const Node *a, const Node *c); // leading dims equal
+const Node *build_reduce(Builder *b, Op op, const Node *x);         // last axis goes
+const Node *build_take(Builder *b, const Node *table, const Node *index);
+// The same node on other operands, of their shapes; used by passes that copy.
+const Node *build_like(Builder *b, const Node *n, const Node *const *in);
+
+// Module from functions; keeps the ports and properties of `like` (or none).
+Module *module_new(Context *cx, Stage stage, int n, const Function *const *functions, const Module *like);
+
+// ---- text form (text_write.c, text_read.c): exact round trip
+// Constants of more than 64 elements go to `bin` (NULL: are written as "..." and cannot be read back).
+void module_write(const Module *m, FILE *out, FILE *bin, const char *bin_name);
+Module *module_read(Context *cx, const char *text, size_t size, const char *dir); // dir: where FILE.nf.bin is; NULL: refuse them
+
+// ---- verifier: every rule of the form. Reports and returns false.
+bool module_verify(const Module *m, Context *cx);
+
+// ---- the double interpreter: the meaning of every op, at any stage.
+// in[i]: [rows][lanes of input i] row-major; out[i]: [rows][lanes of output i], or NULL where not wanted.
+// `probe` (or NULL) sees each node's value, lane-major [lanes][rows].
+typedef void (*EvalProbe)(void *user, const Node *n, const double *value, size_t rows);
+void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe, void *user);
+// Value of one node from its operands' values; all lane-major [lanes][rows]. What folding uses with rows = 1.
+void eval_node(const Node *n, size_t rows, const double *const *in, double *out);

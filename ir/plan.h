@@ -1,0 +1,200 @@
+// The Plan: all that a backend sees. Programs of plain-data steps over numbered lanes of one row, with one byte
+// string of weights. It does not depend on target or code shape and fixes every f32 operation and its order; a
+// backend may only interleave independent ones. plan_run.c (f32, fmaf) is the definition of the bits.
+//
+// Memory. A program runs on a tile of T rows (T = 1, 16, 64, ...; the same bits for each). Three spaces:
+//   WORK   lane l of row t is the float  work[l * T + t]
+//   PREP   lane l of row t is the float  prep[l * T + t]   (read only; what `prepare` made from the contexts)
+//   CONST  lane l of every row is the float ((const float *)weights)[l]   (read only, shared by all rows)
+// Every buffer in WORK starts at a multiple of 16 lanes and owns all lanes up to the next multiple of 16: a
+// backend may write garbage into that padding, and read (but not use) up to 16 lanes past the end of anything in
+// any space (the weights and the workspaces are padded for it).
+#pragma once
+#include "ir.h"
+
+typedef enum { SPACE_WORK, SPACE_PREP, SPACE_CONST } Space;
+
+// Lane i (0 <= i < n) of an operand is lane  at + (i / inner) * outer_step + (i % inner) * inner_step  of its space.
+// Contiguous: inner = n, inner_step = 1. One lane for all: inner = n, inner_step = 0.
+typedef struct {
+    uint32_t space, at;
+    uint32_t inner;
+    int32_t outer_step, inner_step;
+} Access;
+
+typedef enum {
+#define SCALAR(id, operands, meaning) S_##id,
+#include "scalar.def"
+#undef SCALAR
+    S_COUNT
+} ScalarOp;
+
+const char *scalar_name(ScalarOp op);
+int scalar_operands(ScalarOp op);
+
+// Value number k of a map is the result of code[k]; a, b, c are earlier value numbers.
+typedef struct {
+    uint16_t op, a, b, c;
+    uint32_t imm; // arg: operand number; imm: the word
+} ScalarInstr;
+
+typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TAKE } StepKind;
+
+// A product, for each of M tokens m and N outputs n (x token stride K, out and add token stride N, all contiguous):
+//   blocks: K is cut in blocks of kb inputs; each block is one chain  acc = fma(x[k], w[k][n], acc)  from +0, k rising
+//   out = ((block 0 + block 1) + block 2) ... , then + add[m][n] if has_add, then + bias[n] if has_bias
+// Weights: packed in CONST at lane `w` in groups of up to 128 outputs; group g holds K rows of its width
+//   width(g) = min(128, N - 128 g);   w[k][n] is CONST lane  w + g * 128 * K + k * width(g) + (n - 128 g)
+typedef struct {
+    uint32_t m, k, n, kb;
+    bool has_add, has_bias;
+    uint32_t x_space, x;       // first lane
+    uint32_t add_space, add;   // WORK or PREP
+    uint32_t w, bias;          // CONST lanes
+    uint32_t out;              // WORK
+} GemmStep;
+
+enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
+
+// Elementwise code over n lanes. Argument j at lane i is read through args[j]; outs are written contiguously:
+// out j, lane i = WORK lane outs[j].at + i takes value outs[j].value.
+typedef struct {
+    uint32_t n;
+    uint32_t n_args, n_outs, n_code;
+    Access args[MAP_MAX_ARGS];
+    struct { uint32_t at, value; } outs[MAP_MAX_OUTS];
+    const ScalarInstr *code;
+} MapStep;
+
+// out[o] = reduction of in[o * k .. o * k + k). Sum: 16 partial sums from +0, element i goes to partial i % 16 in
+// rising order; then for s = 8, 4, 2, 1: p[j] = p[j] + p[j + s] for j < s. Max, min: the same shape from -inf (+inf)
+// with  v > p ? v : p  (v < p ? v : p); the tree with  p[j+s] > p[j] ? p[j+s] : p[j].  Prod: as sum, from 1, with *.
+typedef struct {
+    Op op; // OP_reduce_*
+    uint32_t outer, k;
+    uint32_t in_space, in;
+    uint32_t out; // WORK
+} ReduceStep;
+
+// WORK lane out + dst[i] = lane src[i] of `space` for i < n. The two tables are i32 arrays in CONST (lane numbers
+// of the tables' first elements; their words are integers).
+typedef struct {
+    uint32_t n, space;
+    uint32_t src_table, dst_table;
+    uint32_t out;
+} MoveStep;
+
+// out[b][m][n] = chain of fma over k rising from +0 of a[b][m][k] * c[b][k][n]; all contiguous, lane offsets.
+typedef struct {
+    uint32_t batch, m, k, n;
+    uint32_t a_space, a, c_space, c;
+    uint32_t out;
+} MatmulStep;
+
+// out[o][j] = table[o][clamp(trunc(index[o][j]), 0, k - 1)]; index is a float (NaN: 0); table and index contiguous.
+// One table row for all when table_shared.
+typedef struct {
+    uint32_t outer, k, j;
+    bool table_shared;
+    uint32_t table_space, table, index_space, index;
+    uint32_t out;
+} TakeStep;
+
+typedef struct {
+    StepKind kind;
+    const char *name; // node name, for dumps; never emitted
+    union {
+        GemmStep gemm;
+        MapStep map;
+        ReduceStep reduce;
+        MoveStep move;
+        MatmulStep matmul;
+        TakeStep take;
+    };
+} Step;
+
+// What a port of a program carries. The numbers are part of the ABI (runtime/abi.h has the same list).
+typedef enum {
+    PORT_CONTEXT,  // index: which context
+    PORT_X,        // event
+    PORT_Z,        // latent
+    PORT_LOG_DET,
+    PORT_LOG_PROB,
+    PORT_ACT,      // event after the policy's output clip (and denoising)
+    PORT_EARLY,    // what `encode` makes from the contexts
+    PORT_PREP,     // what `late` makes from EARLY: the PREP space of the other programs
+    PORT_GRAPH,    // index: which input or output of the exported graph
+    PORT_SEED,     // noise: 4 words: seed low, seed high, row low, row high
+    PORT_TEMPERATURE, // noise: 1 lane
+    PORT_SCORE,
+} PortKind;
+
+typedef struct {
+    uint32_t kind, index;
+    uint32_t at, lanes; // WORK lanes
+} PlanPort;
+
+typedef enum { PROGRAM_ENCODE, PROGRAM_LATE, PROGRAM_TO_LATENT, PROGRAM_TO_EVENT, PROGRAM_NOISE, PROGRAM_RUN, PROGRAM_SCORE, PROGRAM_ACT, PROGRAM_COUNT } ProgramId;
+
+typedef struct {
+    bool exists;
+    const Step *steps;
+    int n_steps;
+    uint32_t work_lanes;
+    const PlanPort *in, *out;
+    int n_in, n_out;
+} Program;
+
+// A context, event, or graph input/output as the caller sees it.
+typedef struct {
+    const char *name;
+    DType dtype; // T_F32, T_I64, T_BOOL
+    int rank;
+    int64_t dim[MAX_RANK]; // without the batch
+    uint32_t lanes;
+} PlanValue;
+
+typedef struct {
+    const char *name;       // policy name
+    unsigned char hash[32]; // SHA-256 of the model file
+    Program programs[PROGRAM_COUNT];
+    const float *weights;   // CONST: f32 and i32 words
+    uint64_t weight_lanes;
+    uint32_t early_lanes, prep_lanes;
+    const PlanValue *contexts, *inputs, *outputs; // inputs, outputs: of the graph (`run`)
+    int n_contexts, n_inputs, n_outputs;
+    PlanValue event;        // lanes 0: not a flow
+    const char *base;       // "standard normal", ...
+    const char *notes;      // lines for `nfcc info`: direction and what decided it, base, verified errors
+    // golden rows, see abi.h; filled after the plan has been run
+    uint32_t golden_rows;
+    const uint32_t *golden; // golden_words words
+    uint32_t golden_words;
+} Plan;
+
+// Run one program for `rows` rows with the interpreter: the definition of the bits. in[i]: [rows][lanes] words of
+// in-port i, row-major; out likewise. prep: [rows][prep_lanes] or NULL. For tests, golden rows and verification.
+void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep, const uint32_t *const *in, uint32_t *const *out);
+// The same with the product loop built without FMA instructions (fmaf of libm): tests prove both equal.
+void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep, const uint32_t *const *in, uint32_t *const *out);
+// Every rule above: ranges, alignment, no step reads what was not written. Reports and returns false.
+bool plan_verify(const Plan *plan, Context *cx);
+void plan_print(const Plan *plan, FILE *out); // for `--stop-after plan`
+
+// ---- building map code (map_code.c), used by the plan pass and expand_math
+typedef struct {
+    ScalarInstr code[MAP_MAX_CODE];
+    int n;
+    bool overflow; // more than MAP_MAX_CODE were asked for
+} MapCode;
+
+// Append; equal instructions are shared, imm-only operands are not folded. Returns the value number.
+int map_arg(MapCode *m, int operand);
+int map_imm(MapCode *m, uint32_t word);
+int map_float(MapCode *m, float value);
+int map_op(MapCode *m, ScalarOp op, int a, int b, int c);
+// An elementwise op of the IR written in primitive operations (expand_math.c): exp, log, tanh, ... as polynomials.
+// Operands are value numbers; booleans are 0.0f and 1.0f. Returns the value number of the result.
+int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c);
+// The noise program (noise.c): Philox4x32-10 and Box-Muller for `lanes` normals. See runtime/nfcc.h.
+void plan_noise(Context *cx, uint32_t lanes, Program *program, float **weights, uint64_t *weight_lanes);
