@@ -1,0 +1,104 @@
+// The op table expanded, and small facts about types, constants and modules.
+#include "ir.h"
+
+#include <math.h>
+#include <string.h>
+
+static const OpInfo INFO[OP_COUNT] = {
+#define BIJ true
+#define FIX false
+#define OP(id, kind, flow, meaning) [OP_##id] = {#id, KIND_##kind, flow, meaning},
+#include "ops.def"
+#undef OP
+#undef BIJ
+#undef FIX
+};
+
+const OpInfo *op_info(Op op) { return &INFO[op]; }
+
+bool op_elementwise(Op op)
+{
+    OpKind kind = INFO[op].kind;
+    return kind == KIND_UNARY || kind == KIND_BINARY || kind == KIND_TERNARY;
+}
+
+Type type_make(DType dtype, int rank, const int64_t *dim)
+{
+    Type t = {.dtype = dtype, .rank = rank};
+    for (int i = 0; i < rank; i++) t.dim[i] = dim[i];
+    return t;
+}
+
+Type type_vector(int64_t n) { return type_make(T_F32, 1, &n); }
+Type type_scalar(void) { return type_make(T_F32, 0, NULL); }
+
+int64_t type_lanes(Type t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t.rank; i++) n *= t.dim[i];
+    return n;
+}
+
+int64_t type_last(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
+
+bool type_equal(Type a, Type b)
+{
+    return a.dtype == b.dtype && a.rank == b.rank && !memcmp(a.dim, b.dim, (size_t)a.rank * sizeof a.dim[0]);
+}
+
+const char *type_text(Arena *arena, Type t)
+{
+    static const char *const names[] = {"f32", "f64", "i64", "bool"};
+    const char *text = arena_format(arena, "%s[", names[t.dtype]);
+    for (int i = 0; i < t.rank; i++) text = arena_format(arena, "%s%s%lld", text, i ? "," : "", (long long)t.dim[i]);
+    return arena_format(arena, "%s]", text);
+}
+
+bool node_is_const(const Node *n) { return n->op == OP_constant; }
+
+double const_at(const Node *n, int64_t i)
+{
+    switch (n->type.dtype) {
+    case T_F32: return ((const float *)n->data)[i];
+    case T_F64: return ((const double *)n->data)[i];
+    case T_I64: return (double)((const int64_t *)n->data)[i];
+    case T_BOOL: return ((const uint8_t *)n->data)[i];
+    }
+    return 0;
+}
+
+int64_t const_int_at(const Node *n, int64_t i)
+{
+    if (n->type.dtype == T_I64) return ((const int64_t *)n->data)[i];
+    double v = const_at(n, i);
+    if (!(v > -9.2e18)) return INT64_MIN;
+    return v < 9.2e18 ? (int64_t)v : INT64_MAX;
+}
+
+bool const_is_splat(const Node *n, double *value)
+{
+    int64_t count = type_lanes(n->type);
+    if (!node_is_const(n) || !count) return false;
+    double first = const_at(n, 0);
+    for (int64_t i = 1; i < count; i++)
+        if (!(const_at(n, i) == first)) return false;
+    *value = first;
+    return true;
+}
+
+const Function *module_function(const Module *m, const char *name)
+{
+    for (int i = 0; i < m->n_functions; i++)
+        if (!strcmp(m->functions[i]->name, name)) return m->functions[i];
+    return NULL;
+}
+
+Module *module_new(Context *cx, Stage stage, int n, const Function *const *functions, const Module *like)
+{
+    Module *m = ARENA_NEW(cx->arena, Module);
+    if (like) *m = *like;
+    m->stage = stage;
+    m->functions = arena_copy(cx->arena, functions, (size_t)n * sizeof *functions);
+    m->n_functions = n;
+    return m;
+}
