@@ -1,0 +1,131 @@
+// Names of the Plan's parts and its readable text, for `--stop-after plan`. The text is for people: nothing reads it.
+#include "plan.h"
+
+#include <inttypes.h>
+
+typedef struct {
+    const char *name;
+    int operands;
+} ScalarInfo;
+
+static const ScalarInfo scalars[S_COUNT] = {
+#define SCALAR(id, operands, meaning) {#id, operands},
+#include "scalar.def"
+#undef SCALAR
+};
+
+const char *scalar_name(ScalarOp op) { return scalars[op].name; }
+
+int scalar_operands(ScalarOp op) { return scalars[op].operands; }
+
+static const char *const program_names[PROGRAM_COUNT] = {"encode", "late", "to_latent", "to_event",
+                                                         "noise",  "run",  "score",     "act"};
+static const char *const port_names[] = {"context", "x",    "z",     "log_det", "log_prob",    "act",
+                                         "early",   "prep", "graph", "seed",    "temperature", "score"};
+static const char *const space_names[] = {"work", "prep", "const"};
+static const char *const dtype_names[] = {"f32", "f64", "i64", "bool"};
+
+static void print_gemm(const GemmStep *g, FILE *out)
+{
+    fprintf(out, "m %u, k %u, n %u, kb %u: work+%u = %s+%u . const+%u", g->m, g->k, g->n, g->kb, g->out,
+            space_names[g->x_space], g->x, g->w);
+    if (g->has_add) fprintf(out, " + %s+%u", space_names[g->add_space], g->add);
+    if (g->has_bias) fprintf(out, " + const+%u", g->bias);
+    fputc('\n', out);
+}
+
+static void print_instr(const ScalarInstr *code, uint32_t number, FILE *out)
+{
+    fprintf(out, "        v%u = %s", number, scalar_name((ScalarOp)code->op));
+    union {
+        uint32_t u;
+        float f;
+    } word = {.u = code->imm};
+    const uint16_t operand[] = {code->a, code->b, code->c};
+    if (code->op == S_arg) fprintf(out, " %u", code->imm);
+    if (code->op == S_imm) fprintf(out, " 0x%08x (%.9g)", word.u, (double)word.f);
+    for (int i = 0; i < scalar_operands((ScalarOp)code->op); i++) fprintf(out, "%s v%u", i ? "," : "", operand[i]);
+    fputc('\n', out);
+}
+
+static void print_map(const MapStep *s, FILE *out)
+{
+    fprintf(out, "n %u\n", s->n);
+    for (uint32_t j = 0; j < s->n_args; j++) {
+        const Access *a = &s->args[j];
+        fprintf(out, "        arg %u: %s+%u", j, space_names[a->space], a->at);
+        if (a->inner == s->n && a->inner_step == 1)
+            fputc('\n', out);
+        else
+            fprintf(out, ", %u by %d, then by %d\n", a->inner, a->inner_step, a->outer_step);
+    }
+    for (uint32_t k = 0; k < s->n_code; k++) print_instr(&s->code[k], k, out);
+    for (uint32_t j = 0; j < s->n_outs; j++) fprintf(out, "        work+%u = v%u\n", s->outs[j].at, s->outs[j].value);
+}
+
+static void print_step(const Step *step, int number, FILE *out)
+{
+    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take"};
+    fprintf(out, "    %d: %s '%s' ", number, kinds[step->kind], step->name ? step->name : "");
+    const ReduceStep *r = &step->reduce;
+    const MoveStep *v = &step->move;
+    const MatmulStep *p = &step->matmul;
+    const TakeStep *t = &step->take;
+    switch (step->kind) {
+    case STEP_GEMM: print_gemm(&step->gemm, out); break;
+    case STEP_MAP: print_map(&step->map, out); break;
+    case STEP_REDUCE:
+        fprintf(out, "%s, outer %u, k %u: work+%u = %s+%u\n", op_info(r->op)->name, r->outer, r->k, r->out,
+                space_names[r->in_space], r->in);
+        break;
+    case STEP_MOVE:
+        fprintf(out, "n %u: work+%u[const+%u] = %s[const+%u]\n", v->n, v->out, v->dst_table, space_names[v->space],
+                v->src_table);
+        break;
+    case STEP_MATMUL:
+        fprintf(out, "batch %u, m %u, k %u, n %u: work+%u = %s+%u . %s+%u\n", p->batch, p->m, p->k, p->n, p->out,
+                space_names[p->a_space], p->a, space_names[p->c_space], p->c);
+        break;
+    case STEP_TAKE:
+        fprintf(out, "outer %u, k %u, j %u: work+%u = %s+%u[%s+%u]%s\n", t->outer, t->k, t->j, t->out,
+                space_names[t->table_space], t->table, space_names[t->index_space], t->index,
+                t->table_shared ? ", one table" : "");
+        break;
+    }
+}
+
+static void print_ports(const char *label, const PlanPort *port, int n, FILE *out)
+{
+    for (int i = 0; i < n; i++)
+        fprintf(out, "    %s %s %u: work+%u, %u lanes\n", label, port_names[port[i].kind], port[i].index, port[i].at,
+                port[i].lanes);
+}
+
+static void print_program(const Program *p, const char *name, FILE *out)
+{
+    fprintf(out, "program %s: %d steps, %u work lanes\n", name, p->n_steps, p->work_lanes);
+    print_ports("in", p->in, p->n_in, out);
+    print_ports("out", p->out, p->n_out, out);
+    for (int i = 0; i < p->n_steps; i++) print_step(&p->steps[i], i, out);
+}
+
+static void print_values(const char *label, const PlanValue *values, int n, FILE *out)
+{
+    for (int i = 0; i < n; i++) {
+        fprintf(out, "%s %d '%s': %s[", label, i, values[i].name, dtype_names[values[i].dtype]);
+        for (int d = 0; d < values[i].rank; d++) fprintf(out, "%s%" PRId64, d ? "," : "", values[i].dim[d]);
+        fprintf(out, "], %u lanes\n", values[i].lanes);
+    }
+}
+
+void plan_print(const Plan *plan, FILE *out)
+{
+    fprintf(out, "plan '%s': %" PRIu64 " weight lanes, %u early lanes, %u prep lanes\n", plan->name ? plan->name : "",
+            plan->weight_lanes, plan->early_lanes, plan->prep_lanes);
+    print_values("context", plan->contexts, plan->n_contexts, out);
+    if (plan->event.lanes) print_values("event", &plan->event, 1, out);
+    print_values("input", plan->inputs, plan->n_inputs, out);
+    print_values("output", plan->outputs, plan->n_outputs, out);
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        if (plan->programs[i].exists) print_program(&plan->programs[i], program_names[i], out);
+}

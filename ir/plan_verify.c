@@ -1,0 +1,383 @@
+// The Plan's verifier: every rule of plan.h that a wrong pass could break. A violation is a bug of the compiler, not
+// of the model, and is reported as an internal error.
+//
+// Per program it keeps one flag per WORK lane: does it hold a value? Ports and steps set flags; a step that fills a
+// buffer clears those of the buffer's padding, since a backend may put garbage there. A read of a lane without a
+// value is an error, and so is an output on top of something the same step reads.
+#include "plan.h"
+
+#include <string.h>
+
+enum { ALIGN_LANES = 16 };
+
+typedef struct {
+    Context *cx;
+    const Plan *plan;
+    const char *program;
+    bool may_read_prep;
+    uint32_t work_lanes;
+    int step; // -1: the program's ports
+    const char *kind, *name;
+    bool *has_value; // [work_lanes]
+    bool *touched;   // [work_lanes]: lanes written by this step, for the overlap rules; all false between steps
+    bool ok;
+} Check;
+
+static void fail(Check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void fail(Check *c, const char *format, ...)
+{
+    char reason[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    c->ok = false;
+    const char *hint = "this is a bug in nfcc; please report it with the model";
+    if (c->step < 0)
+        diag_error(c->cx, NULL, hint, "internal error: plan: program %s: %s", c->program, reason);
+    else
+        diag_error(c->cx, NULL, hint, "internal error: plan: program %s: step %d (%s '%s'): %s", c->program, c->step,
+                   c->kind, c->name, reason);
+}
+
+// ---- reads
+// Lanes [at, at + n) of a space exist.
+static bool check_range(Check *c, const char *what, uint32_t space, uint64_t at, uint64_t n)
+{
+    const uint64_t size[] = {c->work_lanes, c->plan->prep_lanes, c->plan->weight_lanes};
+    static const char *const names[] = {"WORK", "PREP", "CONST"};
+    if (space > SPACE_CONST) {
+        fail(c, "%s: unknown space %u", what, space);
+        return false;
+    }
+    if (n <= size[space] && at <= size[space] - n) {
+        if (space != SPACE_PREP || c->may_read_prep) return true;
+        fail(c, "%s: this program has no PREP space", what);
+        return false;
+    }
+    fail(c, "%s: lanes %llu + %llu are outside %s (%llu lanes)", what, (unsigned long long)at, (unsigned long long)n,
+         names[space], (unsigned long long)size[space]);
+    return false;
+}
+
+// The step reads lanes [at, at + n). Call before the step's writes are noted.
+static bool check_read(Check *c, const char *what, uint32_t space, uint64_t at, uint64_t n)
+{
+    if (!check_range(c, what, space, at, n)) return false;
+    if (space != SPACE_WORK) return true;
+    for (uint64_t lane = at; lane < at + n; lane++)
+        if (!c->has_value[lane]) {
+            fail(c, "%s: reads WORK lane %llu, which holds no value", what, (unsigned long long)lane);
+            return false;
+        }
+    return true;
+}
+
+// ---- writes
+static uint64_t round_up(uint64_t lanes) { return (lanes + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES; }
+
+// The step fills the buffer of n lanes at `at`, padding included. Marks it as touched.
+static bool check_write(Check *c, const char *what, uint64_t at, uint64_t n)
+{
+    if (at % ALIGN_LANES) {
+        fail(c, "%s: lane %llu is not a multiple of %d", what, (unsigned long long)at, ALIGN_LANES);
+        return false;
+    }
+    if (!check_range(c, what, SPACE_WORK, at, round_up(n))) return false;
+    for (uint64_t lane = at; lane < at + round_up(n); lane++) {
+        if (c->touched[lane]) {
+            fail(c, "%s: WORK lane %llu is written twice", what, (unsigned long long)lane);
+            return false;
+        }
+        c->touched[lane] = true;
+    }
+    return true;
+}
+
+// What the step reads does not lie under what it writes (touched).
+static bool check_apart(Check *c, const char *what, uint32_t space, uint64_t at, uint64_t n)
+{
+    if (space != SPACE_WORK) return true;
+    for (uint64_t lane = at; lane < at + n; lane++)
+        if (c->touched[lane]) {
+            fail(c, "%s: WORK lane %llu is read and written", what, (unsigned long long)lane);
+            return false;
+        }
+    return true;
+}
+
+// After all checks of a buffer's writer: the lanes hold values, the padding does not.
+static void note_write(Check *c, uint64_t at, uint64_t n)
+{
+    for (uint64_t lane = at; lane < at + round_up(n); lane++) {
+        c->has_value[lane] = lane < at + n;
+        c->touched[lane] = false;
+    }
+}
+
+static bool check_positive(Check *c, const char *what, uint64_t value)
+{
+    if (value) return true;
+    fail(c, "%s is 0", what);
+    return false;
+}
+
+// ---- steps. Each returns at its first violation; `touched` is then cleared by check_step.
+static void check_gemm(Check *c, const GemmStep *g)
+{
+    uint64_t in = (uint64_t)g->m * g->k, result = (uint64_t)g->m * g->n;
+    if (!check_positive(c, "m", g->m) || !check_positive(c, "k", g->k) || !check_positive(c, "n", g->n) ||
+        !check_positive(c, "kb", g->kb))
+        return;
+    if (!check_read(c, "x", g->x_space, g->x, in)) return;
+    if (!check_read(c, "w", SPACE_CONST, g->w, (uint64_t)g->k * g->n)) return;
+    if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, g->n)) return;
+    if (g->has_add && g->add_space == SPACE_CONST) {
+        fail(c, "add: is in CONST");
+        return;
+    }
+    if (g->has_add && !check_read(c, "add", g->add_space, g->add, result)) return;
+    if (!check_write(c, "out", g->out, result)) return;
+    if (!check_apart(c, "x", g->x_space, g->x, in)) return;
+    if (g->has_add && !check_apart(c, "add", g->add_space, g->add, result)) return;
+    note_write(c, g->out, result);
+}
+
+static bool check_instr(Check *c, const MapStep *s, uint32_t k)
+{
+    const ScalarInstr *code = &s->code[k];
+    if (code->op >= S_COUNT) {
+        fail(c, "v%u: unknown operation %u", k, code->op);
+        return false;
+    }
+    const uint16_t operand[] = {code->a, code->b, code->c};
+    for (int i = 0; i < scalar_operands((ScalarOp)code->op); i++)
+        if (operand[i] >= k) {
+            fail(c, "v%u: operand v%u comes later", k, operand[i]);
+            return false;
+        }
+    if (code->op == S_arg && code->imm >= s->n_args) {
+        fail(c, "v%u: argument %u of %u", k, code->imm, s->n_args);
+        return false;
+    }
+    bool shift = code->op == S_shl || code->op == S_shr || code->op == S_sar;
+    if (shift && (s->code[code->b].op != S_imm || s->code[code->b].imm > 31)) {
+        fail(c, "v%u: the shift count is no imm of 0 to 31", k);
+        return false;
+    }
+    return true;
+}
+
+static bool check_code(Check *c, const MapStep *s)
+{
+    if (s->n_args > MAP_MAX_ARGS || s->n_outs > MAP_MAX_OUTS || s->n_code > MAP_MAX_CODE) {
+        fail(c, "%u arguments, %u outputs, %u instructions: too many", s->n_args, s->n_outs, s->n_code);
+        return false;
+    }
+    for (uint32_t k = 0; k < s->n_code; k++)
+        if (!check_instr(c, s, k)) return false;
+    for (uint32_t j = 0; j < s->n_outs; j++)
+        if (s->outs[j].value >= s->n_code) {
+            fail(c, "output %u: there is no v%u", j, s->outs[j].value);
+            return false;
+        }
+    return true;
+}
+
+static bool access_contiguous(const Access *a, uint32_t n)
+{
+    if (n == 1) return true;
+    bool rows_join = a->inner >= n || a->outer_step == (int64_t)a->inner;
+    return rows_join && (a->inner_step == 1 || a->inner == 1);
+}
+
+static bool in_place(const MapStep *s, const Access *a)
+{
+    for (uint32_t j = 0; j < s->n_outs; j++)
+        if (s->outs[j].at == a->at) return access_contiguous(a, s->n);
+    return false;
+}
+
+// apart: are the lanes free of this step's outputs; else: do they hold values?
+static bool check_access(Check *c, const MapStep *s, uint32_t j, bool apart)
+{
+    const Access *a = &s->args[j];
+    char what[32];
+    snprintf(what, sizeof what, "argument %u", j);
+    if (!a->inner) {
+        fail(c, "%s: inner is 0", what);
+        return false;
+    }
+    for (uint32_t i = 0; i < s->n; i++) {
+        int64_t lane =
+            (int64_t)a->at + (int64_t)(i / a->inner) * a->outer_step + (int64_t)(i % a->inner) * a->inner_step;
+        if (lane < 0) {
+            fail(c, "%s: lane %lld", what, (long long)lane);
+            return false;
+        }
+        bool good = apart ? check_apart(c, what, a->space, (uint64_t)lane, 1)
+                          : check_read(c, what, a->space, (uint64_t)lane, 1);
+        if (!good) return false;
+    }
+    return true;
+}
+
+static void check_map(Check *c, const MapStep *s)
+{
+    if (!check_positive(c, "n", s->n) || !check_code(c, s)) return;
+    for (uint32_t j = 0; j < s->n_args; j++)
+        if (!check_access(c, s, j, false)) return;
+    for (uint32_t j = 0; j < s->n_outs; j++)
+        if (!check_write(c, "output", s->outs[j].at, s->n)) return;
+    for (uint32_t j = 0; j < s->n_args; j++)
+        if (!in_place(s, &s->args[j]) && !check_access(c, s, j, true)) return;
+    for (uint32_t j = 0; j < s->n_outs; j++) note_write(c, s->outs[j].at, s->n);
+}
+
+static void check_reduce(Check *c, const ReduceStep *s)
+{
+    uint64_t in = (uint64_t)s->outer * s->k;
+    if (s->op != OP_reduce_sum && s->op != OP_reduce_max && s->op != OP_reduce_min && s->op != OP_reduce_prod) {
+        fail(c, "operation %d is no reduction", (int)s->op);
+        return;
+    }
+    if (!check_positive(c, "outer", s->outer) || !check_positive(c, "k", s->k)) return;
+    if (!check_read(c, "in", s->in_space, s->in, in) || !check_write(c, "out", s->out, s->outer)) return;
+    if (!check_apart(c, "in", s->in_space, s->in, in)) return;
+    note_write(c, s->out, s->outer);
+}
+
+static int32_t table_at(const Check *c, uint32_t table, uint32_t i)
+{
+    int32_t entry;
+    memcpy(&entry, c->plan->weights + table + i, sizeof entry);
+    return entry;
+}
+
+// A move fills single lanes of a buffer: what it does not name stays.
+static bool check_move_entry(Check *c, const MoveStep *s, uint32_t i)
+{
+    int32_t src = table_at(c, s->src_table, i), dst = table_at(c, s->dst_table, i);
+    if (src < 0 || dst < 0) {
+        fail(c, "entry %u: lanes %d and %d", i, src, dst);
+        return false;
+    }
+    uint64_t lane = (uint64_t)s->out + (uint64_t)dst;
+    if (!check_read(c, "source", s->space, (uint64_t)src, 1)) return false;
+    if (!check_range(c, "destination", SPACE_WORK, lane, 1)) return false;
+    if (c->touched[lane]) fail(c, "destination lane %d comes twice", dst);
+    c->touched[lane] = true;
+    return c->ok;
+}
+
+static void check_move(Check *c, const MoveStep *s)
+{
+    if (!check_positive(c, "n", s->n)) return;
+    if (!check_read(c, "source table", SPACE_CONST, s->src_table, s->n)) return;
+    if (!check_read(c, "destination table", SPACE_CONST, s->dst_table, s->n)) return;
+    if (s->out % ALIGN_LANES) fail(c, "out: lane %u is not a multiple of %d", s->out, ALIGN_LANES);
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!check_move_entry(c, s, i)) return;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!check_apart(c, "source", s->space, (uint64_t)table_at(c, s->src_table, i), 1)) return;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint64_t lane = (uint64_t)s->out + (uint64_t)table_at(c, s->dst_table, i);
+        c->has_value[lane] = true;
+        c->touched[lane] = false;
+    }
+}
+
+static void check_matmul(Check *c, const MatmulStep *s)
+{
+    uint64_t a = (uint64_t)s->batch * s->m * s->k, b = (uint64_t)s->batch * s->k * s->n;
+    uint64_t result = (uint64_t)s->batch * s->m * s->n;
+    if (!check_positive(c, "batch", s->batch) || !check_positive(c, "m", s->m) || !check_positive(c, "k", s->k) ||
+        !check_positive(c, "n", s->n))
+        return;
+    if (!check_read(c, "a", s->a_space, s->a, a) || !check_read(c, "c", s->c_space, s->c, b)) return;
+    if (!check_write(c, "out", s->out, result)) return;
+    if (!check_apart(c, "a", s->a_space, s->a, a) || !check_apart(c, "c", s->c_space, s->c, b)) return;
+    note_write(c, s->out, result);
+}
+
+static void check_take(Check *c, const TakeStep *s)
+{
+    uint64_t table = (s->table_shared ? 1 : (uint64_t)s->outer) * s->k, result = (uint64_t)s->outer * s->j;
+    if (!check_positive(c, "outer", s->outer) || !check_positive(c, "k", s->k) || !check_positive(c, "j", s->j)) return;
+    if (s->k > 1u << 24) {
+        fail(c, "a table of %u entries: f32 cannot count that far", s->k);
+        return;
+    }
+    if (!check_read(c, "table", s->table_space, s->table, table)) return;
+    if (!check_read(c, "index", s->index_space, s->index, result)) return;
+    if (!check_write(c, "out", s->out, result)) return;
+    if (!check_apart(c, "table", s->table_space, s->table, table)) return;
+    if (!check_apart(c, "index", s->index_space, s->index, result)) return;
+    note_write(c, s->out, result);
+}
+
+static void check_step(Check *c, const Step *s)
+{
+    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take"};
+    if (s->kind > STEP_TAKE) {
+        fail(c, "unknown kind %d", (int)s->kind);
+        return;
+    }
+    c->kind = kinds[s->kind];
+    c->name = s->name ? s->name : "";
+    switch (s->kind) {
+    case STEP_GEMM: check_gemm(c, &s->gemm); break;
+    case STEP_MAP: check_map(c, &s->map); break;
+    case STEP_REDUCE: check_reduce(c, &s->reduce); break;
+    case STEP_MOVE: check_move(c, &s->move); break;
+    case STEP_MATMUL: check_matmul(c, &s->matmul); break;
+    case STEP_TAKE: check_take(c, &s->take); break;
+    }
+}
+
+// ---- programs
+static void check_inputs(Check *c, const Program *p)
+{
+    for (int i = 0; i < p->n_in && c->ok; i++) {
+        if (p->in[i].kind > PORT_SCORE) fail(c, "in port %d: unknown kind %u", i, p->in[i].kind);
+        check_write(c, "in port", p->in[i].at, p->in[i].lanes);
+    }
+    for (int i = 0; i < p->n_in && c->ok; i++) note_write(c, p->in[i].at, p->in[i].lanes);
+}
+
+static void check_outputs(Check *c, const Program *p)
+{
+    for (int i = 0; i < p->n_out && c->ok; i++) {
+        if (p->out[i].kind > PORT_SCORE) fail(c, "out port %d: unknown kind %u", i, p->out[i].kind);
+        check_read(c, "out port", SPACE_WORK, p->out[i].at, p->out[i].lanes);
+    }
+}
+
+// A program's first violation ends it: the flags are not to be trusted after it.
+static bool check_program(Context *cx, const Plan *plan, ProgramId id)
+{
+    static const char *const names[PROGRAM_COUNT] = {"encode", "late", "to_latent", "to_event",
+                                                     "noise",  "run",  "score",     "act"};
+    const Program *p = &plan->programs[id];
+    Arena *scratch = arena_new();
+    Check c = {.cx = cx, .plan = plan, .program = names[id], .work_lanes = p->work_lanes, .step = -1, .ok = true};
+    c.may_read_prep = id == PROGRAM_TO_LATENT || id == PROGRAM_TO_EVENT || id == PROGRAM_SCORE || id == PROGRAM_ACT;
+    c.has_value = ARENA_ARRAY(scratch, bool, p->work_lanes);
+    c.touched = ARENA_ARRAY(scratch, bool, p->work_lanes);
+    if (p->work_lanes % ALIGN_LANES) fail(&c, "%u WORK lanes are no multiple of %d", p->work_lanes, ALIGN_LANES);
+    if (c.ok) check_inputs(&c, p);
+    for (c.step = 0; c.step < p->n_steps && c.ok; c.step++) check_step(&c, &p->steps[c.step]);
+    c.step = -1;
+    if (c.ok) check_outputs(&c, p);
+    arena_free(scratch);
+    return c.ok;
+}
+
+bool plan_verify(const Plan *plan, Context *cx)
+{
+    bool ok = true;
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        if (plan->programs[i].exists && !check_program(cx, plan, (ProgramId)i)) ok = false;
+    return ok;
+}
