@@ -1,0 +1,142 @@
+// Lanes and lane environments: see lane_env.h.
+#include "lane_env.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+LaneRef lane_canonical(const Node *n, int64_t i)
+{
+    while (n->op == OP_move) {
+        int64_t lane = n->map ? n->map[i] : i;
+        int k = 0;
+        while (lane >= type_lanes(n->in[k]->type)) lane -= type_lanes(n->in[k++]->type);
+        n = n->in[k];
+        i = lane;
+    }
+    return (LaneRef){n, i};
+}
+
+LaneRef lane_operand(const Node *n, int k, int64_t i)
+{
+    return lane_canonical(n->in[k], type_lanes(n->in[k]->type) == 1 ? 0 : i);
+}
+
+static bool all_equal(const LaneRef *refs, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++)
+        if (!lane_same(refs[i], refs[0])) return false;
+    return n > 0;
+}
+
+// Distinct nodes of the refs in order of first use, with the first lane of each in their concatenation.
+typedef struct {
+    const Node **nodes;
+    int64_t *base;
+    int n, cap;
+} Distinct;
+
+static int find(const Distinct *d, const int *table, size_t mask, const Node *node, size_t *slot)
+{
+    size_t at = ((uintptr_t)node >> 6) * 0x9E3779B97F4A7C15u >> 20 & mask;
+    while (table[at] && d->nodes[table[at] - 1] != node) at = (at + 1) & mask;
+    *slot = at;
+    return table[at] - 1;
+}
+
+const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
+{
+    int64_t n = type_lanes(type), total = 0;
+    Context *cx = builder_context(b);
+    Distinct d = {0};
+    size_t size = 64;
+    while (size < (size_t)n * 2 && size < 1u << 16) size *= 2;
+    int *table = calloc(size, sizeof *table);
+    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
+    if (!table || !map) exit(4);
+    int cap_base = 0, n_base = 0;
+    for (int64_t i = 0; i < n; i++) {
+        size_t slot = 0;
+        int k = i && refs[i].node == refs[i - 1].node ? -2 : find(&d, table, size - 1, refs[i].node, &slot);
+        if (k == -1) {
+            ARENA_PUSH(cx->arena, d.nodes, d.n, d.cap, refs[i].node);
+            ARENA_PUSH(cx->arena, d.base, n_base, cap_base, total);
+            total += type_lanes(refs[i].node->type);
+            table[slot] = d.n;
+            k = d.n - 1;
+        }
+        map[i] = k == -2 ? (int32_t)(map[i - 1] - refs[i - 1].lane + refs[i].lane) : (int32_t)(d.base[k] + refs[i].lane);
+    }
+    const Node *m = build_move(b, type, d.n, d.nodes, map);
+    free(table);
+    free(map);
+    return m;
+}
+
+const Node *lanes_gather(Builder *b, const LaneRef *refs, int64_t n)
+{
+    return lanes_gather_as(b, refs, type_vector(all_equal(refs, n) ? 1 : n));
+}
+
+LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b)
+{
+    LaneEnv *env = ARENA_NEW(cx->arena, LaneEnv);
+    env->from = from;
+    env->b = b;
+    env->base = ARENA_ARRAY(cx->arena, int64_t, from->n_nodes + 1);
+    for (int i = 0; i < from->n_nodes; i++) {
+        const Node *n = from->nodes[i];
+        bool real = n->op != OP_move && n->op != OP_constant;
+        env->base[i + 1] = env->base[i] + (real ? type_lanes(n->type) : 0);
+    }
+    env->n_lanes = env->base[from->n_nodes];
+    env->ref = ARENA_ARRAY(cx->arena, LaneRef, env->n_lanes + 1);
+    return env;
+}
+
+LaneRef lane_env_get(LaneEnv *env, LaneRef r)
+{
+    if (node_is_const(r.node)) return (LaneRef){build_const(env->b, r.node->type, r.node->data), r.lane};
+    return env->ref[env->base[r.node->id] + r.lane];
+}
+
+void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now)
+{
+    env->ref[env->base[r.node->id] + r.lane] = lane_canonical(now.node, now.lane);
+}
+
+void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now)
+{
+    int64_t lanes = type_lanes(n->type);
+    for (int64_t i = 0; i < lanes; i++) lane_env_set(env, (LaneRef){n, i}, (LaneRef){now, i});
+}
+
+LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
+
+const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols, const int32_t *cols)
+{
+    int64_t N = w->type.dim[1];
+    if (!rows && !cols) return build_const(b, w->type, w->data);
+    int64_t dim[2] = {n_rows, n_cols};
+    size_t size = w->type.dtype == T_F64 ? 8 : 4;
+    char *data = arena_array(builder_context(b)->arena, (size_t)(n_rows * n_cols), size);
+    const char *from = w->data;
+    for (int64_t r = 0; r < n_rows; r++)
+        for (int64_t c = 0; c < n_cols; c++) {
+            int64_t at = (rows ? rows[r] : r) * N + (cols ? cols[c] : c);
+            memcpy(data + (size_t)(r * n_cols + c) * size, from + (size_t)at * size, size);
+        }
+    return build_const(b, type_make(w->type.dtype, 2, dim), data);
+}
+
+const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in)
+{
+    bool cast = n->op == OP_add && node_is_const(n->in[1]) && n->in[0]->type.dtype != n->type.dtype &&
+                (n->in[0]->type.dtype == T_I64 || n->in[0]->type.dtype == T_BOOL);
+    if (cast) return build_cast(b, in[0], n->type.dtype);
+    if (n->op == OP_trunc && n->type.dtype == T_I64) return build_cast(b, in[0], T_I64);
+    switch (op_info(n->op)->kind) {
+    case KIND_UNARY: return build_alpha(b, n->op, in[0], n->alpha);
+    case KIND_BINARY: return build_binary(b, n->op, in[0], in[1]);
+    default: return build_select(b, in[0], in[1], in[2]);
+    }
+}

@@ -1,0 +1,45 @@
+// Lanes: names of per-row scalars, shared by the passes that look below tensors (lanes, solve, derive).
+//
+// A lane of a function is (node, number). Moves only rename lanes, so every lane has one canonical name whose
+// node is not a move. A LaneEnv maps the canonical lanes of one function to lanes of another one being built.
+#pragma once
+#include "passes.h"
+
+typedef struct {
+    const Node *node; // NULL: not there
+    int64_t lane;
+} LaneRef;
+
+// The canonical name of lane i of n.
+LaneRef lane_canonical(const Node *n, int64_t i);
+// Lane i of operand k of an elementwise node, canonical; one-lane operands serve every i.
+LaneRef lane_operand(const Node *n, int k, int64_t i);
+static inline bool lane_same(LaneRef a, LaneRef b) { return a.node == b.node && a.lane == b.lane; }
+static inline bool lane_is_const(LaneRef r) { return r.node && node_is_const(r.node); }
+static inline double lane_value(LaneRef r) { return const_at(r.node, r.lane); }
+
+// A value whose lanes are refs[0..n): f32[n]; equal refs throughout give f32[1] (elementwise ops broadcast it).
+const Node *lanes_gather(Builder *b, const LaneRef *refs, int64_t n);
+const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type); // never collapsed
+
+typedef struct {
+    const Function *from;
+    Builder *b;
+    int64_t *base;   // by node id: first lane number
+    int64_t n_lanes;
+    LaneRef *ref;    // by lane number: lane in the function being built
+} LaneEnv;
+
+LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b);
+// Where lane r (of env->from) is now; constants are copied on demand. node NULL: not known.
+LaneRef lane_env_get(LaneEnv *env, LaneRef r);
+void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now);
+void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now); // lane i of n is lane i of now
+// The canonical lane i of n, looked up.
+LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i);
+// Rows and columns of a constant matrix; NULL list: all.
+const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols, const int32_t *cols);
+// Elementwise op n on operands of m lanes (or one lane): f32[m] (or f32[1] where all operands have one lane).
+const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in);
+// lanes.c: constants, aliases and dead lanes gone.
+const Function *lanes_function(Context *cx, const Function *f);

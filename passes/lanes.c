@@ -1,0 +1,409 @@
+// lanes: follow single lanes through a function, so that masks, paddings and dead lanes disappear.
+//
+//   - a lane whose operands are constant is constant; 0 * x = 0 (finite x); -inf + x = -inf
+//   - x + 0, x - 0, x * 1, x / 1, select(constant, x, y) are other names of x: an alias, no work
+//   - a column of a product with one weight 1 and no bias is an alias; rows of constant zeros are dropped
+//   - a lane that no output needs is not computed
+//
+// The function is rebuilt with only the remaining lanes of each node. Two rounds: forward (constants, aliases),
+// then again with the lanes that are needed.
+#include "lane_env.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    Builder *b;
+    LaneEnv *env;
+    const bool *need; // by lane number of env; NULL: all
+    Context *cx;
+} Lanes;
+
+static bool needed(const Lanes *s, const Node *n, int64_t i) { return !s->need || s->need[s->env->base[n->id] + i]; }
+
+// ---- elementwise
+
+static bool is_value(LaneRef r, double v) { return lane_is_const(r) && lane_value(r) == v; }
+
+// Another name for the result, or node NULL.
+static LaneRef alias_of(const Node *n, const LaneRef *in)
+{
+    const LaneRef none = {NULL, 0};
+    if (n->type.dtype != T_F32) return none;
+    switch ((int)n->op) {
+    case OP_add: return is_value(in[1], 0) ? in[0] : is_value(in[0], 0) ? in[1] : none;
+    case OP_sub: return is_value(in[1], 0) ? in[0] : none;
+    case OP_mul:
+        if (is_value(in[0], 0)) return in[0];
+        if (is_value(in[1], 0)) return in[1];
+        return is_value(in[1], 1) ? in[0] : is_value(in[0], 1) ? in[1] : none;
+    case OP_div: return is_value(in[1], 1) ? in[0] : is_value(in[0], 0) ? in[0] : none;
+    case OP_select: return lane_is_const(in[0]) ? (lane_value(in[0]) != 0 ? in[1] : in[2]) : lane_same(in[1], in[2]) ? in[1] : none;
+    default: return none;
+    }
+}
+
+static bool minus_inf_plus(const Node *n, const LaneRef *in)
+{
+    if (n->op == OP_add) return is_value(in[0], -INFINITY) || is_value(in[1], -INFINITY);
+    return n->op == OP_sub && is_value(in[0], -INFINITY);
+}
+
+static double const_result(const Node *n, const LaneRef *in)
+{
+    Node one = *n, c[3];
+    const Node *ops[3];
+    double v[3];
+    for (int k = 0; k < n->n_in; k++) {
+        v[k] = lane_value(in[k]);
+        c[k] = (Node){.op = OP_constant, .type = type_make(T_F64, 0, NULL), .data = &v[k]};
+        ops[k] = &c[k];
+    }
+    one.type = type_make(n->type.dtype, 0, NULL);
+    one.in = ops;
+    const double *none[3] = {0};
+    double out = 0;
+    eval_node(&one, 1, none, &out);
+    return out;
+}
+
+static void set_const(Lanes *s, const Node *n, int64_t i, double v)
+{
+    lane_env_set(s->env, (LaneRef){n, i}, (LaneRef){build_scalar(s->b, v), 0});
+}
+
+static void rebuild_elementwise(Lanes *s, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type), m = 0;
+    LaneRef *in[3] = {0};
+    int64_t *kept = malloc((size_t)(lanes + 1) * sizeof *kept);
+    for (int k = 0; k < n->n_in; k++) in[k] = malloc((size_t)(lanes + 1) * sizeof **in);
+    for (int64_t i = 0; i < lanes; i++) {
+        if (!needed(s, n, i)) continue;
+        LaneRef now[3];
+        bool constant = true;
+        for (int k = 0; k < n->n_in; k++) {
+            now[k] = lane_env_get(s->env, lane_operand(n, k, i));
+            constant = constant && lane_is_const(now[k]);
+        }
+        LaneRef other = alias_of(n, now);
+        if (constant) set_const(s, n, i, const_result(n, now));
+        else if (minus_inf_plus(n, now)) set_const(s, n, i, -INFINITY);
+        else if (other.node) lane_env_set(s->env, (LaneRef){n, i}, other);
+        else {
+            for (int k = 0; k < n->n_in; k++) in[k][m] = now[k];
+            kept[m++] = i;
+        }
+    }
+    if (m) {
+        const Node *ops[3];
+        for (int k = 0; k < n->n_in; k++) ops[k] = lanes_gather(s->b, in[k], m);
+        const Node *now = lanes_apply(s->b, n, ops);
+        for (int64_t j = 0; j < m; j++) lane_env_set(s->env, (LaneRef){n, kept[j]}, (LaneRef){now, type_lanes(now->type) == 1 ? 0 : j});
+    }
+    for (int k = 0; k < n->n_in; k++) free(in[k]);
+    free(kept);
+}
+
+// ---- products
+
+typedef struct {
+    int32_t *rows, *cols; // kept rows and columns
+    int64_t n_rows, n_cols;
+} Part;
+
+static LaneRef *linear_inputs(Lanes *s, const Node *n, int64_t tokens, int64_t K)
+{
+    LaneRef *x = malloc((size_t)(tokens * K + 1) * sizeof *x);
+    for (int64_t i = 0; i < tokens * K; i++) x[i] = lane_env_lane(s->env, n->in[0], i);
+    return x;
+}
+
+// Row k is dropped where every token's lane is not there (nobody needs it) or the constant 0.
+static void choose_rows(Part *p, const LaneRef *x, int64_t tokens, int64_t K)
+{
+    p->rows = malloc((size_t)(K + 1) * sizeof *p->rows);
+    for (int64_t k = 0; k < K; k++) {
+        bool zero = true;
+        for (int64_t m = 0; m < tokens && zero; m++) zero = !x[m * K + k].node || is_value(x[m * K + k], 0);
+        if (!zero) p->rows[p->n_rows++] = (int32_t)k;
+    }
+}
+
+static LaneRef column_alias(const Node *w, const Part *p, const LaneRef *x, int64_t col, int64_t *count)
+{
+    LaneRef found = {NULL, 0};
+    *count = 0;
+    int64_t N = w->type.dim[1];
+    for (int64_t r = 0; r < p->n_rows && *count < 2; r++) {
+        double v = const_at(w, p->rows[r] * N + col);
+        if (v == 0) continue;
+        ++*count;
+        if (v == 1) found = x[p->rows[r]];
+    }
+    return found;
+}
+
+static double bias_at(const Node *n, int64_t col) { return n->n_in > 2 && n->in[2] ? const_at(n->in[2], col) : 0; }
+
+static bool column_needed(const Lanes *s, const Node *n, int64_t tokens, int64_t N, int64_t col)
+{
+    for (int64_t m = 0; m < tokens; m++)
+        if (needed(s, n, m * N + col)) return true;
+    return false;
+}
+
+// Columns that stay; the others become aliases or constants at once.
+static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, int64_t tokens)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    p->cols = malloc((size_t)(N + 1) * sizeof *p->cols);
+    for (int64_t c = 0; c < N; c++) {
+        if (!column_needed(s, n, tokens, N, c)) continue;
+        int64_t count = 2;
+        LaneRef first = n->n_in > 3 ? (LaneRef){NULL, 0} : column_alias(w, p, x, c, &count);
+        bool alias = count == 1 && first.node && bias_at(n, c) == 0;
+        if (count != 0 && !alias) {
+            p->cols[p->n_cols++] = (int32_t)c;
+            continue;
+        }
+        for (int64_t m = 0; m < tokens; m++) {
+            if (count == 0) {
+                set_const(s, n, m * N + c, bias_at(n, c));
+                continue;
+            }
+            column_alias(w, p, x + m * K, c, &count);
+            lane_env_set(s->env, (LaneRef){n, m * N + c}, column_alias(w, p, x + m * K, c, &count));
+        }
+    }
+}
+
+static const Node *bias_part(Lanes *s, const Node *n, const Part *p)
+{
+    if (n->n_in < 3 || !n->in[2]) return NULL;
+    LaneRef *refs = malloc((size_t)(p->n_cols + 1) * sizeof *refs);
+    for (int64_t c = 0; c < p->n_cols; c++) refs[c] = lane_env_get(s->env, (LaneRef){n->in[2], p->cols[c]});
+    const Node *bias = lanes_gather_as(s->b, refs, type_vector(p->n_cols));
+    free(refs);
+    return bias;
+}
+
+static const Node *add_part(Lanes *s, const Node *n, const Part *p, int64_t tokens, int64_t N)
+{
+    if (n->n_in < 4) return NULL;
+    LaneRef *refs = malloc((size_t)(tokens * p->n_cols + 1) * sizeof *refs);
+    for (int64_t m = 0; m < tokens; m++)
+        for (int64_t c = 0; c < p->n_cols; c++) refs[m * p->n_cols + c] = lane_env_lane(s->env, n->in[3], m * N + p->cols[c]);
+    int64_t dim[2] = {tokens, p->n_cols};
+    const Node *add = lanes_gather_as(s->b, refs, type_make(T_F32, 2, dim));
+    free(refs);
+    return add;
+}
+
+static void rebuild_linear(Lanes *s, const Node *n)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
+    LaneRef *x = linear_inputs(s, n, tokens, K);
+    Part p = {0};
+    choose_rows(&p, x, tokens, K);
+    choose_columns(s, n, &p, x, tokens);
+    if (p.n_cols && p.n_rows) {
+        LaneRef *refs = malloc((size_t)(tokens * p.n_rows + 1) * sizeof *refs);
+        LaneRef zero = {build_scalar(s->b, 0), 0};
+        for (int64_t m = 0; m < tokens; m++)
+            for (int64_t r = 0; r < p.n_rows; r++) {
+                LaneRef lane = x[m * K + p.rows[r]];
+                refs[m * p.n_rows + r] = lane.node ? lane : zero;
+            }
+        int64_t dim[2] = {tokens, p.n_rows};
+        const Node *in = lanes_gather_as(s->b, refs, type_make(T_F32, 2, dim));
+        const Node *part = matrix_part(s->b, w, p.n_rows, p.n_rows == K ? NULL : p.rows, p.n_cols, p.n_cols == N ? NULL : p.cols);
+        const Node *now = build_linear(s->b, in, part, bias_part(s, n, &p), add_part(s, n, &p, tokens, N));
+        for (int64_t m = 0; m < tokens; m++)
+            for (int64_t c = 0; c < p.n_cols; c++)
+                lane_env_set(s->env, (LaneRef){n, m * N + p.cols[c]}, (LaneRef){now, m * p.n_cols + c});
+        free(refs);
+    } else if (p.n_cols && n->n_in > 3) { // nothing is left of the product
+        const Node *add = add_part(s, n, &p, tokens, N), *bias = bias_part(s, n, &p);
+        const Node *now = bias ? build_binary(s->b, OP_add, add, bias) : add;
+        for (int64_t m = 0; m < tokens; m++)
+            for (int64_t c = 0; c < p.n_cols; c++)
+                lane_env_set(s->env, (LaneRef){n, m * N + p.cols[c]}, (LaneRef){now, m * p.n_cols + c});
+    }
+    free(x);
+    free(p.rows);
+    free(p.cols);
+}
+
+// ---- reductions and the rest
+
+static double reduce_neutral(Op op)
+{
+    return op == OP_reduce_sum ? 0 : op == OP_reduce_prod ? 1 : op == OP_reduce_max ? -INFINITY : INFINITY;
+}
+
+// Outputs grouped by how many of their lanes remain after neutral constants went.
+static void rebuild_reduce(Lanes *s, const Node *n)
+{
+    int64_t K = type_last(n->in[0]->type), outer = type_lanes(n->type);
+    double neutral = reduce_neutral(n->op);
+    LaneRef *refs = malloc((size_t)(outer * K + 1) * sizeof *refs);
+    int64_t *count = calloc((size_t)outer + 1, sizeof *count), *group = malloc((size_t)(outer + 1) * sizeof *group);
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t k = 0; k < K && needed(s, n, o); k++) {
+            LaneRef lane = lane_env_lane(s->env, n->in[0], o * K + k);
+            if (!is_value(lane, neutral)) refs[o * K + count[o]++] = lane;
+        }
+    for (int64_t size = 0; size <= K; size++) {
+        int64_t m = 0;
+        for (int64_t o = 0; o < outer; o++)
+            if (count[o] == size && needed(s, n, o)) group[m++] = o;
+        if (!m) continue;
+        for (int64_t j = 0; j < m && size == 0; j++) set_const(s, n, group[j], neutral);
+        if (!size) continue;
+        LaneRef *part = malloc((size_t)(m * size) * sizeof *part);
+        for (int64_t j = 0; j < m; j++) memcpy(part + j * size, refs + group[j] * K, (size_t)size * sizeof *part);
+        int64_t dim[2] = {m, size};
+        const Node *now = build_reduce(s->b, n->op, lanes_gather_as(s->b, part, type_make(T_F32, 2, dim)));
+        for (int64_t j = 0; j < m; j++) lane_env_set(s->env, (LaneRef){n, group[j]}, (LaneRef){now, j});
+        free(part);
+    }
+    free(refs);
+    free(count);
+    free(group);
+}
+
+static void rebuild_whole(Lanes *s, const Node *n)
+{
+    const Node *in[2];
+    LaneRef zero = {build_scalar(s->b, 0), 0};
+    for (int k = 0; k < n->n_in; k++) {
+        int64_t lanes = type_lanes(n->in[k]->type);
+        LaneRef *refs = malloc((size_t)(lanes + 1) * sizeof *refs);
+        for (int64_t i = 0; i < lanes; i++) {
+            refs[i] = lane_env_lane(s->env, n->in[k], i);
+            if (!refs[i].node) refs[i] = zero;
+        }
+        in[k] = lanes_gather_as(s->b, refs, n->in[k]->type);
+        free(refs);
+    }
+    lane_env_set_all(s->env, n, build_like(s->b, n, in));
+}
+
+static bool any_needed(const Lanes *s, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type);
+    for (int64_t i = 0; i < lanes; i++)
+        if (needed(s, n, i)) return true;
+    return false;
+}
+
+static void rebuild(Lanes *s, const Node *n)
+{
+    if (n->op == OP_move || n->op == OP_constant || (n->op != OP_input && !any_needed(s, n))) return;
+    builder_origin(s->b, n->origin);
+    switch (op_info(n->op)->kind) {
+    case KIND_LEAF: lane_env_set_all(s->env, n, build_input(s->b, n->name, n->type)); break;
+    case KIND_MOVE: break;
+    case KIND_UNARY:
+    case KIND_BINARY:
+    case KIND_TERNARY: rebuild_elementwise(s, n); break;
+    case KIND_LINEAR: rebuild_linear(s, n); break;
+    case KIND_REDUCE: rebuild_reduce(s, n); break;
+    case KIND_MATMUL:
+    case KIND_TAKE: rebuild_whole(s, n); break;
+    }
+}
+
+// ---- which lanes are needed
+
+static void need_value(LaneEnv *env, bool *need, const Node *v, int64_t i)
+{
+    LaneRef r = lane_canonical(v, i);
+    if (!node_is_const(r.node)) need[env->base[r.node->id] + r.lane] = true;
+}
+
+static void need_linear(LaneEnv *env, bool *need, const Node *n)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
+    bool *row = malloc((size_t)K + 1);
+    for (int64_t m = 0; m < tokens; m++) {
+        const bool *out = need + env->base[n->id] + m * N;
+        for (int64_t k = 0; k < K; k++) {
+            row[k] = false;
+            for (int64_t c = 0; c < N && !row[k]; c++) row[k] = out[c] && const_at(w, k * N + c) != 0;
+            if (row[k]) need_value(env, need, n->in[0], m * K + k);
+        }
+        for (int64_t c = 0; c < N && n->n_in > 3; c++)
+            if (out[c]) need_value(env, need, n->in[3], m * N + c);
+    }
+    free(row);
+}
+
+static void need_operands(LaneEnv *env, bool *need, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type);
+    const bool *out = need + env->base[n->id];
+    OpKind kind = op_info(n->op)->kind;
+    bool any = false;
+    for (int64_t i = 0; i < lanes; i++) any = any || out[i];
+    if (!any) return;
+    if (kind == KIND_LINEAR) {
+        need_linear(env, need, n);
+        return;
+    }
+    bool whole = kind == KIND_MATMUL || kind == KIND_TAKE;
+    for (int k = 0; k < n->n_in; k++) {
+        int64_t count = type_lanes(n->in[k]->type), per = kind == KIND_REDUCE ? type_last(n->in[k]->type) : 1;
+        for (int64_t i = 0; i < count; i++)
+            if (whole || count == 1 || out[i / per]) need_value(env, need, n->in[k], i);
+    }
+}
+
+static bool *needed_lanes(Context *cx, const Function *f)
+{
+    LaneEnv *env = lane_env_new(cx, f, NULL);
+    bool *need = ARENA_ARRAY(cx->arena, bool, env->n_lanes + 1);
+    for (int i = 0; i < f->n_outputs; i++) {
+        int64_t lanes = type_lanes(f->outputs[i].node->type);
+        for (int64_t k = 0; k < lanes; k++) need_value(env, need, f->outputs[i].node, k);
+    }
+    for (int i = f->n_nodes - 1; i >= 0; i--)
+        if (f->nodes[i]->op != OP_move && op_info(f->nodes[i]->op)->kind != KIND_LEAF) need_operands(env, need, f->nodes[i]);
+    return need;
+}
+
+static const Function *rebuild_function(Context *cx, const Function *f, const bool *need)
+{
+    Builder *b = builder_new(cx, f->name);
+    Lanes s = {b, lane_env_new(cx, f, b), need, cx};
+    for (int i = 0; i < f->n_inputs; i++) rebuild(&s, f->inputs[i]);
+    for (int i = 0; i < f->n_nodes; i++)
+        if (f->nodes[i]->op != OP_input) rebuild(&s, f->nodes[i]);
+    builder_origin(b, NULL);
+    for (int i = 0; i < f->n_outputs; i++) {
+        const Node *n = f->outputs[i].node;
+        int64_t lanes = type_lanes(n->type);
+        LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, lanes + 1);
+        for (int64_t k = 0; k < lanes; k++) refs[k] = lane_env_lane(s.env, n, k);
+        build_output(b, f->outputs[i].name, lanes_gather_as(b, refs, n->type));
+    }
+    return builder_finish(b);
+}
+
+const Function *lanes_function(Context *cx, const Function *f)
+{
+    const Function *first = rebuild_function(cx, f, needed_lanes(cx, f));
+    return rebuild_function(cx, first, needed_lanes(cx, first));
+}
+
+Module *pass_lanes(const Module *m, Context *cx)
+{
+    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
+    for (int i = 0; i < m->n_functions; i++) functions[i] = lanes_function(cx, m->functions[i]);
+    return module_new(cx, m->stage, m->n_functions, functions, m);
+}

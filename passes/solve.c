@@ -1,0 +1,533 @@
+// The solver on lanes.
+//
+// Every canonical lane is known or unknown. Two kinds of step are tried until nothing changes: forward (an output
+// lane whose needed inputs are known) in topological order, then backward at the last node that may allow it: a
+// one-lane bijection with one unknown operand, or a product in which k outputs are known and only k inputs with a
+// weight are not. Nodes are visited only when a lane next to them became known (two bit sets, forward and backward).
+#include "solve.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    int n;
+    const int *ids;
+} Users;
+
+typedef struct {
+    Context *cx;
+    const Function *f;
+    LaneEnv *base;
+    bool *known;
+    Users *users;       // by node id: ids of the nodes that read it (through moves)
+    uint64_t *forward, *backward; // nodes to visit
+    const bool *clips;  // by node id: min or max in front of atanh or log
+    SolveStep *steps;
+    int n_steps, cap_steps;
+    double condition;
+} Solver;
+
+static int64_t lane_number(const Solver *s, LaneRef r) { return s->base->base[r.node->id] + r.lane; }
+static bool is_known(const Solver *s, LaneRef r) { return node_is_const(r.node) || s->known[lane_number(s, r)]; }
+static void mark(uint64_t *set, int id) { set[id >> 6] |= 1ull << (id & 63); }
+
+static void learn(Solver *s, LaneRef r)
+{
+    if (node_is_const(r.node)) return;
+    bool *k = &s->known[lane_number(s, r)];
+    if (*k) return;
+    *k = true;
+    mark(s->backward, r.node->id);
+    Users u = s->users[r.node->id];
+    for (int i = 0; i < u.n; i++) {
+        mark(s->forward, u.ids[i]);
+        mark(s->backward, u.ids[i]);
+    }
+}
+
+static SolveStep *push_step(Solver *s, SolveKind kind, const Node *n, int64_t count, const int64_t *lanes)
+{
+    SolveStep step = {.kind = kind, .node = n, .n = count, .lanes = arena_copy(s->cx->arena, lanes, (size_t)count * sizeof *lanes)};
+    ARENA_PUSH(s->cx->arena, s->steps, s->n_steps, s->cap_steps, step);
+    return &s->steps[s->n_steps - 1];
+}
+
+// ---- forward
+
+static bool elementwise_ready(const Solver *s, const Node *n, int64_t i)
+{
+    for (int k = 0; k < n->n_in; k++)
+        if (!is_known(s, lane_operand(n, k, i))) return false;
+    return true;
+}
+
+static bool range_ready(const Solver *s, const Node *v, int64_t first, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!is_known(s, lane_canonical(v, first + i))) return false;
+    return true;
+}
+
+// a[m, :] b[:, j]; a constant zero in a needs no b.
+static bool matmul_ready(const Solver *s, const Node *n, int64_t i)
+{
+    Type a = n->in[0]->type;
+    int64_t M = a.dim[a.rank - 2], K = type_last(a), N = type_last(n->type), batch = i / (M * N), m = i / N % M, j = i % N;
+    for (int64_t k = 0; k < K; k++) {
+        LaneRef x = lane_canonical(n->in[0], (batch * M + m) * K + k);
+        if (lane_is_const(x) && lane_value(x) == 0) continue;
+        if (!is_known(s, x) || !is_known(s, lane_canonical(n->in[1], (batch * K + k) * N + j))) return false;
+    }
+    return true;
+}
+
+static bool take_ready(const Solver *s, const Node *n, int64_t i)
+{
+    int64_t K = type_last(n->in[0]->type), J = type_last(n->in[1]->type), rows = type_lanes(n->in[0]->type) / K;
+    return is_known(s, lane_canonical(n->in[1], i)) && range_ready(s, n->in[0], rows == 1 ? 0 : i / J * K, K);
+}
+
+// Which columns of token m are computable: blocked[c] where an unknown input has a weight in it.
+static void linear_blocked(const Solver *s, const Node *n, int64_t m, bool *blocked)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    memset(blocked, 0, (size_t)N);
+    for (int64_t k = 0; k < K; k++) {
+        if (is_known(s, lane_canonical(n->in[0], m * K + k))) continue;
+        for (int64_t c = 0; c < N; c++) blocked[c] = blocked[c] || const_at(w, k * N + c) != 0;
+    }
+    for (int64_t c = 0; c < N && n->n_in > 3; c++)
+        blocked[c] = blocked[c] || !is_known(s, lane_canonical(n->in[3], m * N + c));
+}
+
+static int64_t linear_ready(const Solver *s, const Node *n, int64_t *lanes)
+{
+    int64_t N = n->in[1]->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0, count = 0;
+    bool *blocked = malloc((size_t)N + 1);
+    for (int64_t m = 0; m < tokens; m++) {
+        linear_blocked(s, n, m, blocked);
+        for (int64_t c = 0; c < N; c++)
+            if (!blocked[c] && !is_known(s, (LaneRef){n, m * N + c})) lanes[count++] = m * N + c;
+    }
+    free(blocked);
+    return count;
+}
+
+static bool lane_ready(const Solver *s, const Node *n, int64_t i)
+{
+    switch (op_info(n->op)->kind) {
+    case KIND_UNARY:
+    case KIND_BINARY:
+    case KIND_TERNARY: return elementwise_ready(s, n, i);
+    case KIND_REDUCE: return range_ready(s, n->in[0], i * type_last(n->in[0]->type), type_last(n->in[0]->type));
+    case KIND_MATMUL: return matmul_ready(s, n, i);
+    case KIND_TAKE: return take_ready(s, n, i);
+    case KIND_LEAF:
+    case KIND_MOVE:
+    case KIND_LINEAR: return false;
+    }
+    return false;
+}
+
+static void visit_forward(Solver *s, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type), count = 0;
+    int64_t *ready = malloc((size_t)(lanes + 1) * sizeof *ready);
+    if (op_info(n->op)->kind == KIND_LINEAR) count = linear_ready(s, n, ready);
+    else
+        for (int64_t i = 0; i < lanes; i++)
+            if (!is_known(s, (LaneRef){n, i}) && lane_ready(s, n, i)) ready[count++] = i;
+    if (count) push_step(s, STEP_FORWARD, n, count, ready);
+    for (int64_t j = 0; j < count; j++) learn(s, (LaneRef){n, ready[j]});
+    free(ready);
+}
+
+// ---- backward: one lane
+
+// Can operand k of n be found from the result and the other operands?
+static bool invertible(const Solver *s, const Node *n, int k)
+{
+    switch ((int)n->op) {
+    case OP_leaky_relu: return n->alpha > 0;
+    case OP_elu: return n->alpha > 0;
+    case OP_min:
+    case OP_max: return s->clips[n->id] && node_is_const(n->in[1 - k]);
+    default: return op_info(n->op)->bijective;
+    }
+}
+
+static int unknown_operand(const Solver *s, const Node *n, int64_t i)
+{
+    int found = -1;
+    for (int k = 0; k < n->n_in; k++) {
+        if (is_known(s, lane_operand(n, k, i))) continue;
+        if (found >= 0) return -1;
+        found = k;
+    }
+    return found >= 0 && invertible(s, n, found) ? found : -1;
+}
+
+// A multiplier or divisor that is the constant 0 inverts nothing.
+static bool divides_by_zero(const Node *n, int k, int64_t i)
+{
+    if (n->op != OP_mul && !(n->op == OP_div && k == 1)) return false;
+    LaneRef other = lane_operand(n, 1 - k, i);
+    return lane_is_const(other) && lane_value(other) == 0;
+}
+
+static bool visit_elementwise_back(Solver *s, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type);
+    int64_t *ready = malloc((size_t)(lanes + 1) * sizeof *ready);
+    bool any = false;
+    for (int k = 0; k < n->n_in; k++) {
+        int64_t count = 0;
+        for (int64_t i = 0; i < lanes; i++) {
+            if (!is_known(s, (LaneRef){n, i}) || unknown_operand(s, n, i) != k || divides_by_zero(n, k, i)) continue;
+            ready[count++] = i;
+            learn(s, lane_operand(n, k, i));
+        }
+        if (!count) continue;
+        push_step(s, STEP_BACKWARD, n, count, ready)->operand = k;
+        any = true;
+    }
+    free(ready);
+    return any;
+}
+
+// ---- backward: a block of a product
+
+// In-place LU with partial pivoting of a [k][k]; returns false if singular.
+static bool lu_invert(double *a, double *inverse, int64_t k, double *log_det)
+{
+    *log_det = 0;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < k; j++) inverse[i * k + j] = i == j;
+    for (int64_t c = 0; c < k; c++) {
+        int64_t best = c;
+        for (int64_t r = c + 1; r < k; r++)
+            if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
+        double pivot = a[best * k + c];
+        if (pivot == 0 || !isfinite(pivot)) return false;
+        for (int64_t j = 0; j < k && best != c; j++) {
+            double t = a[c * k + j], u = inverse[c * k + j];
+            a[c * k + j] = a[best * k + j];
+            a[best * k + j] = t;
+            inverse[c * k + j] = inverse[best * k + j];
+            inverse[best * k + j] = u;
+        }
+        *log_det += log(fabs(pivot));
+        for (int64_t j = 0; j < k; j++) {
+            a[c * k + j] /= pivot;
+            inverse[c * k + j] /= pivot;
+        }
+        for (int64_t r = 0; r < k; r++) {
+            double factor = a[r * k + c];
+            if (r == c || factor == 0) continue;
+            for (int64_t j = 0; j < k; j++) {
+                a[r * k + j] -= factor * a[c * k + j];
+                inverse[r * k + j] -= factor * inverse[c * k + j];
+            }
+        }
+    }
+    return true;
+}
+
+static double norm1(const double *a, int64_t k)
+{
+    double most = 0;
+    for (int64_t j = 0; j < k; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < k; i++) sum += fabs(a[i * k + j]);
+        if (sum > most) most = sum;
+    }
+    return most;
+}
+
+typedef struct {
+    int32_t *rows, *cols;
+    int64_t n_rows, n_cols;
+} Block;
+
+// Unknown inputs of token m, and the known outputs in which they have a weight.
+static void find_block(const Solver *s, const Node *n, int64_t m, Block *b)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    b->n_rows = b->n_cols = 0;
+    for (int64_t k = 0; k < K; k++)
+        if (!is_known(s, lane_canonical(n->in[0], m * K + k))) b->rows[b->n_rows++] = (int32_t)k;
+    for (int64_t c = 0; c < N; c++) {
+        if (!is_known(s, (LaneRef){n, m * N + c})) continue;
+        if (n->n_in > 3 && !is_known(s, lane_canonical(n->in[3], m * N + c))) continue;
+        bool weight = false;
+        for (int64_t r = 0; r < b->n_rows && !weight; r++) weight = const_at(w, b->rows[r] * N + c) != 0;
+        if (weight) b->cols[b->n_cols++] = (int32_t)c;
+    }
+}
+
+// Fewer outputs than unknown inputs: an output with one unknown input still gives it.
+static bool single_unknown(const Node *w, Block *b)
+{
+    int64_t N = w->type.dim[1];
+    for (int64_t j = 0; j < b->n_cols; j++) {
+        int64_t found = -1, count = 0;
+        for (int64_t r = 0; r < b->n_rows; r++)
+            if (const_at(w, b->rows[r] * N + b->cols[j]) != 0) count++, found = r;
+        if (count != 1) continue;
+        b->rows[0] = b->rows[found];
+        b->cols[0] = b->cols[j];
+        b->n_rows = b->n_cols = 1;
+        return true;
+    }
+    return false;
+}
+
+static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *tokens, int64_t n_tokens)
+{
+    const Node *w = n->in[1];
+    int64_t k = b->n_rows, N = w->type.dim[1];
+    double *a = malloc((size_t)(k * k) * sizeof *a), log_det = 0;
+    double *inverse = ARENA_ARRAY(s->cx->arena, double, k * k);
+    for (int64_t r = 0; r < k; r++)
+        for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
+    double norm = norm1(a, k);
+    bool ok = lu_invert(a, inverse, k, &log_det);
+    free(a);
+    if (!ok) return false;
+    SolveStep *step = push_step(s, STEP_BLOCK, n, n_tokens, tokens);
+    step->k = k;
+    step->rows = arena_copy(s->cx->arena, b->rows, (size_t)k * sizeof *b->rows);
+    step->cols = arena_copy(s->cx->arena, b->cols, (size_t)k * sizeof *b->cols);
+    step->inverse = inverse;
+    step->log_det = log_det;
+    step->condition = k > 1 ? norm * norm1(inverse, k) : 1;
+    if (step->condition > s->condition) s->condition = step->condition;
+    return true;
+}
+
+// The unknown input lanes of a token must be distinct names, else the block is not what it seems.
+static bool rows_distinct(const Node *n, int64_t m, const Block *b)
+{
+    int64_t K = n->in[1]->type.dim[0];
+    for (int64_t i = 1; i < b->n_rows && b->n_rows < 64; i++)
+        for (int64_t j = 0; j < i; j++)
+            if (lane_same(lane_canonical(n->in[0], m * K + b->rows[i]), lane_canonical(n->in[0], m * K + b->rows[j]))) return false;
+    return true;
+}
+
+static bool visit_linear_back(Solver *s, const Node *n)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
+    Block b = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0}, first = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0};
+    int64_t *same = malloc((size_t)(tokens + 1) * sizeof *same), n_same = 0;
+    bool any = false;
+    for (int64_t m = 0; m < tokens; m++) {
+        find_block(s, n, m, &b);
+        if (!b.n_rows || !b.n_cols || !rows_distinct(n, m, &b)) continue;
+        if (b.n_rows != b.n_cols && !single_unknown(w, &b)) continue;
+        bool equal = n_same && b.n_rows == first.n_rows && !memcmp(b.rows, first.rows, (size_t)b.n_rows * 4) &&
+                     !memcmp(b.cols, first.cols, (size_t)b.n_rows * 4);
+        if (n_same && !equal) continue; // the next visit takes it
+        if (!n_same) {
+            memcpy(first.rows, b.rows, (size_t)b.n_rows * 4);
+            memcpy(first.cols, b.cols, (size_t)b.n_rows * 4);
+            first.n_rows = first.n_cols = b.n_rows;
+        }
+        same[n_same++] = m;
+    }
+    if (n_same && push_block(s, n, &first, same, n_same)) {
+        any = true;
+        for (int64_t t = 0; t < n_same; t++)
+            for (int64_t r = 0; r < first.n_rows; r++) learn(s, lane_canonical(n->in[0], same[t] * K + first.rows[r]));
+        mark(s->backward, n->id);
+    }
+    free(b.rows);
+    free(b.cols);
+    free(first.rows);
+    free(first.cols);
+    free(same);
+    return any;
+}
+
+static void visit_backward(Solver *s, const Node *n)
+{
+    if (op_elementwise(n->op)) visit_elementwise_back(s, n);
+    else if (n->op == OP_linear) visit_linear_back(s, n);
+}
+
+// ---- set-up and loop
+
+static void find_users(Solver *s)
+{
+    const Function *f = s->f;
+    Arena *a = s->cx->arena;
+    int **lists = ARENA_ARRAY(a, int *, f->n_nodes + 1), *caps = ARENA_ARRAY(a, int, f->n_nodes + 1);
+    s->users = ARENA_ARRAY(a, Users, f->n_nodes + 1);
+    for (int i = 0; i < f->n_nodes; i++) {
+        const Node *n = f->nodes[i];
+        if (n->op == OP_move) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            const Node *v = n->in[k];
+            if (!v || node_is_const(v)) continue;
+            int sources = v->op == OP_move ? v->n_in : 1;
+            for (int j = 0; j < sources; j++) {
+                int id = v->op == OP_move ? v->in[j]->id : v->id;
+                if (s->users[id].n && lists[id][s->users[id].n - 1] == i) continue;
+                ARENA_PUSH(a, lists[id], s->users[id].n, caps[id], i);
+                s->users[id].ids = lists[id];
+            }
+        }
+    }
+}
+
+// min or max with a constant all of whose users lead (through affine ops and more clips) to atanh, log or asin:
+// the clip only keeps the argument inside the domain, so it is the identity on the flow's range.
+static bool *find_clips(const Solver *s)
+{
+    const Function *f = s->f;
+    bool *clips = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1), *guarded = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1);
+    for (int i = f->n_nodes - 1; i >= 0; i--) {
+        const Node *n = f->nodes[i];
+        Users u = s->users[i];
+        bool all = u.n > 0;
+        for (int j = 0; j < u.n && all; j++) all = guarded[u.ids[j]];
+        switch ((int)n->op) {
+        case OP_atanh:
+        case OP_log:
+        case OP_log1p: guarded[i] = true; break;
+        case OP_min:
+        case OP_max:
+            clips[i] = all && (node_is_const(n->in[0]) || node_is_const(n->in[1]));
+            guarded[i] = clips[i];
+            break;
+        case OP_add:
+        case OP_sub:
+        case OP_mul:
+        case OP_div:
+        case OP_neg: guarded[i] = all; break;
+        default: break;
+        }
+    }
+    return clips;
+}
+
+static int first_of(uint64_t *set, int words)
+{
+    for (int w = 0; w < words; w++)
+        if (set[w]) {
+            int bit = __builtin_ctzll(set[w]);
+            set[w] &= set[w] - 1;
+            return w * 64 + bit;
+        }
+    return -1;
+}
+
+static int last_of(uint64_t *set, int words)
+{
+    for (int w = words - 1; w >= 0; w--)
+        if (set[w]) {
+            int bit = 63 - __builtin_clzll(set[w]);
+            set[w] &= ~(1ull << bit);
+            return w * 64 + bit;
+        }
+    return -1;
+}
+
+static bool all_known(const Solver *s, const LaneRef *to, int64_t n_to)
+{
+    for (int64_t i = 0; i < n_to; i++)
+        if (!is_known(s, to[i])) return false;
+    return true;
+}
+
+Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64_t n_from, const LaneRef *to, int64_t n_to)
+{
+    Solver s = {.cx = cx, .f = f, .base = lane_env_new(cx, f, NULL)};
+    int words = f->n_nodes / 64 + 1;
+    s.known = ARENA_ARRAY(cx->arena, bool, s.base->n_lanes + 1);
+    s.forward = ARENA_ARRAY(cx->arena, uint64_t, words);
+    s.backward = ARENA_ARRAY(cx->arena, uint64_t, words);
+    find_users(&s);
+    s.clips = find_clips(&s);
+    for (int i = 0; i < f->n_nodes; i++) {
+        OpKind kind = op_info(f->nodes[i]->op)->kind;
+        if (kind != KIND_LEAF && kind != KIND_MOVE) mark(s.forward, i); // masked weights: some lanes need no input
+    }
+    for (int64_t i = 0; i < n_from; i++) learn(&s, from[i]);
+    while (!all_known(&s, to, n_to)) {
+        int id = first_of(s.forward, words);
+        if (id >= 0) visit_forward(&s, f->nodes[id]);
+        else if ((id = last_of(s.backward, words)) >= 0) visit_backward(&s, f->nodes[id]);
+        else break;
+    }
+    Solution *out = ARENA_NEW(cx->arena, Solution);
+    *out = (Solution){f, s.steps, s.n_steps, all_known(&s, to, n_to), s.condition, s.base, s.known};
+    return out;
+}
+
+// ---- for people
+
+static const char *node_label(Context *cx, const Node *n)
+{
+    if (n->op == OP_input) return arena_format(cx->arena, "input '%s'", n->name);
+    if (n->origin && n->origin->node) return arena_format(cx->arena, "'%s' (%s)", n->origin->node, n->origin->op ? n->origin->op : op_info(n->op)->name);
+    return arena_format(cx->arena, "node %d (%s)", n->id, op_info(n->op)->name);
+}
+
+// A known-output node that reads the lane and cannot give it back: what the lane waits for.
+static const Node *waits_at(const Solution *s, LaneRef lane)
+{
+    for (int i = s->f->n_nodes - 1; i >= 0; i--) {
+        const Node *n = s->f->nodes[i];
+        if (n->op == OP_move || op_info(n->op)->kind == KIND_LEAF) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            if (!n->in[k] || node_is_const(n->in[k])) continue;
+            int64_t lanes = type_lanes(n->in[k]->type);
+            for (int64_t j = 0; j < lanes; j++)
+                if (lane_same(lane_canonical(n->in[k], j), lane)) return n;
+        }
+    }
+    return NULL;
+}
+
+const char *solve_explain(Context *cx, const Solution *s, const LaneRef *to, int64_t n_to, const char *name)
+{
+    const char *text = NULL;
+    int64_t shown = 0, missing = 0;
+    for (int64_t i = 0; i < n_to; i++) {
+        if (node_is_const(to[i].node) || s->known[s->base->base[to[i].node->id] + to[i].lane]) continue;
+        if (missing++ && shown >= 3) continue;
+        const Node *at = waits_at(s, to[i]);
+        shown++;
+        text = arena_format(cx->arena, "%s%s%s[%lld] waits at %s", text ? text : "", text ? "; " : "", name, (long long)i,
+                            at ? node_label(cx, at) : "nothing (it is not used)");
+    }
+    if (missing > shown) text = arena_format(cx->arena, "%s; %lld more", text, (long long)(missing - shown));
+    return text ? text : "";
+}
+
+const char *solve_text(Context *cx, const Solution *s)
+{
+    char *out = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&out, &size);
+    if (!f) return "";
+    for (int i = 0; i < s->n_steps; i++) {
+        const SolveStep *t = &s->steps[i];
+        if (t->kind == STEP_FORWARD) fprintf(f, "%4d  forward   %6lld lanes of %s\n", i, (long long)t->n, node_label(cx, t->node));
+        if (t->kind == STEP_BACKWARD)
+            fprintf(f, "%4d  inverse   %6lld lanes through %s of %s, operand %d\n", i, (long long)t->n, op_info(t->node->op)->name,
+                    node_label(cx, t->node), t->operand);
+        if (t->kind == STEP_BLOCK)
+            fprintf(f, "%4d  solve     %lld x %lld block of %s, %lld token(s), log|det| %.6g, condition %.3g\n", i, (long long)t->k,
+                    (long long)t->k, node_label(cx, t->node), (long long)t->n, t->log_det, t->condition);
+    }
+    fclose(f);
+    const char *text = arena_string(cx->arena, out);
+    free(out);
+    return text;
+}
