@@ -36,7 +36,7 @@ typedef struct {
     uint32_t dim[8]; /* without the batch */
 } nfcc_abi_value;
 
-typedef struct {
+typedef struct nfcc_model_header {
     uint32_t magic, version;
     uint32_t size;     /* bytes of descriptor and tables before the weights */
     uint32_t cpu;      /* NFCC_CPU_* bits */

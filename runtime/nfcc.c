@@ -1,0 +1,1480 @@
+/* libnfcc: everything that runs a compiled policy. nfcc.h says what the functions do, abi.h what a policy holds.
+ *
+ * A call is a list of items: item i is sample i % n of context row i / n. Items are worked off in tiles of T rows. The
+ * inputs of a tile are transposed into the program's work lanes ([lane][T]), the program's code runs, its output lanes
+ * are transposed back. Which tile an item falls into never changes its bits, so tiles are chosen for speed alone.
+ *
+ * Nothing here computes with floats: they are moved as 32-bit words (get32, put32) and tested by their bits.
+ *
+ * Sections: words, descriptor, processor, tiles, prepared state, calls, entries, self test, open. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "nfcc.h"
+#include "abi.h"
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+typedef nfcc_abi_program Program;
+typedef nfcc_abi_port Port;
+typedef nfcc_abi_value Value;
+
+enum {
+    PORT_KINDS = NFCC_PORT_SCORE + 1,
+    TILE_MAX = 64,
+    PADDED_FROM = 4,     /* so many remaining items take a tile of 16 with padding; fewer go one by one */
+    PREPARED_ROWS = 16,  /* up to so many context rows are prepared in full */
+    OVERREAD = 16,       /* lanes that code may read past the end of anything */
+    MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
+    MAX_VALUES = 1 << 16,
+    ALIGN = 64,
+    PAGE = 4096 /* no page is smaller */
+};
+static const unsigned TILE[NFCC_TILES] = {1, 16, 32, 64};
+
+struct nfcc_policy {
+    nfcc_info info;
+    const nfcc_model *model;
+    const void *weights;
+    unsigned tiles;                             /* bit s: every program has code for TILE[s] */
+    size_t main_bytes, prep_bytes, noise_bytes; /* the three regions of a workspace */
+    void *library, *copy;                       /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
+    size_t copy_size;
+    bool opened; /* by nfcc_open: nfcc_close gives everything back */
+};
+
+/* ---- words: floats as bits ---------------------------------------------------------------------------------- */
+
+#define ONE_BITS 0x3f800000u
+#define NAN_BITS 0x7fc00000u
+#define INF_BITS 0x7f800000u
+
+static inline uint32_t get32(const void *p)
+{
+    uint32_t w;
+    memcpy(&w, p, 4);
+    return w;
+}
+
+static inline void put32(void *p, uint32_t w) { memcpy(p, &w, 4); }
+
+/* Bit 31 of the result is set for NaN and infinity only. */
+static inline uint32_t not_finite(uint32_t w) { return (w & 0x7fffffffu) + 0x00800000u; }
+
+/* The float nearest to an integer, ties to even: exact up to 2^24. */
+static uint32_t float_of_integer(int64_t value)
+{
+    if (value == 0) return 0;
+    uint64_t m = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    uint32_t top = 63;
+    while (!(m >> top)) top--;
+    if (top <= 23) {
+        m <<= 23 - top;
+    } else {
+        uint64_t half = 1ull << (top - 24), rest = m & (2 * half - 1);
+        m >>= top - 23;
+        m += rest > half || (rest == half && (m & 1)); /* 2^24 carries into the exponent by the addition below */
+    }
+    return (value < 0 ? 0x80000000u : 0) + ((top + 127) << 23) + (uint32_t)(m - (1u << 23));
+}
+
+/* Towards zero; NaN is 0, what does not fit is the nearest that does. */
+static int64_t integer_of_float(uint32_t w)
+{
+    uint32_t exponent = w >> 23 & 255;
+    bool negative = w >> 31;
+    uint64_t m = (w & 0x7fffffu) | 0x800000u;
+    if ((w & 0x7fffffffu) > INF_BITS || exponent < 127) return 0;
+    if (exponent >= 127 + 63) return negative ? INT64_MIN : INT64_MAX;
+    m = exponent >= 150 ? m << (exponent - 150) : m >> (150 - exponent);
+    return negative ? -(int64_t)m : (int64_t)m;
+}
+
+static size_t element_size(uint32_t dtype) { return dtype == NFCC_I64 ? 8 : dtype == NFCC_BOOL ? 1 : 4; }
+
+static uint32_t read_element(const unsigned char *at, uint32_t dtype)
+{
+    int64_t integer;
+    if (dtype == NFCC_BOOL) return *at ? ONE_BITS : 0;
+    if (dtype != NFCC_I64) return get32(at);
+    memcpy(&integer, at, 8);
+    return float_of_integer(integer);
+}
+
+static void write_element(unsigned char *at, uint32_t dtype, uint32_t w)
+{
+    int64_t integer = integer_of_float(w);
+    if (dtype == NFCC_BOOL)
+        *at = (w & 0x7fffffffu) != 0;
+    else if (dtype == NFCC_I64)
+        memcpy(at, &integer, 8);
+    else
+        put32(at, w);
+}
+
+static bool multiply(size_t a, size_t b, size_t *product)
+{
+    if (b && a > SIZE_MAX / 2 / b) return false;
+    *product = a * b;
+    return true;
+}
+
+static size_t round_up(size_t value, size_t step) { return (value + step - 1) / step * step; }
+
+static void *align_up(const void *p, size_t step) { return (void *)(((uintptr_t)p + step - 1) / step * step); }
+
+/* ---- descriptor: reading and checking ------------------------------------------------------------------------ */
+
+static const void *at_offset(const nfcc_model *m, uint64_t offset) { return (const char *)m + offset; }
+
+static const Program *program_of(const nfcc_model *m, int id)
+{
+    return m->programs[id].exists ? &m->programs[id] : NULL;
+}
+
+static const Port *ports_in(const nfcc_model *m, const Program *program) { return at_offset(m, program->in); }
+static const Port *ports_out(const nfcc_model *m, const Program *program) { return at_offset(m, program->out); }
+
+static const Port *find_port(const Port *port, uint32_t n, uint32_t kind)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (port[i].kind == kind) return &port[i];
+    return NULL;
+}
+
+static const Port *in_port(const nfcc_model *m, int id, uint32_t kind)
+{
+    const Program *program = program_of(m, id);
+    return program ? find_port(ports_in(m, program), program->n_in, kind) : NULL;
+}
+
+static const Port *out_port(const nfcc_model *m, int id, uint32_t kind)
+{
+    const Program *program = program_of(m, id);
+    return program ? find_port(ports_out(m, program), program->n_out, kind) : NULL;
+}
+
+/* Where the policy's file is mapped. No segments: linked in, its ranges are the linker's. */
+typedef struct {
+    struct {
+        uintptr_t from, to;
+        bool code;
+    } segment[8];
+    int n;
+} Image;
+
+static bool image_holds(const Image *image, uintptr_t from, uint64_t size, bool code)
+{
+    if (image->n == 0) return true;
+    for (int i = 0; i < image->n; i++)
+        if (from >= image->segment[i].from && from <= image->segment[i].to && size <= image->segment[i].to - from &&
+            (!code || image->segment[i].code))
+            return true;
+    return false;
+}
+
+static bool table_ok(const nfcc_model *m, uint32_t at, uint64_t count, size_t item)
+{
+    return count == 0 || (at >= sizeof *m && at % 4 == 0 && at <= m->size && count <= (m->size - at) / item);
+}
+
+static bool string_ok(const nfcc_model *m, uint32_t at)
+{
+    return at == 0 || (at < m->size && memchr(at_offset(m, at), 0, m->size - at));
+}
+
+static bool value_ok(const nfcc_model *m, const Value *value)
+{
+    uint64_t lanes = 1;
+    if (value->rank > 8 || !string_ok(m, value->name)) return false;
+    if (value->dtype != NFCC_F32 && value->dtype != NFCC_I64 && value->dtype != NFCC_BOOL) return false;
+    for (uint32_t i = 0; i < value->rank; i++) {
+        lanes *= value->dim[i];
+        if (lanes > MAX_LANES) return false;
+    }
+    return lanes == value->lanes;
+}
+
+static bool values_ok(const nfcc_model *m, uint32_t at, uint32_t n)
+{
+    if (n > MAX_VALUES || !table_ok(m, at, n, sizeof(Value))) return false;
+    const Value *value = at_offset(m, at);
+    for (uint32_t i = 0; i < n; i++)
+        if (!value_ok(m, &value[i])) return false;
+    return true;
+}
+
+/* The ports each program may have and, as `needs`, those it must have. */
+#define BIT(kind) (1u << NFCC_PORT_##kind)
+static const struct {
+    unsigned in, out, needs_in, needs_out;
+} PORTS[NFCC_PROGRAMS] = {
+    [NFCC_PROGRAM_ENCODE] = {BIT(CONTEXT), BIT(EARLY), 0, BIT(EARLY)},
+    [NFCC_PROGRAM_LATE] = {BIT(EARLY), BIT(PREP), BIT(EARLY), BIT(PREP)},
+    [NFCC_PROGRAM_TO_LATENT] = {BIT(X), BIT(Z) | BIT(LOG_DET) | BIT(LOG_PROB), BIT(X), 0},
+    [NFCC_PROGRAM_TO_EVENT] = {BIT(Z), BIT(X) | BIT(LOG_DET) | BIT(LOG_PROB) | BIT(ACT), BIT(Z), BIT(X)},
+    [NFCC_PROGRAM_NOISE] = {BIT(SEED) | BIT(TEMPERATURE), BIT(Z), BIT(SEED) | BIT(TEMPERATURE), BIT(Z)},
+    [NFCC_PROGRAM_RUN] = {BIT(GRAPH), BIT(GRAPH), 0, 0},
+    [NFCC_PROGRAM_SCORE] = {BIT(X), BIT(SCORE) | BIT(LOG_PROB), BIT(X), BIT(SCORE)},
+    [NFCC_PROGRAM_ACT] = {BIT(Z), BIT(ACT), BIT(Z), BIT(ACT)},
+};
+
+static bool array_lanes_ok(const nfcc_model *m, const Port *port, uint32_t at, uint32_t n)
+{
+    const Value *value = at_offset(m, at);
+    return port->index < n && port->lanes == value[port->index].lanes;
+}
+
+/* A port is as wide as what it carries. Without an event the noise program may have any width (golden inputs). */
+static bool port_lanes_ok(const nfcc_model *m, const Port *port, bool in)
+{
+    switch (port->kind) {
+    case NFCC_PORT_CONTEXT: return array_lanes_ok(m, port, m->contexts, m->n_contexts);
+    case NFCC_PORT_GRAPH:
+        return in ? array_lanes_ok(m, port, m->inputs, m->n_inputs) : array_lanes_ok(m, port, m->outputs, m->n_outputs);
+    case NFCC_PORT_EARLY: return port->lanes == m->early_lanes;
+    case NFCC_PORT_PREP: return port->lanes == m->prep_lanes;
+    case NFCC_PORT_SEED: return port->lanes == 4;
+    case NFCC_PORT_LOG_DET:
+    case NFCC_PORT_LOG_PROB:
+    case NFCC_PORT_TEMPERATURE: return port->lanes == 1;
+    case NFCC_PORT_Z: return port->lanes == m->event.lanes || (m->event.lanes == 0 && port->lanes > 0);
+    default: return port->lanes == m->event.lanes;
+    }
+}
+
+static bool ports_ok(const nfcc_model *m, const Program *program, bool in, unsigned allowed, unsigned needed)
+{
+    uint32_t at = in ? program->in : program->out, n = in ? program->n_in : program->n_out;
+    if (n > MAX_VALUES || !table_ok(m, at, n, sizeof(Port))) return false;
+    const Port *port = at_offset(m, at);
+    unsigned seen = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (port[i].kind >= PORT_KINDS || !(allowed >> port[i].kind & 1)) return false;
+        if (port[i].at > program->work_lanes || port[i].lanes > program->work_lanes - port[i].at) return false;
+        if (!port_lanes_ok(m, &port[i], in)) return false;
+        seen |= 1u << port[i].kind;
+    }
+    if (m->early_lanes == 0) needed &= ~BIT(EARLY);
+    if (m->prep_lanes == 0) needed &= ~BIT(PREP);
+    return (needed & ~seen) == 0;
+}
+
+static bool code_ok(const nfcc_model *m, const Program *program, const Image *image)
+{
+    for (int s = 0; s < NFCC_TILES; s++) {
+        uintptr_t address = (uintptr_t)m + (uintptr_t)(intptr_t)program->code[s];
+        if (program->code[s] == 0 && s < 2) return false;
+        if (program->code[s] && !image_holds(image, address, 1, true)) return false;
+    }
+    return true;
+}
+
+static bool programs_ok(const nfcc_model *m, const Image *image)
+{
+    for (int id = 0; id < NFCC_PROGRAMS; id++) {
+        const Program *program = program_of(m, id);
+        if (!program) continue;
+        if (program->work_lanes > MAX_LANES || !code_ok(m, program, image)) return false;
+        if (!ports_ok(m, program, true, PORTS[id].in, PORTS[id].needs_in)) return false;
+        if (!ports_ok(m, program, false, PORTS[id].out, PORTS[id].needs_out)) return false;
+    }
+    if (m->early_lanes && !program_of(m, NFCC_PROGRAM_ENCODE)) return false;
+    return program_of(m, NFCC_PROGRAM_LATE) || m->prep_lanes == 0 || m->prep_lanes == m->early_lanes;
+}
+
+static bool strings_ok(const nfcc_model *m)
+{
+    return string_ok(m, m->name) && string_ok(m, m->compiler) && string_ok(m, m->target) && string_ok(m, m->base) &&
+           string_ok(m, m->notes);
+}
+
+/* Nothing of a descriptor is used before this has said NFCC_OK. */
+static nfcc_status model_check(const nfcc_model *m, const Image *image)
+{
+    if ((uintptr_t)m % _Alignof(nfcc_model) || !image_holds(image, (uintptr_t)m, sizeof *m, false)) return NFCC_ABI;
+    if (m->magic != NFCC_ABI_MAGIC || m->version != NFCC_ABI_VERSION || m->weight_dtype != 0) return NFCC_ABI;
+    if (m->size < sizeof *m || m->size > INT32_MAX || !image_holds(image, (uintptr_t)m, m->size, false))
+        return NFCC_ABI;
+    if (m->weights % 4 || m->weights < m->size || m->weights > INT64_MAX || m->weights_size > INT64_MAX)
+        return NFCC_ABI;
+    if (!image_holds(image, (uintptr_t)m + (uintptr_t)m->weights, m->weights_size, false)) return NFCC_ABI;
+    if (m->early_lanes > MAX_LANES || m->prep_lanes > MAX_LANES) return NFCC_ABI;
+    if (!strings_ok(m) || !values_ok(m, m->contexts, m->n_contexts)) return NFCC_ABI;
+    if (!values_ok(m, m->inputs, m->n_inputs) || !values_ok(m, m->outputs, m->n_outputs)) return NFCC_ABI;
+    if (m->event.lanes && (!value_ok(m, &m->event) || m->event.dtype != NFCC_F32)) return NFCC_ABI;
+    if (!table_ok(m, m->golden, m->golden_words, 4) || m->golden_rows > MAX_VALUES) return NFCC_ABI;
+    return programs_ok(m, image) ? NFCC_OK : NFCC_ABI;
+}
+
+static const char *text_of(const nfcc_model *m, uint32_t at) { return at ? at_offset(m, at) : ""; }
+
+static nfcc_value describe(const nfcc_model *m, const Value *value)
+{
+    nfcc_value v = {.name = text_of(m, value->name), .type = (nfcc_type)value->dtype, .size = value->lanes};
+    v.rank = value->rank;
+    for (unsigned i = 0; i < v.rank; i++) v.shape[i] = value->dim[i];
+    return v;
+}
+
+static nfcc_value *describe_all(const nfcc_model *m, uint32_t at, uint32_t n, nfcc_value *to)
+{
+    const Value *value = at_offset(m, at);
+    for (uint32_t i = 0; i < n; i++) to[i] = describe(m, &value[i]);
+    return to + n;
+}
+
+static unsigned entries_of(const nfcc_model *m)
+{
+    unsigned entries = 0;
+    if (out_port(m, NFCC_PROGRAM_TO_LATENT, NFCC_PORT_Z)) entries |= NFCC_HAS_TO_LATENT;
+    if (out_port(m, NFCC_PROGRAM_TO_LATENT, NFCC_PORT_LOG_PROB)) entries |= NFCC_HAS_LOG_PROB;
+    if (program_of(m, NFCC_PROGRAM_TO_EVENT)) {
+        entries |= NFCC_HAS_TO_EVENT;
+        if (program_of(m, NFCC_PROGRAM_NOISE)) entries |= NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
+        if ((entries & NFCC_HAS_SAMPLE) && out_port(m, NFCC_PROGRAM_TO_EVENT, NFCC_PORT_LOG_PROB))
+            entries |= NFCC_HAS_SAMPLE_AND_LOG_PROB;
+    }
+    if (program_of(m, NFCC_PROGRAM_RUN)) entries |= NFCC_HAS_RUN;
+    return m->event.lanes ? entries : entries & NFCC_HAS_RUN;
+}
+
+/* A tile size serves if every program has code for it: a call chains several programs on one tile. */
+static unsigned tiles_of(const nfcc_model *m)
+{
+    unsigned tiles = (1u << NFCC_TILES) - 1;
+    for (int id = 0; id < NFCC_PROGRAMS; id++)
+        for (int s = 0; s < NFCC_TILES; s++)
+            if (m->programs[id].exists && m->programs[id].code[s] == 0) tiles &= ~(1u << s);
+    return tiles;
+}
+
+static size_t region_bytes(const nfcc_policy *p, uint32_t lanes)
+{
+    size_t widest = 0;
+    for (int s = 0; s < NFCC_TILES; s++)
+        if (p->tiles >> s & 1) widest = TILE[s];
+    return (round_up(lanes, 16) + OVERREAD) * widest * 4;
+}
+
+static void set_work_size(nfcc_policy *p)
+{
+    const nfcc_model *m = p->model;
+    uint32_t lanes = 0, late = m->programs[NFCC_PROGRAM_LATE].exists ? m->programs[NFCC_PROGRAM_LATE].work_lanes : 0;
+    for (int id = 0; id < NFCC_PROGRAMS; id++)
+        if (m->programs[id].exists && m->programs[id].work_lanes > lanes) lanes = m->programs[id].work_lanes;
+    p->main_bytes = region_bytes(p, lanes);
+    p->prep_bytes = region_bytes(p, late > m->prep_lanes ? late : m->prep_lanes);
+    if (program_of(m, NFCC_PROGRAM_NOISE)) p->noise_bytes = region_bytes(p, m->programs[NFCC_PROGRAM_NOISE].work_lanes);
+    p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + p->noise_bytes;
+}
+
+static size_t count_values(const nfcc_model *m) { return (size_t)m->n_contexts + m->n_inputs + m->n_outputs; }
+
+static void fill_policy(nfcc_policy *p, const nfcc_model *m)
+{
+    nfcc_value *values = (nfcc_value *)(p + 1);
+    memset(p, 0, sizeof *p);
+    p->model = m;
+    p->weights = at_offset(m, m->weights);
+    p->tiles = tiles_of(m);
+    p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
+    p->info.target = text_of(m, m->target);
+    p->info.base = text_of(m, m->base);
+    p->info.notes = text_of(m, m->notes);
+    memcpy(p->info.model_hash, m->hash, sizeof m->hash);
+    p->info.entries = entries_of(m);
+    p->info.n_contexts = m->n_contexts, p->info.contexts = values;
+    values = describe_all(m, m->contexts, m->n_contexts, values);
+    p->info.n_inputs = m->n_inputs, p->info.inputs = values;
+    values = describe_all(m, m->inputs, m->n_inputs, values);
+    p->info.n_outputs = m->n_outputs, p->info.outputs = values;
+    describe_all(m, m->outputs, m->n_outputs, values);
+    p->info.event = m->event.lanes ? describe(m, &m->event) : (nfcc_value){.name = ""};
+    p->info.event_size = m->event.lanes;
+    p->info.weights_size = (size_t)m->weights_size;
+    p->info.cpu = m->cpu;
+    set_work_size(p);
+}
+
+/* ---- processor ----------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+
+static bool all_set(uint64_t word, uint64_t bits) { return (word & bits) == bits; }
+
+/* What the processor has and the operating system saves (XCR0). AVX2_FMA stands for all of x86-64-v3, AVX512 for v4. */
+static unsigned cpu_features(void)
+{
+    unsigned a, b, c, d, one, seven, extended, sub = 0, saved, saved_high, features = 0;
+    if (!__get_cpuid(1, &a, &b, &one, &d) || !(one >> 27 & 1)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(saved_high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &seven, &c, &d)) return 0;
+    if (a >= 1 && __get_cpuid_count(7, 1, &sub, &b, &c, &d) == 0) sub = 0;
+    if (!__get_cpuid(0x80000001u, &a, &b, &extended, &d)) return 0;
+    bool v3 = all_set(one, 1u << 12 | 1u << 22 | 1u << 28 | 1u << 29) /* FMA MOVBE AVX F16C */ &&
+              all_set(seven, 1u << 3 | 1u << 5 | 1u << 8) /* BMI1 AVX2 BMI2 */ && (extended >> 5 & 1) /* LZCNT */;
+    bool v4 = all_set(seven, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) /* F DQ CD BW VL */;
+    if (v3 && all_set(saved, 0x6)) features |= NFCC_CPU_AVX2_FMA;
+    if (v3 && v4 && all_set(saved, 0xe6)) features |= NFCC_CPU_AVX512;
+    if ((features & NFCC_CPU_AVX512) && (sub >> 5 & 1)) features |= NFCC_CPU_AVX512_BF16;
+    return features;
+}
+
+/* MXCSR: rounding to nearest, subnormals neither flushed nor read as zero. */
+static bool default_environment(void)
+{
+    uint32_t mxcsr;
+    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+    return (mxcsr & (0x6000u | 0x8000u | 0x40u)) == 0;
+}
+#elif defined(__aarch64__)
+static unsigned cpu_features(void) { return NFCC_CPU_NEON; }
+
+/* FPCR: RMode, FZ, and of FEAT_AFP FIZ and AH. */
+static bool default_environment(void)
+{
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    return (fpcr & (3u << 22 | 1u << 24 | 3u)) == 0;
+}
+#else
+static unsigned cpu_features(void) { return 0; }
+static bool default_environment(void) { return true; }
+#endif
+
+/* ---- tiles --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int slot;              /* TILE[slot] rows */
+    unsigned rows, used;   /* rows beyond `used` repeat the last one; their results are dropped */
+    size_t item[TILE_MAX]; /* which item of the call row t is */
+    size_t row[TILE_MAX];  /* its context row */
+    uint8_t bad[TILE_MAX]; /* an input of row t is not finite */
+} Tile;
+
+static int choose_slot(unsigned tiles, size_t left)
+{
+    for (int s = NFCC_TILES - 1; s > 1; s--)
+        if ((tiles >> s & 1) && left >= TILE[s]) return s;
+    return left >= PADDED_FROM;
+}
+
+/* The tile of up to TILE[slot] items from `first` on. */
+static void set_tile(Tile *tile, int slot, size_t first, size_t items, size_t n)
+{
+    size_t row = first / n, sample = first % n;
+    tile->slot = slot;
+    tile->rows = TILE[slot];
+    tile->used = items - first < tile->rows ? (unsigned)(items - first) : tile->rows;
+    for (unsigned t = 0; t < tile->rows; t++) {
+        bool padding = t >= tile->used;
+        tile->item[t] = padding ? tile->item[t - 1] : first + t;
+        tile->row[t] = padding ? tile->row[t - 1] : row;
+        tile->bad[t] = 0;
+        if (++sample == n) row++, sample = 0;
+    }
+}
+
+static void run_code(const nfcc_policy *p, int id, const Tile *tile, float *work, const float *prep)
+{
+    intptr_t offset = p->model->programs[id].code[tile->slot];
+    nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
+    code(work, prep, p->weights);
+}
+
+static float *lanes_at(float *work, const Port *port, const Tile *tile) { return work + (size_t)port->at * tile->rows; }
+
+/* [row][lane] -> [lane][T]: row t is row index[t] of `from`, whose rows are `stride` words apart. Sixteen lanes at a
+ * time, so that the lines written stay in cache. Marks rows that are not finite. */
+static void load_words(Tile *tile, float *to, const size_t *index, const void *from, size_t lanes, size_t stride)
+{
+    size_t rows = tile->rows;
+    for (size_t block = 0; block < lanes; block += 16) {
+        size_t n = lanes - block < 16 ? lanes - block : 16;
+        for (size_t t = 0; t < rows; t++) {
+            const unsigned char *source = (const unsigned char *)from + (index[t] * stride + block) * 4;
+            float *target = to + block * rows + t;
+            uint32_t seen = 0;
+            for (size_t l = 0; l < n; l++) {
+                uint32_t w = get32(source + 4 * l);
+                seen |= not_finite(w);
+                put32(target + l * rows, w);
+            }
+            tile->bad[t] |= (uint8_t)(seen >> 31);
+        }
+    }
+}
+
+/* [lane][T] -> [row][lane] */
+static void store_words(const Tile *tile, const float *from, const size_t *index, void *to, size_t lanes, size_t stride)
+{
+    size_t rows = tile->rows;
+    for (size_t block = 0; block < lanes; block += 16) {
+        size_t n = lanes - block < 16 ? lanes - block : 16;
+        for (size_t t = 0; t < tile->used; t++) {
+            unsigned char *target = (unsigned char *)to + (index[t] * stride + block) * 4;
+            for (size_t l = 0; l < n; l++) put32(target + 4 * l, get32(from + (block + l) * rows + t));
+        }
+    }
+}
+
+/* Integers and booleans enter and leave the lanes as floats. */
+static void load_elements(const Tile *tile, float *to, const void *from, size_t lanes, uint32_t dtype)
+{
+    for (size_t t = 0; t < tile->rows; t++)
+        for (size_t l = 0; l < lanes; l++)
+            put32(to + l * tile->rows + t,
+                  read_element((const unsigned char *)from + (tile->item[t] * lanes + l) * element_size(dtype), dtype));
+}
+
+static void store_elements(const Tile *tile, const float *from, void *to, size_t lanes, uint32_t dtype)
+{
+    for (size_t t = 0; t < tile->used; t++)
+        for (size_t l = 0; l < lanes; l++)
+            write_element((unsigned char *)to + (tile->item[t] * lanes + l) * element_size(dtype), dtype,
+                          get32(from + l * tile->rows + t));
+}
+
+/* The outputs of a row with an input that is not finite: NaN, of integers and booleans 0. */
+static void spoil_rows(const Tile *tile, void *to, size_t lanes, uint32_t dtype)
+{
+    size_t bytes = element_size(dtype);
+    for (size_t t = 0; t < tile->used; t++)
+        for (size_t l = 0; tile->bad[t] && l < lanes; l++)
+            write_element((unsigned char *)to + (tile->item[t] * lanes + l) * bytes, dtype,
+                          dtype == NFCC_F32 ? NAN_BITS : 0);
+}
+
+static void repeat_row(const Tile *tile, float *to, const void *from, size_t lanes)
+{
+    for (size_t l = 0; l < lanes; l++) {
+        uint32_t w = get32((const unsigned char *)from + 4 * l);
+        for (size_t t = 0; t < tile->rows; t++) put32(to + l * tile->rows + t, w);
+    }
+}
+
+static bool any_bad(const Tile *tile)
+{
+    unsigned bad = 0;
+    for (unsigned t = 0; t < tile->used; t++) bad |= tile->bad[t];
+    return bad;
+}
+
+/* ---- prepared state ------------------------------------------------------------------------------------------ */
+
+/* In the caller's memory from the first multiple of 64 on: this head, rows * stride words, OVERREAD words, rows bytes
+ * (1: the row's contexts are not finite). A row holds its PREP lanes if `full`, else its EARLY lanes and `late` runs
+ * for every tile: the same code, so the same bits, and of many rows the short form fits in memory. */
+typedef struct {
+    uint32_t magic, full;
+    uint64_t rows, stride, policy;
+    uint32_t any_bad, unused[7];
+} Prepared;
+_Static_assert(sizeof(Prepared) == ALIGN, "rows of prepared state are aligned");
+#define PREPARED_MAGIC 0x70657270u
+
+static unsigned char *prepared_rows(const Prepared *s) { return (unsigned char *)(uintptr_t)(s + 1); }
+static const void *prepared_row(const Prepared *s, size_t row) { return prepared_rows(s) + row * s->stride * 4; }
+static uint8_t *prepared_flags(const Prepared *s) { return prepared_rows(s) + (s->rows * s->stride + OVERREAD) * 4; }
+
+/* Tells the policies of a process apart, so that another's prepared state is refused. */
+static uint64_t policy_tag(const nfcc_policy *p)
+{
+    uint64_t tag;
+    memcpy(&tag, p->info.model_hash, sizeof tag);
+    return tag ^ ((uint64_t)p->model->prep_lanes << 32 | p->model->early_lanes);
+}
+
+static bool prepares_in_full(const nfcc_policy *p, size_t rows)
+{
+    return rows <= PREPARED_ROWS || !program_of(p->model, NFCC_PROGRAM_LATE);
+}
+
+static size_t prepared_stride(const nfcc_policy *p, bool full)
+{
+    return full ? round_up(p->model->prep_lanes, 16) : p->model->early_lanes;
+}
+
+static size_t prepared_bytes(const nfcc_policy *p, size_t rows, bool full)
+{
+    size_t bytes;
+    if (!multiply(rows, prepared_stride(p, full) * 4 + 1, &bytes) || bytes > SIZE_MAX / 4) return 0;
+    return bytes + ALIGN + sizeof(Prepared) + OVERREAD * 4;
+}
+
+size_t nfcc_prepared_size(const nfcc_policy *p, size_t rows)
+{
+    return p && rows ? prepared_bytes(p, rows, prepares_in_full(p, rows)) : 0;
+}
+
+/* NULL unless `memory` holds a state that nfcc_prepare made for this policy and that has not been moved. */
+static const Prepared *prepared_of(const nfcc_policy *p, const void *memory)
+{
+    const Prepared *s = align_up(memory, ALIGN);
+    return s->magic == PREPARED_MAGIC && s->policy == policy_tag(p) ? s : NULL;
+}
+
+/* ---- calls --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const nfcc_policy *p;
+    int program;
+    const Prepared *prepared; /* NULL: the program reads none */
+    size_t items, n;
+    const void *input;          /* x or z, [items][D]; NULL: draw z */
+    const void *const *arrays;  /* contexts or graph inputs */
+    void *const *out_arrays;    /* graph outputs */
+    void *out[PORT_KINDS];      /* [items][lanes of the port] */
+    bool words;                 /* graph values are words whatever their type (self test) */
+    unsigned tiles;             /* those to choose from */
+    uint64_t seed, next;        /* noise */
+    uint32_t temperature;       /* bits */
+    float *main, *prep, *noise; /* the regions of the workspace */
+    unsigned prep_rows;         /* `prep_lanes` holds context row prep_row, prep_rows times (0: nothing to reuse) */
+    size_t prep_row;
+    float *prep_lanes;
+} Call;
+
+static Call new_call(const nfcc_policy *p, int program, void *work)
+{
+    Call call = {.p = p, .program = program, .n = 1, .tiles = p->tiles, .temperature = ONE_BITS};
+    unsigned char *at = align_up(work, ALIGN);
+    call.main = (float *)at;
+    call.prep = (float *)(at + p->main_bytes);
+    call.noise = (float *)(at + p->main_bytes + p->prep_bytes);
+    return call;
+}
+
+/* A self test names one tile size and pads it. */
+static int call_slot(const Call *call, size_t left)
+{
+    if (call->tiles & (call->tiles - 1)) return choose_slot(call->tiles, left);
+    int slot = 0;
+    while (call->tiles >> slot > 1) slot++;
+    return slot;
+}
+
+/* EARLY lanes, already at their place in the prep region -> PREP lanes. */
+static float *run_late(Call *call, const Tile *tile)
+{
+    const Port *out = out_port(call->p->model, NFCC_PROGRAM_LATE, NFCC_PORT_PREP);
+    run_code(call->p, NFCC_PROGRAM_LATE, tile, call->prep, NULL);
+    return out ? lanes_at(call->prep, out, tile) : NULL;
+}
+
+/* Rows of the prepared state into the prep region: as PREP lanes, or as EARLY lanes at the place where `late` reads
+ * them. */
+static float *load_prepared(Call *call, Tile *tile, bool one_row)
+{
+    const Prepared *s = call->prepared;
+    const Port *early = in_port(call->p->model, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
+    size_t lanes = s->full ? call->p->model->prep_lanes : early ? early->lanes : 0;
+    float *to = s->full || !early ? call->prep : lanes_at(call->prep, early, tile);
+    uint8_t bad[TILE_MAX];
+    memcpy(bad, tile->bad, sizeof bad);
+    if (one_row)
+        repeat_row(tile, to, prepared_row(s, tile->row[0]), lanes);
+    else
+        load_words(tile, to, tile->row, prepared_rows(s), lanes, s->stride);
+    memcpy(tile->bad, bad,
+           sizeof bad); /* finite contexts may well give infinite PREP lanes: that is no input's fault */
+    return s->full ? to : run_late(call, tile);
+}
+
+/* The PREP lanes of a tile. One context row often serves many tiles: then they are there already. */
+static const float *tile_prep(Call *call, Tile *tile)
+{
+    const Prepared *s = call->prepared;
+    if (!s || call->p->model->prep_lanes == 0) return NULL;
+    if (s->full && tile->rows == 1) return prepared_row(s, tile->row[0]);
+    bool one_row = tile->row[0] == tile->row[tile->rows - 1];
+    if (!one_row || call->prep_rows != tile->rows || call->prep_row != tile->row[0])
+        call->prep_lanes = load_prepared(call, tile, one_row);
+    call->prep_rows = one_row ? tile->rows : 0;
+    call->prep_row = tile->row[0];
+    return call->prep_lanes;
+}
+
+static void fill_lane(const Tile *tile, float *lane, uint32_t w)
+{
+    for (unsigned t = 0; t < tile->rows; t++) put32(lane + t, w);
+}
+
+/* z of a tile by the noise program: T x D lanes. */
+static const float *draw_tile(const Call *call, const Tile *tile)
+{
+    const nfcc_model *m = call->p->model;
+    float *seed = lanes_at(call->noise, in_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_SEED), tile);
+    fill_lane(tile, seed, (uint32_t)call->seed);
+    fill_lane(tile, seed + tile->rows, (uint32_t)(call->seed >> 32));
+    for (unsigned t = 0; t < tile->rows; t++) {
+        uint64_t row = call->next + tile->item[t];
+        put32(seed + 2 * tile->rows + t, (uint32_t)row);
+        put32(seed + 3 * tile->rows + t, (uint32_t)(row >> 32));
+    }
+    fill_lane(tile, lanes_at(call->noise, in_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_TEMPERATURE), tile),
+              call->temperature);
+    run_code(call->p, NFCC_PROGRAM_NOISE, tile, call->noise, NULL);
+    return lanes_at(call->noise, out_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_Z), tile);
+}
+
+static const Value *port_value(const nfcc_model *m, const Port *port, bool in)
+{
+    uint32_t table = port->kind == NFCC_PORT_CONTEXT ? m->contexts : in ? m->inputs : m->outputs;
+    return (const Value *)at_offset(m, table) + port->index;
+}
+
+static void load_port(const Call *call, Tile *tile, const Port *port)
+{
+    float *to = lanes_at(call->main, port, tile);
+    if (port->kind == NFCC_PORT_CONTEXT || port->kind == NFCC_PORT_GRAPH) {
+        uint32_t dtype = call->words ? NFCC_F32 : port_value(call->p->model, port, true)->dtype;
+        const void *from = call->arrays[port->index];
+        if (dtype == NFCC_F32)
+            load_words(tile, to, tile->item, from, port->lanes, port->lanes);
+        else
+            load_elements(tile, to, from, port->lanes, dtype);
+    } else if (call->input) {
+        load_words(tile, to, tile->item, call->input, port->lanes, port->lanes);
+    } else {
+        memcpy(to, draw_tile(call, tile), (size_t)port->lanes * tile->rows * 4);
+    }
+}
+
+static void load_inputs(const Call *call, Tile *tile)
+{
+    const Program *program = &call->p->model->programs[call->program];
+    for (uint32_t i = 0; i < program->n_in; i++) load_port(call, tile, &ports_in(call->p->model, program)[i]);
+    if (call->prepared && call->prepared->any_bad)
+        for (unsigned t = 0; t < tile->rows; t++) tile->bad[t] |= prepared_flags(call->prepared)[tile->row[t]];
+}
+
+static void store_outputs(const Call *call, const Tile *tile)
+{
+    const nfcc_model *m = call->p->model;
+    const Program *program = &m->programs[call->program];
+    bool bad = any_bad(tile);
+    for (uint32_t i = 0; i < program->n_out; i++) {
+        const Port *port = &ports_out(m, program)[i];
+        bool graph = port->kind == NFCC_PORT_GRAPH;
+        void *to = graph ? call->out_arrays[port->index] : call->out[port->kind];
+        if (!to) continue;
+        uint32_t dtype = graph && !call->words ? port_value(m, port, false)->dtype : NFCC_F32;
+        const float *from = lanes_at(call->main, port, tile);
+        if (dtype == NFCC_F32)
+            store_words(tile, from, tile->item, to, port->lanes, port->lanes);
+        else
+            store_elements(tile, from, to, port->lanes, dtype);
+        if (bad) spoil_rows(tile, to, port->lanes, dtype);
+    }
+}
+
+static nfcc_status run_call(Call *call)
+{
+    bool bad = false;
+    Tile tile;
+    for (size_t at = 0; at < call->items; at += tile.used) {
+        set_tile(&tile, call_slot(call, call->items - at), at, call->items, call->n);
+        load_inputs(call, &tile);
+        run_code(call->p, call->program, &tile, call->main, tile_prep(call, &tile));
+        store_outputs(call, &tile);
+        bad |= any_bad(&tile);
+    }
+    return bad ? NFCC_NOT_FINITE : NFCC_OK;
+}
+
+static nfcc_status draw_rows(Call *call, float *z)
+{
+    size_t lanes = out_port(call->p->model, NFCC_PROGRAM_NOISE, NFCC_PORT_Z)->lanes;
+    Tile tile;
+    for (size_t at = 0; at < call->items; at += tile.used) {
+        set_tile(&tile, call_slot(call, call->items - at), at, call->items, 1);
+        store_words(&tile, draw_tile(call, &tile), tile.item, z, lanes, lanes);
+    }
+    return NFCC_OK;
+}
+
+/* Contexts of one tile -> what the prepared state keeps of them; *lanes words a row. */
+static const float *prepare_tile(Call *call, Tile *tile, bool full, size_t *lanes)
+{
+    const nfcc_model *m = call->p->model;
+    const Port *made = out_port(m, NFCC_PROGRAM_ENCODE, NFCC_PORT_EARLY);
+    const Port *wanted = in_port(m, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
+    *lanes = full ? m->prep_lanes : m->early_lanes;
+    if (program_of(m, NFCC_PROGRAM_ENCODE)) {
+        load_inputs(call, tile);
+        run_code(call->p, NFCC_PROGRAM_ENCODE, tile, call->main, NULL);
+    }
+    const float *early = made ? lanes_at(call->main, made, tile) : NULL;
+    if (!full || !program_of(m, NFCC_PROGRAM_LATE)) return early;
+    if (made && wanted) memcpy(lanes_at(call->prep, wanted, tile), early, (size_t)made->lanes * tile->rows * 4);
+    return run_late(call, tile);
+}
+
+static nfcc_status prepare_rows(Call *call, bool full, void *memory)
+{
+    Prepared *s = align_up(memory, ALIGN);
+    *s = (Prepared){.full = full, .rows = call->items, .stride = prepared_stride(call->p, full)};
+    s->policy = policy_tag(call->p);
+    memset(prepared_rows(s) + s->rows * s->stride * 4, 0, OVERREAD * 4);
+    Tile tile;
+    for (size_t at = 0; at < call->items; at += tile.used) {
+        size_t lanes;
+        set_tile(&tile, call_slot(call, call->items - at), at, call->items, 1);
+        const float *from = prepare_tile(call, &tile, full, &lanes);
+        if (from) store_words(&tile, from, tile.item, prepared_rows(s), lanes, s->stride);
+        memcpy(prepared_flags(s) + at, tile.bad, tile.used);
+        s->any_bad |= any_bad(&tile);
+    }
+    s->magic = PREPARED_MAGIC;
+    return s->any_bad ? NFCC_NOT_FINITE : NFCC_OK;
+}
+
+/* ---- entries ------------------------------------------------------------------------------------------------- */
+
+const nfcc_info *nfcc_get_info(const nfcc_policy *p) { return p ? &p->info : NULL; }
+
+const char *nfcc_status_text(nfcc_status status)
+{
+    switch (status) {
+#define STATUS_CASE(id, text) \
+    case NFCC_##id: return text;
+        NFCC_STATUSES(STATUS_CASE)
+#undef STATUS_CASE
+    }
+    return "no such status";
+}
+
+static bool has(const nfcc_policy *p, unsigned entry) { return p->info.entries & entry; }
+
+/* Every array that a program reads is there. */
+static bool arrays_given(const nfcc_policy *p, int id, const void *const arrays[])
+{
+    const Program *program = program_of(p->model, id);
+    for (uint32_t i = 0; program && i < program->n_in; i++)
+        if (!arrays || !arrays[ports_in(p->model, program)[i].index]) return false;
+    return true;
+}
+
+/* Sizes of arrays of `items` rows are computed without checks once this holds. */
+static bool countable(const nfcc_policy *p, size_t items)
+{
+    size_t widest = p->info.event_size, bytes;
+    for (size_t i = 0; i < count_values(p->model); i++) /* contexts, inputs and outputs follow each other */
+        if (p->info.contexts[i].size > widest) widest = p->info.contexts[i].size;
+    return multiply(items, widest, &bytes) && multiply(bytes, 8, &bytes);
+}
+
+nfcc_status nfcc_prepare(const nfcc_policy *p, size_t rows, const void *const context[], void *prepared, void *work)
+{
+    if (!p || !prepared || !work || rows == 0) return NFCC_BAD_ARGUMENT;
+    if (!nfcc_prepared_size(p, rows) || !countable(p, rows)) return NFCC_BAD_ARGUMENT;
+    if (!arrays_given(p, NFCC_PROGRAM_ENCODE, context)) return NFCC_BAD_ARGUMENT;
+    Call call = new_call(p, NFCC_PROGRAM_ENCODE, work);
+    call.items = rows;
+    call.arrays = context;
+    return prepare_rows(&call, prepares_in_full(p, rows), prepared);
+}
+
+/* The part that all entries on a prepared state share. */
+static nfcc_status begin(Call *call, const nfcc_policy *p, unsigned entry, int program, const void *prepared, size_t n,
+                         void *work)
+{
+    if (!p || !prepared || !work) return NFCC_BAD_ARGUMENT;
+    if (!has(p, entry)) return NFCC_NO_ENTRY;
+    *call = new_call(p, program, work);
+    call->prepared = prepared_of(p, prepared);
+    if (!call->prepared) return NFCC_BAD_SHAPE;
+    if (!multiply((size_t)call->prepared->rows, n, &call->items) || !countable(p, call->items))
+        return NFCC_BAD_ARGUMENT;
+    call->n = n;
+    return NFCC_OK;
+}
+
+nfcc_status nfcc_to_latent(const nfcc_policy *p, const void *prepared, size_t n, const float *x, float *z,
+                           float *log_det, void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_TO_LATENT, NFCC_PROGRAM_TO_LATENT, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    if (!x) return NFCC_BAD_ARGUMENT;
+    call.input = x;
+    call.out[NFCC_PORT_Z] = z;
+    call.out[NFCC_PORT_LOG_DET] = log_det;
+    return run_call(&call);
+}
+
+nfcc_status nfcc_to_event(const nfcc_policy *p, const void *prepared, size_t n, const float *z, float *x,
+                          float *log_det, void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_TO_EVENT, NFCC_PROGRAM_TO_EVENT, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    if (!z) return NFCC_BAD_ARGUMENT;
+    call.input = z;
+    call.out[NFCC_PORT_X] = x;
+    call.out[NFCC_PORT_LOG_DET] = log_det;
+    return run_call(&call);
+}
+
+nfcc_status nfcc_log_prob(const nfcc_policy *p, const void *prepared, size_t n, const float *x, float *log_prob,
+                          void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_LOG_PROB, NFCC_PROGRAM_TO_LATENT, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    if (!x) return NFCC_BAD_ARGUMENT;
+    call.input = x;
+    call.out[NFCC_PORT_LOG_PROB] = log_prob;
+    return run_call(&call);
+}
+
+/* Latents given or to be drawn; the temperature is a finite number that is not negative. */
+static bool set_noise(Call *call, const nfcc_noise *noise)
+{
+    if (!noise) return false;
+    call->input = noise->z;
+    call->seed = noise->seed;
+    call->next = noise->next;
+    call->temperature = get32(&noise->temperature);
+    if (call->temperature == 0x80000000u) call->temperature = 0;
+    return noise->z || call->temperature < INF_BITS;
+}
+
+static nfcc_status sample(Call *call, nfcc_noise *noise)
+{
+    if (!set_noise(call, noise)) return NFCC_BAD_ARGUMENT;
+    nfcc_status status = run_call(call);
+    if (!noise->z) noise->next += call->items;
+    return status;
+}
+
+nfcc_status nfcc_sample(const nfcc_policy *p, const void *prepared, nfcc_noise *noise, size_t n, float *x, void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_SAMPLE, NFCC_PROGRAM_TO_EVENT, prepared, n, work);
+    call.out[NFCC_PORT_X] = x;
+    return status == NFCC_OK ? sample(&call, noise) : status;
+}
+
+nfcc_status nfcc_sample_and_log_prob(const nfcc_policy *p, const void *prepared, nfcc_noise *noise, size_t n, float *x,
+                                     float *log_prob, void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_SAMPLE_AND_LOG_PROB, NFCC_PROGRAM_TO_EVENT, prepared, n, work);
+    call.out[NFCC_PORT_X] = x;
+    call.out[NFCC_PORT_LOG_PROB] = log_prob;
+    return status == NFCC_OK ? sample(&call, noise) : status;
+}
+
+nfcc_status nfcc_act(const nfcc_policy *p, const void *prepared, nfcc_noise *noise, size_t n, float *x, void *work)
+{
+    Call call;
+    int program = p && program_of(p->model, NFCC_PROGRAM_ACT) ? NFCC_PROGRAM_ACT : NFCC_PROGRAM_TO_EVENT;
+    nfcc_status status = begin(&call, p, NFCC_HAS_ACT, program, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    call.out[out_port(p->model, program, NFCC_PORT_ACT) ? NFCC_PORT_ACT : NFCC_PORT_X] = x;
+    return sample(&call, noise);
+}
+
+nfcc_status nfcc_run(const nfcc_policy *p, size_t rows, const void *const in[], void *const out[], void *work)
+{
+    if (!p || !work || !out) return NFCC_BAD_ARGUMENT;
+    if (!has(p, NFCC_HAS_RUN)) return NFCC_NO_ENTRY;
+    if (!arrays_given(p, NFCC_PROGRAM_RUN, in) || !countable(p, rows)) return NFCC_BAD_ARGUMENT;
+    Call call = new_call(p, NFCC_PROGRAM_RUN, work);
+    call.items = rows;
+    call.arrays = in;
+    call.out_arrays = out;
+    return run_call(&call);
+}
+
+nfcc_status nfcc_draw(const nfcc_policy *p, uint64_t seed, uint64_t first_row, size_t rows, float *z, void *work)
+{
+    if (!p || !z || !work || !countable(p, rows)) return NFCC_BAD_ARGUMENT;
+    if (p->info.event_size == 0 || !program_of(p->model, NFCC_PROGRAM_NOISE)) return NFCC_NO_ENTRY;
+    Call call = new_call(p, NFCC_PROGRAM_NOISE, work);
+    call.items = rows;
+    call.seed = seed;
+    call.next = first_row;
+    return draw_rows(&call, z);
+}
+
+/* ---- self test ----------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    unsigned char *base; /* NULL: only measure */
+    size_t used;
+} Carver;
+
+static void *carve(Carver *c, size_t bytes)
+{
+    void *at = c->base ? c->base + c->used : NULL;
+    c->used += round_up(bytes, ALIGN);
+    return at;
+}
+
+typedef struct {
+    const nfcc_policy *p;
+    size_t rows;
+    const nfcc_value *in; /* contexts, or inputs of a graph that is no flow */
+    size_t n_in;
+    const void **arrays; /* [n_in] -> words */
+    void **out_arrays;   /* [n_outputs] -> words, of a graph that is no flow */
+    unsigned char *drawn;
+    float *x, *log_prob, *z, *log_det;
+    void *prepared, *work;
+} SelfTest;
+
+static size_t noise_lanes(const nfcc_policy *p)
+{
+    const Port *z = out_port(p->model, NFCC_PROGRAM_NOISE, NFCC_PORT_Z);
+    return z ? z->lanes : 0;
+}
+
+/* Divides `base` (or measures, if NULL) and returns the bytes used. */
+static size_t lay_out(SelfTest *test, const nfcc_policy *p, void *base)
+{
+    Carver c = {.base = base};
+    bool flow = p->info.event_size > 0;
+    size_t rows = p->model->golden_rows, word = rows * 4;
+    *test = (SelfTest){.p = p, .rows = rows};
+    test->in = flow ? p->info.contexts : p->info.inputs;
+    test->n_in = flow ? p->info.n_contexts : p->info.n_inputs;
+    test->arrays = carve(&c, test->n_in * sizeof(void *));
+    test->out_arrays = carve(&c, p->info.n_outputs * sizeof(void *));
+    for (size_t i = 0; i < test->n_in; i++) {
+        const void *array = carve(&c, word * test->in[i].size);
+        if (base) test->arrays[i] = array;
+    }
+    for (size_t i = 0; !flow && i < p->info.n_outputs; i++) {
+        void *array = carve(&c, word * p->info.outputs[i].size);
+        if (base) test->out_arrays[i] = array;
+    }
+    test->drawn = carve(&c, word * noise_lanes(p));
+    test->x = carve(&c, word * p->info.event_size);
+    test->z = carve(&c, word * p->info.event_size);
+    test->log_prob = carve(&c, word);
+    test->log_det = carve(&c, word);
+    size_t full = prepared_bytes(p, rows, true), early = prepared_bytes(p, rows, false);
+    test->prepared = carve(&c, full > early ? full : early);
+    test->work = carve(&c, p->info.work_size);
+    return c.used;
+}
+
+size_t nfcc_selftest_size(const nfcc_policy *p)
+{
+    SelfTest test;
+    if (!p || !countable(p, p->model->golden_rows)) return 0;
+    return ALIGN + lay_out(&test, p, NULL);
+}
+
+/* Inputs by the rule of abi.h: lane l, counted over all arrays, is lane l % L of stream seed + 1 + l / L. */
+static void draw_inputs(SelfTest *test)
+{
+    size_t lane = 0, width = noise_lanes(test->p), block = SIZE_MAX;
+    Call call = new_call(test->p, NFCC_PROGRAM_NOISE, test->work);
+    call.items = test->rows;
+    for (size_t i = 0; i < test->n_in; i++)
+        for (size_t l = 0; l < test->in[i].size; l++, lane++) {
+            call.seed = test->p->model->golden_seed + 1 + lane / width;
+            if (lane / width != block) draw_rows(&call, (float *)test->drawn);
+            block = lane / width;
+            for (size_t r = 0; r < test->rows; r++)
+                put32((unsigned char *)(uintptr_t)test->arrays[i] + (r * test->in[i].size + l) * 4,
+                      test->in[i].type == NFCC_TYPE_F32 ? get32(test->drawn + (r * width + lane % width) * 4) : 0);
+        }
+}
+
+/* Words are equal, or both NaN (whose sign and payload may differ between machines). */
+static bool golden_equal(const uint32_t **golden, const void *made, size_t row, size_t lanes)
+{
+    bool equal = true;
+    for (size_t l = 0; l < lanes; l++) {
+        uint32_t want = *(*golden)++, got = get32((const unsigned char *)made + (row * lanes + l) * 4);
+        bool both_nan = (want & 0x7fffffffu) > INF_BITS && (got & 0x7fffffffu) > INF_BITS;
+        equal &= want == got || both_nan;
+    }
+    return equal;
+}
+
+static size_t golden_row_words(const nfcc_policy *p)
+{
+    size_t words = 0;
+    if (p->info.event_size == 0) {
+        for (size_t i = 0; i < p->info.n_outputs; i++) words += p->info.outputs[i].size;
+        return words;
+    }
+    if (program_of(p->model, NFCC_PROGRAM_TO_EVENT))
+        words += p->info.event_size + (has(p, NFCC_HAS_SAMPLE_AND_LOG_PROB) ? 1 : 0);
+    if (program_of(p->model, NFCC_PROGRAM_TO_LATENT)) words += p->info.event_size + 1;
+    return words;
+}
+
+static Call test_call(const SelfTest *test, int program, unsigned tiles)
+{
+    Call call = new_call(test->p, program, test->work);
+    call.items = test->rows;
+    call.arrays = test->arrays;
+    call.out_arrays = test->out_arrays;
+    call.words = true;
+    call.tiles = tiles;
+    call.seed = test->p->model->golden_seed;
+    return call;
+}
+
+/* The golden rows of a flow on one tile size, with full or short prepared state. */
+static void run_flow(SelfTest *test, unsigned tiles, bool full)
+{
+    Call call = test_call(test, NFCC_PROGRAM_ENCODE, tiles);
+    prepare_rows(&call, full, test->prepared);
+    const Prepared *prepared = prepared_of(test->p, test->prepared);
+    if (program_of(test->p->model, NFCC_PROGRAM_TO_EVENT)) {
+        call = test_call(test, NFCC_PROGRAM_TO_EVENT, tiles);
+        call.prepared = prepared;
+        call.out[NFCC_PORT_X] = test->x;
+        call.out[NFCC_PORT_LOG_PROB] = test->log_prob;
+        run_call(&call);
+    } else {
+        call = test_call(test, NFCC_PROGRAM_NOISE, tiles);
+        draw_rows(&call, test->x);
+    }
+    if (!program_of(test->p->model, NFCC_PROGRAM_TO_LATENT)) return;
+    call = test_call(test, NFCC_PROGRAM_TO_LATENT, tiles);
+    call.prepared = prepared;
+    call.input = test->x;
+    call.out[NFCC_PORT_Z] = test->z;
+    call.out[NFCC_PORT_LOG_DET] = test->log_det;
+    run_call(&call);
+}
+
+static bool flow_is_golden(const SelfTest *test)
+{
+    const nfcc_policy *p = test->p;
+    const uint32_t *golden = at_offset(p->model, p->model->golden);
+    size_t lanes = p->info.event_size;
+    bool equal = true;
+    for (size_t r = 0; r < test->rows; r++) {
+        if (program_of(p->model, NFCC_PROGRAM_TO_EVENT)) {
+            equal &= golden_equal(&golden, test->x, r, lanes);
+            if (has(p, NFCC_HAS_SAMPLE_AND_LOG_PROB)) equal &= golden_equal(&golden, test->log_prob, r, 1);
+        }
+        if (program_of(p->model, NFCC_PROGRAM_TO_LATENT)) {
+            equal &= golden_equal(&golden, test->z, r, lanes);
+            equal &= golden_equal(&golden, test->log_det, r, 1);
+        }
+    }
+    return equal;
+}
+
+static bool graph_is_golden(SelfTest *test, unsigned tiles)
+{
+    const nfcc_policy *p = test->p;
+    const uint32_t *golden = at_offset(p->model, p->model->golden);
+    bool equal = true;
+    Call call = test_call(test, NFCC_PROGRAM_RUN, tiles);
+    run_call(&call);
+    for (size_t r = 0; r < test->rows; r++)
+        for (size_t i = 0; i < p->info.n_outputs; i++)
+            equal &= golden_equal(&golden, test->out_arrays[i], r, p->info.outputs[i].size);
+    return equal;
+}
+
+static bool is_golden(SelfTest *test, unsigned tiles)
+{
+    if (test->p->info.event_size == 0) return graph_is_golden(test, tiles);
+    run_flow(test, tiles, true);
+    bool equal = flow_is_golden(test);
+    if (!program_of(test->p->model, NFCC_PROGRAM_LATE)) return equal;
+    run_flow(test, tiles, false);
+    return equal & flow_is_golden(test);
+}
+
+nfcc_status nfcc_selftest(const nfcc_policy *p, void *memory, size_t size)
+{
+    SelfTest test;
+    if (!p || !memory || nfcc_selftest_size(p) == 0 || size < nfcc_selftest_size(p)) return NFCC_BAD_ARGUMENT;
+    if (!default_environment()) return NFCC_ENVIRONMENT;
+    if (p->model->golden_rows == 0) return NFCC_OK;
+    if (p->model->golden_words != p->model->golden_rows * golden_row_words(p)) return NFCC_GOLDEN;
+    if (p->info.event_size == 0 ? !has(p, NFCC_HAS_RUN) : !noise_lanes(p)) return NFCC_GOLDEN;
+    lay_out(&test, p, align_up(memory, ALIGN));
+    if (test.n_in && !noise_lanes(p)) return NFCC_GOLDEN;
+    draw_inputs(&test);
+    bool equal = true;
+    for (int slot = 0; slot < NFCC_TILES; slot++)
+        if (p->tiles >> slot & 1) equal &= is_golden(&test, 1u << slot);
+    return equal ? NFCC_OK : NFCC_GOLDEN;
+}
+
+/* ---- open ---------------------------------------------------------------------------------------------------- */
+
+static nfcc_status admit(const nfcc_model *m, const Image *image)
+{
+    nfcc_status status = model_check(m, image);
+    return status == NFCC_OK && (m->cpu & ~cpu_features()) ? NFCC_CPU : status;
+}
+
+static size_t policy_bytes(const nfcc_model *m) { return sizeof(nfcc_policy) + count_values(m) * sizeof(nfcc_value); }
+
+static void touch_pages(uintptr_t from, uintptr_t to)
+{
+    for (uintptr_t at = from; at < to; at = at / PAGE * PAGE + PAGE) (void)*(const volatile unsigned char *)at;
+}
+
+size_t nfcc_static_size(const nfcc_model *model)
+{
+    const Image linked = {.n = 0};
+    if (!model || model_check(model, &linked) != NFCC_OK) return 0;
+    return policy_bytes(model) + _Alignof(nfcc_policy);
+}
+
+nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size, nfcc_policy **out)
+{
+    const Image linked = {.n = 0};
+    if (out) *out = NULL;
+    if (!model || !memory || !out) return NFCC_BAD_ARGUMENT;
+    nfcc_status status = admit(model, &linked);
+    if (status != NFCC_OK) return status;
+    if (size < nfcc_static_size(model)) return NFCC_MEMORY;
+    nfcc_policy *p = align_up(memory, _Alignof(nfcc_policy));
+    fill_policy(p, model);
+    touch_pages((uintptr_t)model, (uintptr_t)p->weights + p->info.weights_size);
+    *out = p;
+    return NFCC_OK;
+}
+
+#if defined(__linux__)
+
+#define HUGE ((size_t)2 << 20)
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define MACHINE EM_AARCH64
+#else
+#define MACHINE EM_NONE
+#endif
+
+static bool read_at(int fd, void *to, size_t size, uint64_t at)
+{
+    return at <= INT64_MAX - size && pread(fd, to, size, (off_t)at) == (ssize_t)size;
+}
+
+/* Address `at` of the image lies in the bytes of a loaded segment. */
+static bool address_in_file(int fd, const Elf64_Ehdr *elf, uint64_t at)
+{
+    Elf64_Phdr ph;
+    for (unsigned i = 0; i < elf->e_phnum; i++)
+        if (read_at(fd, &ph, sizeof ph, elf->e_phoff + i * sizeof ph) && ph.p_type == PT_LOAD && at >= ph.p_vaddr &&
+            at - ph.p_vaddr < ph.p_filesz)
+            return true;
+    return false;
+}
+
+/* Tables lie in the file, and opening runs no code: policies have no constructors. */
+static bool dynamic_ok(int fd, const Elf64_Ehdr *elf, const Elf64_Phdr *dynamic)
+{
+    Elf64_Dyn entry;
+    for (uint64_t at = 0; at + sizeof entry <= dynamic->p_filesz; at += sizeof entry) {
+        if (!read_at(fd, &entry, sizeof entry, dynamic->p_offset + at)) return false;
+        switch (entry.d_tag) {
+        case DT_NULL: return true;
+        case DT_SYMTAB:
+        case DT_STRTAB:
+        case DT_HASH:
+        case DT_GNU_HASH:
+            if (!address_in_file(fd, elf, entry.d_un.d_ptr)) return false;
+            break;
+        case DT_INIT:
+        case DT_FINI:
+        case DT_INIT_ARRAY:
+        case DT_FINI_ARRAY: return false;
+        default: break;
+        }
+    }
+    return false;
+}
+
+/* The dynamic loader trusts a file's headers and maps what they say: a cut file would kill the process. So look first.
+ */
+static nfcc_status file_check(int fd, uint64_t size)
+{
+    Elf64_Ehdr elf;
+    Elf64_Phdr ph, dynamic = {.p_type = PT_NULL};
+    if (!read_at(fd, &elf, sizeof elf, 0) || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return NFCC_FILE;
+    if (elf.e_ident[EI_CLASS] != ELFCLASS64 || elf.e_ident[EI_DATA] != ELFDATA2LSB) return NFCC_FILE;
+    if (elf.e_type != ET_DYN || elf.e_phentsize != sizeof ph || elf.e_phoff > size) return NFCC_FILE;
+    if (elf.e_machine != MACHINE) return NFCC_CPU;
+    for (unsigned i = 0; i < elf.e_phnum; i++) {
+        if (!read_at(fd, &ph, sizeof ph, elf.e_phoff + i * sizeof ph)) return NFCC_FILE;
+        if (ph.p_type == PT_DYNAMIC) dynamic = ph;
+        if (ph.p_type == PT_TLS || ph.p_type == PT_INTERP) return NFCC_FILE;
+        if (ph.p_type != PT_LOAD && ph.p_type != PT_DYNAMIC) continue;
+        if (ph.p_offset > size || ph.p_filesz > size - ph.p_offset || ph.p_memsz < ph.p_filesz) return NFCC_FILE;
+    }
+    return dynamic.p_type == PT_DYNAMIC && dynamic_ok(fd, &elf, &dynamic) ? NFCC_OK : NFCC_FILE;
+}
+
+/* dlopen takes a name that it has seen for the file it has seen under it, even when the file has been replaced since (a
+ * policy compiled again while the old one is in use). So spell the name differently for each file: bit by bit its inode
+ * number, as "./" or ".//" in front of the last part. This also keeps dlopen from searching the library path. */
+static char *unique_name(const char *path, uint64_t inode)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    size_t length = strlen(path), folder = (size_t)(base - path);
+    char *name = malloc(length + 64 * 3 + 3), *at = name;
+    if (!name) return NULL;
+    memcpy(at, path, folder);
+    at += folder;
+    memcpy(at, "./", 2);
+    for (at += 2; inode; inode >>= 1) {
+        memcpy(at, ".//", 3);
+        at += 2 + (inode & 1);
+    }
+    memcpy(at, base, length - folder + 1);
+    return name;
+}
+
+static nfcc_status load_library(const char *path, void **library)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return NFCC_FILE;
+    nfcc_status status = NFCC_FILE;
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) status = file_check(fd, (uint64_t)info.st_size);
+    close(fd);
+    if (status != NFCC_OK) return status;
+    char *name = unique_name(path, (uint64_t)info.st_ino);
+    if (!name) return NFCC_MEMORY;
+    *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    free(name);
+    return *library ? NFCC_OK : NFCC_FILE;
+}
+
+typedef struct {
+    uintptr_t address;
+    Image image;
+} Search;
+
+/* For dl_iterate_phdr: the readable segments of the library that holds the address. */
+static int find_image(struct dl_phdr_info *info, size_t size, void *data)
+{
+    (void)size;
+    Search *search = data;
+    Image image = {.n = 0};
+    bool found = false;
+    for (unsigned i = 0; i < info->dlpi_phnum && image.n < 8; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_R)) continue;
+        uintptr_t from = info->dlpi_addr + ph->p_vaddr, to = from + ph->p_filesz;
+        found |= search->address >= from && search->address < to;
+        image.segment[image.n].from = from;
+        image.segment[image.n].to = to;
+        image.segment[image.n++].code = (ph->p_flags & PF_X) != 0;
+    }
+    if (found) search->image = image;
+    return found;
+}
+
+/* Large weights move to huge pages of our own (batch 1 is bound by memory and the TLB) and the file's are dropped. */
+static bool copy_weights(nfcc_policy *p)
+{
+    size_t size = p->info.weights_size, wanted = round_up(size + OVERREAD * 4, HUGE);
+    p->copy_size = wanted + HUGE;
+    void *copy = mmap(NULL, p->copy_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (copy == MAP_FAILED) return false;
+    p->copy = copy;
+    unsigned char *to = align_up(copy, HUGE);
+    const unsigned char *from = p->weights;
+    (void)madvise(to, wanted, MADV_HUGEPAGE); /* a kernel without it still works */
+    memcpy(to, from, size);
+    (void)mprotect(copy, p->copy_size, PROT_READ);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = round_up((uintptr_t)from, page);
+    uintptr_t last = ((uintptr_t)from + size) / page * page;
+    if (last > first) (void)madvise((void *)first, last - first, MADV_DONTNEED);
+    p->weights = to;
+    return true;
+}
+
+static nfcc_status place_weights(nfcc_policy *p, const Image *image, unsigned flags)
+{
+    uintptr_t from = (uintptr_t)p->weights, to = from + p->info.weights_size;
+    bool copy = p->info.weights_size > HUGE && !(flags & NFCC_OPEN_SHARED);
+    if (copy && !copy_weights(p)) return NFCC_MEMORY;
+    for (int i = 0; i < image->n; i++) {
+        uintptr_t begin = image->segment[i].from, end = image->segment[i].to;
+        bool weights_here = copy && from >= begin && to <= end;
+        touch_pages(begin, weights_here ? from : end);
+        if (weights_here) touch_pages(to, end);
+    }
+    bool locked = !(flags & NFCC_OPEN_LOCK) || mlock(p->weights, p->info.weights_size) == 0;
+    return locked ? NFCC_OK : NFCC_MEMORY;
+}
+
+static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out)
+{
+    const nfcc_model *m = dlsym(library, "nfcc_model");
+    Search search = {.address = (uintptr_t)m};
+    if (!m || !dl_iterate_phdr(find_image, &search)) return NFCC_FILE;
+    nfcc_status status = admit(m, &search.image);
+    if (status != NFCC_OK) return status;
+    nfcc_policy *p = malloc(policy_bytes(m));
+    if (!p) return NFCC_MEMORY;
+    fill_policy(p, m);
+    p->opened = true;
+    *out = p;
+    return place_weights(p, &search.image, flags);
+}
+
+nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
+{
+    void *library = NULL;
+    if (out) *out = NULL;
+    if (!path || !out || (flags & ~(unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK)))
+        return NFCC_BAD_ARGUMENT;
+    nfcc_status status = load_library(path, &library);
+    if (status != NFCC_OK) return status;
+    status = open_library(library, flags, out);
+    if (*out)
+        (*out)->library = library;
+    else
+        dlclose(library);
+    if (status == NFCC_OK || !*out) return status;
+    nfcc_close(*out);
+    *out = NULL;
+    return status;
+}
+
+void nfcc_close(nfcc_policy *p)
+{
+    if (!p || !p->opened) return;
+    void *library = p->library;
+    if (p->copy) munmap(p->copy, p->copy_size);
+    free(p);
+    dlclose(library);
+}
+
+#else /* no files: policies are linked in */
+
+nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
+{
+    if (out) *out = NULL;
+    return path && out && flags <= 7 ? NFCC_FILE : NFCC_BAD_ARGUMENT;
+}
+
+void nfcc_close(nfcc_policy *p) { (void)p; }
+
+#endif
