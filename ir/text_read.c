@@ -646,7 +646,7 @@ static void read_map(Reader *r, Node *n)
         skip_lines(r);
         more = accept(r, ',');
         if (!more) expect(r, ']');
-        skip_lines(r);
+        if (more) skip_lines(r);
     }
     if (!r->failed && at != lanes)
         fail(r, NULL, "the map has %" PRId64 " entries, the result %" PRId64 " lanes", at, lanes);

@@ -380,6 +380,9 @@ void module_write(const Module *m, FILE *out, FILE *bin, const char *bin_name)
     Writer w = {.out = out, .bin = bin, .arena = arena_new()};
     w.written = names_new(w.arena);
     write_header(&w, m, bin_name);
-    for (int i = 0; i < m->n_functions; i++) write_function(&w, m->functions[i]);
+    for (int i = 0; i < m->n_functions; i++) {
+        if (i) putc('\n', out);
+        write_function(&w, m->functions[i]);
+    }
     arena_free(w.arena);
 }

@@ -1,0 +1,1 @@
+# error: a module without functions

@@ -1,0 +1,4 @@
+# Escapes.
+func @"\n"() {   # error: an escape is
+    return
+}

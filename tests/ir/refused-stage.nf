@@ -1,0 +1,5 @@
+# Stages are known.
+module stage=solved   # error: unknown stage 'solved'
+func @f() {
+    return
+}
