@@ -1,0 +1,159 @@
+// The command line: what nfcc.c, cmd_*.c and cli_*.c share. A command is one function cmd_<name>(options) that returns
+// an exit code; options are one table (cli_options.c); a compile in memory is one function (cli_build) used by every
+// command.
+#pragma once
+#include "backend.h"
+#include "frontend.h"
+#include "nfcc.h"
+#include "passes.h"
+
+#include <stdio.h>
+
+#define NFCC_VERSION "0.1.0"
+
+// Exit codes: 0 done, 1 the model is not supported or not right, 2 usage, 3 input or output, 4 internal.
+enum { DONE, WRONG_MODEL, WRONG_USAGE, IO_FAILED, INTERNAL };
+
+// ---- options (cli_options.c)
+enum {
+    CMD_COMPILE = 1 << 0,
+    CMD_RUN = 1 << 1,
+    CMD_CHECK = 1 << 2,
+    CMD_VERIFY = 1 << 3,
+    CMD_SELFTEST = 1 << 4,
+    CMD_INFO = 1 << 5,
+    CMD_MODEL = CMD_COMPILE | CMD_RUN | CMD_CHECK | CMD_VERIFY,
+    CMD_ALL = CMD_MODEL | CMD_SELFTEST | CMD_INFO
+};
+
+// id, spelling, argument (NULL: a switch), commands that take it, meaning
+#define CLI_OPTIONS(O)                                                                                                \
+    O(output, "-o", "PATH", CMD_COMPILE | CMD_RUN, "where to write: a file (run: a folder)")                          \
+    O(emit, "--emit", "KINDS", CMD_COMPILE, "so, o, h, ll, ir; several with commas; so unless said")                  \
+    O(target, "--target", "TRIPLE", CMD_COMPILE, "x86_64-linux-gnu or aarch64-linux-gnu; this machine's unless said") \
+    O(cpu, "--cpu", "NAME", CMD_COMPILE,                                                                              \
+      "native, x86-64-v3, x86-64-v4, cortex-a72; the target's baseline unless said")                                  \
+    O(name, "--name", "NAME", CMD_COMPILE, "the policy's name in info, symbols and the C header")                     \
+    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY, "llvm or openblas; run also: interp")         \
+    O(event, "--event", "NAME", CMD_MODEL, "this input (or output) is data: the event x")                             \
+    O(latent, "--latent", "NAME", CMD_MODEL, "this input (or output) is noise: the latent z")                         \
+    O(context, "--context", "NAME", CMD_MODEL, "this input is a context; may be repeated")                            \
+    O(log_det, "--log-det", "NAME", CMD_MODEL, "this output is the log-determinant")                                  \
+    O(log_prob, "--log-prob", "NAME", CMD_MODEL, "this output is the log-probability")                                \
+    O(neg_log_prob, "--neg-log-prob", "NAME", CMD_MODEL, "this output is the negative log-probability")               \
+    O(base, "--base", "NAME", CMD_MODEL, "the base distribution: normal")                                             \
+    O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
+    O(entries, "--entries", "LIST", CMD_MODEL, "entries wanted, with commas; run: never derive")                      \
+    O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
+    O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY,                                              \
+      "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
+    O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN, "skip the checks")                                       \
+    O(verify_inputs, "--verify-inputs", "FILE.npz", CMD_COMPILE, "rows to check with, instead of drawn ones")         \
+    O(inputs, "--inputs", "FILE.npz", CMD_VERIFY, "rows to check with, instead of drawn ones")                        \
+    O(reference, "--reference", "FILE.npz", CMD_COMPILE | CMD_VERIFY,                                                 \
+      "rows of the framework that trained the model, compared with")                                                  \
+    O(external_data, "--external-data", "DIR", CMD_MODEL, "where weights outside the model file may be read from")    \
+    O(allow_nonfinite, "--allow-nonfinite", NULL, CMD_MODEL, "accept NaN and infinite weights")                       \
+    O(stop_after, "--stop-after", "PASS", CMD_COMPILE, "print the text form after this pass; with -o, write it")      \
+    O(list_passes, "--list-passes", NULL, CMD_COMPILE, "print the passes in their order")                             \
+    O(time, "--time", NULL, CMD_COMPILE, "print seconds per stage")                                                   \
+    O(samples, "--samples", "K", CMD_RUN, "draw K events per context row: outputs [N, K, ...]")                       \
+    O(seed, "--seed", "S", CMD_RUN, "seed of the noise (0)")                                                          \
+    O(first_row, "--first-row", "R", CMD_RUN, "first row of the noise stream (0)")                                    \
+    O(temperature, "--temperature", "T", CMD_RUN, "scale of the noise (1); 0: the deterministic action")              \
+    O(explain, "--explain", NULL, CMD_CHECK, "print the inverse program: rounds, rules, log-det terms")               \
+    O(json, "--json", NULL, CMD_CHECK | CMD_VERIFY, "print JSON instead of text")                                     \
+    O(help, "--help", NULL, CMD_ALL, "this text")                                                                     \
+    O(version, "--version", NULL, CMD_COMPILE, "print the version")
+
+typedef enum {
+#define CLI_OPTION_ID(id, spelling, argument, commands, meaning) OPT_##id,
+    CLI_OPTIONS(CLI_OPTION_ID)
+#undef CLI_OPTION_ID
+        OPT_COUNT
+} OptionId;
+
+typedef struct {
+    Arena *arena;
+    const char *value[OPT_COUNT]; // NULL: not given; a switch: ""
+    const char *const *contexts;  // every --context
+    int n_contexts;
+    const char *const *args; // what is not an option, in order
+    int n_args;
+} Options;
+
+// False after a message on stderr (usage).
+bool options_parse(Options *o, Arena *arena, unsigned command, int argc, char **argv);
+void options_help(FILE *out, unsigned command);
+bool option_double(const Options *o, OptionId id, double *value); // as given, or *value unchanged; false: not a number
+bool option_u64(const Options *o, OptionId id, uint64_t *value);
+const char *option_spelling(OptionId id);
+// "did you mean 'NEAR'?" for a misspelt word among n; "" if none is near.
+const char *nearest_word(Arena *arena, const char *word, const char *const *words, int n);
+int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2))); // prints, returns WRONG_USAGE
+
+// ---- a compile in memory (cli_build.c)
+typedef struct {
+    Arena *arena;
+    Diag diag;
+    Context cx;
+    const Options *options;
+    bool progress; // stderr is a terminal
+    bool shown;    // a progress line is on it
+    bool internal; // an error is nfcc's own fault: exit code 4
+    const char *stage;
+    double start, stage_start; // seconds
+} Session;
+
+typedef struct {
+    unsigned char hash[32];
+    const Module *imported, *derived, *lowered;
+    Flow flow;
+    Plan *plan;
+    CheckReport report;
+    bool verified;
+    double reference_error; // worst distance from --reference, relative to scale; < 0: none given
+    const char *reference_worst;
+    size_t reference_rows;
+} Build;
+
+Session *session_new(const Options *o, const char *file);
+void session_stage(Session *s, const char *stage); // progress line and --time
+int session_finish(Session *s, int code);          // prints diagnostics, frees, returns the exit code
+int session_code(const Session *s);                // DONE, or the code of the errors reported
+double session_seconds(const Session *s);
+bool flow_options(Session *s, FlowOptions *out);                                  // false after a usage message
+void sha256(const void *data, size_t size, unsigned char digest[32]);             // sha256.c
+const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
+// Import, passes, checks, plan, golden rows. inputs, reference: npz files or NULL. False after reported errors.
+bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
+               Build *out);
+const char *policy_name(Arena *arena, const char *path); // a C identifier made of the file's stem
+// Machine code of a plan as a .so at `path`, opened, compared with the interpreter bit for bit, then renamed.
+bool build_shared(Session *s, const Build *b, const char *path, bool verify, size_t *native_rows);
+// Every entry of the compiled policy against the Plan's interpreter on 4 rows: bit for bit when tolerance is 0, else
+// within that part of each output's scale (backends that do not promise the bits).
+bool cli_native_check(Context *cx, const Plan *plan, const char *path, double tolerance);
+const Backend *backend_of(Session *s);   // NULL after a usage message
+bool target_of(Session *s, Target *out); // false after a usage message
+// A policy.so in a new temporary folder.
+bool build_temporary(Session *s, const Build *b, bool verify, size_t *native_rows, char **path);
+void remove_temporary(Session *s, const char *path);
+nfcc_policy *open_policy(Arena *arena, const char *path, int *code); // NULL after a message
+
+// ---- printing
+void print_flow(FILE *out, const Session *s, const Build *b);     // direction, base, event, contexts, entries
+void print_checks(FILE *out, const Build *b, size_t native_rows); // verified: rows and errors
+void print_line(FILE *out, const char *label, const char *format, ...) __attribute__((format(printf, 3, 4)));
+const char *port_text(Arena *arena, const Port *port); // "obs [8]"
+const char *base_text(Arena *arena, const Flow *flow);
+unsigned plan_entries(const Plan *plan); // NFCC_HAS_*
+void json_string(FILE *out, const char *text);
+
+// ---- commands
+int cmd_compile(const Options *o);
+int cmd_run(const Options *o);
+int cmd_check(const Options *o);
+int cmd_verify(const Options *o);
+int cmd_selftest(const Options *o);
+int cmd_info(const Options *o);

@@ -1,0 +1,228 @@
+// A compile in memory: import -> passes -> checks -> plan -> golden rows, and its last part, a policy.so that has been
+// opened and compared before it gets its name. Every command that needs a model comes through here.
+#include "cli_rows.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- what the user said
+static bool parse_clip(const char *text, FlowOptions *f)
+{
+    if (!text) return true;
+    char *end;
+    f->clip_lo = strtod(text, &end);
+    bool ok = end != text && *end == ',';
+    const char *second = ok ? end + 1 : text;
+    f->clip_hi = strtod(second, &end);
+    ok = ok && end != second && !*end && f->clip_lo < f->clip_hi;
+    if (!ok) usage_error("--clip %.100s: two numbers LO,HI with LO < HI are wanted, as in --clip -1,1", text);
+    f->has_clip = ok;
+    return ok;
+}
+
+static bool parse_base(Arena *arena, const char *text, FlowOptions *f)
+{
+    static const char *const names[] = {"normal"};
+    if (!text || !strcmp(text, "normal") || !strcmp(text, "standard-normal")) {
+        f->base = text ? "normal" : NULL;
+        return true;
+    }
+    usage_error("--base %.100s: 'normal' is the base that can be named%s; a graph that outputs its log_prob carries "
+                "its own base",
+                text, nearest_word(arena, text, names, 1));
+    return false;
+}
+
+static bool parse_entries(Arena *arena, const char *text, FlowOptions *f)
+{
+    static const char *const names[] = {"to_latent",           "to_event", "log_prob", "sample",
+                                        "sample_and_log_prob", "act",      "run"};
+    if (!text) return true;
+    char *list = arena_string(arena, text), *save = NULL;
+    bool any = false, other = false;
+    for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) known |= !strcmp(word, names[i]);
+        if (!known) {
+            usage_error("--entries: '%.100s' is no entry of this version%s", word, nearest_word(arena, word, names, 7));
+            return false;
+        }
+        any = true;
+        other |= strcmp(word, "run") != 0;
+    }
+    if (!any) usage_error("--entries: a list such as sample,log_prob is wanted");
+    f->run_only = !other;
+    f->entries = other ? text : NULL;
+    return any;
+}
+
+bool flow_options(Session *s, FlowOptions *f)
+{
+    const Options *o = s->options;
+    *f = (FlowOptions){.event = o->value[OPT_event],
+                       .latent = o->value[OPT_latent],
+                       .contexts = o->contexts,
+                       .n_contexts = o->n_contexts,
+                       .log_det = o->value[OPT_log_det],
+                       .log_prob = o->value[OPT_log_prob],
+                       .neg_log_prob = o->value[OPT_neg_log_prob]};
+    return parse_clip(o->value[OPT_clip], f) && parse_base(s->arena, o->value[OPT_base], f) &&
+           parse_entries(s->arena, o->value[OPT_entries], f) && option_double(o, OPT_max_condition, &f->max_condition);
+}
+
+// ---- import
+static bool has_extension(const char *path, const char *extension)
+{
+    size_t n = strlen(path), m = strlen(extension);
+    return n > m && !strcmp(path + n - m, extension);
+}
+
+static char *read_text(Session *s, const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    char *text = NULL;
+    if (f && !fseek(f, 0, SEEK_END)) {
+        long n = ftell(f);
+        rewind(f);
+        if (n >= 0 && n < 1L << 30) {
+            text = arena_alloc(s->arena, (size_t)n + 1);
+            *size = fread(text, 1, (size_t)n, f);
+            if (*size != (size_t)n) text = NULL;
+        }
+    }
+    if (!text) diag_io_error(&s->cx, NULL, "cannot be read: %s", errno ? strerror(errno) : "too large");
+    if (f) fclose(f);
+    return text;
+}
+
+static const Module *import_text(Session *s, const char *path, unsigned char hash[32])
+{
+    size_t size = 0;
+    const char *text = read_text(s, path, &size), *slash = strrchr(path, '/');
+    if (!text) return NULL;
+    sha256(text, size, hash);
+    return module_read(&s->cx, text, size, slash ? arena_format(s->arena, "%.*s", (int)(slash - path), path) : ".");
+}
+
+const Module *build_import(Session *s, const char *path, unsigned char hash[32])
+{
+    session_stage(s, "reading");
+    if (has_extension(path, ".nf")) return import_text(s, path, hash);
+    ImportOptions options = {s->options->value[OPT_external_data], s->options->value[OPT_allow_nonfinite] != NULL};
+    return onnx_load(&s->cx, path, &options, hash);
+}
+
+// ---- the arrows
+// A .nf file may start behind derive: then there is no exported graph to check against.
+static bool run_passes(Session *s, Build *b)
+{
+    FlowOptions f;
+    PipelineOptions pipeline = {.time = s->options->value[OPT_time] != NULL};
+    if (!flow_options(s, &f)) return false;
+    session_stage(s, "deriving");
+    b->lowered = passes_run(&s->cx, b->imported, &f, &pipeline, &b->flow, &b->derived);
+    return b->lowered != NULL;
+}
+
+static bool check_double(Session *s, Build *b, CheckOptions *rows, const char *inputs)
+{
+    if (b->imported->stage >= STAGE_DERIVED || !b->derived) return true;
+    session_stage(s, "checking in double");
+    if (inputs && !rows_inputs(s, b, inputs, rows)) return false;
+    return check_flow(&s->cx, b->imported, b->derived, &b->flow, rows, &b->report);
+}
+
+static bool check_float(Session *s, Build *b, const CheckOptions *rows)
+{
+    double max_error = 0;
+    if (!option_double(s->options, OPT_max_error, &max_error)) return false;
+    if (!b->derived) return true;
+    session_stage(s, "checking in float32");
+    return check_plan(&s->cx, b->derived, b->plan, &b->flow, rows, max_error, &b->report);
+}
+
+bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
+               Build *b)
+{
+    CheckOptions rows = {0};
+    *b = (Build){.reference_error = -1};
+    b->imported = build_import(s, path, b->hash);
+    if (!b->imported || !run_passes(s, b)) return false;
+    if (verify && !check_double(s, b, &rows, inputs)) return false;
+    if (reference && !rows_compare(s, b, reference)) return false;
+    session_stage(s, "planning");
+    b->plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash);
+    if (!b->plan) return false;
+    plan_golden(&s->cx, b->plan);
+    if (verify && !check_float(s, b, &rows)) return false;
+    b->verified = verify;
+    return true;
+}
+
+// ---- policy.so
+bool target_of(Session *s, Target *out)
+{
+    *out = (Target){s->options->value[OPT_target], s->options->value[OPT_cpu]};
+    const char *wrong = target_resolve(&s->cx, out);
+    if (wrong) usage_error("%s", wrong);
+    return !wrong;
+}
+
+const Backend *backend_of(Session *s)
+{
+    const char *name = s->options->value[OPT_backend];
+    const Backend *backend = backend_find(name ? name : "llvm");
+    int n;
+    const Backend *list = backend_list(&n);
+    const char *names = "";
+    for (int i = 0; i < n; i++) names = arena_format(s->arena, "%s%s%s", names, i ? ", " : "", list[i].name);
+    if (!backend) usage_error("--backend %.100s: the backends that compile are %s", name, names);
+    return backend;
+}
+
+// The name that a policy has while it is being checked; link_shared removes such names that dead compilers left.
+static const char *unchecked_name(Arena *arena, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    int head = slash ? (int)(slash - path) + 1 : 0;
+    return arena_format(arena, "%.*s.%s.nfcc-%ld", head, path, path + head, (long)getpid());
+}
+
+static bool check_native(Session *s, const Build *b, const Backend *backend, const char *path, size_t *rows)
+{
+    session_stage(s, "checking the compiled code");
+    // A library's product has other bits than the Plan's: then closeness is what can be asked for.
+    double tolerance = strcmp(backend->name, "llvm") ? 1e-3 : 0;
+    *rows = 4;
+    if (cli_native_check(&s->cx, b->plan, path, tolerance)) return true;
+    s->internal = !s->diag.io_error;
+    return false;
+}
+
+static bool give_name(Session *s, const char *from, const char *to)
+{
+    if (!rename(from, to)) return true;
+    diag_io_error(&s->cx, "choose another path for -o", "%s: cannot be written: %s", to, strerror(errno));
+    return false;
+}
+
+bool build_shared(Session *s, const Build *b, const char *path, bool verify, size_t *native_rows)
+{
+    Target target;
+    const Backend *backend = backend_of(s);
+    *native_rows = 0;
+    if (!backend || !target_of(s, &target)) return false;
+    session_stage(s, "generating code");
+    const Bytes *object = backend->emit(&s->cx, b->plan, &target, "nfcc_model", NULL);
+    if (!object) return false;
+    session_stage(s, "linking");
+    bool blas = !strcmp(backend->name, "openblas"), check = verify && target_runs_here(&target);
+    if (!check) return link_shared(&s->cx, object, &target, blas, path);
+    const char *unchecked = unchecked_name(s->arena, path);
+    if (!link_shared(&s->cx, object, &target, blas, unchecked)) return false;
+    bool ok = check_native(s, b, backend, unchecked, native_rows) && give_name(s, unchecked, path);
+    if (!ok) unlink(unchecked);
+    return ok;
+}

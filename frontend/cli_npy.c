@@ -1,0 +1,346 @@
+// .npy: a magic, a header that is a Python dict literal with the keys descr, fortran_order and shape, then the
+// elements. Every length is checked against the file before memory is taken for it. Floats of 2, 4 and 8 bytes,
+// integers of 1 to 8 bytes and bools are read, either byte order and either memory order; the array handed out is
+// C-contiguous.
+#include "cli_npy.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 2, 3))) static const char *fail(NpyError *e, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->text, sizeof e->text, format, args);
+    va_end(args);
+    return e->text;
+}
+
+size_t npy_type_size(NpyType type) { return type == NPY_BOOL ? 1 : type == NPY_F32 ? 4 : 8; }
+
+const char *npy_type_name(NpyType type)
+{
+    switch (type) {
+    case NPY_F32: return "float32";
+    case NPY_F64: return "float64";
+    case NPY_I64: return "int64";
+    case NPY_BOOL: return "bool";
+    }
+    return "?";
+}
+
+void npy_free(Array *a)
+{
+    free(a->data);
+    *a = (Array){0};
+}
+
+// ---- header
+typedef struct {
+    char order, kind; // '<', '>', '|', '='; 'f', 'i', 'u', 'b'
+    int bytes;
+    bool fortran;
+    int rank;
+    size_t dim[NPY_MAX_RANK], count;
+} Header;
+
+// The text after 'key': in the dict, or NULL.
+static const char *value_of(const char *dict, const char *key)
+{
+    char quoted[40];
+    for (const char *quote = "'\""; *quote; quote++) {
+        snprintf(quoted, sizeof quoted, "%c%s%c", *quote, key, *quote);
+        const char *at = strstr(dict, quoted);
+        if (!at) continue;
+        at += strlen(quoted);
+        at += strspn(at, " ");
+        if (*at == ':') return at + 1 + strspn(at + 1, " ");
+    }
+    return NULL;
+}
+
+static const char *read_descr(const char *dict, Header *h, NpyError *e)
+{
+    const char *at = value_of(dict, "descr");
+    if (!at || (*at != '\'' && *at != '"')) return fail(e, "element type is missing or structured");
+    char order = at[1], kind = order ? at[2] : 0;
+    int bytes = kind ? atoi(at + 3) : 0;
+    bool fits = (kind == 'f' && (bytes == 2 || bytes == 4 || bytes == 8)) || (kind == 'b' && bytes == 1) ||
+                ((kind == 'i' || kind == 'u') && (bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8));
+    if (!fits || !strchr("<>|=", order)) {
+        return fail(e, "element type '%.*s' is not read; float16/32/64, integers and bool are",
+                    (int)strcspn(at + 1, "'\""), at + 1);
+    }
+    h->order = order, h->kind = kind, h->bytes = bytes;
+    return NULL;
+}
+
+static const char *read_shape(const char *dict, Header *h, NpyError *e)
+{
+    const char *at = value_of(dict, "shape");
+    if (!at || *at++ != '(') return fail(e, "shape is missing");
+    for (h->count = 1;;) {
+        at += strspn(at, " ,");
+        if (*at == ')') return NULL;
+        char *end;
+        errno = 0;
+        unsigned long long n = strtoull(at, &end, 10);
+        if (end == at || *at == '-' || errno) return fail(e, "shape is not a tuple of numbers");
+        if (h->rank == NPY_MAX_RANK) return fail(e, "more than %d dimensions", NPY_MAX_RANK);
+        h->dim[h->rank++] = n;
+        if (__builtin_mul_overflow(h->count, (size_t)n, &h->count)) return fail(e, "shape is too large");
+        at = end;
+    }
+}
+
+static const char *read_header(const unsigned char *p, size_t size, Header *h, size_t *start, NpyError *e)
+{
+    if (size < 10 || memcmp(p, "\x93NUMPY", 6)) return fail(e, "not a .npy file");
+    bool wide = p[6] >= 2;
+    if (p[6] < 1 || p[6] > 3 || (wide && size < 12)) return fail(e, ".npy version %d is not known", p[6]);
+    size_t length = p[8] | (size_t)p[9] << 8;
+    if (wide) length |= (size_t)p[10] << 16 | (size_t)p[11] << 24;
+    *start = (wide ? 12 : 10) + length;
+    if (length > 1 << 16 || *start > size) return fail(e, "the header is longer than the file");
+    char *dict = calloc(length + 1, 1);
+    if (!dict) return fail(e, "out of memory");
+    memcpy(dict, p + (wide ? 12 : 10), length);
+    const char *wrong = read_descr(dict, h, e);
+    if (!wrong) wrong = read_shape(dict, h, e);
+    const char *fortran = value_of(dict, "fortran_order");
+    if (!wrong && !fortran) wrong = fail(e, "fortran_order is missing");
+    h->fortran = fortran && !strncmp(fortran, "True", 4);
+    free(dict);
+    return wrong;
+}
+
+// ---- elements
+static double half_to_double(uint16_t h)
+{
+    int exponent = h >> 10 & 31;
+    double fraction = h & 1023, sign = h >> 15 ? -1.0 : 1.0;
+    if (exponent == 31) return fraction != 0 ? __builtin_nan("") : sign * __builtin_inf();
+    return sign * (exponent ? __builtin_ldexp(1024 + fraction, exponent - 25) : __builtin_ldexp(fraction, -24));
+}
+
+static uint64_t load_bytes(const unsigned char *p, int n, bool big)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < n; i++) v |= (uint64_t)p[big ? n - 1 - i : i] << 8 * i;
+    return v;
+}
+
+static void store_element(const Header *h, const unsigned char *p, NpyType type, void *out, size_t i)
+{
+    uint64_t word = load_bytes(p, h->bytes, h->order == '>');
+    if (type == NPY_BOOL) {
+        ((unsigned char *)out)[i] = word != 0;
+    } else if (type == NPY_I64) {
+        int shift = h->kind == 'i' ? 64 - 8 * h->bytes : 0;
+        ((int64_t *)out)[i] = (int64_t)(word << shift) >> shift;
+    } else if (h->bytes == 8) {
+        memcpy((double *)out + i, &word, 8);
+    } else if (h->bytes == 4) {
+        uint32_t half = (uint32_t)word;
+        memcpy((float *)out + i, &half, 4);
+    } else {
+        ((float *)out)[i] = (float)half_to_double((uint16_t)word);
+    }
+}
+
+// Element number `i` in C order stands at this place of a Fortran-order file.
+static size_t fortran_place(const Header *h, size_t i)
+{
+    size_t place = 0, stride[NPY_MAX_RANK], s = 1;
+    for (int d = 0; d < h->rank; d++) stride[d] = s, s *= h->dim[d];
+    for (int d = h->rank - 1; d >= 0; d--) place += i % h->dim[d] * stride[d], i /= h->dim[d];
+    return place;
+}
+
+static void load_elements(const Header *h, const unsigned char *p, Array *out)
+{
+    size_t bytes = (size_t)h->bytes;
+    bool plain = !h->fortran && h->order != '>' && bytes == npy_type_size(out->type) && h->kind != 'b';
+    if (plain) {
+        memcpy(out->data, p, h->count * bytes);
+        return;
+    }
+    for (size_t i = 0; i < h->count; i++) {
+        size_t place = h->fortran ? fortran_place(h, i) : i;
+        store_element(h, p + place * bytes, out->type, out->data, i);
+    }
+}
+
+static void say(Array *out, const Header *h)
+{
+    const char *small = "";
+    if (h->kind == 'f' && h->bytes == 2) small = "float16";
+    bool fortran = h->fortran && h->rank > 1, big = h->order == '>';
+    snprintf(out->said, sizeof out->said, "%s%s%s%s%s", small, *small && (fortran || big) ? ", " : "",
+             fortran ? "Fortran order" : "", fortran && big ? ", " : "", big ? "big endian" : "");
+}
+
+const char *npy_parse(const void *bytes, size_t size, Array *out, NpyError *e)
+{
+    Header h = {0};
+    size_t start = 0, need;
+    *out = (Array){0};
+    const char *wrong = read_header(bytes, size, &h, &start, e);
+    if (wrong) return wrong;
+    if (__builtin_mul_overflow(h.count, (size_t)h.bytes, &need) || need > size - start)
+        return fail(e, "the file ends before its elements do");
+    out->type = h.kind == 'b' ? NPY_BOOL : h.kind != 'f' ? NPY_I64 : h.bytes == 8 ? NPY_F64 : NPY_F32;
+    out->rank = h.rank, out->count = h.count;
+    memcpy(out->dim, h.dim, sizeof h.dim);
+    out->data = malloc(h.count * 8 + 1);
+    if (!out->data) return fail(e, "out of memory");
+    load_elements(&h, (const unsigned char *)bytes + start, out);
+    say(out, &h);
+    return NULL;
+}
+
+static unsigned char *read_all(FILE *f, size_t *size)
+{
+    unsigned char *data = NULL;
+    size_t cap = 0, n = 0;
+    for (size_t got = 1; got; n += got) {
+        if (n == cap) {
+            cap = cap ? cap * 2 : 1 << 16;
+            unsigned char *more = realloc(data, cap);
+            if (!more) {
+                free(data);
+                return NULL;
+            }
+            data = more;
+        }
+        got = fread(data + n, 1, cap - n, f);
+    }
+    *size = n;
+    return data;
+}
+
+const char *npy_read(const char *path, Array *out, NpyError *e)
+{
+    *out = (Array){0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail(e, "cannot be read: %s", strerror(errno));
+    size_t size = 0;
+    errno = 0;
+    unsigned char *bytes = read_all(f, &size);
+    const char *wrong = !bytes      ? fail(e, "out of memory")
+                        : ferror(f) ? fail(e, "cannot be read: %s", strerror(errno))
+                                    : NULL;
+    fclose(f);
+    if (!wrong) wrong = npy_parse(bytes, size, out, e);
+    free(bytes);
+    return wrong;
+}
+
+// ---- conversion
+static double element_as_double(const Array *a, size_t i)
+{
+    switch (a->type) {
+    case NPY_F32: return ((const float *)a->data)[i];
+    case NPY_F64: return ((const double *)a->data)[i];
+    case NPY_I64: return (double)((const int64_t *)a->data)[i];
+    case NPY_BOOL: return ((const unsigned char *)a->data)[i];
+    }
+    return 0;
+}
+
+static bool store_double(void *data, NpyType type, size_t i, double v)
+{
+    switch (type) {
+    case NPY_F32: ((float *)data)[i] = (float)v; return true;
+    case NPY_F64: ((double *)data)[i] = v; return true;
+    case NPY_BOOL: ((unsigned char *)data)[i] = v != 0; return v == 0 || v == 1;
+    case NPY_I64:
+        if (!(v >= -9.2e18 && v <= 9.2e18)) return false;
+        ((int64_t *)data)[i] = (int64_t)v;
+        return (double)(int64_t)v == v;
+    }
+    return false;
+}
+
+const char *npy_convert(Array *a, NpyType type, NpyError *e)
+{
+    if (a->type == type) return NULL;
+    void *data = malloc(a->count * npy_type_size(type) + 1);
+    if (!data) return fail(e, "out of memory");
+    for (size_t i = 0; i < a->count; i++) {
+        double v = element_as_double(a, i);
+        if (store_double(data, type, i, v)) continue;
+        free(data);
+        return fail(e, "element %zu is %g, which %s cannot hold", i, v, npy_type_name(type));
+    }
+    if (!a->said[0]) snprintf(a->said, sizeof a->said, "%s", npy_type_name(a->type));
+    free(a->data);
+    a->data = data;
+    a->type = type;
+    return NULL;
+}
+
+// ---- writing
+static size_t make_header(const Array *a, char *out, size_t room)
+{
+    static const char *const descr[] = {"<f4", "<f8", "<i8", "|b1"};
+    int n = snprintf(out, room, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr[a->type]);
+    for (int d = 0; d < a->rank; d++)
+        n += snprintf(out + n, room - (size_t)n, "%zu%s", a->dim[d], a->rank == 1 ? "," : d + 1 < a->rank ? ", " : "");
+    n += snprintf(out + n, room - (size_t)n, "), }");
+    while ((n + 11) % 64) out[n++] = ' ';
+    out[n++] = '\n';
+    return (size_t)n;
+}
+
+static bool write_array(FILE *f, const Array *a)
+{
+    char header[1024];
+    size_t n = make_header(a, header, sizeof header);
+    unsigned char lead[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(n & 255), (unsigned char)(n >> 8)};
+    size_t bytes = a->count * npy_type_size(a->type);
+    return fwrite(lead, 1, 10, f) == 10 && fwrite(header, 1, n, f) == n &&
+           (!bytes || fwrite(a->data, 1, bytes, f) == bytes) && fflush(f) == 0 && fsync(fileno(f)) == 0;
+}
+
+static char *temporary_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t head = slash ? (size_t)(slash - path) + 1 : 0, room = strlen(path) + 40;
+    char *name = malloc(room);
+    if (name) snprintf(name, room, "%.*s.%s.nfcc-%ld", (int)head, path, path + head, (long)getpid());
+    return name;
+}
+
+static const char *write_temporary(const char *temporary, const NpyFile *file, NpyError *e)
+{
+    FILE *f = temporary ? fopen(temporary, "wb") : NULL;
+    bool ok = f && write_array(f, file->array);
+    int why = errno;
+    if (f && fclose(f) && ok) ok = false, why = errno;
+    return ok ? NULL : fail(e, "%s: cannot be written: %s", file->path, strerror(why));
+}
+
+const char *npy_write_all(const NpyFile *files, size_t n, NpyError *e)
+{
+    const char *wrong = NULL;
+    char **temporary = calloc(n + 1, sizeof *temporary);
+    if (!temporary) return fail(e, "out of memory");
+    for (size_t i = 0; i < n && !wrong; i++) {
+        temporary[i] = temporary_name(files[i].path);
+        wrong = write_temporary(temporary[i], &files[i], e);
+    }
+    for (size_t i = 0; i < n && !wrong; i++)
+        if (rename(temporary[i], files[i].path))
+            wrong = fail(e, "%s: cannot be written: %s", files[i].path, strerror(errno));
+    for (size_t i = 0; i < n; i++) {
+        if (wrong && temporary[i]) unlink(temporary[i]);
+        free(temporary[i]);
+    }
+    free(temporary);
+    return wrong;
+}

@@ -1,0 +1,121 @@
+// What people read: the block of lines about a flow, the checks' errors, names of entries, JSON strings.
+#include "cli_entry.h"
+
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool has_port(const Program *p, PortKind kind)
+{
+    for (int i = 0; i < p->n_out; i++)
+        if (p->out[i].kind == kind) return true;
+    return false;
+}
+
+unsigned plan_entries(const Plan *plan)
+{
+    const Program *latent = &plan->programs[PROGRAM_TO_LATENT], *event = &plan->programs[PROGRAM_TO_EVENT];
+    unsigned bits = 0;
+    if (latent->exists) bits |= NFCC_HAS_TO_LATENT | (has_port(latent, PORT_LOG_PROB) ? NFCC_HAS_LOG_PROB : 0);
+    if (event->exists) bits |= NFCC_HAS_TO_EVENT | NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
+    if (event->exists && has_port(event, PORT_LOG_PROB)) bits |= NFCC_HAS_SAMPLE_AND_LOG_PROB;
+    if (plan->programs[PROGRAM_RUN].exists) bits |= NFCC_HAS_RUN;
+    if (plan->programs[PROGRAM_SCORE].exists) bits |= NFCC_HAS_SCORE;
+    return bits;
+}
+
+void print_line(FILE *out, const char *label, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(out, "%10s: ", label);
+    vfprintf(out, format, args);
+    fputc('\n', out);
+    va_end(args);
+}
+
+const char *port_text(Arena *arena, const Port *port)
+{
+    static const char *const types[] = {"", "", " int64", " bool"};
+    const char *text = "";
+    for (int i = 0; i < port->type.rank; i++)
+        text = arena_format(arena, "%s%s%lld", text, i ? ", " : "", (long long)port->type.dim[i]);
+    return arena_format(arena, "%s [%s]%s", port->name, text, types[port->type.dtype]);
+}
+
+static const char *ports_text(Arena *arena, const Port *ports, const int *which, int n)
+{
+    const char *text = "";
+    for (int i = 0; i < n; i++)
+        text = arena_format(arena, "%s%s%s", text, i ? ", " : "", port_text(arena, &ports[which ? which[i] : i]));
+    return n ? text : "none";
+}
+
+const char *base_text(Arena *arena, const Flow *f)
+{
+    const char *base = f->base ? f->base : "standard normal";
+    return f->base_assumed ? arena_format(arena, "%s (assumed; confirm with --base normal)", base) : base;
+}
+
+void print_flow(FILE *out, const Session *s, const Build *b)
+{
+    const Flow *f = &b->flow;
+    const Module *m = b->imported;
+    if (!f->is_flow) {
+        print_line(out, "flow", "no: %s", f->why ? f->why : "nothing in the graph claims to be one");
+        print_line(out, "inputs", "%s", ports_text(s->arena, m->inputs, NULL, m->n_inputs));
+        print_line(out, "outputs", "%s", ports_text(s->arena, m->outputs, NULL, m->n_outputs));
+        return;
+    }
+    Type t = f->event_type;
+    Port event = {f->event ? f->event : "x", t, 0};
+    print_line(out, "direction", "%s; %s", f->density ? "x -> z (density)" : "z -> x (sampling)", f->why ? f->why : "");
+    print_line(out, "base", "%s", base_text(s->arena, f));
+    print_line(out, "event", "%s", port_text(s->arena, &event));
+    print_line(out, "contexts", "%s", ports_text(s->arena, m->inputs, f->contexts, f->n_contexts));
+    if (f->has_clip) print_line(out, "clip", "act keeps every number in %g..%g", f->clip_lo, f->clip_hi);
+    if (f->log_det_mean)
+        print_line(out, "log_det", "the graph's is the mean over the event's %lld numbers; the entries' is the sum",
+                   (long long)f->dims);
+    if (f->condition > 1e4)
+        print_line(out, "condition", "%.3g: the worst matrix that is inverted; expect that factor in errors",
+                   f->condition);
+}
+
+void print_checks(FILE *out, const Build *b, size_t native_rows)
+{
+    const CheckReport *r = &b->report;
+    if (!b->verified) {
+        print_line(out, "verified", "no (--no-verify)");
+    } else if (b->flow.is_flow) {
+        print_line(out, "verified", "%zu rows in double: graph %.1e, round trip %.1e, log_det %.1e%s", r->rows,
+                   r->exported_error, r->round_trip, r->log_det_error,
+                   r->finite_differences ? " (finite differences)" : "");
+    }
+    if (b->verified)
+        print_line(out, "float32", "%.1e of the value's scale from double, worst at %s", r->f32_error,
+                   r->f32_worst ? r->f32_worst : "run");
+    if (native_rows) print_line(out, "compiled", "%zu rows of every entry equal the Plan's interpreter", native_rows);
+    if (b->reference_error >= 0)
+        print_line(out, "reference", "%zu rows: %.1e of the value's scale, worst at %s", b->reference_rows,
+                   b->reference_error, b->reference_worst ? b->reference_worst : "-");
+}
+
+void json_string(FILE *out, const char *text)
+{
+    if (!text) {
+        fputs("null", out);
+        return;
+    }
+    fputc('"', out);
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            fprintf(out, "\\%c", *c);
+        else if (*c < 32)
+            fprintf(out, "\\u%04x", *c);
+        else
+            fputc(*c, out);
+    }
+    fputc('"', out);
+}

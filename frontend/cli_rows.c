@@ -1,0 +1,284 @@
+// Rows from .npz files. Keys: contexts by their ONNX names (ctx.NAME for one called as a key below), x, z (or noise), z
+// and log_det of to_latent, log_prob, score, to_event.x, to_event.log_det; a graph that is no flow: its inputs and
+// outputs. The noise that to_event is fed with is `noise`; where there is none but to_event.* is given, z.
+#include "cli_rows.h"
+
+#include "cli_npy.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const flow_keys[N_FLOW_KEYS] = {"x",        "z",     "noise",      "log_det",
+                                                   "log_prob", "score", "to_event.x", "to_event.log_det"};
+
+const double *rows_key(const RowFile *f, int key) { return f->keys[f->n_inputs + key].data; }
+
+static int64_t key_lanes(int key, int64_t dims)
+{
+    return key == KEY_LOG_DET || key == KEY_LOG_PROB || key == KEY_TO_EVENT_LOG_DET ? 1 : dims;
+}
+
+static bool is_flow_key(const char *name)
+{
+    for (int i = 0; i < N_FLOW_KEYS; i++)
+        if (!strcmp(name, flow_keys[i])) return true;
+    return false;
+}
+
+static void flow_key_table(Session *s, const Build *b, RowFile *f)
+{
+    const Flow *flow = &b->flow;
+    RowKey *keys = ARENA_ARRAY(s->arena, RowKey, flow->n_contexts + N_FLOW_KEYS);
+    for (int i = 0; i < flow->n_contexts; i++) {
+        const Port *port = &b->imported->inputs[flow->contexts[i]];
+        keys[i].name = is_flow_key(port->name) ? arena_format(s->arena, "ctx.%s", port->name) : port->name;
+        keys[i].lanes = type_lanes(port->type);
+    }
+    for (int i = 0; i < N_FLOW_KEYS; i++)
+        keys[flow->n_contexts + i] = (RowKey){flow_keys[i], key_lanes(i, flow->dims), NULL};
+    *f = (RowFile){keys, flow->n_contexts + N_FLOW_KEYS, flow->n_contexts, 0};
+}
+
+static void graph_key_table(Session *s, const Build *b, RowFile *f)
+{
+    const Module *m = b->imported;
+    RowKey *keys = ARENA_ARRAY(s->arena, RowKey, m->n_inputs + m->n_outputs + 1);
+    for (int i = 0; i < m->n_inputs; i++) keys[i] = (RowKey){m->inputs[i].name, type_lanes(m->inputs[i].type), NULL};
+    for (int i = 0; i < m->n_outputs; i++)
+        keys[m->n_inputs + i] = (RowKey){m->outputs[i].name, type_lanes(m->outputs[i].type), NULL};
+    *f = (RowFile){keys, m->n_inputs + m->n_outputs, m->n_inputs, 0};
+}
+
+// ---- reading
+static RowKey *find_key(RowFile *f, const char *name)
+{
+    for (int i = 0; i < f->n_keys; i++)
+        if (!strcmp(f->keys[i].name, name)) return (RowKey *)&f->keys[i];
+    return NULL;
+}
+
+static const char *key_names(Arena *arena, const RowFile *f)
+{
+    const char *text = "";
+    for (int i = 0; i < f->n_keys; i++) text = arena_format(arena, "%s%s%s", text, i ? ", " : "", f->keys[i].name);
+    return text;
+}
+
+static bool read_member(Session *s, RowFile *f, const char *path, NpzMember *m, size_t *rows)
+{
+    RowKey *key = find_key(f, m->name);
+    NpyError e;
+    const char *wrong = npy_convert(&m->array, NPY_F64, &e);
+    if (wrong) {
+        diag_error(&s->cx, NULL, NULL, "%.300s: key '%s': %s", path, m->name, wrong);
+        return false;
+    }
+    *rows = key->lanes ? m->array.count / (size_t)key->lanes : 0;
+    bool batched = m->array.rank > 0 && m->array.dim[0] == *rows;
+    if (*rows == 0 || *rows * (size_t)key->lanes != m->array.count || !batched) {
+        diag_error(&s->cx, NULL, NULL,
+                   "%.300s: key '%s' is wanted as [rows, ...] with %lld numbers a row; it has %zu numbers", path,
+                   m->name, (long long)key->lanes, m->array.count);
+        return false;
+    }
+    key->data = arena_copy(s->arena, m->array.data, m->array.count * sizeof(double));
+    return true;
+}
+
+// An array of one row serves all rows.
+static const double *repeat_row(Arena *arena, const double *row, int64_t lanes, size_t rows)
+{
+    double *all = ARENA_ARRAY(arena, double, rows *(size_t)lanes);
+    for (size_t i = 0; i < rows; i++) memcpy(all + i * (size_t)lanes, row, (size_t)lanes * sizeof *all);
+    return all;
+}
+
+static bool read_members(Session *s, RowFile *f, const char *path, Npz *npz)
+{
+    size_t *rows = ARENA_ARRAY(s->arena, size_t, npz->n + 1);
+    bool ok = true;
+    for (size_t i = 0; i < npz->n; i++) {
+        if (!find_key(f, npz->members[i].name)) {
+            diag_error(&s->cx, NULL, arena_format(s->arena, "known keys: %s", key_names(s->arena, f)),
+                       "%.300s: unknown key '%.100s'", path, npz->members[i].name);
+            ok = false;
+        } else if (read_member(s, f, path, &npz->members[i], &rows[i])) {
+            if (rows[i] > f->rows) f->rows = rows[i];
+        } else {
+            ok = false;
+        }
+    }
+    for (size_t i = 0; i < npz->n && ok; i++) {
+        RowKey *key = find_key(f, npz->members[i].name);
+        if (rows[i] == f->rows) continue;
+        if (rows[i] == 1) {
+            key->data = repeat_row(s->arena, key->data, key->lanes, f->rows);
+        } else {
+            diag_error(&s->cx, NULL, NULL, "%.300s: key '%s' has %zu rows, another key has %zu", path, key->name,
+                       rows[i], f->rows);
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+bool rows_read(Session *s, const Build *b, const char *path, RowFile *out)
+{
+    Npz npz;
+    NpyError e;
+    if (b->flow.is_flow) {
+        flow_key_table(s, b, out);
+    } else {
+        graph_key_table(s, b, out);
+    }
+    const char *wrong = npz_read(path, &npz, &e);
+    if (wrong) {
+        diag_io_error(&s->cx, NULL, "%.300s: %s", path, wrong);
+        return false;
+    }
+    bool ok = read_members(s, out, path, &npz);
+    npz_free(&npz);
+    if (ok && !out->rows) diag_error(&s->cx, NULL, NULL, "%.300s: the file holds no rows", path);
+    return ok && out->rows;
+}
+
+// ---- running in double
+bool eval_nth(const Function *f, size_t rows, const double *const *in, int output, double *out)
+{
+    enum { CHUNK = 64, MOST = 256 };
+    const double *at[MOST];
+    double *to[MOST] = {NULL};
+    if (output < 0 || output >= MOST || f->n_inputs > MOST || f->n_outputs > MOST) return false;
+    size_t lanes = (size_t)type_lanes(f->outputs[output].node->type);
+    for (size_t row = 0; row < rows; row += CHUNK) {
+        size_t n = rows - row < CHUNK ? rows - row : CHUNK;
+        for (int i = 0; i < f->n_inputs; i++) at[i] = in[i] + row * (size_t)type_lanes(f->inputs[i]->type);
+        to[output] = out + row * lanes;
+        eval_function(f, n, at, to, NULL, NULL);
+    }
+    return true;
+}
+
+bool eval_output(const Function *f, size_t rows, const double *const *in, const char *output, double *out)
+{
+    for (int i = 0; i < f->n_outputs; i++)
+        if (!strcmp(f->outputs[i].name, output)) return eval_nth(f, rows, in, i, out);
+    return false;
+}
+
+// Inputs of a derived program: the contexts, then the event or latent. NULL if the file lacks one.
+static const double *const *program_inputs(Session *s, const RowFile *f, const double *last)
+{
+    const double **in = ARENA_ARRAY(s->arena, const double *, f->n_inputs + 1);
+    for (int i = 0; i < f->n_inputs; i++) {
+        in[i] = f->keys[i].data;
+        if (!in[i]) diag_error(&s->cx, NULL, NULL, "the file of rows lacks the context '%s'", f->keys[i].name);
+        if (!in[i]) return NULL;
+    }
+    in[f->n_inputs] = last;
+    return in;
+}
+
+static const double *noise_of(const RowFile *f)
+{
+    const double *noise = rows_key(f, KEY_NOISE);
+    if (noise) return noise;
+    bool for_event = rows_key(f, KEY_TO_EVENT_X) || rows_key(f, KEY_TO_EVENT_LOG_DET) || !rows_key(f, KEY_X);
+    return for_event ? rows_key(f, KEY_Z) : NULL;
+}
+
+bool rows_inputs(Session *s, const Build *b, const char *path, CheckOptions *out)
+{
+    RowFile f;
+    if (!rows_read(s, b, path, &f)) return false;
+    out->rows = f.rows;
+    out->contexts = program_inputs(s, &f, NULL);
+    if (!out->contexts) return false;
+    if (!b->flow.is_flow) return true;
+    out->x = rows_key(&f, KEY_X);
+    const double *z = noise_of(&f);
+    const Function *to_event = module_function(b->derived, "to_event");
+    if (out->x || !z || !to_event) return true;
+    double *x = ARENA_ARRAY(s->arena, double, f.rows *(size_t)b->flow.dims);
+    eval_output(to_event, f.rows, program_inputs(s, &f, z), "x", x);
+    out->x = x;
+    return true;
+}
+
+// ---- comparing
+static double worst_distance(const double *a, const double *ref, size_t n, double least_scale, size_t *where)
+{
+    double scale = least_scale, worst = 0;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(ref[i]) && fabs(ref[i]) > scale) scale = fabs(ref[i]);
+    for (size_t i = 0; i < n; i++) {
+        double d = a[i] == ref[i] || (isnan(a[i]) && isnan(ref[i])) ? 0 : fabs(a[i] - ref[i]) / (scale > 0 ? scale : 1);
+        if (isnan(d)) d = INFINITY;
+        if (d > worst) worst = d, *where = i;
+    }
+    return worst;
+}
+
+typedef struct {
+    Session *s;
+    Build *b;
+    const RowFile *file;
+    double limit;
+} Compare;
+
+static bool compare(Compare *c, const Function *f, const double *last, const char *output, int key_at)
+{
+    const RowKey *key = &c->file->keys[key_at];
+    if (!key->data || !f) return true;
+    if (last || !c->b->flow.is_flow) {
+        const double *const *in = program_inputs(c->s, c->file, last);
+        size_t n = c->file->rows * (size_t)key->lanes, where = 0;
+        double *mine = ARENA_ARRAY(c->s->arena, double, n);
+        if (!in) return false;
+        if (!eval_output(f, c->file->rows, in, output, mine)) return true;
+        double d = worst_distance(mine, key->data, n, key->lanes == 1 ? 1 : 0, &where);
+        if (d >= c->b->reference_error) c->b->reference_error = d, c->b->reference_worst = key->name;
+        if (d <= c->limit) return true;
+        diag_error(&c->s->cx, NULL, "the exported file, or the rows' own conventions, differ from the trained model",
+                   "'%s' differs from the reference: row %zu, number %zu is %.9g, the reference says %.9g", key->name,
+                   where / (size_t)key->lanes, where % (size_t)key->lanes, mine[where], key->data[where]);
+        return false;
+    }
+    diag_error(&c->s->cx, NULL, "store the rows that it was computed from as x (to_event.*: as noise)",
+               "the reference holds '%s' but not the rows it belongs to", key->name);
+    return false;
+}
+
+static bool compare_flow(Compare *c)
+{
+    const RowFile *f = c->file;
+    const Function *to_latent = module_function(c->b->derived, "to_latent"),
+                   *to_event = module_function(c->b->derived, "to_event");
+    const double *x = rows_key(f, KEY_X), *noise = noise_of(f);
+    int at = f->n_inputs;
+    bool ok = true;
+    if (noise != rows_key(f, KEY_Z)) ok &= compare(c, to_latent, x, "z", at + KEY_Z);
+    ok &= compare(c, to_latent, x, "log_det", at + KEY_LOG_DET);
+    ok &= compare(c, to_latent, x, "log_prob", at + KEY_LOG_PROB);
+    ok &= compare(c, to_event, noise, "x", at + KEY_TO_EVENT_X);
+    ok &= compare(c, to_event, noise, "log_det", at + KEY_TO_EVENT_LOG_DET);
+    if (rows_key(f, KEY_SCORE))
+        diag_note(&c->s->cx, NULL, "the reference's 'score' is not compared: this version derives no score");
+    return ok;
+}
+
+bool rows_compare(Session *s, Build *b, const char *path)
+{
+    RowFile f;
+    if (!rows_read(s, b, path, &f)) return false;
+    double limit = 1e-3, given = 0;
+    if (!option_double(s->options, OPT_max_error, &given)) return false;
+    Compare c = {s, b, &f, given > limit ? given : limit};
+    b->reference_rows = f.rows;
+    b->reference_error = 0;
+    if (b->flow.is_flow) return compare_flow(&c);
+    const Function *main = module_function(b->imported, "main");
+    bool ok = true;
+    for (int i = f.n_inputs; i < f.n_keys; i++) ok &= compare(&c, main, NULL, f.keys[i].name, i);
+    return ok;
+}

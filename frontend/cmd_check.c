@@ -1,0 +1,219 @@
+// nfcc check MODEL.onnx: what the model is, and every problem found, without writing anything. nfcc verify MODEL.onnx:
+// the same with all checks: double, float32, compiled code, reference rows.
+#include "cli_entry.h"
+
+#include "cli.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void json_key(const char *key, bool first) { printf("%s\n  \"%s\": ", first ? "" : ",", key); }
+
+static void json_text(const char *key, const char *value)
+{
+    json_key(key, false);
+    json_string(stdout, value);
+}
+
+static void json_number(const char *key, double value)
+{
+    json_key(key, false);
+    if (isfinite(value))
+        printf("%.9g", value);
+    else
+        printf("null");
+}
+
+static void json_shape(Type t)
+{
+    putchar('[');
+    for (int i = 0; i < t.rank; i++) printf("%s%lld", i ? ", " : "", (long long)t.dim[i]);
+    putchar(']');
+}
+
+static void json_ports(const char *key, const Port *ports, const int *which, int n)
+{
+    static const char *const types[] = {"float32", "float64", "int64", "bool"};
+    json_key(key, false);
+    putchar('[');
+    for (int i = 0; i < n; i++) {
+        const Port *p = &ports[which ? which[i] : i];
+        printf("%s{\"name\": ", i ? ", " : "");
+        json_string(stdout, p->name);
+        printf(", \"type\": \"%s\", \"shape\": ", types[p->type.dtype]);
+        json_shape(p->type);
+        putchar('}');
+    }
+    putchar(']');
+}
+
+static void json_problems(const Session *s)
+{
+    static const char *const kind[] = {"error", "warning", "note"};
+    json_key("problems", false);
+    putchar('[');
+    for (size_t i = 0; i < s->diag.n; i++) {
+        printf("%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "", kind[s->diag.list[i].kind]);
+        json_string(stdout, s->diag.list[i].text);
+        printf(", \"hint\": ");
+        json_string(stdout, s->diag.list[i].hint);
+        putchar('}');
+    }
+    printf("%s]", s->diag.n ? "\n  " : "");
+}
+
+static void json_roles(const Session *s, const Build *b)
+{
+    const Flow *f = &b->flow;
+    json_text("direction", !f->is_flow ? NULL : f->density ? "density" : "sampling");
+    json_text("why", f->why);
+    json_text("event", f->event);
+    json_text("latent", f->latent);
+    json_text("log_det", f->log_det);
+    json_text("log_prob", f->log_prob);
+    if (f->is_flow) {
+        json_ports("contexts", b->imported->inputs, f->contexts, f->n_contexts);
+        json_key("event_shape", false);
+        json_shape(f->event_type);
+        json_text("base", f->base ? f->base : "standard normal");
+        json_key("base_assumed", false);
+        fputs(f->base_assumed ? "true" : "false", stdout);
+        json_number("rounds", f->rounds);
+        json_number("condition", f->condition);
+    }
+    json_ports("inputs", b->imported->inputs, NULL, b->imported->n_inputs);
+    json_ports("outputs", b->imported->outputs, NULL, b->imported->n_outputs);
+    (void)s;
+}
+
+static void json_entries(const Plan *plan)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } rows[] = {{"to_latent", NFCC_HAS_TO_LATENT},
+                {"to_event", NFCC_HAS_TO_EVENT},
+                {"log_prob", NFCC_HAS_LOG_PROB},
+                {"sample", NFCC_HAS_SAMPLE},
+                {"sample_and_log_prob", NFCC_HAS_SAMPLE_AND_LOG_PROB},
+                {"score", NFCC_HAS_SCORE},
+                {"act", NFCC_HAS_ACT},
+                {"run", NFCC_HAS_RUN}};
+    bool first = true;
+    json_key("entries", false);
+    putchar('[');
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!(plan_entries(plan) & rows[i].bit)) continue;
+        printf("%s\"%s\"", first ? "" : ", ", rows[i].name);
+        first = false;
+    }
+    putchar(']');
+}
+
+static void json_report(const Session *s, const Build *b, bool ok, bool checks, size_t native_rows)
+{
+    const CheckReport *r = &b->report;
+    putchar('{');
+    json_key("file", true);
+    json_string(stdout, s->diag.file);
+    json_key("ok", false);
+    fputs(ok ? "true" : "false", stdout);
+    json_key("flow", false);
+    fputs(b->flow.is_flow ? "true" : "false", stdout);
+    if (b->imported) json_roles(s, b);
+    if (b->plan) json_entries(b->plan);
+    if (checks) {
+        json_number("rows", (double)r->rows);
+        json_number("exported_error", r->exported_error);
+        json_number("round_trip_error", r->round_trip);
+        json_number("log_det_error", r->log_det_error);
+        json_number("float32_error", r->f32_error);
+        json_text("float32_worst", r->f32_worst);
+        json_number("compiled_rows", (double)native_rows);
+    }
+    if (b->reference_error >= 0) {
+        json_number("reference_rows", (double)b->reference_rows);
+        json_number("reference_error", b->reference_error);
+        json_text("reference_worst", b->reference_worst);
+    }
+    if (s->options->value[OPT_explain]) json_text("explain", b->flow.explain);
+    json_problems(s);
+    printf("\n}\n");
+}
+
+// Is what the user typed usable? Nothing is read before that is known.
+static bool options_ok(Session *s)
+{
+    FlowOptions f;
+    double number = 0;
+    return flow_options(s, &f) && option_double(s->options, OPT_max_error, &number) && backend_of(s);
+}
+
+static void print_text(Session *s, const Build *b, bool ok, bool checks, size_t native_rows)
+{
+    if (b->imported && (ok || b->flow.why)) print_flow(stdout, s, b);
+    if (b->plan) print_line(stdout, "entries", "%s", entry_list(s->arena, plan_entries(b->plan)));
+    if (b->plan && b->flow.rounds)
+        print_line(stdout, "inverse", "%d rounds%s", b->flow.rounds,
+                   s->options->value[OPT_explain] ? "" : "; --explain prints them");
+    if (s->options->value[OPT_explain] && b->flow.explain) printf("\n%s\n", b->flow.explain);
+    if (checks && b->verified) print_checks(stdout, b, native_rows);
+    if (ok) print_line(stdout, checks ? "verify" : "check", "no problem found");
+}
+
+static int finish(Session *s, const Build *b, bool ok, bool checks, size_t native_rows)
+{
+    session_stage(s, NULL);
+    if (s->options->value[OPT_json])
+        json_report(s, b, ok, checks, native_rows);
+    else
+        print_text(s, b, ok, checks, native_rows);
+    return session_finish(s, ok || session_code(s) ? DONE : WRONG_MODEL);
+}
+
+int cmd_check(const Options *o)
+{
+    Session *s = session_new(o, o->args[0]);
+    Build b;
+    if (!options_ok(s)) return session_finish(s, WRONG_USAGE);
+    bool ok = build_run(s, o->args[0], policy_name(s->arena, o->args[0]), true, NULL, NULL, &b);
+    return finish(s, &b, ok, false, 0);
+}
+
+bool build_temporary(Session *s, const Build *b, bool verify, size_t *native_rows, char **path)
+{
+    const char *dir = getenv("TMPDIR");
+    char *folder = arena_format(s->arena, "%s/nfcc-XXXXXX", dir && *dir ? dir : "/tmp");
+    if (!mkdtemp(folder)) {
+        diag_io_error(&s->cx, "set TMPDIR to a folder that can be written", "%s: cannot be made", folder);
+        return false;
+    }
+    *path = arena_format(s->arena, "%s/policy.so", folder);
+    if (build_shared(s, b, *path, verify, native_rows)) return true;
+    rmdir(folder);
+    return false;
+}
+
+void remove_temporary(Session *s, const char *path)
+{
+    unlink(path);
+    rmdir(arena_format(s->arena, "%.*s", (int)(strrchr(path, '/') - path), path));
+}
+
+int cmd_verify(const Options *o)
+{
+    Session *s = session_new(o, o->args[0]);
+    Build b;
+    char *path;
+    size_t native_rows = 0;
+    if (!options_ok(s)) return session_finish(s, WRONG_USAGE);
+    bool ok = build_run(s, o->args[0], policy_name(s->arena, o->args[0]), true, o->value[OPT_inputs],
+                        o->value[OPT_reference], &b);
+    if (ok) {
+        ok = build_temporary(s, &b, true, &native_rows, &path);
+        if (ok) remove_temporary(s, path);
+    }
+    return finish(s, &b, ok, true, native_rows);
+}

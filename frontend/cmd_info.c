@@ -1,0 +1,96 @@
+// nfcc info POLICY.so and nfcc selftest POLICY.so: what a compiled file says about itself.
+#include "cli_entry.h"
+
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+nfcc_policy *open_policy(Arena *arena, const char *path, int *code)
+{
+    nfcc_policy *p = NULL;
+    // A name without a slash is a file here, never one of the loader's search path.
+    nfcc_status status = nfcc_open(strchr(path, '/') ? path : arena_format(arena, "./%s", path), 0, &p);
+    *code = status == NFCC_OK ? DONE : status == NFCC_FILE ? IO_FAILED : WRONG_MODEL;
+    if (status) fprintf(stderr, "nfcc: error: %s: %s\n", path, nfcc_status_text(status));
+    return p;
+}
+
+static const char *value_text(Arena *arena, const nfcc_value *v)
+{
+    static const char *const types[] = {"", " float64", " int64", " bool"};
+    const char *text = "";
+    for (unsigned i = 0; i < v->rank; i++) text = arena_format(arena, "%s%s%zu", text, i ? ", " : "", v->shape[i]);
+    return arena_format(arena, "%s [%s]%s", v->name, text, types[v->type]);
+}
+
+static const char *values_text(Arena *arena, const nfcc_value *list, size_t n)
+{
+    const char *text = "";
+    for (size_t i = 0; i < n; i++)
+        text = arena_format(arena, "%s%s%s", text, i ? ", " : "", value_text(arena, &list[i]));
+    return n ? text : "none";
+}
+
+static void print_notes(const char *notes)
+{
+    for (const char *line = notes; line && *line;) {
+        size_t n = strcspn(line, "\n");
+        printf("%10s  %.*s\n", "", (int)n, line);
+        line += n + (line[n] != 0);
+    }
+}
+
+static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
+{
+    const nfcc_info *i = nfcc_get_info(p);
+    struct stat st;
+    print_line(stdout, "policy", "%s", i->name);
+    if (i->event_size) {
+        print_line(stdout, "base", "%s", i->base);
+        print_line(stdout, "event", "%s", value_text(arena, &i->event));
+        print_line(stdout, "contexts", "%s", values_text(arena, i->contexts, i->n_contexts));
+    }
+    if (i->entries & NFCC_HAS_RUN) {
+        print_line(stdout, "inputs", "%s", values_text(arena, i->inputs, i->n_inputs));
+        print_line(stdout, "outputs", "%s", values_text(arena, i->outputs, i->n_outputs));
+    }
+    print_line(stdout, "entries", "%s", entry_list(arena, i->entries));
+    print_line(stdout, "target", "%s", i->target);
+    print_line(stdout, "compiler", "%s, ABI %u", i->compiler, i->abi_version);
+    if (!stat(path, &st)) print_line(stdout, "size", "%lld bytes, weights %zu", (long long)st.st_size, i->weights_size);
+    print_line(stdout, "workspace", "%zu bytes, prepared state %zu for one row", i->work_size,
+               nfcc_prepared_size(p, 1));
+    printf("%10s: ", "model");
+    for (int k = 0; k < 32; k++) printf("%02x", i->model_hash[k]);
+    printf(" (SHA-256)\n");
+    print_notes(i->notes);
+}
+
+int cmd_info(const Options *o)
+{
+    int code;
+    nfcc_policy *p = open_policy(o->arena, o->args[0], &code);
+    if (!p) return code;
+    print_info(o->arena, o->args[0], p);
+    nfcc_close(p);
+    return DONE;
+}
+
+int cmd_selftest(const Options *o)
+{
+    int code;
+    nfcc_policy *p = open_policy(o->arena, o->args[0], &code);
+    if (!p) return code;
+    size_t size = nfcc_selftest_size(p);
+    void *memory = malloc(size + 1);
+    nfcc_status status = memory ? nfcc_selftest(p, memory, size) : NFCC_MEMORY;
+    if (status == NFCC_OK)
+        printf("%s: the golden rows are equal, bit for bit\n", o->args[0]);
+    else
+        fprintf(stderr, "nfcc: error: %s: %s\n", o->args[0], nfcc_status_text(status));
+    free(memory);
+    nfcc_close(p);
+    return status == NFCC_OK ? DONE : WRONG_MODEL;
+}

@@ -1,0 +1,229 @@
+// nfcc run MODEL.onnx|POLICY.so ENTRY ...: a policy is opened, a model is compiled to a temporary policy first, or,
+// with
+// --backend interp, its derived programs are run by the double interpreter behind the same entries.
+#include "cli_entry.h"
+
+#include "cli_rows.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool request_of(const Options *o, EntryRequest *q)
+{
+    double temperature = 1;
+    *q = (EntryRequest){
+        .entry = o->args[1], .inputs = o->args + 2, .n_inputs = o->n_args - 2, .dir = o->value[OPT_output]};
+    if (!q->dir) usage_error("-o DIR is missing: where the outputs go");
+    if (!q->dir || !option_u64(o, OPT_samples, &q->samples) || !option_u64(o, OPT_seed, &q->seed) ||
+        !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature))
+        return false;
+    if (o->value[OPT_samples] && !q->samples) usage_error("--samples 0: at least 1 is wanted");
+    if (!entry_bit(q->entry)) usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, 0x7f));
+    q->temperature = (float)temperature;
+    q->has_temperature = o->value[OPT_temperature] != NULL;
+    return (!o->value[OPT_samples] || q->samples) && entry_bit(q->entry);
+}
+
+static bool is_policy(const char *path)
+{
+    char magic[4] = {0};
+    FILE *f = fopen(path, "rb");
+    if (!f) return false;
+    size_t n = fread(magic, 1, 4, f);
+    fclose(f);
+    return n == 4 && !memcmp(magic, "\177ELF", 4);
+}
+
+// ---- the double interpreter as an engine
+typedef struct {
+    Session *s;
+    const Build *b;
+    nfcc_info info;
+} Interp;
+
+static nfcc_value value_of(const Port *port)
+{
+    static const nfcc_type types[] = {NFCC_TYPE_F32, NFCC_TYPE_F32, NFCC_TYPE_I64, NFCC_TYPE_BOOL};
+    nfcc_value v = {.name = port->name,
+                    .type = types[port->type.dtype],
+                    .rank = (unsigned)port->type.rank,
+                    .size = (size_t)type_lanes(port->type)};
+    for (int i = 0; i < port->type.rank; i++) v.shape[i] = (size_t)port->type.dim[i];
+    return v;
+}
+
+static const nfcc_value *values_of(Arena *arena, const Port *ports, const int *which, int n)
+{
+    nfcc_value *v = ARENA_ARRAY(arena, nfcc_value, n + 1);
+    for (int i = 0; i < n; i++) v[i] = value_of(&ports[which ? which[i] : i]);
+    return v;
+}
+
+static void describe(Interp *e)
+{
+    const Module *m = e->b->imported;
+    const Flow *f = &e->b->flow;
+    Arena *arena = e->s->arena;
+    e->info = (nfcc_info){.name = e->s->diag.file, .entries = plan_entries(e->b->plan)};
+    e->info.n_inputs = (size_t)m->n_inputs, e->info.inputs = values_of(arena, m->inputs, NULL, m->n_inputs);
+    e->info.n_outputs = (size_t)m->n_outputs, e->info.outputs = values_of(arena, m->outputs, NULL, m->n_outputs);
+    if (!f->is_flow) return;
+    e->info.n_contexts = (size_t)f->n_contexts,
+    e->info.contexts = values_of(arena, m->inputs, f->contexts, f->n_contexts);
+    e->info.event = value_of(&(Port){"x", f->event_type, 0});
+    e->info.event_size = (size_t)f->dims;
+}
+
+static double *doubles_of(Arena *arena, const nfcc_value *v, const void *data, size_t rows, size_t repeat)
+{
+    double *out = ARENA_ARRAY(arena, double, rows *repeat * v->size + 1);
+    for (size_t r = 0; r < rows * repeat; r++) {
+        for (size_t i = 0; i < v->size; i++) {
+            size_t at = r / repeat * v->size + i;
+            double d = v->type == NFCC_TYPE_I64    ? (double)((const int64_t *)data)[at]
+                       : v->type == NFCC_TYPE_BOOL ? ((const unsigned char *)data)[at]
+                                                   : (double)((const float *)data)[at];
+            out[r * v->size + i] = d;
+        }
+    }
+    return out;
+}
+
+// The policy's own noise: its program `noise`, so that every backend draws the same numbers.
+static const float *draw(const Interp *e, const nfcc_noise *noise, size_t rows)
+{
+    Arena *arena = e->s->arena;
+    size_t dims = e->info.event_size;
+    uint32_t *seed = ARENA_ARRAY(arena, uint32_t, rows * 4), *temperature = ARENA_ARRAY(arena, uint32_t, rows);
+    uint32_t *z = ARENA_ARRAY(arena, uint32_t, rows *dims + 1);
+    for (size_t r = 0; r < rows; r++) {
+        uint64_t row = noise->next + r;
+        const uint32_t words[4] = {(uint32_t)noise->seed, (uint32_t)(noise->seed >> 32), (uint32_t)row,
+                                   (uint32_t)(row >> 32)};
+        memcpy(seed + r * 4, words, sizeof words);
+        memcpy(temperature + r, &noise->temperature, 4);
+    }
+    const Program *p = &e->b->plan->programs[PROGRAM_NOISE];
+    const uint32_t *in[4] = {0};
+    for (int i = 0; i < p->n_in && i < 4; i++) in[i] = p->in[i].kind == PORT_SEED ? seed : temperature;
+    plan_run(e->b->plan, PROGRAM_NOISE, rows, NULL, in, &z);
+    return (const float *)z;
+}
+
+static nfcc_status run_graph(Interp *e, const EntryCall *c)
+{
+    const Module *m = e->b->imported;
+    const Function *f = module_function(e->b->derived ? e->b->derived : m, "run");
+    if (!f) f = module_function(m, "main");
+    const double **in = ARENA_ARRAY(e->s->arena, const double *, m->n_inputs + 1);
+    for (int i = 0; i < m->n_inputs; i++) in[i] = doubles_of(e->s->arena, &e->info.inputs[i], c->in[i], c->rows, 1);
+    for (int i = 0; i < m->n_outputs; i++) {
+        const nfcc_value *v = &e->info.outputs[i];
+        double *out = ARENA_ARRAY(e->s->arena, double, c->rows * v->size + 1);
+        eval_nth(f, c->rows, in, i, out);
+        for (size_t k = 0; k < c->rows * v->size; k++) {
+            if (v->type == NFCC_TYPE_I64)
+                ((int64_t *)c->out[i])[k] = (int64_t)out[k];
+            else if (v->type == NFCC_TYPE_BOOL)
+                ((unsigned char *)c->out[i])[k] = out[k] != 0;
+            else
+                ((double *)c->out[i])[k] = out[k];
+        }
+    }
+    return NFCC_OK;
+}
+
+static nfcc_status call_interp(void *user, const EntryCall *c)
+{
+    static const struct {
+        unsigned entry;
+        const char *program, *out[2];
+    } rows[] = {{NFCC_HAS_TO_LATENT, "to_latent", {"z", "log_det"}},
+                {NFCC_HAS_TO_EVENT, "to_event", {"x", "log_det"}},
+                {NFCC_HAS_LOG_PROB, "to_latent", {"log_prob"}},
+                {NFCC_HAS_SAMPLE, "to_event", {"x"}},
+                {NFCC_HAS_SAMPLE_AND_LOG_PROB, "to_event", {"x", "log_prob"}},
+                {NFCC_HAS_ACT, "to_event", {"act"}}};
+    Interp *e = user;
+    if (c->entry == NFCC_HAS_RUN) return run_graph(e, c);
+    size_t total = c->rows * c->n, n = e->info.n_contexts;
+    const float *event = c->x ? c->x : c->noise.z ? c->noise.z : draw(e, &c->noise, total);
+    const double **in = ARENA_ARRAY(e->s->arena, const double *, n + 1);
+    for (size_t i = 0; i < n; i++) in[i] = doubles_of(e->s->arena, &e->info.contexts[i], c->contexts[i], c->rows, c->n);
+    in[n] = doubles_of(e->s->arena, &e->info.event, event, total, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const Function *f = module_function(e->b->derived, rows[i].program);
+        if (rows[i].entry != c->entry || !f) continue;
+        for (int k = 0; k < 2 && rows[i].out[k]; k++)
+            if (!eval_output(f, total, in, rows[i].out[k], c->out[k]) &&
+                !(c->entry == NFCC_HAS_ACT && eval_output(f, total, in, "x", c->out[k])))
+                return NFCC_NO_ENTRY;
+        return NFCC_OK;
+    }
+    return NFCC_NO_ENTRY;
+}
+
+// ---- the command
+static int run_policy(const Options *o, const char *path, const EntryRequest *q)
+{
+    int code;
+    nfcc_policy *p = open_policy(o->arena, path, &code);
+    if (!p) return code;
+    EntryEngine engine = entry_native(p);
+    code = entry_run(o->arena, &engine, q);
+    nfcc_close(p);
+    return code;
+}
+
+static int run_interp(Session *s, const EntryRequest *q)
+{
+    Build b;
+    bool verify = !s->options->value[OPT_no_verify];
+    if (!build_run(s, s->options->args[0], policy_name(s->arena, s->options->args[0]), verify, NULL, NULL, &b))
+        return WRONG_MODEL;
+    Interp e = {.s = s, .b = &b};
+    describe(&e);
+    session_stage(s, "running");
+    EntryEngine engine = {&e, &e.info, true, call_interp};
+    return entry_run(s->arena, &engine, q);
+}
+
+static int run_model(Session *s, const EntryRequest *q)
+{
+    Build b;
+    char *path;
+    size_t native_rows;
+    bool verify = !s->options->value[OPT_no_verify];
+    if (!build_run(s, s->options->args[0], policy_name(s->arena, s->options->args[0]), verify, NULL, NULL, &b))
+        return WRONG_MODEL;
+    if (!build_temporary(s, &b, verify, &native_rows, &path)) return WRONG_MODEL;
+    session_stage(s, "running");
+    int code = run_policy(s->options, path, q);
+    remove_temporary(s, path);
+    return code;
+}
+
+int cmd_run(const Options *o)
+{
+    EntryRequest q;
+    FlowOptions f;
+    const char *backend = o->value[OPT_backend];
+    if (!request_of(o, &q)) return WRONG_USAGE;
+    if (access(o->args[0], F_OK)) {
+        fprintf(stderr, "nfcc: error: %s: cannot be read: %s\n", o->args[0], strerror(errno));
+        return IO_FAILED;
+    }
+    if (is_policy(o->args[0])) {
+        if (backend) return usage_error("--backend belongs to a model: '%.200s' is compiled already", o->args[0]);
+        return run_policy(o, o->args[0], &q);
+    }
+    Session *s = session_new(o, o->args[0]);
+    bool interp = backend && !strcmp(backend, "interp");
+    if (!flow_options(s, &f) || (!interp && !backend_of(s))) return session_finish(s, WRONG_USAGE);
+    int code = interp ? run_interp(s, &q) : run_model(s, &q);
+    if (code == WRONG_MODEL && session_code(s) != DONE) code = DONE;
+    return session_finish(s, code);
+}

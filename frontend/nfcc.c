@@ -1,0 +1,99 @@
+// nfcc: an ahead-of-time compiler for normalizing-flow policies. This file finds the command, parses its options and
+// turns what cannot be handled anywhere else (a bug, a full disk behind stdout) into an exit code.
+#include "cli.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    const char *name;
+    unsigned bit;
+    int least_args, most_args;
+    const char *usage;
+    int (*run)(const Options *);
+} Command;
+
+static const Command commands[] = {
+    {"compile", CMD_COMPILE, 0, 1, "nfcc MODEL.onnx -o POLICY.so", cmd_compile},
+    {"run", CMD_RUN, 2, 1 << 20, "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] -o DIR", cmd_run},
+    {"check", CMD_CHECK, 1, 1, "nfcc check MODEL.onnx", cmd_check},
+    {"verify", CMD_VERIFY, 1, 1, "nfcc verify MODEL.onnx", cmd_verify},
+    {"selftest", CMD_SELFTEST, 1, 1, "nfcc selftest POLICY.so", cmd_selftest},
+    {"info", CMD_INFO, 1, 1, "nfcc info POLICY.so", cmd_info},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void crashed(int number)
+{
+    (void)number;
+    static const char text[] = "nfcc: internal error: this is a bug in nfcc; no output was written\n";
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(INTERNAL);
+    _exit(INTERNAL);
+}
+
+static void catch_bugs(void)
+{
+#ifndef __SANITIZE_ADDRESS__ // whose own report says more
+    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], crashed);
+#endif
+    signal(SIGPIPE, SIG_IGN);
+}
+
+// The command named by the first word; a model's name means compile.
+static const Command *find_command(int argc, char **argv)
+{
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (argc > 1 && !strcmp(argv[1], commands[i].name)) return &commands[i];
+    return NULL;
+}
+
+// A word without a dot or slash is no file: the user meant a command.
+static bool refuse_misspelt(Arena *arena, int argc, char **argv)
+{
+    if (argc < 2 || argv[1][0] == '-' || strpbrk(argv[1], "./") || access(argv[1], F_OK) == 0) return false;
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
+    usage_error("'%.200s' is neither a command nor a file%s", argv[1], nearest_word(arena, argv[1], names, N_COMMANDS));
+    return true;
+}
+
+static int run_command(Arena *arena, const Command *command, int argc, char **argv)
+{
+    Options o;
+    if (!options_parse(&o, arena, command->bit, argc, argv)) return WRONG_USAGE;
+    if (o.value[OPT_help]) {
+        options_help(stdout, command->bit);
+        return DONE;
+    }
+    if (o.n_args < command->least_args) return usage_error("usage: %s", command->usage);
+    if (o.n_args > command->most_args)
+        return usage_error("unexpected '%.200s'; usage: %s", o.args[command->most_args], command->usage);
+    return command->run(&o);
+}
+
+static int dispatch(Arena *arena, int argc, char **argv)
+{
+    const Command *command = find_command(argc, argv);
+    if (command) return run_command(arena, command, argc - 2, argv + 2);
+    if (refuse_misspelt(arena, argc, argv)) return WRONG_USAGE;
+    if (argc < 2) {
+        options_help(stderr, CMD_COMPILE);
+        return WRONG_USAGE;
+    }
+    return run_command(arena, &commands[0], argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    catch_bugs();
+    Arena *arena = arena_new();
+    int code = dispatch(arena, argc, argv);
+    arena_free(arena);
+    if (fflush(stdout) || ferror(stdout)) {
+        fputs("nfcc: error: standard output cannot be written\n", stderr);
+        if (code == DONE) code = IO_FAILED;
+    }
+    return code;
+}
