@@ -1268,35 +1268,62 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
 #define MACHINE EM_NONE
 #endif
 
-static bool read_at(int fd, void *to, size_t size, uint64_t at)
+/* The dynamic loader trusts a file's headers and maps and follows what they say: a file that was cut or damaged would
+ * kill the process. So they are looked at first. */
+typedef struct {
+    int fd;
+    uint64_t size;
+    Elf64_Ehdr head;
+} ElfFile;
+
+static bool read_at(const ElfFile *f, void *to, size_t size, uint64_t at)
 {
-    return at <= INT64_MAX - size && pread(fd, to, size, (off_t)at) == (ssize_t)size;
+    return at <= f->size && size <= f->size - at && pread(f->fd, to, size, (off_t)at) == (ssize_t)size;
 }
 
-/* Address `at` of the image lies in the bytes of a loaded segment. */
-static bool address_in_file(int fd, const Elf64_Ehdr *elf, uint64_t at)
+static bool read_header(const ElfFile *f, unsigned i, Elf64_Phdr *ph)
+{
+    return i < f->head.e_phnum && read_at(f, ph, sizeof *ph, f->head.e_phoff + i * sizeof *ph);
+}
+
+/* The bytes from address `at` on are bytes of the file from `*offset` on. */
+static bool address_in_file(const ElfFile *f, uint64_t at, uint64_t size, uint64_t *offset)
 {
     Elf64_Phdr ph;
-    for (unsigned i = 0; i < elf->e_phnum; i++)
-        if (read_at(fd, &ph, sizeof ph, elf->e_phoff + i * sizeof ph) && ph.p_type == PT_LOAD && at >= ph.p_vaddr &&
-            at - ph.p_vaddr < ph.p_filesz)
-            return true;
+    for (unsigned i = 0; read_header(f, i, &ph); i++) {
+        if (ph.p_type != PT_LOAD || at < ph.p_vaddr || at - ph.p_vaddr > ph.p_filesz) continue;
+        *offset = ph.p_offset + (at - ph.p_vaddr);
+        if (size <= ph.p_filesz - (at - ph.p_vaddr)) return true;
+    }
     return false;
 }
 
+/* Segments lie in the file, follow each other in memory, and have no zeros behind them but what fills a page. */
+static bool segment_ok(const ElfFile *f, const Elf64_Phdr *ph, uint64_t *end)
+{
+    const uint64_t most = (uint64_t)1 << 40, fill = 1 << 16;
+    if (ph->p_offset > f->size || ph->p_filesz > f->size - ph->p_offset) return false;
+    if (ph->p_memsz < ph->p_filesz || ph->p_memsz - ph->p_filesz > fill || ph->p_vaddr > most) return false;
+    if ((ph->p_vaddr - ph->p_offset) % PAGE || ph->p_vaddr < *end) return false;
+    if (ph->p_align > most || (ph->p_align & (ph->p_align - 1))) return false;
+    *end = ph->p_vaddr + ph->p_memsz;
+    return true;
+}
+
 /* Tables lie in the file, and opening runs no code: policies have no constructors. */
-static bool dynamic_ok(int fd, const Elf64_Ehdr *elf, const Elf64_Phdr *dynamic)
+static bool dynamic_ok(const ElfFile *f, const Elf64_Phdr *dynamic)
 {
     Elf64_Dyn entry;
+    uint64_t unused;
     for (uint64_t at = 0; at + sizeof entry <= dynamic->p_filesz; at += sizeof entry) {
-        if (!read_at(fd, &entry, sizeof entry, dynamic->p_offset + at)) return false;
+        if (!read_at(f, &entry, sizeof entry, dynamic->p_offset + at)) return false;
         switch (entry.d_tag) {
         case DT_NULL: return true;
         case DT_SYMTAB:
         case DT_STRTAB:
         case DT_HASH:
         case DT_GNU_HASH:
-            if (!address_in_file(fd, elf, entry.d_un.d_ptr)) return false;
+            if (!address_in_file(f, entry.d_un.d_ptr, 24, &unused)) return false;
             break;
         case DT_INIT:
         case DT_FINI:
@@ -1308,24 +1335,31 @@ static bool dynamic_ok(int fd, const Elf64_Ehdr *elf, const Elf64_Phdr *dynamic)
     return false;
 }
 
-/* The dynamic loader trusts a file's headers and maps what they say: a cut file would kill the process. So look first.
- */
+static bool headers_ok(const ElfFile *f)
+{
+    Elf64_Phdr ph, dynamic = {.p_type = PT_NULL};
+    uint64_t end = 0, offset;
+    for (unsigned i = 0; i < f->head.e_phnum; i++) {
+        if (!read_header(f, i, &ph) || ph.p_type == PT_TLS || ph.p_type == PT_INTERP) return false;
+        if (ph.p_type == PT_LOAD && !segment_ok(f, &ph, &end)) return false;
+    }
+    for (unsigned i = 0; read_header(f, i, &ph); i++) {
+        if (ph.p_type == PT_DYNAMIC) dynamic = ph;
+        if (ph.p_type == PT_LOAD || ph.p_filesz == 0) continue;
+        if (!address_in_file(f, ph.p_vaddr, ph.p_filesz, &offset) || offset != ph.p_offset) return false;
+    }
+    return dynamic.p_type == PT_DYNAMIC && dynamic_ok(f, &dynamic);
+}
+
 static nfcc_status file_check(int fd, uint64_t size)
 {
-    Elf64_Ehdr elf;
-    Elf64_Phdr ph, dynamic = {.p_type = PT_NULL};
-    if (!read_at(fd, &elf, sizeof elf, 0) || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return NFCC_FILE;
-    if (elf.e_ident[EI_CLASS] != ELFCLASS64 || elf.e_ident[EI_DATA] != ELFDATA2LSB) return NFCC_FILE;
-    if (elf.e_type != ET_DYN || elf.e_phentsize != sizeof ph || elf.e_phoff > size) return NFCC_FILE;
-    if (elf.e_machine != MACHINE) return NFCC_CPU;
-    for (unsigned i = 0; i < elf.e_phnum; i++) {
-        if (!read_at(fd, &ph, sizeof ph, elf.e_phoff + i * sizeof ph)) return NFCC_FILE;
-        if (ph.p_type == PT_DYNAMIC) dynamic = ph;
-        if (ph.p_type == PT_TLS || ph.p_type == PT_INTERP) return NFCC_FILE;
-        if (ph.p_type != PT_LOAD && ph.p_type != PT_DYNAMIC) continue;
-        if (ph.p_offset > size || ph.p_filesz > size - ph.p_offset || ph.p_memsz < ph.p_filesz) return NFCC_FILE;
-    }
-    return dynamic.p_type == PT_DYNAMIC && dynamic_ok(fd, &elf, &dynamic) ? NFCC_OK : NFCC_FILE;
+    ElfFile f = {.fd = fd, .size = size};
+    const Elf64_Ehdr *head = &f.head;
+    if (!read_at(&f, &f.head, sizeof f.head, 0) || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) return NFCC_FILE;
+    if (head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_ident[EI_DATA] != ELFDATA2LSB) return NFCC_FILE;
+    if (head->e_type != ET_DYN || head->e_phentsize != sizeof(Elf64_Phdr) || head->e_phoff % 8) return NFCC_FILE;
+    if (head->e_machine != MACHINE) return NFCC_CPU;
+    return headers_ok(&f) ? NFCC_OK : NFCC_FILE;
 }
 
 /* dlopen takes a name that it has seen for the file it has seen under it, even when the file has been replaced since (a

@@ -1,0 +1,116 @@
+// The code of the fake policy: every program for T = 1, 16 and 64 (NOISE also 32, which no call may use as the others
+// lack it). Each writes garbage into the padding of its lanes and reads 16 lanes past the end, as compiled code may.
+#include "fake_policy.h"
+#include <stddef.h>
+
+// The descriptor of the library: filled in by the test, in a copy of the file.
+extern const unsigned char nfcc_model[FAKE_IMAGE];
+__attribute__((visibility("default"), aligned(64))) const unsigned char nfcc_model[FAKE_IMAGE] = {1};
+
+// Lanes of the work area: inputs from lane 0, outputs behind.
+enum { WORK_LANES = 96, OUT = 48 };
+
+static void stress(float *work, const float *prep, const float *weights, size_t T)
+{
+    volatile float read;
+    for (size_t l = 0; l < 16; l++) {
+        read = work[(WORK_LANES + l) * T + T - 1];
+        if (prep) read = prep[(FAKE_PREP + l) * T + T - 1];
+        read = weights[FAKE_PREP + l];
+    }
+    for (size_t t = 0; t < T; t++) work[(WORK_LANES - 1) * T + t] = read;
+}
+
+static void encode(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t i = 0; i < FAKE_EARLY * T; i++) work[OUT * T + i] = work[i];
+    stress(work, prep, weights, T);
+}
+
+static void late(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        float early[FAKE_EARLY];
+        for (size_t l = 0; l < FAKE_EARLY; l++) early[l] = work[l * T + t];
+        for (size_t l = 0; l < FAKE_PREP; l++) work[(OUT + l) * T + t] = early[l % FAKE_EARLY] * weights[l] + (float)l;
+    }
+    stress(work, prep, weights, T);
+}
+
+static void to_latent(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        float z[FAKE_D];
+        for (size_t d = 0; d < FAKE_D; d++) work[(OUT + d) * T + t] = z[d] = fake_z(work[d * T + t], prep[d * T + t]);
+        work[(OUT + 16) * T + t] = -2.0794415f;
+        work[(OUT + 17) * T + t] = fake_log_prob(z);
+    }
+    stress(work, prep, weights, T);
+}
+
+static void to_event(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        float z[FAKE_D];
+        for (size_t d = 0; d < FAKE_D; d++) {
+            z[d] = work[d * T + t];
+            work[(OUT + d) * T + t] = fake_x(z[d], prep[d * T + t]);
+            work[(OUT + 4 + d) * T + t] = fake_act(work[(OUT + d) * T + t]);
+        }
+        work[(OUT + 16) * T + t] = 2.0794415f;
+        work[(OUT + 17) * T + t] = fake_log_prob(z);
+    }
+    stress(work, prep, weights, T);
+}
+
+static void noise(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        uint32_t w[4];
+        for (size_t l = 0; l < 4; l++) memcpy(&w[l], &work[l * T + t], 4);
+        for (int d = 0; d < FAKE_D; d++)
+            work[(OUT + (size_t)d) * T + t] =
+                fake_noise((uint64_t)w[1] << 32 | w[0], (uint64_t)w[3] << 32 | w[2], d, work[4 * T + t]);
+    }
+    stress(work, prep, weights, T);
+}
+
+// wide -> wide + sum(count); count -> 2 count; wide[0] > 0
+static void run(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        float sum = 0;
+        for (size_t l = 0; l < FAKE_COUNT; l++) sum += work[(FAKE_WIDE + l) * T + t];
+        for (size_t l = 0; l < FAKE_COUNT; l++) work[(FAKE_WIDE + 4 + l) * T + t] = 2 * work[(FAKE_WIDE + l) * T + t];
+        work[(FAKE_WIDE + 7) * T + t] = work[t] > 0 ? 1.0f : 0.0f;
+        for (size_t l = 0; l < FAKE_WIDE; l++) work[(OUT + l) * T + t] = work[l * T + t] + sum;
+    }
+    stress(work, prep, weights, T);
+}
+
+#define TILES(name)                                                                                               \
+    static void name##_1(float *work, const float *prep, const void *weights) { name(work, prep, weights, 1); }   \
+    static void name##_16(float *work, const float *prep, const void *weights) { name(work, prep, weights, 16); } \
+    static void name##_64(float *work, const float *prep, const void *weights) { name(work, prep, weights, 64); }
+TILES(encode)
+TILES(late)
+TILES(to_latent)
+TILES(to_event) TILES(noise) TILES(run) static void noise_32(float *work, const float *prep, const void *weights)
+{
+    noise(work, prep, weights, 32);
+}
+
+#define PICK(name) (slot == 0 ? name##_1 : slot == 1 ? name##_16 : slot == 3 ? name##_64 : NULL)
+
+__attribute__((visibility("default"))) nfcc_abi_code *fake_code(int program, int slot)
+{
+    switch (program) {
+    case NFCC_PROGRAM_ENCODE: return PICK(encode);
+    case NFCC_PROGRAM_LATE: return PICK(late);
+    case NFCC_PROGRAM_TO_LATENT: return PICK(to_latent);
+    case NFCC_PROGRAM_TO_EVENT: return PICK(to_event);
+    case NFCC_PROGRAM_NOISE: return slot == 2 ? noise_32 : PICK(noise);
+    case NFCC_PROGRAM_RUN: return PICK(run);
+    default: return NULL;
+    }
+}
