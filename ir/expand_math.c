@@ -1,0 +1,525 @@
+// Every elementwise op of the IR in the primitive scalar operations of scalar.def. Accuracy is decided here, once,
+// for all targets; MATH.md has the measured errors.
+//
+// Each function works on value numbers of the map under construction: `int y = add(m, a, b)` appends the addition
+// and y names its result. There are no branches, only `pick` (select), and no float-to-integer conversions: adding
+// MAGIC = 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
+//
+// Polynomials are minimax fits of the remainder after the exactly known leading terms, with coefficients rounded to
+// f32 one by one, lowest order first, the rest refitted each time. Errors given below are those of the rounded
+// polynomial, relative to the function.
+#include "expand.h"
+
+static const float MAGIC = 0x1.8p23f, INF = __builtin_inff();
+static const uint32_t SIGN = 0x80000000u, REST = 0x7fffffffu, ONE = 0x3f800000u, HALF_ROOT = 0x3f3504f3u; // sqrt(1/2)
+
+enum { COUNT_BITS = 23 };
+#define LN2 0x1.62e43p-1f // ln 2 - LN2 = LN2_LOW; LN2 is lucky: it is right to 28 bits
+#define LN2_LOW (-0x1.05c61p-29f)
+
+// c[0] + c[1] x + ...
+int math_poly(MapCode *m, int x, int n, const float *c)
+{
+    int p = num(m, c[n - 1]);
+    for (int i = n - 2; i >= 0; i--) p = fma3(m, p, x, num(m, c[i]));
+    return p;
+}
+
+#define POLY(m, x, ...) \
+    math_poly(m, x, (int)(sizeof((const float[]){__VA_ARGS__}) / sizeof(float)), (const float[]){__VA_ARGS__})
+
+static int magnitude(MapCode *m, int x) { return map_op(m, S_and, x, map_imm(m, REST), 0); }
+static int sign_bit(MapCode *m, int x) { return map_op(m, S_and, x, map_imm(m, SIGN), 0); }
+static int negate(MapCode *m, int x) { return map_op(m, S_xor, x, map_imm(m, SIGN), 0); }
+static int with_sign(MapCode *m, int x, int sign) { return map_op(m, S_or, x, sign, 0); } // x has a clear sign bit
+static int shift_left(MapCode *m, int x, uint32_t n) { return map_op(m, S_shl, x, map_imm(m, n), 0); }
+static int add_word(MapCode *m, int x, uint32_t word) { return map_op(m, S_iadd, x, map_imm(m, word), 0); }
+static int sub_word(MapCode *m, int x, uint32_t word) { return map_op(m, S_isub, x, map_imm(m, word), 0); }
+// A NaN passes both.
+static int at_least(MapCode *m, int x, float low) { return pick(m, less(m, x, num(m, low)), num(m, low), x); }
+static int at_most(MapCode *m, int x, float high) { return pick(m, less(m, num(m, high), x), num(m, high), x); }
+
+// 2^n as a float, from MAGIC + n; n in [-126, 127].
+static int power_of_two(MapCode *m, int magic_n) { return add_word(m, shift_left(m, magic_n, COUNT_BITS), ONE); }
+
+// ---- exponentials
+typedef struct {
+    int value, scale; // e^x = value * scale * scale
+} Exp;
+
+// x = 2 n ln 2 + r, |r| <= ln 2: e^x = e^r 2^n 2^n. Two equal scales reach from the least denormal to the largest
+// float. x in [-104, 90]. Error of the polynomial: 2^-26.
+static Exp exp_parts(MapCode *m, int x)
+{
+    int t = fma3(m, x, num(m, 0x1.715476p-1f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
+    int r = fma3(m, n, num(m, -2 * LN2_LOW), fma3(m, n, num(m, -2 * LN2), x));
+    int p = POLY(m, r, 1, 1, 0x1.00000cp-1f, 0x1.555512p-3f, 0x1.5549d2p-5f, 0x1.1126c6p-7f, 0x1.71c6d8p-10f,
+                 0x1.9bdcap-13f);
+    return (Exp){p, power_of_two(m, t)};
+}
+
+static int exp_of(MapCode *m, int x) // x in [-104, 90]
+{
+    Exp e = exp_parts(m, x);
+    return mul(m, mul(m, e.value, e.scale), e.scale);
+}
+
+static int exp_(MapCode *m, int x) { return exp_of(m, at_most(m, at_least(m, x, -104), 90)); }
+static int exp_of_minus_magnitude(MapCode *m, int x)
+{
+    return exp_of(m, at_least(m, with_sign(m, x, map_imm(m, SIGN)), -104));
+}
+
+typedef struct {
+    int q, magic_n; // e^x = 2^n (1 + q)
+} Expm1;
+
+// x = n ln 2 + r, |r| <= ln 2 / 2. Error of the polynomial: 2^-26.
+static Expm1 expm1_parts(MapCode *m, int x)
+{
+    int t = fma3(m, x, num(m, 0x1.715476p+0f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
+    int r = fma3(m, n, num(m, -LN2_LOW), fma3(m, n, num(m, -LN2), x));
+    int p = POLY(m, r, 0x1.fffffep-2f, 0x1.5554aap-3f, 0x1.55579ap-5f, 0x1.122c96p-7f, 0x1.6ab6b6p-10f);
+    return (Expm1){fma3(m, mul(m, r, r), p, r), t};
+}
+
+// e^x - 1 for x in [-80, 80]: 2^n q + (2^n - 1), rounded once.
+static int expm1_of(MapCode *m, int x)
+{
+    Expm1 e = expm1_parts(m, x);
+    int s = power_of_two(m, e.magic_n);
+    return fma3(m, s, e.q, sub(m, s, num(m, 1)));
+}
+
+// For all x. Up to 88.8 e^x needs 2^128: half of it is computed, and doubled. Near 0 the result is x.
+static int expm1_(MapCode *m, int x)
+{
+    Expm1 e = expm1_parts(m, at_most(m, at_least(m, x, -20), 89));
+    int half = sub_word(m, power_of_two(m, e.magic_n), 1u << COUNT_BITS);
+    int h = fma3(m, half, e.q, sub(m, half, num(m, 0.5f)));
+    return pick(m, less(m, magnitude(m, x), num(m, 0x1p-26f)), x, add(m, h, h));
+}
+
+// E = e^(-2|x|) - 1: tanh |x| = -E / (2 + E).
+static int tanh_(MapCode *m, int x)
+{
+    int e = expm1_of(m, at_least(m, mul(m, magnitude(m, x), num(m, -2)), -20));
+    int v = divide(m, e, add(m, e, num(m, 2)));
+    return with_sign(m, magnitude(m, v), sign_bit(m, x));
+}
+
+// E = e^-|x|: 1 / (1 + E) or E / (1 + E); neither overflows.
+static int sigmoid_(MapCode *m, int x)
+{
+    int e = exp_of_minus_magnitude(m, x);
+    return divide(m, pick(m, less(m, x, num(m, 0)), e, num(m, 1)), add(m, e, num(m, 1)));
+}
+
+// max(x, 0) + log1p(E), E = e^-|x| in (0, 1]. Error of the polynomial for log1p: 2^-27.
+static int softplus_(MapCode *m, int x)
+{
+    int e = exp_of_minus_magnitude(m, x);
+    int p = POLY(m, e, -0x1.ffffd2p-2f, 0x1.554dd0p-2f, -0x1.ff2442p-3f, 0x1.935044p-3f, -0x1.3a5c86p-3f,
+                 0x1.b52a7ap-4f, -0x1.d7f2dap-5f, 0x1.4abcfp-6f, -0x1.b2b74ep-9f);
+    return add(m, at_least(m, x, 0), fma3(m, mul(m, e, e), p, e));
+}
+
+// e^|x| / 2, for sinh and cosh; infinite above 89.4.
+static int half_exp(MapCode *m, int a)
+{
+    Exp e = exp_parts(m, at_most(m, a, 90));
+    return mul(m, mul(m, e.value, e.scale), mul(m, e.scale, num(m, 0.5f)));
+}
+
+static int cosh_(MapCode *m, int x)
+{
+    int h = half_exp(m, magnitude(m, x));
+    return add(m, h, divide(m, num(m, 0.25f), h));
+}
+
+// Below 1: x + x^3 S(x^2), error 2^-31.
+static int sinh_(MapCode *m, int x)
+{
+    int a = magnitude(m, x), h = half_exp(m, a), z = mul(m, a, a);
+    int s = POLY(m, z, 0x1.555556p-3f, 0x1.1110ep-7f, 0x1.a022bcp-13f, 0x1.756c1ep-19f);
+    int small = fma3(m, mul(m, a, z), s, a), large = sub(m, h, divide(m, num(m, 0.25f), h));
+    return with_sign(m, pick(m, less(m, a, num(m, 1)), small, large), sign_bit(m, x));
+}
+
+// ---- logarithms
+// e ln 2 + log(1 + f), 1 + f in [sqrt(1/2), sqrt 2): f + f^2 (-1/2 + f P(f)). Error of the polynomial: 2^-27.
+static int log_sum(MapCode *m, int e, int f)
+{
+    int p = POLY(m, f, -0.5f, 0x1.555554p-2f, -0x1.000228p-2f, 0x1.99a038p-3f, -0x1.547214p-3f, 0x1.22d564p-3f,
+                 -0x1.0d826cp-3f, 0x1.057e0cp-3f, -0x1.391f74p-4f);
+    return fma3(m, e, num(m, LN2), fma3(m, mul(m, f, f), p, f));
+}
+
+// y where x > 0, with the limits: -inf at 0, NaN below, inf at inf. NaN stays.
+static int log_limits(MapCode *m, int x, int y)
+{
+    int below = pick(m, equal(m, x, num(m, 0)), num(m, -INF), map_imm(m, 0x7fc00000u));
+    return pick(m, less(m, num(m, 0), x), pick(m, less(m, x, num(m, INF)), y, x), below);
+}
+
+// x = 2^e (1 + f). Denormals are scaled by 2^23, and the bias of e with them.
+static int log_(MapCode *m, int x)
+{
+    int small = less(m, x, num(m, 0x1p-126f));
+    int y = pick(m, small, mul(m, x, num(m, 0x1p23f)), x);
+    int bias = pick(m, small, map_imm(m, HALF_ROOT + (23u << COUNT_BITS)), map_imm(m, HALF_ROOT));
+    int i = map_op(m, S_isub, y, bias, 0);
+    int e = map_op(m, S_i2f, map_op(m, S_sar, i, map_imm(m, COUNT_BITS), 0), 0, 0);
+    int fraction = map_op(m, S_and, i, map_imm(m, 0x7fffffu), 0);
+    return log_limits(m, x, log_sum(m, e, sub(m, add_word(m, fraction, HALF_ROOT), num(m, 1))));
+}
+
+// log(1 + x + low), |low| no more than half an ulp of x, or low < 0 (none). 1 + x = 2^e (1 + f) gives
+// f = x 2^-e + (2^-e - 1) in one rounding: nothing of x is lost. 2^-e may be 2^-128, hence x / 2 and 2^(1-e).
+static int log1p_of(MapCode *m, int x, int low)
+{
+    int i = sub_word(m, add(m, x, num(m, 1)), HALF_ROOT);
+    int e = map_op(m, S_sar, i, map_imm(m, COUNT_BITS), 0);
+    int twice = map_op(m, S_isub, map_imm(m, ONE + (1u << COUNT_BITS)), shift_left(m, e, COUNT_BITS), 0);
+    int f = fma3(m, mul(m, x, num(m, 0.5f)), twice, fma3(m, twice, num(m, 0.5f), num(m, -1)));
+    if (low >= 0) f = fma3(m, mul(m, low, num(m, 0.5f)), twice, f);
+    return log_sum(m, map_op(m, S_i2f, e, 0, 0), f);
+}
+
+static int log1p_(MapCode *m, int x)
+{
+    int small = less(m, magnitude(m, x), num(m, 0x1p-26f)); // there log1p x is x, also -0
+    int y = log_limits(m, add(m, x, num(m, 1)), log1p_of(m, x, -1));
+    return pick(m, small, x, y);
+}
+
+// log(a + sqrt(a^2 + c)) for a >= 0 (asinh, c = 1) or a >= 1 (acosh, c = -1), given w + low = a + sqrt(a^2 + c) - 1.
+// From 2^30 on it is log 2a, as log1p(a / 16) + 5 log 2, which is also right at infinity.
+static int log_of_root_sum(MapCode *m, int a, int w, int low)
+{
+    int usual = less(m, a, num(m, 0x1p30f));
+    int y = log1p_of(m, pick(m, usual, w, mul(m, a, num(m, 0x1p-4f))), pick(m, usual, low, num(m, 0)));
+    y = add(m, y, pick(m, usual, num(m, 0), num(m, 5 * LN2)));
+    return pick(m, less(m, a, num(m, INF)), y, a);
+}
+
+// a + sqrt(a^2 + 1) - 1 = a + a^2 / (1 + sqrt(a^2 + 1)). The sum is kept in two floats.
+static int asinh_(MapCode *m, int x)
+{
+    int a = magnitude(m, x), z = mul(m, a, a);
+    int root = map_op(m, S_fsqrt, add(m, z, num(m, 1)), 0, 0);
+    int q = divide(m, z, add(m, root, num(m, 1)));
+    int w = add(m, a, q), low = add(m, sub(m, a, w), q); // q < a: exact
+    int y = with_sign(m, magnitude(m, log_of_root_sum(m, a, w, low)), sign_bit(m, x));
+    return pick(m, less(m, a, num(m, 0x1p-13f)), x, y);
+}
+
+// t = x - 1: x + sqrt(x^2 - 1) - 1 = t + sqrt(t^2 + 2 t).
+static int acosh_(MapCode *m, int x)
+{
+    int t = sub(m, x, num(m, 1)), v = fma3(m, t, t, add(m, t, t));
+    int root = map_op(m, S_fsqrt, v, 0, 0);
+    int rest = add(m, fma3(m, t, t, sub(m, add(m, t, t), v)), fma3(m, negate(m, root), root, v));
+    int root_low = pick(m, less(m, num(m, 0), root), divide(m, mul(m, rest, num(m, 0.5f)), root), num(m, 0));
+    int w = add(m, t, root);
+    int larger = less(m, t, root), big = pick(m, larger, root, t), little = pick(m, larger, t, root);
+    int low = add(m, add(m, sub(m, big, w), little), root_low);
+    int y = log_of_root_sum(m, x, w, low);
+    return pick(m, less(m, x, num(m, 1)), map_imm(m, 0x7fc00000u), y);
+}
+
+// log1p(2 a / (1 - a)) / 2, the quotient in two floats.
+static int atanh_(MapCode *m, int x)
+{
+    int a = magnitude(m, x), twice = add(m, a, a), d = sub(m, num(m, 1), a);
+    int d_low = sub(m, sub(m, num(m, 1), d), a), q = divide(m, twice, d), minus_q = negate(m, q);
+    int low = divide(m, fma3(m, minus_q, d_low, fma3(m, minus_q, d, twice)), d);
+    int y = mul(m, log1p_of(m, q, low), num(m, 0.5f));
+    int edge = pick(m, equal(m, a, num(m, 1)), num(m, INF), map_imm(m, 0x7fc00000u));
+    y = with_sign(m, pick(m, less(m, a, num(m, 1)), magnitude(m, y), edge), sign_bit(m, x));
+    return pick(m, less(m, a, num(m, 0x1p-13f)), x, y);
+}
+
+// ---- circular functions
+typedef struct {
+    int sine, cosine; // of r
+    int quarter;      // low bits: the number of quarter turns n, x = n pi/2 + r
+} Circle;
+
+// pi/2 in three floats; the first product cancels exactly up to |n| < 2^22. Above that r is only kept in [-1, 1], so
+// that the results stay finite. sin r = r + r^3 S, cos r = 1 - r^2/2 + r^4 C on |r| <= 0.8, errors 2^-27 and 2^-32.
+static Circle circle(MapCode *m, int x)
+{
+    int t = fma3(m, x, num(m, 0x1.45f306p-1f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
+    int r = fma3(m, n, num(m, 0x1.777a5cp-25f), fma3(m, n, num(m, -0x1.921fb6p+0f), x));
+    r = at_most(m, at_least(m, fma3(m, n, num(m, 0x1.ee59dap-50f), r), -1), 1);
+    int z = mul(m, r, r);
+    int s = POLY(m, z, -0x1.555544p-3f, 0x1.1106aep-7f, -0x1.990f92p-13f);
+    int c = POLY(m, z, -0.5f, 0x1.555548p-5f, -0x1.6c0af4p-10f, 0x1.99911cp-16f);
+    return (Circle){fma3(m, mul(m, r, z), s, r), fma3(m, z, c, num(m, 1)), t};
+}
+
+static int odd_quarter(MapCode *m, int quarter)
+{
+    int one = map_imm(m, 1);
+    return map_op(m, S_ieq, map_op(m, S_and, quarter, one, 0), one, 0);
+}
+
+// The sign bit of sin: bit 1 of the number of quarter turns.
+static int half_turn_sign(MapCode *m, int quarter) { return sign_bit(m, shift_left(m, quarter, 30)); }
+
+static int sin_(MapCode *m, int x)
+{
+    Circle c = circle(m, magnitude(m, x));
+    int v = pick(m, odd_quarter(m, c.quarter), c.cosine, c.sine);
+    int sign = map_op(m, S_xor, half_turn_sign(m, c.quarter), sign_bit(m, x), 0);
+    return map_op(m, S_xor, v, sign, 0);
+}
+
+static int cos_(MapCode *m, int x)
+{
+    Circle c = circle(m, magnitude(m, x));
+    int v = pick(m, odd_quarter(m, c.quarter), c.sine, c.cosine);
+    return map_op(m, S_xor, v, half_turn_sign(m, add_word(m, c.quarter, 1)), 0);
+}
+
+// sin / cos; after an odd number of quarter turns -cos / sin.
+static int tan_(MapCode *m, int x)
+{
+    Circle c = circle(m, magnitude(m, x));
+    int odd = odd_quarter(m, c.quarter);
+    int v = divide(m, pick(m, odd, c.cosine, c.sine), pick(m, odd, c.sine, c.cosine));
+    int sign = map_op(m, S_xor, shift_left(m, c.quarter, 31), sign_bit(m, x), 0);
+    return map_op(m, S_xor, v, sign, 0);
+}
+
+// a > 1: pi/2 - atan(1/a). atan t = t + t^3 A(t^2), t <= 1, error 2^-28.
+static int atan_(MapCode *m, int x)
+{
+    int a = magnitude(m, x), over = less(m, num(m, 1), a);
+    int t = divide(m, pick(m, over, num(m, -1), a), pick(m, over, a, num(m, 1)));
+    int z = mul(m, t, t);
+    int p = POLY(m, z, -0x1.55553ep-2f, 0x1.9991e4p-3f, -0x1.242086p-3f, 0x1.c08c48p-4f, -0x1.5808d4p-4f,
+                 0x1.da27dap-5f, -0x1.fd76fep-6f, 0x1.641b1cp-7f, -0x1.d347dcp-10f);
+    int base = pick(m, over, num(m, 0x1.921fb6p+0f), num(m, 0)),
+        low = pick(m, over, num(m, -0x1.777a5cp-25f), num(m, 0));
+    int y = add(m, base, add(m, fma3(m, mul(m, t, z), p, low), t));
+    return with_sign(m, y, sign_bit(m, x));
+}
+
+typedef struct {
+    int big;   // |x| > 1/2
+    int angle; // asin |x|, or, where big, asin(sqrt((1 - |x|) / 2)) = acos(|x|) / 2
+    int low;   // what `angle` lacks
+} Arc;
+
+// asin s = s + s^3 P(s^2), s <= 1/2, error 2^-27. The root's rounding error goes to `low`.
+static Arc arc(MapCode *m, int a)
+{
+    int big = less(m, num(m, 0.5f), a);
+    int z = pick(m, big, fma3(m, a, num(m, -0.5f), num(m, 0.5f)), mul(m, a, a));
+    int root = map_op(m, S_fsqrt, z, 0, 0), s = pick(m, big, root, a);
+    int p = POLY(m, z, 0x1.5555c8p-3f, 0x1.3301fcp-4f, 0x1.747d04p-5f, 0x1.8c2dacp-6f, 0x1.596d3p-5f);
+    int rest = divide(m, fma3(m, negate(m, root), root, z), add(m, root, root));
+    int known = map_op(m, S_and, big, less(m, num(m, 0), root), 0);
+    int tail = fma3(m, mul(m, s, z), p, pick(m, known, rest, num(m, 0)));
+    int angle = add(m, s, tail);
+    return (Arc){big, angle, add(m, sub(m, s, angle), tail)};
+}
+
+static int asin_(MapCode *m, int x)
+{
+    Arc c = arc(m, magnitude(m, x));
+    int rest = fma3(m, c.low, num(m, -2), num(m, -0x1.777a5cp-25f));
+    int turned = add(m, fma3(m, c.angle, num(m, -2), num(m, 0x1.921fb6p+0f)), rest);
+    return with_sign(m, pick(m, c.big, turned, c.angle), sign_bit(m, x));
+}
+
+// big and x < 0: pi - 2 angle; big: 2 angle; else pi/2 - asin x.
+static int acos_(MapCode *m, int x)
+{
+    Arc c = arc(m, magnitude(m, x));
+    int negative = less(m, x, num(m, 0)), twice = add(m, c.angle, c.angle);
+    int signed_angle = map_op(m, S_xor, c.angle, sign_bit(m, x), 0),
+        signed_low = map_op(m, S_xor, c.low, sign_bit(m, x), 0);
+    int middle = sub(m, num(m, 0x1.921fb6p+0f), add(m, signed_angle, add(m, signed_low, num(m, 0x1.777a5cp-25f))));
+    int left = sub(m, num(m, 0x1.921fb6p+1f), add(m, twice, num(m, 0x1.777a5cp-24f)));
+    return pick(m, c.big, pick(m, negative, left, twice), middle);
+}
+
+// ---- erf
+// Below 0.9: x + x E(x^2), error 2^-30. Above: 1 - e^-g(|x|), g = -log erfc, error 2^-28; 1 from 4 on.
+static int erf_(MapCode *m, int x)
+{
+    int a = magnitude(m, x), z = mul(m, x, x), b = at_most(m, a, 4);
+    int p = POLY(m, z, 0x1.06eba8p-3f, -0x1.81274p-2f, 0x1.ce2d6p-4f, -0x1.b80062p-6f, 0x1.543f2ap-8f, -0x1.a583bcp-11f,
+                 0x1.4d2864p-14f);
+    int g = POLY(m, b, -0x1.dce23p-15f, -0x1.20d664p+0f, -0x1.45b46cp-1f, -0x1.ad92e2p-4f, 0x1.73dfe6p-6f,
+                 -0x1.9ed52cp-9f, 0x1.b5b03ep-13f);
+    int large = with_sign(m, magnitude(m, expm1_of(m, g)), sign_bit(m, x));
+    return pick(m, less(m, a, num(m, 0.85f)), fma3(m, x, p, x), large);
+}
+
+// ---- rounding
+// |x| + 2^23 - 2^23 rounds to nearest even; from 2^23 on every float is an integer. NaN and infinity pass.
+static int nearest_magnitude(MapCode *m, int a)
+{
+    int r = sub(m, add(m, a, num(m, 0x1p23f)), num(m, 0x1p23f));
+    return pick(m, less(m, a, num(m, 0x1p23f)), r, a);
+}
+
+static int one_where(MapCode *m, int mask) { return map_op(m, S_and, mask, map_imm(m, ONE), 0); }
+
+static int round_(MapCode *m, int x) { return with_sign(m, nearest_magnitude(m, magnitude(m, x)), sign_bit(m, x)); }
+
+static int trunc_(MapCode *m, int x)
+{
+    int a = magnitude(m, x), r = nearest_magnitude(m, a);
+    return with_sign(m, sub(m, r, one_where(m, less(m, a, r))), sign_bit(m, x));
+}
+
+static int floor_(MapCode *m, int x)
+{
+    int r = round_(m, x);
+    return sub(m, r, one_where(m, less(m, x, r)));
+}
+
+static int ceil_(MapCode *m, int x) // the result of a negative x is -0 or less
+{
+    int r = round_(m, x);
+    return with_sign(m, add(m, r, one_where(m, less(m, r, x))), sign_bit(m, x));
+}
+
+// The quotient may have rounded up to an integer; the remainder then has the wrong sign and lacks one |b|.
+static int mod_(MapCode *m, int a, int b)
+{
+    int r = fma3(m, negate(m, floor_(m, divide(m, a, b))), b, a);
+    int wrong = less(m, with_sign(m, magnitude(m, r), map_op(m, S_xor, sign_bit(m, r), sign_bit(m, b), 0)), num(m, 0));
+    return pick(m, wrong, add(m, r, b), r);
+}
+
+static int fmod_(MapCode *m, int a, int b)
+{
+    int r = fma3(m, negate(m, trunc_(m, divide(m, a, b))), b, a);
+    int wrong = less(m, map_op(m, S_xor, r, sign_bit(m, a), 0), num(m, 0));
+    int back = with_sign(m, magnitude(m, b), sign_bit(m, a));
+    return pick(m, wrong, add(m, r, back), r);
+}
+
+// ---- minimum, maximum, conditions
+// `first` ? a : b, and NaN where either is: b passes by itself, as the comparison is then false.
+static int choose(MapCode *m, int first, int a, int b)
+{
+    int v = pick(m, first, a, b);
+    return m->code[a].op == S_imm ? v : pick(m, equal(m, a, a), v, a);
+}
+
+static int min_(MapCode *m, int a, int b)
+{
+    if (m->code[b].op == S_imm) return choose(m, map_op(m, S_fle, b, a, 0), b, a); // a passes its NaN for free
+    return choose(m, less(m, a, b), a, b);
+}
+
+static int max_(MapCode *m, int a, int b)
+{
+    if (m->code[b].op == S_imm) return choose(m, map_op(m, S_fle, a, b, 0), b, a);
+    return choose(m, less(m, b, a), a, b);
+}
+
+// A condition made by a comparison of this map is used as the mask it was.
+static int select_(MapCode *m, int c, int a, int b)
+{
+    const ScalarInstr *s = &m->code[c];
+    if (s->op == S_and && m->code[s->b].op == S_imm && m->code[s->b].imm == ONE) {
+        ScalarOp made = (ScalarOp)m->code[s->a].op;
+        if (made == S_flt || made == S_fle || made == S_feq) return pick(m, s->a, a, b);
+    }
+    return pick(m, equal(m, c, num(m, 0)), b, a);
+}
+
+static int sign_(MapCode *m, int x)
+{
+    int unit = with_sign(m, map_imm(m, ONE), sign_bit(m, x));
+    return pick(m, less(m, num(m, 0), magnitude(m, x)), unit, x); // 0 and NaN are their own sign
+}
+
+static int leaky_relu(MapCode *m, double alpha, int x)
+{
+    if (alpha == 0) return at_least(m, x, 0);
+    return pick(m, less(m, num(m, 0), x), x, mul(m, x, num(m, (float)alpha)));
+}
+
+static int elu(MapCode *m, double alpha, int x)
+{
+    int y = mul(m, expm1_(m, x), num(m, (float)alpha));
+    return pick(m, less(m, num(m, 0), x), x, y);
+}
+
+// Not elementwise: the caller's mistake, answered by an unusable value number.
+static int expand_nothing(void) { return 0; }
+
+int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
+{
+    switch (op) {
+    case OP_neg: return negate(m, a);
+    case OP_abs: return magnitude(m, a);
+    case OP_sign: return sign_(m, a);
+    case OP_sqrt: return map_op(m, S_fsqrt, a, 0, 0);
+    case OP_exp: return exp_(m, a);
+    case OP_log: return log_(m, a);
+    case OP_log1p: return log1p_(m, a);
+    case OP_expm1: return expm1_(m, a);
+    case OP_sin: return sin_(m, a);
+    case OP_cos: return cos_(m, a);
+    case OP_tan: return tan_(m, a);
+    case OP_asin: return asin_(m, a);
+    case OP_acos: return acos_(m, a);
+    case OP_atan: return atan_(m, a);
+    case OP_sinh: return sinh_(m, a);
+    case OP_cosh: return cosh_(m, a);
+    case OP_tanh: return tanh_(m, a);
+    case OP_asinh: return asinh_(m, a);
+    case OP_acosh: return acosh_(m, a);
+    case OP_atanh: return atanh_(m, a);
+    case OP_sigmoid: return sigmoid_(m, a);
+    case OP_softplus: return softplus_(m, a);
+    case OP_erf: return erf_(m, a);
+    case OP_floor: return floor_(m, a);
+    case OP_ceil: return ceil_(m, a);
+    case OP_round: return round_(m, a);
+    case OP_trunc: return trunc_(m, a);
+    case OP_leaky_relu: return leaky_relu(m, alpha, a);
+    case OP_elu: return elu(m, alpha, a);
+    case OP_isnan: return pick(m, equal(m, a, a), num(m, 0), num(m, 1));
+    case OP_isinf: return one_where(m, equal(m, magnitude(m, a), num(m, INF)));
+    case OP_not: return one_where(m, equal(m, a, num(m, 0)));
+    case OP_add: return add(m, a, b);
+    case OP_sub: return sub(m, a, b);
+    case OP_mul: return mul(m, a, b);
+    case OP_div: return divide(m, a, b);
+    case OP_pow: return math_pow(m, a, b);
+    case OP_mod: return mod_(m, a, b);
+    case OP_fmod: return fmod_(m, a, b);
+    case OP_min: return min_(m, a, b);
+    case OP_max: return max_(m, a, b);
+    case OP_lt: return one_where(m, less(m, a, b));
+    case OP_le: return one_where(m, map_op(m, S_fle, a, b, 0));
+    case OP_eq: return one_where(m, equal(m, a, b));
+    case OP_and: return map_op(m, S_and, a, b, 0); // of 0.0f and 1.0f: bit by bit
+    case OP_or: return map_op(m, S_or, a, b, 0);
+    case OP_xor: return map_op(m, S_xor, a, b, 0);
+    case OP_select: return select_(m, a, b, c);
+    case OP_input:
+    case OP_constant:
+    case OP_move:
+    case OP_linear:
+    case OP_matmul:
+    case OP_reduce_sum:
+    case OP_reduce_max:
+    case OP_reduce_min:
+    case OP_reduce_prod:
+    case OP_take:
+    case OP_COUNT: return expand_nothing();
+    }
+    return expand_nothing();
+}
