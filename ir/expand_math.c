@@ -44,49 +44,44 @@ static int power_of_two(MapCode *m, int magic_n) { return add_word(m, shift_left
 
 // ---- exponentials
 typedef struct {
-    int value, scale; // e^x = value * scale * scale
+    int q, magic_n; // e^x = 2^n (1 + q), MAGIC + n
 } Exp;
 
-// x = 2 n ln 2 + r, |r| <= ln 2: e^x = e^r 2^n 2^n. Two equal scales reach from the least denormal to the largest
-// float. x in [-104, 90]. Error of the polynomial: 2^-26.
+// x = n ln 2 + r, |r| <= ln 2 / 2, q = e^r - 1; |x| < 1000. Error of the polynomial: 2^-26.
 static Exp exp_parts(MapCode *m, int x)
-{
-    int t = fma3(m, x, num(m, 0x1.715476p-1f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
-    int r = fma3(m, n, num(m, -2 * LN2_LOW), fma3(m, n, num(m, -2 * LN2), x));
-    int p = POLY(m, r, 1, 1, 0x1.00000cp-1f, 0x1.555512p-3f, 0x1.5549d2p-5f, 0x1.1126c6p-7f, 0x1.71c6d8p-10f,
-                 0x1.9bdcap-13f);
-    return (Exp){p, power_of_two(m, t)};
-}
-
-static int exp_of(MapCode *m, int x) // x in [-104, 90]
-{
-    Exp e = exp_parts(m, x);
-    return mul(m, mul(m, e.value, e.scale), e.scale);
-}
-
-static int exp_(MapCode *m, int x) { return exp_of(m, at_most(m, at_least(m, x, -104), 90)); }
-static int exp_of_minus_magnitude(MapCode *m, int x)
-{
-    return exp_of(m, at_least(m, with_sign(m, x, map_imm(m, SIGN)), -104));
-}
-
-typedef struct {
-    int q, magic_n; // e^x = 2^n (1 + q)
-} Expm1;
-
-// x = n ln 2 + r, |r| <= ln 2 / 2. Error of the polynomial: 2^-26.
-static Expm1 expm1_parts(MapCode *m, int x)
 {
     int t = fma3(m, x, num(m, 0x1.715476p+0f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
     int r = fma3(m, n, num(m, -LN2_LOW), fma3(m, n, num(m, -LN2), x));
     int p = POLY(m, r, 0x1.fffffep-2f, 0x1.5554aap-3f, 0x1.55579ap-5f, 0x1.122c96p-7f, 0x1.6ab6b6p-10f);
-    return (Expm1){fma3(m, mul(m, r, r), p, r), t};
+    return (Exp){fma3(m, mul(m, r, r), p, r), t};
+}
+
+// e^x 2^k, rounded once; `power`: the word of 2^k. n + k in [-126, 127].
+static int exp_scaled(MapCode *m, Exp e, int power)
+{
+    int s = map_op(m, S_iadd, shift_left(m, e.magic_n, COUNT_BITS), power, 0);
+    return fma3(m, s, e.q, s);
+}
+
+// n spans [-150, 128]: no one power of two does. Negative x goes by 2^64, other x by 2^-64, and back.
+static int exp_(MapCode *m, int x)
+{
+    Exp e = exp_parts(m, at_most(m, at_least(m, x, -104), 89));
+    int down = less(m, x, num(m, 0));
+    int y = exp_scaled(m, e, pick(m, down, num(m, 0x1p64f), num(m, 0x1p-64f)));
+    return mul(m, y, pick(m, down, num(m, 0x1p-64f), num(m, 0x1p64f)));
+}
+
+static int exp_of_minus_magnitude(MapCode *m, int x)
+{
+    Exp e = exp_parts(m, at_least(m, with_sign(m, x, map_imm(m, SIGN)), -104));
+    return mul(m, exp_scaled(m, e, num(m, 0x1p64f)), num(m, 0x1p-64f));
 }
 
 // e^x - 1 for x in [-80, 80]: 2^n q + (2^n - 1), rounded once.
 static int expm1_of(MapCode *m, int x)
 {
-    Expm1 e = expm1_parts(m, x);
+    Exp e = exp_parts(m, x);
     int s = power_of_two(m, e.magic_n);
     return fma3(m, s, e.q, sub(m, s, num(m, 1)));
 }
@@ -94,7 +89,7 @@ static int expm1_of(MapCode *m, int x)
 // For all x. Up to 88.8 e^x needs 2^128: half of it is computed, and doubled. Near 0 the result is x.
 static int expm1_(MapCode *m, int x)
 {
-    Expm1 e = expm1_parts(m, at_most(m, at_least(m, x, -20), 89));
+    Exp e = exp_parts(m, at_most(m, at_least(m, x, -20), 89));
     int half = sub_word(m, power_of_two(m, e.magic_n), 1u << COUNT_BITS);
     int h = fma3(m, half, e.q, sub(m, half, num(m, 0.5f)));
     return pick(m, less(m, magnitude(m, x), num(m, 0x1p-26f)), x, add(m, h, h));
@@ -108,11 +103,11 @@ static int tanh_(MapCode *m, int x)
     return with_sign(m, magnitude(m, v), sign_bit(m, x));
 }
 
-// E = e^-|x|: 1 / (1 + E) or E / (1 + E); neither overflows.
+// E = e^-|x|, v = E / (1 + E): 1 - v, or E - E v for negative x. Neither overflows, and v's errors count little.
 static int sigmoid_(MapCode *m, int x)
 {
-    int e = exp_of_minus_magnitude(m, x);
-    return divide(m, pick(m, less(m, x, num(m, 0)), e, num(m, 1)), add(m, e, num(m, 1)));
+    int e = exp_of_minus_magnitude(m, x), first = pick(m, less(m, x, num(m, 0)), e, num(m, 1));
+    return fma3(m, first, divide(m, negate(m, e), add(m, e, num(m, 1))), first);
 }
 
 // max(x, 0) + log1p(E), E = e^-|x| in (0, 1]. Error of the polynomial for log1p: 2^-27.
@@ -128,7 +123,7 @@ static int softplus_(MapCode *m, int x)
 static int half_exp(MapCode *m, int a)
 {
     Exp e = exp_parts(m, at_most(m, a, 90));
-    return mul(m, mul(m, e.value, e.scale), mul(m, e.scale, num(m, 0.5f)));
+    return mul(m, exp_scaled(m, e, num(m, 0x1p-64f)), num(m, 0x1p63f));
 }
 
 static int cosh_(MapCode *m, int x)
@@ -174,15 +169,15 @@ static int log_(MapCode *m, int x)
     return log_limits(m, x, log_sum(m, e, sub(m, add_word(m, fraction, HALF_ROOT), num(m, 1))));
 }
 
-// log(1 + x + low), |low| no more than half an ulp of x, or low < 0 (none). 1 + x = 2^e (1 + f) gives
-// f = x 2^-e + (2^-e - 1) in one rounding: nothing of x is lost. 2^-e may be 2^-128, hence x / 2 and 2^(1-e).
+// log(1 + x + low), |low| no more than an ulp of x, or low < 0 (none). 1 + x = 2^e (1 + f) gives
+// f = x 2^-e + (2^-e - 1) in one rounding: nothing of x is lost. 2^-e may be 2^-128, hence x / 4 and 2^(2-e).
 static int log1p_of(MapCode *m, int x, int low)
 {
-    int i = sub_word(m, add(m, x, num(m, 1)), HALF_ROOT);
+    int i = sub_word(m, add(m, x, num(m, 1)), HALF_ROOT), quarter = num(m, 0.25f);
     int e = map_op(m, S_sar, i, map_imm(m, COUNT_BITS), 0);
-    int twice = map_op(m, S_isub, map_imm(m, ONE + (1u << COUNT_BITS)), shift_left(m, e, COUNT_BITS), 0);
-    int f = fma3(m, mul(m, x, num(m, 0.5f)), twice, fma3(m, twice, num(m, 0.5f), num(m, -1)));
-    if (low >= 0) f = fma3(m, mul(m, low, num(m, 0.5f)), twice, f);
+    int power = map_op(m, S_isub, num(m, 4), shift_left(m, e, COUNT_BITS), 0);
+    int f = fma3(m, mul(m, x, quarter), power, fma3(m, power, quarter, num(m, -1)));
+    if (low >= 0) f = fma3(m, mul(m, low, quarter), power, f);
     return log_sum(m, map_op(m, S_i2f, e, 0, 0), f);
 }
 
