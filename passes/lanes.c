@@ -8,6 +8,7 @@
 // The function is rebuilt with only the remaining lanes of each node. Two rounds: forward (constants, aliases),
 // then again with the lanes that are needed.
 #include "lane_env.h"
+#include "pipeline.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -407,3 +408,5 @@ Module *pass_lanes(const Module *m, Context *cx)
     for (int i = 0; i < m->n_functions; i++) functions[i] = lanes_function(cx, m->functions[i]);
     return module_new(cx, m->stage, m->n_functions, functions, m);
 }
+
+Module *pass_narrow(const Module *m, Context *cx) { return pass_lanes(m, cx); }

@@ -84,3 +84,5 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
 bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options, double max_error, CheckReport *report);
 // Draws and runs the golden rows (abi.h) with the Plan's interpreter and stores them in the plan.
 void plan_golden(Context *cx, Plan *plan);
+// One pass alone, without options; for golden tests.
+const Module *pass_run_one(Context *cx, const char *name, const Module *m);

@@ -1,0 +1,45 @@
+// Between roles and derive: one exported map (an input's lanes to output lanes) with its solved inverse.
+#pragma once
+#include "solve.h"
+
+// f maps lanes of input `port` to `out`, given all other inputs. Solved from out.
+typedef struct {
+    const Function *f;
+    int port;            // the input that is solved for
+    const LaneRef *out;  // its image: canonical lanes, D of them
+    int64_t dims;
+    const Solution *solution;
+} Map;
+
+// Solve f for input port from the lanes; NULL solution->solved tells whether it works. Reports nothing.
+Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n);
+// Lanes of an output value, canonical.
+LaneRef *value_lanes(Context *cx, const Node *v);
+LaneRef *input_lanes(Context *cx, const Node *input);
+// Distinct and none constant?
+bool lanes_independent(const LaneRef *lanes, int64_t n);
+
+// ---- the latent inside a log_prob (split.c)
+// If output `scalar` of f is a log_prob (or its negative) with a normal base: the function with one more output, named
+// "u": the standardised latent lanes. NULL: it is not.
+typedef struct {
+    const Function *f; // f with the output "u" added last
+    int64_t dims;
+    bool negated;
+    bool plain;        // every square has weight -1/2 and no factor: u are lanes of f itself
+} Split;
+Split *split_log_prob(Context *cx, const Function *f, int scalar);
+
+// ---- roles (roles.c): decides roles and direction, fills flow; map is the solved exported direction, on `f` (the module's
+// @main, perhaps with "u" added). Returns false after reported errors. No flow: true with flow->is_flow false.
+bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map);
+
+// Evaluate the map on a few rows: drawn latents/contexts -> consistent inputs of f (row-major per port) for numeric tests.
+// For a density export x = inverse(z drawn); for a sampling export z drawn. rows * lanes values per port.
+double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint64_t seed);
+// log|d out / d in| of the map on those inputs.
+double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in);
+// The inverse as a function: inputs of f with input `port` replaced by "out"; outputs "in" and "log_det" (of the map).
+const Function *map_inverse(Context *cx, const Map *map);
+// splitmix-based normal numbers, for tests of the compiler only
+double draw_normal(uint64_t *state);

@@ -1,0 +1,267 @@
+// hoist-context: what depends on the contexts alone is computed once (`prepare`).
+//
+//     linear([x; y], W)  =  linear(x, W_x) + linear(y, W_y)      x event lanes, y context lanes
+//
+// Afterwards the context-only nodes of @to_latent and @to_event move to two functions that both share:
+//     @encode(contexts) -> e     the encoder: what the products read
+//     @late(e) -> p              all the products W_y y, and what else the programs read
+// and the programs read p instead of the contexts. With a context per row only e is prepared and @late runs next to
+// the program; the arithmetic is the same.
+#include "lane_env.h"
+#include "pipeline.h"
+#include "rewrite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool *event_dependent(Context *cx, const Function *f, int n_contexts)
+{
+    bool *event = ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1);
+    for (int i = n_contexts; i < f->n_inputs; i++) event[f->inputs[i]->id] = true;
+    for (int i = 0; i < f->n_nodes; i++)
+        for (int k = 0; k < f->nodes[i]->n_in; k++)
+            if (f->nodes[i]->in[k] && event[f->nodes[i]->in[k]->id]) event[i] = true;
+    return event;
+}
+
+// ---- splitting products
+
+typedef struct {
+    const bool *event;
+} SplitUser;
+
+// Row k of the product is context only: in every token its lane comes from a context-only node.
+static bool row_is_context(const Node *n, const bool *event, int64_t k, int64_t tokens)
+{
+    int64_t K = n->in[1]->type.dim[0];
+    for (int64_t m = 0; m < tokens; m++)
+        if (event[lane_canonical(n->in[0], m * K + k).node->id]) return false;
+    return true;
+}
+
+static const Node *pick(Builder *b, const Node *x, int64_t tokens, int64_t K, const int32_t *rows, int64_t n)
+{
+    int32_t *map = malloc((size_t)(tokens * n + 1) * sizeof *map);
+    for (int64_t m = 0; m < tokens; m++)
+        for (int64_t r = 0; r < n; r++) map[m * n + r] = (int32_t)(m * K + rows[r]);
+    int64_t dim[2] = {tokens, n};
+    const Node *part = build_move(b, type_make(T_F32, 2, dim), 1, &x, map);
+    free(map);
+    return part;
+}
+
+static const Node *split_rule(Builder *b, const Node *n, const Node *const *in, void *user)
+{
+    const SplitUser *u = user;
+    if (n->op != OP_linear || n->n_in > 3 || !u->event[n->id]) return NULL;
+    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1], tokens = type_lanes(n->type) / N, n_y = 0, n_x = 0;
+    int32_t *y = malloc((size_t)(K + 1) * 4), *x = malloc((size_t)(K + 1) * 4);
+    const Node *now = NULL;
+    for (int64_t k = 0; k < K; k++) {
+        if (row_is_context(n, u->event, k, tokens)) y[n_y++] = (int32_t)k;
+        else x[n_x++] = (int32_t)k;
+    }
+    if (n_x && n_y) {
+        const Node *p = build_linear(b, pick(b, in[0], tokens, K, y, n_y), matrix_part(b, in[1], n_y, y, N, NULL), NULL, NULL);
+        const Node *bias = n->n_in > 2 ? in[2] : NULL;
+        now = build_linear(b, pick(b, in[0], tokens, K, x, n_x), matrix_part(b, in[1], n_x, x, N, NULL), bias, p);
+        now = build_reshape(b, now, n->type.rank, n->type.dim);
+    }
+    free(y);
+    free(x);
+    return now;
+}
+
+// ---- cutting out the context-only nodes
+
+typedef struct {
+    Context *cx;
+    Builder *b;          // holds the context-only nodes of all programs
+    const Node **values; // p: nodes of b that programs read
+    int n, cap;
+} Shared;
+
+static int shared_index(Shared *s, const Node *v)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->values[i] == v) return i;
+    ARENA_PUSH(s->cx->arena, s->values, s->n, s->cap, v);
+    return s->n - 1;
+}
+
+// Copy the context-only nodes of f into the shared builder; now[id] is the copy.
+static const Node **copy_context_nodes(Shared *s, const Function *f, const bool *event, const Node *const *inputs, int n_contexts)
+{
+    const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
+    for (int i = 0; i < n_contexts; i++) now[f->inputs[i]->id] = inputs[i];
+    for (int i = 0; i < f->n_nodes; i++) {
+        const Node *n = f->nodes[i];
+        if (event[i] || n->op == OP_input) continue;
+        const Node **in = ARENA_ARRAY(s->cx->arena, const Node *, n->n_in + 1);
+        for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
+        now[i] = build_like(s->b, n, in);
+    }
+    return now;
+}
+
+// Lanes of the context-only node n that an event-dependent node reads, as nodes of b that are not moves.
+static void mark_read(Shared *s, const Node *copy)
+{
+    if (node_is_const(copy)) return;
+    if (copy->op != OP_move) {
+        shared_index(s, copy);
+        return;
+    }
+    for (int k = 0; k < copy->n_in; k++)
+        if (!node_is_const(copy->in[k])) shared_index(s, copy->in[k]);
+}
+
+static void find_read(Shared *s, const Function *f, const bool *event, const Node *const *now)
+{
+    for (int i = 0; i < f->n_nodes; i++)
+        for (int k = 0; event[i] && k < f->nodes[i]->n_in; k++)
+            if (f->nodes[i]->in[k] && !event[f->nodes[i]->in[k]->id]) mark_read(s, now[f->nodes[i]->in[k]->id]);
+    for (int i = 0; i < f->n_outputs; i++)
+        if (!event[f->outputs[i].node->id]) mark_read(s, now[f->outputs[i].node->id]);
+}
+
+// Where lane i of value v (a node of the shared builder, not a move) stands in p.
+typedef struct {
+    const Shared *s;
+    int64_t *base;
+    const Node *p;
+} Prepared;
+
+static const Node *from_prepared(Builder *b, const Prepared *pr, const Node *copy)
+{
+    if (node_is_const(copy)) return build_const(b, copy->type, copy->data);
+    int64_t n = type_lanes(copy->type);
+    LaneRef *refs = malloc((size_t)(n + 1) * sizeof *refs);
+    for (int64_t i = 0; i < n; i++) {
+        LaneRef r = lane_canonical(copy, i);
+        if (node_is_const(r.node)) {
+            refs[i] = (LaneRef){build_const(b, r.node->type, r.node->data), r.lane};
+            continue;
+        }
+        for (int k = 0; k < pr->s->n; k++)
+            if (pr->s->values[k] == r.node) refs[i] = (LaneRef){pr->p, pr->base[k] + r.lane};
+    }
+    const Node *v = lanes_gather_as(b, refs, copy->type);
+    free(refs);
+    return v;
+}
+
+static const Function *without_context(Shared *s, const Function *f, const bool *event, const Node *const *copies, int n_contexts, const int64_t *base)
+{
+    Builder *b = builder_new(s->cx, f->name);
+    Prepared pr = {s, (int64_t *)base, base[s->n] ? build_input(b, "p", type_vector(base[s->n])) : NULL};
+    const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
+    for (int i = n_contexts; i < f->n_inputs; i++) now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
+    for (int i = 0; i < f->n_nodes; i++) {
+        const Node *n = f->nodes[i];
+        if (!event[i] || n->op == OP_input) continue;
+        const Node **in = ARENA_ARRAY(s->cx->arena, const Node *, n->n_in + 1);
+        for (int k = 0; k < n->n_in; k++) {
+            if (!n->in[k]) continue;
+            int id = n->in[k]->id;
+            if (!event[id] && !now[id]) now[id] = from_prepared(b, &pr, copies[id]);
+            in[k] = now[id];
+        }
+        builder_origin(b, n->origin);
+        now[i] = build_like(b, n, in);
+        builder_origin(b, NULL);
+    }
+    for (int i = 0; i < f->n_outputs; i++) {
+        int id = f->outputs[i].node->id;
+        if (!event[id]) now[id] = from_prepared(b, &pr, copies[id]);
+        build_output(b, f->outputs[i].name, now[id]);
+    }
+    return builder_finish(b);
+}
+
+// ---- @encode and @late
+
+// e: what the products among p read, and every p that is no product.
+static void encode_output(Shared *s, int64_t *n_early, const Node ***early, int *count)
+{
+    const Node **list = NULL;
+    int n = 0, cap = 0;
+    for (int i = 0; i < s->n; i++) {
+        const Node *v = s->values[i], *sources[1] = {v};
+        const Node *const *read = sources;
+        int n_read = 1;
+        if (v->op == OP_linear) {
+            bool move = v->in[0]->op == OP_move;
+            read = move ? v->in[0]->in : &v->in[0];
+            n_read = move ? v->in[0]->n_in : 1;
+        }
+        for (int k = 0; k < n_read; k++) {
+            bool seen = node_is_const(read[k]);
+            for (int j = 0; j < n && !seen; j++) seen = list[j] == read[k];
+            if (!seen) ARENA_PUSH(s->cx->arena, list, n, cap, read[k]);
+        }
+    }
+    *n_early = 0;
+    for (int i = 0; i < n; i++) *n_early += type_lanes(list[i]->type);
+    *early = list;
+    *count = n;
+    build_output(s->b, "e", build_move(s->b, type_vector(*n_early), n, list, NULL));
+}
+
+static const Function *late_function(Shared *s, int64_t n_early, const Node *const *early, int n, int64_t n_prepared)
+{
+    Builder *b = builder_new(s->cx, "late");
+    const Node *e = build_input(b, "e", type_vector(n_early)), **parts = ARENA_ARRAY(s->cx->arena, const Node *, s->n + 1);
+    Shared names = {s->cx, b, (const Node **)early, n, n};
+    int64_t *base = ARENA_ARRAY(s->cx->arena, int64_t, n + 1);
+    for (int i = 0; i < n; i++) base[i + 1] = base[i] + type_lanes(early[i]->type);
+    Prepared pr = {&names, base, e};
+    for (int i = 0; i < s->n; i++) {
+        const Node *v = s->values[i];
+        if (v->op != OP_linear) {
+            parts[i] = from_prepared(b, &pr, v);
+            continue;
+        }
+        const Node *w = build_const(b, v->in[1]->type, v->in[1]->data);
+        const Node *bias = v->n_in > 2 && v->in[2] ? build_const(b, v->in[2]->type, v->in[2]->data) : NULL;
+        parts[i] = build_linear(b, from_prepared(b, &pr, v->in[0]), w, bias, NULL);
+    }
+    build_output(b, "p", build_move(b, type_vector(n_prepared), s->n, parts, NULL));
+    return builder_finish(b);
+}
+
+Module *pass_hoist_context(const Module *m, Context *cx)
+{
+    const Function *programs[8], *out[12];
+    const bool *event[8];
+    const Node *const *copies[8];
+    int n_programs = 0, n_out = 0, n_contexts = 0;
+    for (int i = 0; i < m->n_functions; i++) {
+        const Function *f = m->functions[i];
+        if (!strcmp(f->name, "run")) out[n_out++] = f;
+        else programs[n_programs++] = f;
+    }
+    if (n_programs) n_contexts = programs[0]->n_inputs - 1;
+    if (!n_contexts) return module_new(cx, STAGE_FUSED, m->n_functions, m->functions, m);
+    Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
+    const Node **inputs = ARENA_ARRAY(cx->arena, const Node *, n_contexts);
+    for (int i = 0; i < n_contexts; i++) inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
+    for (int p = 0; p < n_programs; p++) {
+        SplitUser user = {event_dependent(cx, programs[p], n_contexts)};
+        programs[p] = rewrite_function(cx, programs[p], split_rule, &user);
+        event[p] = event_dependent(cx, programs[p], n_contexts);
+        copies[p] = copy_context_nodes(&s, programs[p], event[p], inputs, n_contexts);
+        find_read(&s, programs[p], event[p], copies[p]);
+    }
+    int64_t *base = ARENA_ARRAY(cx->arena, int64_t, s.n + 1), n_early = 0;
+    for (int i = 0; i < s.n; i++) base[i + 1] = base[i] + type_lanes(s.values[i]->type);
+    for (int p = 0; p < n_programs; p++) out[n_out++] = without_context(&s, programs[p], event[p], copies[p], n_contexts, base);
+    const Node **early = NULL;
+    int n_list = 0;
+    if (s.n) {
+        encode_output(&s, &n_early, &early, &n_list);
+        out[n_out++] = late_function(&s, n_early, early, n_list, base[s.n]);
+        out[n_out++] = builder_finish(s.b);
+    }
+    return module_new(cx, STAGE_FUSED, n_out, out, m);
+}

@@ -1,0 +1,129 @@
+// One exported map and its inverse: solving, the inverse as a function, numbers for tests.
+#include "flow.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+LaneRef *value_lanes(Context *cx, const Node *v)
+{
+    int64_t n = type_lanes(v->type);
+    LaneRef *lanes = ARENA_ARRAY(cx->arena, LaneRef, n + 1);
+    for (int64_t i = 0; i < n; i++) lanes[i] = lane_canonical(v, i);
+    return lanes;
+}
+
+LaneRef *input_lanes(Context *cx, const Node *input) { return value_lanes(cx, input); }
+
+static int compare_lanes(const void *a, const void *b)
+{
+    const LaneRef *x = a, *y = b;
+    if (x->node != y->node) return x->node->id < y->node->id ? -1 : 1;
+    return x->lane < y->lane ? -1 : x->lane > y->lane;
+}
+
+bool lanes_independent(const LaneRef *lanes, int64_t n)
+{
+    LaneRef *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+    memcpy(sorted, lanes, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_lanes);
+    bool ok = true;
+    for (int64_t i = 0; i < n; i++) ok = ok && !lane_is_const(sorted[i]) && (!i || !lane_same(sorted[i], sorted[i - 1]));
+    free(sorted);
+    return ok;
+}
+
+Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n)
+{
+    int64_t known = n, at = 0;
+    for (int i = 0; i < f->n_inputs; i++) known += i == port ? 0 : type_lanes(f->inputs[i]->type);
+    LaneRef *from = ARENA_ARRAY(cx->arena, LaneRef, known + 1);
+    for (int64_t i = 0; i < n; i++) from[at++] = out[i];
+    for (int i = 0; i < f->n_inputs; i++)
+        for (int64_t k = 0; i != port && k < type_lanes(f->inputs[i]->type); k++) from[at++] = (LaneRef){f->inputs[i], k};
+    Map *map = ARENA_NEW(cx->arena, Map);
+    *map = (Map){f, port, out, n, NULL};
+    LaneRef *to = input_lanes(cx, f->inputs[port]);
+    map->solution = solve_lanes(cx, f, from, at, to, type_lanes(f->inputs[port]->type));
+    return map;
+}
+
+const Function *map_inverse(Context *cx, const Map *map)
+{
+    const Function *f = map->f;
+    Builder *b = builder_new(cx, "inverse");
+    LaneEnv *env = lane_env_new(cx, f, b);
+    for (int i = 0; i < f->n_inputs; i++) {
+        if (i != map->port) {
+            lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+            continue;
+        }
+        const Node *out = build_input(b, "out", type_vector(map->dims));
+        for (int64_t k = 0; k < map->dims; k++) lane_env_set(env, map->out[k], (LaneRef){out, k});
+    }
+    emit_solution(env, map->solution);
+    int64_t n = type_lanes(f->inputs[map->port]->type);
+    LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, n + 1);
+    for (int64_t k = 0; k < n; k++) refs[k] = lane_env_get(env, (LaneRef){f->inputs[map->port], k});
+    build_output(b, "in", lanes_gather_as(b, refs, type_vector(n)));
+    build_output(b, "log_det", emit_log_det(env, map->solution));
+    return builder_finish(b);
+}
+
+static uint64_t splitmix(uint64_t *state)
+{
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+double draw_normal(uint64_t *state)
+{
+    double u = ((double)(splitmix(state) >> 11) + 0.5) * 0x1p-53, v = (double)(splitmix(state) >> 11) * 0x1p-53;
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
+// A row of numbers for an input: normals; integers 0; images (rank 3 and more) in [0, 1].
+static void draw_input(double *out, Type type, size_t rows, uint64_t *state)
+{
+    size_t n = rows * (size_t)type_lanes(type);
+    for (size_t i = 0; i < n; i++) {
+        double v = draw_normal(state);
+        out[i] = type.dtype == T_I64 || type.dtype == T_BOOL ? 0 : type.rank > 3 ? 0.5 + 0.5 * tanh(v) : v;
+    }
+}
+
+double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint64_t seed)
+{
+    const Function *f = map->f;
+    uint64_t state = seed;
+    double **in = ARENA_ARRAY(cx->arena, double *, f->n_inputs + 1);
+    for (int i = 0; i < f->n_inputs; i++) {
+        in[i] = ARENA_ARRAY(cx->arena, double, rows * (size_t)type_lanes(f->inputs[i]->type));
+        draw_input(in[i], f->inputs[i]->type, rows, &state);
+    }
+    if (!density) return in;
+    const Function *inverse = map_inverse(cx, map);
+    const double **given = ARENA_ARRAY(cx->arena, const double *, f->n_inputs + 1);
+    for (int i = 0; i < f->n_inputs; i++) given[i] = in[i];
+    double *z = ARENA_ARRAY(cx->arena, double, rows * (size_t)map->dims);
+    for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = draw_normal(&state);
+    given[map->port] = z;
+    double *out[2] = {in[map->port], NULL};
+    eval_function(inverse, rows, given, out, NULL, NULL);
+    return in;
+}
+
+double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in)
+{
+    Builder *b = builder_new(cx, "log_det");
+    LaneEnv *env = lane_env_new(cx, map->f, b);
+    for (int i = 0; i < map->f->n_inputs; i++)
+        lane_env_set_all(env, map->f->inputs[i], build_input(b, map->f->inputs[i]->name, map->f->inputs[i]->type));
+    emit_forward(env);
+    build_output(b, "log_det", emit_log_det(env, map->solution));
+    double *value = ARENA_ARRAY(cx->arena, double, rows);
+    eval_function(builder_finish(b), rows, in, &value, NULL, NULL);
+    return value;
+}

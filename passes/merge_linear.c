@@ -1,0 +1,185 @@
+// merge-linear: neighbouring constant linear maps become one, in double.
+//
+//     linear(linear(x, A, a), B, b)  =  linear(x, A B, a B + b)      where that is not more work
+//     linear(x * c, B, b)            =  linear(x, diag(c) B, b)
+//     linear(x + c, B, b)            =  linear(x, B, c B + b)
+//     linear(x, A, a) * c            =  linear(x, A diag(c), a c)
+//     linear(x, A, a) + c            =  linear(x, A, a + c)
+//
+// A move between two products only picks columns of the first. Flows put fixed mixing layers (permutations, PLU,
+// ActNorm, normalisers) next to learned ones, so such pairs are common.
+#include "pipeline.h"
+#include "rewrite.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    int *uses; // by node id of the old function
+    const Function *f;
+} Uses;
+
+static double *matrix(const Node *w)
+{
+    int64_t n = type_lanes(w->type);
+    double *m = malloc((size_t)(n + 1) * sizeof *m);
+    for (int64_t i = 0; i < n; i++) m[i] = const_at(w, i);
+    return m;
+}
+
+static const Node *matrix_const(Builder *b, int64_t rows, int64_t cols, double *m)
+{
+    int64_t dim[2] = {rows, cols};
+    const Node *w = build_reals(b, type_make(T_F64, 2, dim), m);
+    free(m);
+    return w;
+}
+
+static double bias_at(const Node *linear, int64_t i) { return linear->n_in > 2 && linear->in[2] ? const_at(linear->in[2], i) : 0; }
+static bool plain_linear(const Node *n) { return n->op == OP_linear && n->n_in < 4; }
+
+// Which column of the inner product each input of the outer one is; NULL: not all are.
+static int32_t *columns_of(const Node *x, const Node **inner)
+{
+    int64_t lanes = type_lanes(x->type);
+    int32_t *cols = malloc((size_t)(lanes + 1) * sizeof *cols);
+    *inner = x->op == OP_move && x->n_in == 1 ? x->in[0] : x;
+    bool ok = plain_linear(*inner) && lanes == type_last(x->type) && type_lanes((*inner)->type) == type_last((*inner)->type);
+    for (int64_t i = 0; i < lanes && ok; i++) cols[i] = (int32_t)(x == *inner || !x->map ? i : x->map[i]);
+    if (ok) return cols;
+    free(cols);
+    return NULL;
+}
+
+// A[:, cols] B and the bias.
+static const Node *merged(Builder *b, const Node *inner, const int32_t *cols, const Node *outer, const Node *add)
+{
+    const Node *A = inner->in[1], *B = outer->in[1];
+    int64_t K = A->type.dim[0], M = B->type.dim[0], N = B->type.dim[1];
+    double *w = calloc((size_t)(K * N + 1), sizeof *w), *bias = calloc((size_t)N + 1, sizeof *bias);
+    for (int64_t j = 0; j < M; j++)
+        for (int64_t c = 0; c < N; c++) {
+            double v = const_at(B, j * N + c);
+            if (v == 0) continue;
+            bias[c] += bias_at(inner, cols[j]) * v;
+            for (int64_t k = 0; k < K; k++) w[k * N + c] += const_at(A, k * A->type.dim[1] + cols[j]) * v;
+        }
+    for (int64_t c = 0; c < N; c++) bias[c] += bias_at(outer, c);
+    const Node *bn = build_reals(b, type_vector(N), bias);
+    free(bias);
+    return build_linear(b, inner->in[0], matrix_const(b, K, N, w), bn, add);
+}
+
+static const Node *merge_products(Builder *b, const Node *n)
+{
+    const Node *inner = NULL, *result = NULL;
+    int32_t *cols = columns_of(n->in[0], &inner);
+    if (!cols) return NULL;
+    int64_t K = inner->in[1]->type.dim[0], M = type_last(n->in[0]->type), N = n->in[1]->type.dim[1];
+    if (K * N <= M * (K + N) && K * N <= 1 << 20) result = merged(b, inner, cols, n, n->n_in > 3 ? n->in[3] : NULL);
+    free(cols);
+    return result;
+}
+
+// Element k of a constant operand that scales or shifts K features.
+static bool feature_const(const Node *c, int64_t K) { return node_is_const(c) && (type_lanes(c->type) == K || type_lanes(c->type) == 1); }
+static double feature_at(const Node *c, int64_t k) { return const_at(c, type_lanes(c->type) == 1 ? 0 : k); }
+
+static const Node *scaled_rows(Builder *b, const Node *n, const Node *x, const Node *c)
+{
+    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
+    double *w = matrix(n->in[1]);
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t j = 0; j < N; j++) w[k * N + j] *= feature_at(c, k);
+    return build_linear(b, x, matrix_const(b, K, N, w), n->n_in > 2 ? n->in[2] : NULL, n->n_in > 3 ? n->in[3] : NULL);
+}
+
+static const Node *shifted_input(Builder *b, const Node *n, const Node *x, const Node *c, double sign)
+{
+    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
+    double *bias = calloc((size_t)N + 1, sizeof *bias);
+    for (int64_t j = 0; j < N; j++) {
+        bias[j] = bias_at(n, j);
+        for (int64_t k = 0; k < K; k++) bias[j] += sign * feature_at(c, k) * const_at(n->in[1], k * N + j);
+    }
+    const Node *bn = build_reals(b, type_vector(N), bias);
+    free(bias);
+    return build_linear(b, x, n->in[1], bn, n->n_in > 3 ? n->in[3] : NULL);
+}
+
+static bool one_token(const Node *v) { return type_lanes(v->type) == type_last(v->type); }
+
+static const Node *merge_input(Builder *b, const Node *n)
+{
+    const Node *x = n->in[0];
+    int64_t K = n->in[1]->type.dim[0];
+    if (!one_token(x)) return NULL;
+    for (int k = 0; k < 2; k++) {
+        if (x->op != OP_mul && x->op != OP_add && x->op != OP_sub) return NULL;
+        const Node *c = x->in[k], *other = x->in[1 - k];
+        if (!feature_const(c, K) || type_lanes(other->type) != K || (x->op == OP_sub && k == 0)) continue;
+        int64_t dim[2] = {1, K};
+        other = build_reshape(b, other, 2, dim);
+        if (x->op == OP_mul) return scaled_rows(b, n, other, c);
+        return shifted_input(b, n, other, c, x->op == OP_sub ? -1 : 1);
+    }
+    return NULL;
+}
+
+static const Node *with_columns(Builder *b, const Node *linear, const Node *scale, const Node *shift, double sign)
+{
+    int64_t K = linear->in[1]->type.dim[0], N = linear->in[1]->type.dim[1];
+    double *bias = calloc((size_t)N + 1, sizeof *bias);
+    const Node *w = linear->in[1];
+    for (int64_t j = 0; j < N; j++) bias[j] = bias_at(linear, j) * (scale ? feature_at(scale, j) : 1) + (shift ? sign * feature_at(shift, j) : 0);
+    if (scale) {
+        double *m = matrix(w);
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t j = 0; j < N; j++) m[k * N + j] *= feature_at(scale, j);
+        w = matrix_const(b, K, N, m);
+    }
+    const Node *bn = build_reals(b, type_vector(N), bias);
+    free(bias);
+    return build_linear(b, linear->in[0], w, bn, NULL);
+}
+
+static const Node *merge_output(Builder *b, const Node *n, const Node *const *in, const Uses *uses)
+{
+    for (int k = 0; k < 2; k++) {
+        const Node *l = in[k], *c = in[1 - k];
+        if (!plain_linear(l) || !one_token(l) || uses->uses[n->in[k]->id] > 1 || type_lanes(n->type) != type_lanes(l->type)) continue;
+        if (!feature_const(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
+        const Node *r = with_columns(b, l, n->op == OP_mul ? c : NULL, n->op == OP_mul ? NULL : c, n->op == OP_sub ? -1 : 1);
+        return build_reshape(b, r, n->type.rank, n->type.dim);
+    }
+    return NULL;
+}
+
+static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
+{
+    const Uses *uses = user;
+    if (n->op == OP_mul || n->op == OP_add || n->op == OP_sub) return merge_output(b, n, in, uses);
+    if (n->op != OP_linear) return NULL;
+    const Node *copy = build_like(b, n, in), *x = n->in[0];
+    if (copy->op != OP_linear) return copy;
+    bool once = uses->uses[x->id] <= 1 && (x->op != OP_move || uses->uses[x->in[0]->id] <= 1);
+    const Node *better = once ? merge_products(b, copy) : NULL;
+    if (!better && uses->uses[x->id] <= 1) better = merge_input(b, copy);
+    return better ? build_reshape(b, better, n->type.rank, n->type.dim) : copy;
+}
+
+static const Function *merge_function(Context *cx, const Function *f)
+{
+    Uses uses = {ARENA_ARRAY(cx->arena, int, f->n_nodes + 1), f};
+    for (int i = 0; i < f->n_nodes; i++)
+        for (int k = 0; k < f->nodes[i]->n_in; k++)
+            if (f->nodes[i]->in[k]) uses.uses[f->nodes[i]->in[k]->id]++;
+    for (int i = 0; i < f->n_outputs; i++) uses.uses[f->outputs[i].node->id]++;
+    return rewrite_function(cx, f, rule, &uses);
+}
+
+Module *pass_merge_linear(const Module *m, Context *cx)
+{
+    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
+    for (int i = 0; i < m->n_functions; i++) functions[i] = merge_function(cx, merge_function(cx, m->functions[i]));
+    return module_new(cx, m->stage, m->n_functions, functions, m);
+}

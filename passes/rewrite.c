@@ -1,0 +1,31 @@
+// Rewriting a function node by node: see rewrite.h. Operands are rewritten before their users; nodes that nothing
+// needs any more are dropped at the end.
+#include "rewrite.h"
+
+
+
+const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *rule, void *user)
+{
+    Builder *b = builder_new(cx, f->name);
+    const Node **now = ARENA_ARRAY(cx->arena, const Node *, f->n_nodes + 1);
+    for (int i = 0; i < f->n_inputs; i++) now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
+    for (int i = 0; i < f->n_nodes; i++) {
+        const Node *n = f->nodes[i];
+        if (n->op == OP_input) continue;
+        const Node **in = ARENA_ARRAY(cx->arena, const Node *, n->n_in + 1);
+        for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
+        builder_origin(b, n->origin);
+        now[i] = rule ? rule(b, n, in, user) : NULL;
+        if (!now[i]) now[i] = build_like(b, n, in);
+    }
+    builder_origin(b, NULL);
+    for (int i = 0; i < f->n_outputs; i++) build_output(b, f->outputs[i].name, now[f->outputs[i].node->id]);
+    return builder_finish(b);
+}
+
+Module *rewrite_module(const Module *m, RewriteRule *rule, Context *cx)
+{
+    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
+    for (int i = 0; i < m->n_functions; i++) functions[i] = rewrite_function(cx, m->functions[i], rule, NULL);
+    return module_new(cx, m->stage, m->n_functions, functions, m);
+}

@@ -1,0 +1,480 @@
+// Roles and direction: which input is the event or the latent, which output is what. Decided by the first of
+//   options, metadata (nfcc.*), a log_prob output, a log_det output with a published name, the published names.
+// Shapes and invertibility only propose candidates; they never tell density from sampling. Otherwise the compile is
+// refused (or, where nothing claims to be a flow, the graph compiles to `run`).
+#include "flow.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The published list. Exact spelling; a trailing ".1" that the legacy exporter adds is not looked through.
+static const char *const EVENT_INPUTS[] = {"x", "action", "event", NULL};
+static const char *const LATENT_INPUTS[] = {"noise", "z", "eps", "latent", NULL};
+static const char *const EVENT_OUTPUTS[] = {"action", "sample", "event", NULL}; // and x_*
+static const char *const LATENT_OUTPUTS[] = {"z", "latent", NULL};
+static const char *const LOG_DETS[] = {"log_det", "logdet", "log_abs_det", "logabsdet", "log_det_jacobian", "ldj", NULL};
+static const char *const LOG_PROBS[] = {"log_prob", "logprob", "log_p", "logp", "log_density", NULL};
+
+typedef struct {
+    Context *cx;
+    const Module *m;
+    const Function *f; // @main, with "u" once a log_prob is split
+    const FlowOptions *options;
+    Flow *flow;
+    Map *map;
+} Roles;
+
+static bool in_list(const char *name, const char *const *list)
+{
+    for (; name && *list; list++)
+        if (!strcmp(name, *list)) return true;
+    return false;
+}
+
+static const char *property(const Module *m, const char *key)
+{
+    for (int i = 0; i < m->n_properties; i++)
+        if (!strcmp(m->properties[i].key, key)) return m->properties[i].value;
+    return NULL;
+}
+
+static int find_port(const Port *ports, int n, const char *name)
+{
+    for (int i = 0; name && i < n; i++)
+        if (!strcmp(ports[i].name, name)) return i;
+    return -1;
+}
+
+static int64_t input_size(const Roles *r, int i) { return type_lanes(r->f->inputs[i]->type); }
+static int64_t output_size(const Roles *r, int i) { return type_lanes(r->f->outputs[i].node->type); }
+static bool real_input(const Roles *r, int i) { return r->m->inputs[i].type.dtype == T_F32 || r->m->inputs[i].type.dtype == T_F64; }
+
+static bool is_context(const Roles *r, int input)
+{
+    for (int i = 0; i < r->options->n_contexts; i++)
+        if (!strcmp(r->options->contexts[i], r->m->inputs[input].name)) return true;
+    const char *meta = property(r->m, "nfcc.context");
+    return meta && !strcmp(meta, r->m->inputs[input].name);
+}
+
+// The policy's output clip: min(max(y, lo), hi) over all lanes is taken off, once per bound.
+static bool strip_bound(Roles *r, LaneRef *lanes, int64_t n, Op op, double *bound)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const Node *v = lanes[i].node;
+        if (v->op != op) return false;
+        LaneRef c = lane_operand(v, 1, lanes[i].lane);
+        if (!lane_is_const(c) || (i && lane_value(c) != *bound)) return false;
+        *bound = lane_value(c);
+    }
+    for (int64_t i = 0; i < n; i++) lanes[i] = lane_operand(lanes[i].node, 0, lanes[i].lane);
+    r->flow->has_clip = true;
+    return n > 0;
+}
+
+static void strip_clip(Roles *r, LaneRef *lanes, int64_t n)
+{
+    double lo = -INFINITY, hi = INFINITY;
+    for (int round = 0; round < 2; round++) {
+        strip_bound(r, lanes, n, OP_min, &hi);
+        strip_bound(r, lanes, n, OP_max, &lo);
+    }
+    if (!r->flow->has_clip) return;
+    r->flow->clip_lo = lo;
+    r->flow->clip_hi = hi;
+}
+
+// The map from input `in` to output `out`, or NULL where it is none.
+static Map *try_map(Roles *r, int in, int out, bool strip)
+{
+    if (in < 0 || out < 0 || input_size(r, in) != output_size(r, out) || !real_input(r, in)) return NULL;
+    LaneRef *lanes = value_lanes(r->cx, r->f->outputs[out].node);
+    int64_t n = output_size(r, out);
+    if (strip) strip_clip(r, lanes, n);
+    if (!lanes_independent(lanes, n)) return NULL;
+    return map_solve(r->cx, r->f, in, lanes, n);
+}
+
+static bool solved(const Map *map) { return map && map->solution->solved; }
+
+// ---- outputs with one number
+
+static bool close_to(const double *a, const double *b, double scale, size_t rows)
+{
+    for (size_t i = 0; i < rows; i++)
+        if (!(fabs(a[i] - scale * b[i]) <= 1e-5 * (1 + fabs(a[i])))) return false;
+    return true;
+}
+
+enum { ROWS = 4 };
+
+// Does output `out` equal the derived log_det of the map (scale 1), or its mean over the event (scale 1/D)? 0: neither.
+static double log_det_scale(Roles *r, const Map *map, bool density, int out)
+{
+    double **in = map_inputs(r->cx, map, density, ROWS, 7);
+    double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in), claimed[ROWS];
+    double **outs = ARENA_ARRAY(r->cx->arena, double *, r->f->n_outputs + 1);
+    outs[out] = claimed;
+    eval_function(r->f, ROWS, (const double *const *)in, outs, NULL, NULL);
+    if (close_to(claimed, derived, 1, ROWS)) return 1;
+    return map->dims > 1 && close_to(claimed, derived, 1.0 / (double)map->dims, ROWS) ? 1.0 / (double)map->dims : 0;
+}
+
+static bool is_scalar_output(const Roles *r, int i)
+{
+    return i < r->m->n_outputs && output_size(r, i) == 1 && r->m->outputs[i].type.dtype != T_BOOL;
+}
+
+static void find_log_det(Roles *r, bool density)
+{
+    int named = find_port(r->m->outputs, r->m->n_outputs, r->options->log_det);
+    for (int i = 0; i < r->m->n_outputs && named < 0; i++)
+        if (is_scalar_output(r, i) && in_list(r->m->outputs[i].name, LOG_DETS)) named = i;
+    for (int i = 0; i < r->m->n_outputs; i++) {
+        if (!is_scalar_output(r, i) || i == r->flow->log_prob_output || (named >= 0 && i != named)) continue;
+        if (i == r->flow->event_output || i == r->flow->latent_output) continue;
+        double scale = log_det_scale(r, r->map, density, i);
+        if (scale == 0 && i != named) continue;
+        r->flow->log_det_output = i;
+        r->flow->log_det = r->m->outputs[i].name;
+        r->flow->log_det_mean = scale != 0 && scale != 1;
+        return;
+    }
+}
+
+// ---- accepting a map
+
+static void fill(Roles *r, Map *map, bool density, int in, int out, const char *why)
+{
+    Flow *flow = r->flow;
+    flow->is_flow = true;
+    flow->density = density;
+    flow->why = why;
+    flow->dims = map->dims;
+    (density ? &flow->event_input : &flow->latent_input)[0] = in;
+    (density ? &flow->latent_output : &flow->event_output)[0] = out;
+    const char *in_name = r->m->inputs[in].name, *out_name = out >= 0 && out < r->m->n_outputs ? r->m->outputs[out].name : NULL;
+    flow->event = density ? in_name : out_name;
+    flow->latent = density ? out_name : in_name;
+    flow->event_type = density || out < 0 || out >= r->m->n_outputs ? r->m->inputs[in].type : r->m->outputs[out].type;
+    flow->condition = map->solution->condition;
+    int *contexts = ARENA_ARRAY(r->cx->arena, int, r->f->n_inputs + 1);
+    for (int i = 0; i < r->f->n_inputs; i++)
+        if (i != in) contexts[flow->n_contexts++] = i;
+    flow->contexts = contexts;
+    r->map = map;
+}
+
+// Several outputs of the event's size: the one whose derived log_det equals an exported one-number output; else the
+// only one, else the last (a graph that also returns its blocks ends with the latent).
+static int choose_output(Roles *r, int in, bool density, Map **chosen)
+{
+    int last = -1;
+    *chosen = NULL;
+    for (int o = r->m->n_outputs - 1; o >= 0; o--) {
+        bool had_clip = r->flow->has_clip;
+        Map *map = try_map(r, in, o, !density);
+        if (!solved(map)) {
+            r->flow->has_clip = had_clip;
+            continue;
+        }
+        for (int s = 0; s < r->m->n_outputs; s++)
+            if (s != o && is_scalar_output(r, s) && log_det_scale(r, map, density, s) != 0) {
+                *chosen = map;
+                return o;
+            }
+        if (last < 0) {
+            last = o;
+            *chosen = map;
+        }
+    }
+    return last;
+}
+
+static void not_invertible(Roles *r, int in, int out, const char *what)
+{
+    Map *map = try_map(r, in, out, false);
+    const Port *port = &r->m->inputs[in];
+    if (!map) {
+        diag_error(r->cx, NULL, "name the other end with --event or --latent, or export (z, log_det) or log_prob",
+                   "no output is a distinct image of input '%s'; it cannot be the %s", port->name, what);
+        return;
+    }
+    LaneRef *lanes = input_lanes(r->cx, r->f->inputs[in]);
+    diag_error(r->cx, NULL, "the graph is not a flow of this input; compile with --entries run to ship it as it is",
+               "not invertible from '%s' back to '%s': %s", out < r->m->n_outputs ? r->m->outputs[out].name : "the log_prob's squares", port->name,
+               solve_explain(r->cx, map->solution, lanes, input_size(r, in), port->name));
+}
+
+// The roles are said: input `in` is data (density) or noise; or output `out` is.
+static bool accept_said(Roles *r, int in, int out, bool density, const char *why)
+{
+    Map *map = NULL;
+    if (in >= 0 && out < 0) out = choose_output(r, in, density, &map);
+    else if (out >= 0 && in < 0)
+        for (int i = 0; i < r->f->n_inputs && in < 0; i++)
+            if (!is_context(r, i) && solved(map = try_map(r, i, out, !density))) in = i;
+    if (!map && in >= 0 && out >= 0) map = try_map(r, in, out, !density);
+    if (solved(map)) {
+        fill(r, map, density, in, out, why);
+        return true;
+    }
+    for (int o = 0; o < r->m->n_outputs && out < 0 && in >= 0; o++)
+        if (output_size(r, o) == input_size(r, in)) out = o;
+    if (in < 0) {
+        diag_error(r->cx, NULL, "name the input with --event or --latent", "no input is the preimage of output '%s'", r->m->outputs[out].name);
+        return false;
+    }
+    if (out < 0 && r->flow->log_prob_output >= 0) return false;
+    not_invertible(r, in, out, density ? "event" : "latent");
+    return false;
+}
+
+// ---- by a log_prob
+
+static bool same_lanes(const LaneRef *a, const LaneRef *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        bool found = false;
+        for (int64_t j = 0; j < n && !found; j++) found = lane_same(a[i], b[(i + j) % n]);
+        if (!found) return false;
+    }
+    return true;
+}
+
+static void accept_log_prob(Roles *r, const Split *s, int scalar)
+{
+    r->flow->log_prob_output = scalar;
+    r->flow->log_prob = r->m->outputs[scalar].name;
+    r->flow->log_prob_negated = s->negated;
+}
+
+// The squares are an input itself: that input is noise.
+static bool sampling_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const char *why)
+{
+    for (int i = 0; i < r->f->n_inputs; i++) {
+        if (input_size(r, i) != dims || !same_lanes(u, input_lanes(r->cx, r->f->inputs[i]), dims)) continue;
+        Map *map = NULL;
+        int out = choose_output(r, i, false, &map);
+        if (out < 0 || !solved(map)) continue;
+        if (same_lanes(map->out, u, dims)) continue; // the noise passed through
+        fill(r, map, false, i, out, why);
+        return true;
+    }
+    return false;
+}
+
+// A density: the input that the squares give back. Names order the candidates, they do not decide.
+static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const char *why)
+{
+    int said = find_port(r->m->inputs, r->f->n_inputs, r->options->event);
+    if (said < 0) said = find_port(r->m->inputs, r->f->n_inputs, property(r->m, "nfcc.event"));
+    int found = -1;
+    Map *best = NULL;
+    for (int i = 0; i < r->f->n_inputs; i++) {
+        if ((said >= 0 && i != said) || is_context(r, i) || input_size(r, i) != dims || !real_input(r, i)) continue;
+        Map *map = map_solve(r->cx, r->f, i, u, dims);
+        if (!solved(map)) continue;
+        bool better = found < 0 || (in_list(r->m->inputs[i].name, EVENT_INPUTS) && !in_list(r->m->inputs[found].name, EVENT_INPUTS));
+        if (!better) continue;
+        found = i;
+        best = map;
+    }
+    if (found < 0) return false;
+    int z = -1;
+    for (int o = 0; o < r->m->n_outputs && z < 0; o++)
+        if (output_size(r, o) == dims && o != r->flow->log_prob_output && same_lanes(value_lanes(r->cx, r->f->outputs[o].node), u, dims)) z = o;
+    if (z >= 0) { // keep the order of the exported latent
+        best = map_solve(r->cx, r->f, found, value_lanes(r->cx, r->f->outputs[z].node), dims);
+    }
+    fill(r, best, true, found, z, why);
+    return true;
+}
+
+static bool try_log_prob(Roles *r, int scalar, bool said)
+{
+    Split *s = split_log_prob(r->cx, r->f, scalar);
+    if (!s) return false;
+    const Function *before = r->f;
+    r->f = s->f;
+    LaneRef *u = value_lanes(r->cx, s->f->outputs[s->f->n_outputs - 1].node);
+    accept_log_prob(r, s, scalar);
+    const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name, s->negated ? " (negative)" : "");
+    if (lanes_independent(u, s->dims) && (sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
+        r->flow->base = s->plain ? "standard normal" : "diagonal Gaussian (its mean and scale are part of the flow; z is standardised)";
+        return true;
+    }
+    r->f = before;
+    r->flow->log_prob_output = -1;
+    r->flow->log_prob = NULL;
+    r->flow->log_prob_negated = false;
+    if (said) diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph", "output '%s' is not a log_prob that nfcc can split into a normal base and a flow", r->m->outputs[scalar].name);
+    return false;
+}
+
+static bool by_log_prob(Roles *r)
+{
+    const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
+    for (int i = 0; i < r->m->n_outputs; i++) {
+        if (!is_scalar_output(r, i) || (said && strcmp(said, r->m->outputs[i].name))) continue;
+        if (try_log_prob(r, i, said != NULL)) return true;
+    }
+    return false;
+}
+
+// ---- by names
+
+static bool output_named(const Roles *r, bool event)
+{
+    for (int o = 0; o < r->m->n_outputs; o++) {
+        const char *name = r->m->outputs[o].name;
+        if (in_list(name, event ? EVENT_OUTPUTS : LATENT_OUTPUTS)) return true;
+        if (event && !strncmp(name, "x_", 2)) return true;
+    }
+    return false;
+}
+
+static int named_input(const Roles *r, const char *const *list)
+{
+    for (int i = 0; i < r->f->n_inputs; i++)
+        if (!is_context(r, i) && real_input(r, i) && in_list(r->m->inputs[i].name, list)) return i;
+    return -1;
+}
+
+// An input noise, z, eps, latent, or an output x_*, action, sample: sampling; an input x, action or event: density.
+static bool by_names(Roles *r)
+{
+    int noise = named_input(r, LATENT_INPUTS), event = named_input(r, EVENT_INPUTS);
+    bool both = noise >= 0 && event >= 0;
+    Map *map = NULL;
+    if (noise >= 0 && !both) {
+        int out = choose_output(r, noise, false, &map);
+        if (out < 0) return false;
+        fill(r, map, false, noise, out, arena_format(r->cx->arena, "the name of input '%s'", r->m->inputs[noise].name));
+        return true;
+    }
+    if (event < 0 || output_named(r, true)) return false;
+    int out = choose_output(r, event, true, &map);
+    if (out < 0) return false;
+    fill(r, map, true, event, out, arena_format(r->cx->arena, "the name of input '%s'", r->m->inputs[event].name));
+    return true;
+}
+
+// ---- no decision
+
+static bool claims(const Roles *r)
+{
+    for (int o = 0; o < r->m->n_outputs; o++)
+        if (in_list(r->m->outputs[o].name, LOG_DETS) || in_list(r->m->outputs[o].name, LOG_PROBS)) return true;
+    return r->options->entries && strcmp(r->options->entries, "run");
+}
+
+// Some input and output that are each other's image: a flow whose direction nothing tells.
+static int undecided_input(Roles *r)
+{
+    for (int i = 0; i < r->f->n_inputs; i++)
+        for (int o = 0; o < r->m->n_outputs; o++)
+            if (!is_context(r, i) && input_size(r, i) == output_size(r, o) && solved(try_map(r, i, o, true))) return i;
+    return -1;
+}
+
+static bool refuse_or_run(Roles *r)
+{
+    int i = undecided_input(r);
+    r->flow->has_clip = false;
+    if (i >= 0) {
+        const char *name = r->m->inputs[i].name;
+        diag_error(r->cx, NULL, NULL, "cannot tell data from noise at input '%s'; say --event %s (it is data) or --latent %s (it is noise)", name, name, name);
+        return false;
+    }
+    if (!claims(r)) {
+        r->flow->why = "no input and output are each other's image, and no output is a log_prob: not a flow";
+        return true;
+    }
+    int in = named_input(r, EVENT_INPUTS), out = -1;
+    if (in < 0) in = named_input(r, LATENT_INPUTS);
+    for (int o = 0; o < r->m->n_outputs && in >= 0; o++)
+        if (output_size(r, o) == input_size(r, in)) out = o;
+    if (in >= 0 && out >= 0) not_invertible(r, in, out, "event");
+    else
+        diag_error(r->cx, NULL, "say --event NAME or --latent NAME, or --entries run to ship the graph as it is",
+                   "the outputs claim a flow, but no input and output are each other's image");
+    return false;
+}
+
+// ---- all
+
+static bool said_port(Roles *r, const char *name, const char *what, int *in, int *out)
+{
+    *in = find_port(r->m->inputs, r->f->n_inputs, name);
+    *out = *in >= 0 ? -1 : find_port(r->m->outputs, r->m->n_outputs, name);
+    if (*in >= 0 || *out >= 0) return true;
+    diag_error(r->cx, NULL, "nfcc check MODEL.onnx lists them", "--%s '%s': the graph has no such input or output", what, name);
+    return false;
+}
+
+static bool by_word(Roles *r, const char *event, const char *latent, const char *why)
+{
+    int ei = -1, eo = -1, li = -1, lo = -1;
+    if (event && !said_port(r, event, "event", &ei, &eo)) return false;
+    if (latent && !said_port(r, latent, "latent", &li, &lo)) return false;
+    if ((ei >= 0 && li >= 0) || (eo >= 0 && lo >= 0)) {
+        diag_error(r->cx, NULL, NULL, "event and latent cannot both be inputs or both be outputs");
+        return false;
+    }
+    bool density = ei >= 0 || lo >= 0;
+    return accept_said(r, density ? ei : li, density ? lo : eo, density, why);
+}
+
+static bool decide(Roles *r)
+{
+    const FlowOptions *o = r->options;
+    const char *event = property(r->m, "nfcc.event"), *latent = property(r->m, "nfcc.latent");
+    bool words = o->event || o->latent;
+    if (!words) {
+        size_t errors = r->cx->diag->errors;
+        if (by_log_prob(r)) return true;
+        if (r->cx->diag->errors > errors) return false;
+    } else if (by_log_prob(r)) { // the words must agree with what the squares show
+        bool wrong = (o->event && strcmp(o->event, r->flow->event ? r->flow->event : "")) || (o->latent && r->flow->latent && strcmp(o->latent, r->flow->latent));
+        if (!wrong) {
+            r->flow->why = "the options";
+            return true;
+        }
+        diag_error(r->cx, NULL, "leave the option out", "the squares of the log_prob output '%s' contradict --%s %s", r->flow->log_prob,
+                   o->event ? "event" : "latent", o->event ? o->event : o->latent);
+        return false;
+    }
+    if (words) return by_word(r, o->event, o->latent, "the options");
+    if (event || latent) return by_word(r, event, latent, "the file's metadata");
+    if (by_names(r)) return true;
+    return refuse_or_run(r);
+}
+
+bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
+{
+    Roles r = {cx, m, module_function(m, "main"), options, flow, NULL};
+    *flow = (Flow){.event_input = -1, .event_output = -1, .latent_input = -1, .latent_output = -1, .log_det_output = -1, .log_prob_output = -1};
+    if (options->run_only) {
+        flow->why = "only run was asked for";
+        return true;
+    }
+    if (!decide(&r)) return false;
+    *f = r.f;
+    *map = r.map;
+    if (!flow->is_flow) return true;
+    find_log_det(&r, flow->density);
+    if (!flow->base) {
+        flow->base = "standard normal";
+        flow->base_assumed = !options->base;
+    }
+    if (options->has_clip) {
+        flow->has_clip = true;
+        flow->clip_lo = options->clip_lo;
+        flow->clip_hi = options->clip_hi;
+    }
+    flow->rounds = r.map->solution->n_steps;
+    flow->explain = solve_text(cx, r.map->solution);
+    return true;
+}

@@ -1,0 +1,103 @@
+// The pipeline: expands passes.def, runs each pass that lies ahead of the module's stage, verifies after each.
+#include "pipeline.h"
+
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    Context *cx;
+    const FlowOptions *options;
+    Flow *flow;
+} Run;
+
+static const PassInfo INFO[] = {
+#define PASS(id, stage, meaning) {#id, STAGE_##stage, meaning},
+#include "passes.def"
+#undef PASS
+};
+enum { COUNT = sizeof INFO / sizeof INFO[0] };
+
+#define PASS(id, stage, meaning) PASS_##id,
+enum {
+#include "passes.def"
+};
+#undef PASS
+
+static const Module *run_pass(Run *r, int pass, const Module *m)
+{
+    switch (pass) {
+    case PASS_normal: return pass_normal(m, r->cx);
+    case PASS_lanes: return pass_lanes(m, r->cx);
+    case PASS_derive: return pass_derive(m, r->cx, r->options, r->flow);
+    case PASS_merge_linear: return pass_merge_linear(m, r->cx);
+    case PASS_narrow: return pass_narrow(m, r->cx);
+    case PASS_hoist_context: return pass_hoist_context(m, r->cx);
+    }
+    return NULL;
+}
+
+const PassInfo *pass_list(int *n)
+{
+    *n = COUNT;
+    return INFO;
+}
+
+// "merge-linear" and "merge_linear" are the same name.
+static bool same_name(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_'))) return false;
+    return !*a && !*b;
+}
+
+static int find_pass(Context *cx, const char *name)
+{
+    for (int i = 0; i < COUNT; i++)
+        if (same_name(INFO[i].name, name)) return i;
+    diag_error(cx, NULL, "nfcc --list-passes lists them", "no pass is called '%s'", name);
+    return -1;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+// A saved module resumes after the passes of its stage.
+static int first_pass(Stage stage)
+{
+    int first = 0;
+    for (int i = 0; i < COUNT; i++)
+        if (INFO[i].stage <= stage) first = i + 1;
+    return stage == STAGE_IMPORTED ? 0 : first;
+}
+
+const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline, Flow *flow, const Module **derived)
+{
+    Run run = {cx, options, flow};
+    int stop = pipeline && pipeline->stop_after ? find_pass(cx, pipeline->stop_after) : COUNT - 1;
+    if (stop < 0) return NULL;
+    for (int i = first_pass(m->stage); i <= stop; i++) {
+        double start = seconds();
+        size_t before = cx->diag->errors;
+        m = run_pass(&run, i, m);
+        if (!m || cx->diag->errors > before) return NULL;
+        if (!module_verify(m, cx)) return NULL;
+        if (i == PASS_derive && derived) *derived = m;
+        if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
+    }
+    return m;
+}
+
+const Module *pass_run_one(Context *cx, const char *name, const Module *m)
+{
+    FlowOptions none = {0};
+    Flow flow;
+    Run run = {cx, &none, &flow};
+    int pass = find_pass(cx, name);
+    if (pass < 0) return NULL;
+    const Module *out = run_pass(&run, pass, m);
+    return out && module_verify(out, cx) ? out : NULL;
+}
