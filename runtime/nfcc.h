@@ -29,6 +29,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default) /* exported even where the rest is built hidden */
+#endif
 
 /* Status codes and their sentences, once. */
 #define NFCC_STATUSES(S)                                                                                               \
@@ -137,6 +140,9 @@ nfcc_status nfcc_draw(const nfcc_policy *, uint64_t seed, uint64_t first_row, si
 nfcc_status nfcc_selftest(const nfcc_policy *, void *memory, size_t size);
 size_t nfcc_selftest_size(const nfcc_policy *);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -1,6 +1,6 @@
 // The runtime on the fake policy: every entry against plain formulas, for all numbers of rows and samples, by any
 // number of threads, without system calls; damaged files and descriptors; and that nothing allocates once a policy is
-// open. Usage: runtime_test FAKE.so (the library of fake_policy.c).
+// open. Usage: runtime_test FAKE.so (the library of fake_policy.c); with a second name, only writes the policy there.
 #include "fake_policy.h"
 #include "nfcc.h"
 #include <dlfcn.h>
@@ -31,9 +31,9 @@ enum { GOLDEN_ROWS = 5, MAX_ROWS = 200, MAX_ITEMS = 4096 };
 
 // ---- allocations are counted, and the n-th can be made to fail
 static int allocations;
-static int fail_at = -1;
 
 #if !defined(__SANITIZE_ADDRESS__)
+static int fail_at = -1;
 extern void *__libc_malloc(size_t size);
 void *malloc(size_t size)
 {
@@ -960,6 +960,16 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
+// For the tests in Python.
+static int write_policy(const char *path)
+{
+    Library l = make_library(4096);
+    FILE *f = fopen(path, "wb");
+    bool written = f && fwrite(l.file, 1, l.size, f) == l.size;
+    free(l.file);
+    return f && fclose(f) == 0 && written ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -986,7 +996,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_out_of_memory),
 #endif
     };
-    if (argc != 2) return 2;
+    if (argc < 2) return 2;
     library = argv[1];
+    if (argc == 3) return write_policy(argv[2]);
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,0 +1,563 @@
+"""Run and compile normalizing-flow policies with nfcc.
+
+    import nfcc
+    policy = nfcc.open("policy.so")
+    x, log_prob = policy.sample_and_log_prob(64, obs=obs, noise=nfcc.Noise(seed=0))
+
+Shapes. E is the shape of an event, a context has its own shape, both without a batch axis (see `policy.info`).
+Contexts are given by their ONNX names, as keywords or, where a name is no identifier or one of the method's own
+arguments, in `contexts={"a/b": ...}`. A context is [N, *its shape] or a single row [*its shape].
+
+    batch   B = (N,) if any context has a batch axis, else () (one row; also a policy without contexts)
+    draws   `n` events per row: arrays are [*B, n, *E], log_prob and log_det [*B, n]
+            without n: [*B, *E] and [*B]
+    given   x or z: [*B, n, *E] or [*B, *E]; the outputs follow; with contexts of one row also [n, *E]
+
+A context that has one row or no batch axis is shared by all rows of the others.
+
+Arrays of the right type that are C-contiguous are passed as they are (memory-mapped files too), others are converted.
+The GIL is released during a call, and any number of threads may use one policy. Log densities are in nats.
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import warnings
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint8, c_uint64, c_void_p
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+__all__ = ["CompileError", "Error", "Info", "Noise", "NotFiniteWarning", "Policy", "Prepared", "Value", "compile", "open"]
+
+Array = np.ndarray
+Contexts = Mapping[str, Any]
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+class Error(RuntimeError):
+    """A function of libnfcc failed. `status` is the code of nfcc.h."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CompileError(RuntimeError):
+    """The compiler refused a model; the text is its message. `exit_code` is 1, 2 or 3 (see `nfcc --help`)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class NotFiniteWarning(RuntimeWarning):
+    """An input row held NaN or infinity: the outputs of that row are NaN, all others are as usual."""
+
+
+# ---- the C library
+
+
+class _Value(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("type", c_int), ("rank", c_uint), ("shape", c_size_t * 8), ("size", c_size_t)]
+
+
+class _Info(ctypes.Structure):
+    _fields_ = [("abi_version", c_uint), ("name", c_char_p), ("compiler", c_char_p), ("target", c_char_p),
+                ("base", c_char_p), ("notes", c_char_p), ("model_hash", c_uint8 * 32), ("entries", c_uint),
+                ("n_contexts", c_size_t), ("n_inputs", c_size_t), ("n_outputs", c_size_t),
+                ("contexts", POINTER(_Value)), ("inputs", POINTER(_Value)), ("outputs", POINTER(_Value)),
+                ("event", _Value), ("event_size", c_size_t), ("work_size", c_size_t), ("weights_size", c_size_t),
+                ("cpu", c_uint)]
+
+
+class _Noise(ctypes.Structure):
+    _fields_ = [("seed", c_uint64), ("next", c_uint64), ("temperature", c_float), ("z", c_void_p)]
+
+
+_P, _N, _Z = c_void_p, POINTER(_Noise), c_size_t
+_FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
+    "nfcc_open": (c_int, [c_char_p, c_uint, POINTER(_P)]),
+    "nfcc_close": (None, [_P]),
+    "nfcc_get_info": (POINTER(_Info), [_P]),
+    "nfcc_status_text": (c_char_p, [c_int]),
+    "nfcc_prepared_size": (_Z, [_P, _Z]),
+    "nfcc_prepare": (c_int, [_P, _Z, POINTER(_P), _P, _P]),
+    "nfcc_to_latent": (c_int, [_P, _P, _Z, _P, _P, _P, _P]),
+    "nfcc_to_event": (c_int, [_P, _P, _Z, _P, _P, _P, _P]),
+    "nfcc_log_prob": (c_int, [_P, _P, _Z, _P, _P, _P]),
+    "nfcc_sample": (c_int, [_P, _P, _N, _Z, _P, _P]),
+    "nfcc_sample_and_log_prob": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
+    "nfcc_act": (c_int, [_P, _P, _N, _Z, _P, _P]),
+    "nfcc_run": (c_int, [_P, _Z, POINTER(_P), POINTER(_P), _P]),
+    "nfcc_draw": (c_int, [_P, c_uint64, c_uint64, _Z, _P, _P]),
+    "nfcc_selftest": (c_int, [_P, _P, _Z]),
+    "nfcc_selftest_size": (_Z, [_P]),
+}
+_HERE = Path(__file__).resolve().parent
+_NOT_FINITE = 1
+_DTYPES = {0: np.dtype(np.float32), 2: np.dtype(np.int64), 3: np.dtype(np.bool_)}
+_ENTRIES = ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run", "score")
+
+
+def _places(name: str, variable: str) -> List[Path]:
+    """Where a built file may be: named by a variable, beside this package, in the checkout this file belongs to."""
+    named = [Path(os.environ[variable])] if os.environ.get(variable) else []
+    checkout = [_HERE.parents[2] / "build" / name] if len(_HERE.parents) > 2 else []
+    return named + [_HERE / name] + checkout
+
+
+def _load_library() -> ctypes.CDLL:
+    places = _places("libnfcc.so", "NFCC_LIBRARY")
+    found = next((str(place) for place in places if place.is_file()), "libnfcc.so")
+    try:
+        library = ctypes.CDLL(found)
+    except OSError as error:
+        looked = ", ".join(str(place) for place in places)
+        raise ImportError(f"libnfcc.so not found (looked at {looked}): {error}; build it with ./dev build, or set "
+                          "NFCC_LIBRARY to its path") from None
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_lib = _load_library()
+
+
+def _check(status: int, what: str) -> None:
+    if status == _NOT_FINITE:
+        warnings.warn(f"{what}: an input holds NaN or infinity; the outputs of its row are NaN", NotFiniteWarning,
+                      stacklevel=4)
+    elif status != 0:
+        raise Error(f"{what}: {_lib.nfcc_status_text(status).decode()}", status)
+
+
+def _address(array: Optional[Array]) -> Optional[int]:
+    return None if array is None else array.ctypes.data
+
+
+def _pointers(arrays: Sequence[Optional[Array]]) -> Any:
+    return (c_void_p * max(1, len(arrays)))(*[_address(array) for array in arrays])
+
+
+# ---- what a policy says of itself
+
+
+@dataclass(frozen=True)
+class Value:
+    """An array that a policy takes or gives. `shape` is without the batch axis."""
+
+    name: str
+    dtype: np.dtype
+    shape: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a policy; `event` is None for a graph that is no flow."""
+
+    name: str
+    compiler: str
+    target: str
+    base: str
+    notes: str
+    model_hash: str
+    entries: Tuple[str, ...]
+    contexts: Tuple[Value, ...]
+    inputs: Tuple[Value, ...]
+    outputs: Tuple[Value, ...]
+    event: Optional[Value]
+    weights_size: int
+    work_size: int
+
+
+def _value(v: _Value) -> Value:
+    return Value(v.name.decode(), _DTYPES[v.type], tuple(v.shape[: v.rank]))
+
+
+def _info(i: _Info) -> Info:
+    text = {key: getattr(i, key).decode() for key in ("name", "compiler", "target", "base", "notes")}
+    return Info(model_hash=bytes(i.model_hash).hex(), weights_size=i.weights_size, work_size=i.work_size,
+                entries=tuple(name for bit, name in enumerate(_ENTRIES) if i.entries >> bit & 1),
+                contexts=tuple(_value(i.contexts[k]) for k in range(i.n_contexts)),
+                inputs=tuple(_value(i.inputs[k]) for k in range(i.n_inputs)),
+                outputs=tuple(_value(i.outputs[k]) for k in range(i.n_outputs)),
+                event=_value(i.event) if i.event_size else None, **text)
+
+
+@dataclass
+class Noise:
+    """The noise of calls: row i of a call is row next + i of the stream `seed`, and `next` moves on by the rows drawn.
+
+    The same (seed, row) gives the same bits on every machine. `temperature` scales the noise; 0 is the deterministic
+    action. A control loop keeps one Noise; a replay sets `next`.
+    """
+
+    seed: int = 0
+    next: int = 0
+    temperature: float = 1.0
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+
+    def _take(self, rows: int) -> _Noise:
+        """The C form of the next `rows` rows; threads that share a Noise get different ones."""
+        with self._lock:
+            noise = _Noise(self.seed % 2**64, self.next % 2**64, self.temperature, None)
+            self.next = (self.next + rows) % 2**64
+        return noise
+
+
+# ---- arrays
+
+
+def _show(shape: Sequence[Any]) -> str:
+    return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def _convert(name: str, given: Any, dtype: np.dtype) -> Array:
+    array = np.asarray(given)
+    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"{name}: wanted {dtype}, got {array.dtype}")
+    return np.require(array, dtype, ["C", "A"])
+
+
+def _rows(values: Sequence[Value], given: Contexts, kind: str) -> Tuple[Optional[int], List[Array]]:
+    """The arrays of `values` as [N, *shape], and N (None: no array has a batch axis)."""
+    unknown = [name for name in given if name not in {value.name for value in values}]
+    if unknown:
+        known = ", ".join(value.name for value in values) or f"the policy has no {kind}s"
+        raise TypeError(f"{unknown[0]}: no {kind} of this name ({known})")
+    arrays = []
+    for value in values:
+        if given.get(value.name) is None:
+            raise TypeError(f"{value.name}: missing {kind}, wanted {_show(('N',) + value.shape)}")
+        arrays.append(_convert(value.name, given[value.name], value.dtype))
+    batched = [a.shape[0] for a, value in zip(arrays, values) if a.shape[1:] == value.shape and a.ndim > len(value.shape)]
+    rows = None if not batched else max(batched) if 0 not in batched else 0
+    return rows, [_share(value, array, rows) for value, array in zip(values, arrays)]
+
+
+def _share(value: Value, array: Array, rows: Optional[int]) -> Array:
+    wanted = ("N" if rows is None else rows,) + value.shape
+    if array.shape == value.shape:
+        array = array[np.newaxis]
+    elif array.shape[1:] != value.shape or array.ndim != len(value.shape) + 1 or array.shape[0] not in (1, rows):
+        raise ValueError(f"{value.name}: wanted {_show(wanted)}, got {_show(array.shape)}")
+    full = (1 if rows is None else rows,) + value.shape
+    return array if array.shape == full and array.flags.c_contiguous else np.ascontiguousarray(np.broadcast_to(array, full))
+
+
+def _output(name: str, out: Optional[Array], shape: Tuple[int, ...], dtype: Any = np.float32) -> Array:
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise TypeError(f"out of {name}: wanted a writable C-contiguous {np.dtype(dtype)} array")
+    if out.shape != shape:
+        raise ValueError(f"out of {name}: wanted {_show(shape)}, got {_show(out.shape)}")
+    return out
+
+
+def _two(out: Optional[Sequence[Optional[Array]]]) -> Sequence[Optional[Array]]:
+    if out is None:
+        return None, None
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError("out: wanted a pair of arrays, one for each output (None: a new array)")
+    return out
+
+
+def _names(contexts: Optional[Contexts], named: Contexts) -> Dict[str, Any]:
+    twice = [name for name in named if contexts and name in contexts]
+    if twice:
+        raise TypeError(f"{twice[0]}: given as a keyword and in contexts=")
+    return {**(contexts or {}), **named}
+
+
+# ---- policies
+
+
+class Prepared:
+    """Contexts of a policy, worked through once: the entries, without contexts. Read-only; threads may share it.
+
+    `rows` is the batch size N, or None for a single row without batch axis. Made by `Policy.prepare`.
+    """
+
+    def __init__(self, policy: "Policy", contexts: Contexts) -> None:
+        self.policy = policy
+        self.rows, arrays = _rows(policy.info.contexts, contexts, "context")
+        self._batch: Tuple[int, ...] = () if self.rows is None else (self.rows,)
+        if self.rows == 0:
+            return
+        n = 1 if self.rows is None else self.rows
+        size = _lib.nfcc_prepared_size(policy._open(), n)
+        if size == 0:
+            raise MemoryError(f"{n} context rows are too many")
+        self._memory = np.empty(size, np.uint8)
+        policy._call("prepare", n, _pointers(arrays), _address(self._memory), policy._workspace())
+
+    def _entry(self, name: str, n: int, *arguments: Any) -> None:
+        if n == 0 or self.rows == 0:
+            self.policy._require(name)
+            return
+        self.policy._call(name, _address(self._memory), *arguments, self.policy._workspace())
+
+    def _leading(self, name: str, given: Any) -> Tuple[Array, Tuple[int, ...], int]:
+        """x or z as an array, its shape in front of E, and n."""
+        event = self.policy._event()
+        array = _convert(name, given, event.dtype)
+        lead = array.shape[: max(0, array.ndim - len(event.shape))]
+        fits = array.shape[len(lead):] == event.shape
+        if fits and self._batch == (1,) and len(lead) == 1:
+            return array, lead, lead[0]
+        if not fits or lead[: len(self._batch)] != self._batch or len(lead) > len(self._batch) + 1:
+            wanted = f"{_show(self._batch + event.shape)} or {_show(self._batch + ('n',) + event.shape)}"
+            raise ValueError(f"{name}: wanted {wanted}, got {_show(array.shape)}")
+        return array, lead, lead[-1] if len(lead) > len(self._batch) else 1
+
+    def _noise(self, n: Optional[int], noise: Optional[Noise], z: Any) -> Tuple[_Noise, Tuple[int, ...], int, Any]:
+        """The C noise, the outputs' shape in front of E, n, and the array that must outlive the call."""
+        if (noise is None) == (z is None):
+            raise TypeError("wanted either noise=nfcc.Noise(seed=...) or z= (for the deterministic action: "
+                            "noise=nfcc.Noise(temperature=0))")
+        if z is not None:
+            array, lead, given = self._leading("z", z)
+            if n is not None and lead != self._batch + (n,):
+                wanted = self._batch + (n,) + self.policy._event().shape
+                raise ValueError(f"z: wanted {_show(wanted)}, got {_show(array.shape)}")
+            return _Noise(0, 0, 0, _address(array)), lead, given, array
+        if n is not None and (not isinstance(n, (int, np.integer)) or n < 0):
+            raise TypeError(f"n: wanted a number of samples per context row, got {n!r}")
+        if not np.isfinite(noise.temperature) or noise.temperature < 0:
+            raise ValueError(f"temperature: wanted a finite number from 0 on, got {noise.temperature}")
+        count = 1 if n is None else int(n)
+        lead = self._batch if n is None else self._batch + (count,)
+        return noise._take(count * (1 if self.rows is None else self.rows)), lead, count, None
+
+    def to_latent(self, x: Any, *, out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
+        """x [*B, n, *E] or [*B, *E] -> (z as x, log_det [*B, n] or [*B]), log_det = log abs det dz/dx."""
+        array, lead, n = self._leading("x", x)
+        first, second = _two(out)
+        z, log_det = _output("z", first, array.shape), _output("log_det", second, lead)
+        self._entry("to_latent", n, n, _address(array), _address(z), _address(log_det))
+        return z, log_det
+
+    def to_event(self, z: Any, *, out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
+        """z [*B, n, *E] or [*B, *E] -> (x as z, log_det [*B, n] or [*B]), log_det = log abs det dx/dz."""
+        array, lead, n = self._leading("z", z)
+        first, second = _two(out)
+        x, log_det = _output("x", first, array.shape), _output("log_det", second, lead)
+        self._entry("to_event", n, n, _address(array), _address(x), _address(log_det))
+        return x, log_det
+
+    def log_prob(self, x: Any, *, out: Optional[Array] = None) -> Array:
+        """x [*B, n, *E] or [*B, *E] -> log density [*B, n] or [*B] in nats; -inf outside the support."""
+        array, lead, n = self._leading("x", x)
+        log_prob = _output("log_prob", out, lead)
+        self._entry("log_prob", n, n, _address(array), _address(log_prob))
+        return log_prob
+
+    def _draw(self, entry: str, n: Optional[int], noise: Optional[Noise], z: Any, out: Optional[Array]) -> Array:
+        self.policy._require(entry)
+        c_noise, lead, count, _keep = self._noise(n, noise, z)
+        x = _output("x", out, lead + self.policy._event().shape)
+        self._entry(entry, count, byref(c_noise), count, _address(x))
+        return x
+
+    def sample(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
+               out: Optional[Array] = None) -> Array:
+        """Events [*B, n, *E] ([*B, *E] without n), from a noise stream or from latents z of that shape."""
+        return self._draw("sample", n, noise, z, out)
+
+    def act(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
+            out: Optional[Array] = None) -> Array:
+        """The actions that ship, after the policy's output clip: shapes as `sample`."""
+        return self._draw("act", n, noise, z, out)
+
+    def sample_and_log_prob(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
+                            out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
+        """(x [*B, n, *E], log_prob [*B, n]), without n [*B, *E] and [*B]."""
+        self.policy._require("sample_and_log_prob")
+        c_noise, lead, count, _keep = self._noise(n, noise, z)
+        first, second = _two(out)
+        x = _output("x", first, lead + self.policy._event().shape)
+        log_prob = _output("log_prob", second, lead)
+        self._entry("sample_and_log_prob", count, byref(c_noise), count, _address(x), _address(log_prob))
+        return x, log_prob
+
+
+class Policy:
+    """An opened policy. Its methods are the entries; `info` says which there are, and all names and shapes.
+
+    Any number of threads may call one policy. Close it with `close()`, `with`, or by dropping it.
+    """
+
+    def __init__(self, path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool = False) -> None:
+        handle = c_void_p()
+        self._handle: Optional[c_void_p] = None
+        self.path = os.fspath(path)
+        self.report: Optional[str] = None
+        status = _lib.nfcc_open(os.fsencode(path), shared | bulk << 1 | lock << 2, byref(handle))
+        _check(status, self.path)
+        self._handle = handle
+        self.info: Info = _info(_lib.nfcc_get_info(handle).contents)
+        self._local = threading.local()
+
+    def close(self) -> None:
+        """Give the memory back. Calls after it, and of its prepared contexts, raise ValueError."""
+        handle, self._handle = self._handle, None
+        if handle:
+            _lib.nfcc_close(handle)
+
+    def __enter__(self) -> "Policy":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<nfcc.Policy {self.path!r}: {', '.join(self.info.entries)}>"
+
+    def _open(self) -> c_void_p:
+        if self._handle is None:
+            raise ValueError(f"{self.path}: the policy is closed")
+        return self._handle
+
+    def _workspace(self) -> int:
+        memory = getattr(self._local, "memory", None)
+        if memory is None:
+            memory = self._local.memory = np.empty(self.info.work_size, np.uint8)
+        return memory.ctypes.data
+
+    def _require(self, entry: str) -> None:
+        if entry in _ENTRIES and entry not in self.info.entries:
+            raise Error(f"{entry}: the policy has no such entry; it has {', '.join(self.info.entries)}", 4)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        self._require(name)
+        _check(getattr(_lib, "nfcc_" + name)(self._open(), *arguments), name)
+
+    def _event(self) -> Value:
+        if self.info.event is None:
+            raise Error(f"{self.path} is no flow; it has only {', '.join(self.info.entries)}", 4)
+        return self.info.event
+
+    def prepare(self, contexts: Optional[Contexts] = None, **named: Any) -> Prepared:
+        """Work through contexts once, for several calls. Each context is [N, *its shape] or [*its shape]."""
+        return Prepared(self, _names(contexts, named))
+
+    def to_latent(self, x: Any, *, out: Optional[Sequence[Optional[Array]]] = None,
+                  contexts: Optional[Contexts] = None, **named: Any) -> Tuple[Array, Array]:
+        """x [*B, n, *E] or [*B, *E] -> (z as x, log_det [*B, n] or [*B]), log_det = log abs det dz/dx."""
+        return self.prepare(contexts, **named).to_latent(x, out=out)
+
+    def to_event(self, z: Any, *, out: Optional[Sequence[Optional[Array]]] = None,
+                 contexts: Optional[Contexts] = None, **named: Any) -> Tuple[Array, Array]:
+        """z [*B, n, *E] or [*B, *E] -> (x as z, log_det [*B, n] or [*B]), log_det = log abs det dx/dz."""
+        return self.prepare(contexts, **named).to_event(z, out=out)
+
+    def log_prob(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+        """x [*B, n, *E] or [*B, *E] -> log density [*B, n] or [*B] in nats; -inf outside the support."""
+        return self.prepare(contexts, **named).log_prob(x, out=out)
+
+    def sample(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
+               out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+        """Events [*B, n, *E] ([*B, *E] without n), from a noise stream or from latents z of that shape."""
+        return self.prepare(contexts, **named).sample(n, noise=noise, z=z, out=out)
+
+    def act(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
+            out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+        """The actions that ship, after the policy's output clip: shapes as `sample`."""
+        return self.prepare(contexts, **named).act(n, noise=noise, z=z, out=out)
+
+    def sample_and_log_prob(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
+                            out: Optional[Sequence[Optional[Array]]] = None, contexts: Optional[Contexts] = None,
+                            **named: Any) -> Tuple[Array, Array]:
+        """(x [*B, n, *E], log_prob [*B, n]), without n [*B, *E] and [*B]."""
+        return self.prepare(contexts, **named).sample_and_log_prob(n, noise=noise, z=z, out=out)
+
+    def run(self, inputs: Optional[Contexts] = None, *, out: Optional[Mapping[str, Array]] = None,
+            **named: Any) -> Dict[str, Array]:
+        """The exported graph itself: its inputs by name, [N, *shape] or [*shape] -> its outputs by name likewise."""
+        self._require("run")
+        rows, arrays = _rows(self.info.inputs, _names(inputs, named), "input")
+        unknown = [name for name in out or {} if name not in {value.name for value in self.info.outputs}]
+        if unknown:
+            raise TypeError(f"{unknown[0]}: no output of this name ({', '.join(v.name for v in self.info.outputs)})")
+        lead = () if rows is None else (rows,)
+        made = {value.name: _output(value.name, (out or {}).get(value.name), lead + value.shape, value.dtype)
+                for value in self.info.outputs}
+        if rows != 0:
+            outputs = _pointers(list(made.values()))
+            self._call("run", 1 if rows is None else rows, _pointers(arrays), outputs, self._workspace())
+        return made
+
+    def draw(self, seed: int, rows: int, *, first_row: int = 0, out: Optional[Array] = None) -> Array:
+        """Standard normals [rows, *E]: rows first_row ... of the stream `seed`, as `sample` uses them."""
+        z = _output("z", out, (rows,) + self._event().shape)
+        self._call("draw", seed % 2**64, first_row % 2**64, rows, _address(z), self._workspace())
+        return z
+
+    def selftest(self) -> None:
+        """Compute the rows stored at compile time and compare bit for bit; raises Error if they differ."""
+        memory = np.empty(max(1, _lib.nfcc_selftest_size(self._open())), np.uint8)
+        self._call("selftest", _address(memory), memory.size)
+
+
+def open(path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool = False) -> Policy:  # noqa: A001
+    """Open a compiled policy. shared: use the file's pages, shared between processes; bulk: spend memory on many
+    rows; lock: keep the weights in memory (mlock)."""
+    return Policy(path, shared=shared, bulk=bulk, lock=lock)
+
+
+# ---- the compiler
+
+
+def _find_compiler() -> str:
+    places = _places("nfcc", "NFCC")
+    found = next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)), shutil.which("nfcc"))
+    if not found:
+        looked = ", ".join(str(place) for place in places)
+        raise FileNotFoundError(f"the compiler nfcc is not there (looked at {looked} and PATH); build it with "
+                                "./dev build, or set NFCC to its path")
+    return found
+
+
+def _option(name: str, value: Any) -> List[str]:
+    option = "--" + name.replace("_", "-")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    if isinstance(value, list):
+        return [word for one in value for word in _option(name, one)]
+    return [option, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]
+
+
+def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) -> Policy:  # noqa: A001
+    """Compile an ONNX file and open the policy.
+
+    output: where to keep policy.so; None keeps no file. options are those of the command line: `max_error=1e-3` is
+    `--max-error 1e-3`, `clip=(-1, 1)` is `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, a
+    list repeats the option. The compiler's report is the policy's `report`. Errors: CompileError with its message.
+    """
+    words: List[str] = ["--no-verify"] if options.get("verify") is False else []
+    for name, value in options.items():
+        words += _option(name, value) if name != "verify" else []
+    with tempfile.TemporaryDirectory(prefix="nfcc-") as folder:
+        target = os.fspath(output) if output is not None else os.path.join(folder, "policy.so")
+        command = [_find_compiler(), os.fspath(model), "-o", target, *words]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode != 0:
+            raise CompileError(done.stderr.strip() or f"nfcc ended with {done.returncode}", done.returncode)
+        policy = Policy(target)
+    policy.report = done.stdout
+    return policy

@@ -1,0 +1,28 @@
+# The runtime's tests: included by tests/CMakeLists.txt. The fake policy is a library without constructors, as policies are.
+find_program(NM_TOOL NAMES nm REQUIRED)
+find_package(Python3 COMPONENTS Interpreter)
+
+add_library(fake_policy MODULE ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c)
+target_include_directories(fake_policy PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
+target_compile_options(fake_policy PRIVATE -fno-builtin -fno-sanitize=all)
+target_link_options(fake_policy PRIVATE -nostartfiles -fno-sanitize=all)
+set_target_properties(fake_policy PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden)
+
+add_executable(runtime_test ${CMAKE_CURRENT_LIST_DIR}/runtime_test.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c)
+target_link_libraries(runtime_test PRIVATE nfcc_static cmocka pthread m)
+add_test(NAME runtime/entries COMMAND runtime_test $<TARGET_FILE:fake_policy>)
+
+# libnfcc.so exports the functions of nfcc.h and nothing else; nfcc.c computes no floats, alone compiles as C11, and nfcc.h
+# as C++.
+add_test(NAME runtime/abi COMMAND ${CMAKE_CURRENT_LIST_DIR}/abi.sh ${NM_TOOL} $<TARGET_FILE:nfcc_shared>)
+add_test(NAME runtime/sources COMMAND ${CMAKE_CURRENT_LIST_DIR}/runtime_sources.sh ${CMAKE_SOURCE_DIR}/runtime)
+
+if(Python3_FOUND AND NOT NFCC_SANITIZE)
+  set(ready ${CMAKE_CURRENT_BINARY_DIR}/fake.so)
+  add_test(NAME runtime/fake COMMAND runtime_test $<TARGET_FILE:fake_policy> ${ready})
+  set_tests_properties(runtime/fake PROPERTIES FIXTURES_SETUP fake)
+  add_test(NAME runtime/python COMMAND ${Python3_EXECUTABLE} -m pytest -q -p no:cacheprovider
+    ${CMAKE_CURRENT_LIST_DIR}/test_python.py)
+  set_tests_properties(runtime/python PROPERTIES FIXTURES_REQUIRED fake ENVIRONMENT
+    "PYTHONPATH=${CMAKE_SOURCE_DIR}/runtime/python;PYTHONDONTWRITEBYTECODE=1;NFCC_LIBRARY=$<TARGET_FILE:nfcc_shared>;NFCC=$<TARGET_FILE:nfcc>;NFCC_FAKE=${ready}")
+endif()

@@ -1,0 +1,26 @@
+#!/bin/sh
+# runtime_sources.sh RUNTIME: what the headers promise of the sources that ship. nfcc.c holds no floating-point
+# instruction, so that its results cannot depend on who compiles it; it is C11 for gcc and clang; nfcc.h is also C++.
+runtime=$1
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+strict="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wmissing-prototypes -Werror"
+status=0
+fail() {
+    echo "$*"
+    status=1
+}
+
+for cc in gcc clang-19 aarch64-linux-gnu-gcc; do
+    command -v $cc >/dev/null || continue
+    $cc -std=c11 -O2 $strict -c "$runtime/nfcc.c" -o "$work/nfcc.o" || fail "$cc does not compile nfcc.c"
+done
+echo '#include "nfcc.h"
+int main() { return nfcc_status_text(NFCC_OK) == nullptr; }' >"$work/cpp.cc"
+g++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$runtime" "$work/cpp.cc" || fail "nfcc.h is not C++"
+
+gcc -std=c11 -O0 -c "$runtime/nfcc.c" -o "$work/nfcc.o"
+objdump -d --no-show-raw-insn "$work/nfcc.o" >"$work/code" || fail "no disassembly"
+arithmetic='\b(v?(add|sub|mul|div|sqrt|min|max|u?comi|round|fn?m(add|sub)[0-9]*)[sp][sd]|v?cvt[a-z0-9]*|f(ld|add|sub|mul|div)[a-z]*)\b'
+grep -nE "$arithmetic" "$work/code" && fail "nfcc.c computes with floats"
+exit $status

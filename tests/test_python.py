@@ -1,0 +1,270 @@
+"""The Python package on the fake policy (NFCC_FAKE: fake_policy.c with its descriptor, x = 2 z + prep)."""
+import os
+import stat
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nfcc
+
+FAKE = os.environ["NFCC_FAKE"]
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHT = (0.25 + 0.125 * np.arange(3)).astype(np.float32)
+
+
+def contexts(*batch):
+    rng = np.random.default_rng(len(batch))
+    return {
+        "obs": rng.standard_normal(batch + (5,)).astype(np.float32),
+        "a/goal": rng.integers(-9, 9, batch + (2, 1)),
+        "flag": rng.random(batch) > 0.5,
+    }
+
+
+def normals(*shape):
+    return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+
+
+def x_of(z, obs, extra=0):
+    prep = obs[..., :3] * WEIGHT + np.arange(3, dtype=np.float32)
+    return 2 * z + prep.reshape(obs.shape[:-1] + (1,) * extra + (3,))
+
+
+@pytest.fixture
+def policy():
+    with nfcc.open(FAKE) as opened:
+        yield opened
+
+
+def test_info(policy):
+    info = policy.info
+    assert info.name == "fake" and info.base == "standard normal" and info.model_hash.startswith("010203")
+    assert [c.name for c in info.contexts] == ["obs", "a/goal", "flag"]
+    assert info.contexts[1] == nfcc.Value("a/goal", np.dtype(np.int64), (2, 1))
+    assert info.contexts[2].shape == () and info.event.shape == (3,)
+    assert info.entries == ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run")
+    assert "sample_and_log_prob" in repr(policy)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (7,), (100,)])
+@pytest.mark.parametrize("n", [None, 1, 5, 64])
+def test_entries(policy, batch, n):
+    lead = batch if n is None else batch + (n,)
+    given, z = contexts(*batch), normals(*lead, 3)
+    expected = x_of(z, given["obs"], n is not None)
+    x, log_det = policy.to_event(z, contexts=given)
+    assert x.dtype == np.float32 and np.array_equal(x, expected)
+    assert log_det.shape == lead and np.all(log_det == np.float32(2.0794415))
+    back, log_det = policy.to_latent(x, contexts=given)
+    assert np.allclose(back, z, atol=1e-5) and np.all(log_det == np.float32(-2.0794415))
+    log_prob = policy.log_prob(x, contexts=given)
+    assert log_prob.shape == lead and np.allclose(log_prob, -0.5 * (z * z).sum(-1) - 4.8363119, atol=1e-4)
+    for entry in (policy.sample, policy.act):
+        assert entry(z=z, contexts=given).shape == lead + (3,)
+    assert np.array_equal(policy.sample(n, z=z, contexts=given), expected)
+    assert np.array_equal(policy.act(z=z, contexts=given), np.clip(expected, -1, 1))
+    noise = nfcc.Noise(seed=3, next=10)
+    drawn, log_prob = policy.sample_and_log_prob(n, contexts=given, noise=noise)
+    rows = int(np.prod(lead))
+    stream = policy.draw(3, rows, first_row=10).reshape(lead + (3,))
+    assert noise.next == 10 + rows and log_prob.shape == lead
+    assert np.array_equal(drawn, x_of(stream, given["obs"], n is not None))
+
+
+def test_prepared_is_reusable(policy):
+    given = contexts(4)
+    prepared = policy.prepare(given)
+    z = normals(4, 3)
+    assert np.array_equal(prepared.sample(z=z), policy.sample(z=z, contexts=given))
+    assert np.array_equal(prepared.sample(2, noise=nfcc.Noise(1)), policy.sample(2, noise=nfcc.Noise(1), contexts=given))
+
+
+def test_noise(policy):
+    given = contexts()
+    noise = nfcc.Noise(seed=2**64 + 5, next=2**64 - 1)
+    first = policy.sample(noise=noise, contexts=given)
+    assert noise.next == 0
+    assert np.array_equal(first, policy.sample(noise=nfcc.Noise(5, 2**64 - 1), contexts=given))
+    still = policy.sample(noise=nfcc.Noise(temperature=0), contexts=given)
+    assert np.array_equal(still, x_of(np.zeros(3, np.float32), given["obs"]))
+    for temperature in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="temperature"):
+            policy.sample(noise=nfcc.Noise(1, 0, temperature), contexts=given)
+    for arguments in ({}, {"noise": nfcc.Noise(1), "z": normals(3)}):
+        with pytest.raises(TypeError, match="either noise="):
+            policy.sample(contexts=given, **arguments)
+
+
+def test_contexts_are_shared(policy):
+    many, z = contexts(6), normals(6, 3)
+    one = {**many, "a/goal": many["a/goal"][0], "flag": True}
+    same = {**many, "a/goal": np.repeat(many["a/goal"][:1], 6, 0), "flag": np.ones(6, bool)}
+    assert np.array_equal(policy.sample(z=z, contexts=one), policy.sample(z=z, contexts=same))
+    row = {**many, "obs": many["obs"][:1]}
+    assert np.array_equal(policy.sample(z=z, contexts=row), x_of(z, np.repeat(many["obs"][:1], 6, 0)))
+    single = contexts(1)
+    assert policy.log_prob(normals(9, 3), contexts=single).shape == (9,)
+    assert policy.sample(contexts=contexts(0), noise=nfcc.Noise(1)).shape == (0, 3)
+    assert policy.sample(0, contexts=many, noise=nfcc.Noise(1)).shape == (6, 0, 3)
+
+
+def test_keywords(policy):
+    given = contexts(2)
+    z = normals(2, 3)
+    rest = {"a/goal": given["a/goal"]}
+    assert np.array_equal(policy.sample(z=z, obs=given["obs"], flag=given["flag"], contexts=rest),
+                          policy.sample(z=z, contexts=given))
+    with pytest.raises(TypeError, match="obs: given as a keyword and in contexts="):
+        policy.sample(z=z, obs=given["obs"], contexts=given)
+    with pytest.raises(TypeError, match=r"speed: no context of this name \(obs, a/goal, flag\)"):
+        policy.sample(z=z, speed=1, contexts=given)
+    with pytest.raises(TypeError, match=r"flag: missing context, wanted \[N\]"):
+        policy.sample(z=z, obs=given["obs"], contexts=rest)
+
+
+def test_wrong_shapes(policy):
+    def refuse(message, error=ValueError, z=None, **changed):
+        with pytest.raises(error) as caught:
+            policy.sample(z=normals(2, 3) if z is None else z, contexts={**contexts(2), **changed})
+        assert str(caught.value) == message
+
+    refuse("obs: wanted [2, 5], got [5, 3]", obs=normals(5, 3))
+    refuse("obs: wanted [2, 5], got [2, 2, 5]", obs=normals(2, 2, 5))
+    refuse("a/goal: wanted int64, got float64", TypeError, **{"a/goal": np.zeros((2, 2, 1))})
+    refuse("z: wanted [2, 3] or [2, n, 3], got [3]", z=normals(3))
+    refuse("z: wanted [2, 3] or [2, n, 3], got [2, 4]", z=normals(2, 4))
+    refuse("z: wanted [2, 3] or [2, n, 3], got []", z=1.0)
+    with pytest.raises(ValueError, match=r"obs: wanted \[N, 5\], got \[5, 3\]"):
+        policy.sample(z=normals(3), contexts={**contexts(), "obs": normals(5, 3)})
+    with pytest.raises(ValueError, match=r"obs: wanted \[3, 5\], got \[2, 5\]"):
+        policy.sample(z=normals(3, 3), contexts={**contexts(3), "obs": normals(2, 5)})
+    with pytest.raises(ValueError, match=r"z: wanted \[2, 4, 3\], got \[2, 5, 3\]"):
+        policy.sample(4, z=normals(2, 5, 3), contexts=contexts(2))
+
+
+def test_out(policy):
+    given, x, log_prob = contexts(4), np.empty((4, 3), np.float32), np.empty(4, np.float32)
+    z = normals(4, 3)
+    made = policy.sample_and_log_prob(z=z, contexts=given, out=(x, log_prob))
+    assert made[0] is x and made[1] is log_prob and np.array_equal(x, x_of(z, given["obs"]))
+    assert policy.log_prob(x, contexts=given, out=log_prob) is log_prob
+    with pytest.raises(ValueError, match=r"out of x: wanted \[4, 3\], got \[3, 4\]"):
+        policy.sample(z=z, contexts=given, out=np.empty((3, 4), np.float32))
+    for bad in (np.empty((4, 3)), np.empty((4, 6), np.float32)[:, ::2], [0.0]):
+        with pytest.raises(TypeError, match="out of x: wanted a writable C-contiguous float32 array"):
+            policy.sample(z=z, contexts=given, out=bad)
+    with pytest.raises(TypeError, match="pair"):
+        policy.to_event(z, contexts=given, out=x)
+
+
+def test_conversions(policy, tmp_path):
+    given, z = contexts(4), normals(4, 3)
+    expected = policy.sample(z=z, contexts=given)
+    wide = {"obs": given["obs"].astype(np.float64), "a/goal": given["a/goal"].astype(np.int8),
+            "flag": given["flag"].tolist()}
+    assert np.array_equal(policy.sample(z=np.asfortranarray(z.astype(">f8")), contexts=wide), expected)
+    np.save(tmp_path / "z.npy", z)
+    mapped = np.load(tmp_path / "z.npy", mmap_mode="r")
+    assert nfcc._convert("z", mapped, np.dtype(np.float32)).ctypes.data == mapped.ctypes.data
+    assert np.array_equal(policy.sample(z=mapped, contexts=given), expected)
+    odd = np.frombuffer(b"\0" + z.tobytes(), np.uint8)[1:].view(np.float32).reshape(z.shape)
+    assert np.array_equal(policy.sample(z=odd, contexts=given), expected)
+
+
+def test_not_finite(policy):
+    given, z = contexts(3), normals(3, 3)
+    expected = policy.sample(z=z, contexts=given)
+    z[1, 2] = np.inf
+    with pytest.warns(nfcc.NotFiniteWarning, match="its row"):
+        x = policy.sample(z=z, contexts=given)
+    assert np.isnan(x[1]).all() and np.array_equal(x[[0, 2]], expected[[0, 2]])
+
+
+@pytest.mark.parametrize("batch", [(), (5,), (70,)])
+def test_run(policy, batch):
+    wide, count = normals(*batch, 8, 5), np.arange(3 * int(np.prod(batch))).reshape(batch + (3,))
+    made = policy.run(wide=wide, count=count)
+    assert np.allclose(made["sum"], wide.reshape(batch + (40,)) + count.sum(-1, keepdims=True), rtol=1e-6)
+    assert np.array_equal(made["twice"], 2 * count) and made["twice"].dtype == np.int64
+    assert np.array_equal(made["positive"], wide[..., 0, 0] > 0) and made["positive"].dtype == np.bool_
+    out = np.empty(batch + (3,), np.int64)
+    assert policy.run({"wide": wide}, count=count, out={"twice": out})["twice"] is out
+    with pytest.raises(TypeError, match="thrice: no output"):
+        policy.run(wide=wide, count=count, out={"thrice": out})
+
+
+def test_selftest_and_close():
+    policy = nfcc.open(FAKE, shared=True)
+    policy.selftest()
+    prepared = policy.prepare(contexts())
+    policy.close()
+    policy.close()
+    for call in (policy.selftest, lambda: prepared.sample(z=normals(3)), lambda: policy.prepare(contexts())):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+def test_open_errors(tmp_path):
+    with pytest.raises(nfcc.Error, match="cannot be opened or is not a policy") as caught:
+        nfcc.open(tmp_path / "none.so")
+    assert caught.value.status == 7 and "none.so" in str(caught.value)
+
+
+def test_threads(policy):
+    prepared, results = policy.prepare(contexts(50)), []
+    expected = prepared.sample(40, noise=nfcc.Noise(9))
+
+    def work():
+        results.append(all(np.array_equal(prepared.sample(40, noise=nfcc.Noise(9)), expected) for _ in range(5)))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 6
+
+
+def script(path, text):
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_compile(tmp_path, monkeypatch):
+    monkeypatch.setenv("NFCC", script(tmp_path / "nfcc", f'cp "{FAKE}" "$3"; shift 3; echo "$@"'))
+    policy = nfcc.compile("m.onnx", clip=(-1, 1), max_error=1e-3, verify=False, context=["a", "b"], shared=None)
+    assert policy.report.split() == "--no-verify --clip -1,1 --max-error 0.001 --context a --context b".split()
+    assert not os.path.exists(policy.path) and policy.info.name == "fake"
+    kept = nfcc.compile("m.onnx", tmp_path / "kept.so")
+    assert kept.path == str(tmp_path / "kept.so") and os.path.exists(kept.path)
+    monkeypatch.setenv("NFCC", script(tmp_path / "bad", "echo 'm.onnx: cannot tell data from noise' >&2; exit 2"))
+    with pytest.raises(nfcc.CompileError, match="cannot tell data from noise") as caught:
+        nfcc.compile("m.onnx")
+    assert caught.value.exit_code == 2
+    monkeypatch.setenv("NFCC", str(tmp_path / "none"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    if not (ROOT / "build" / "nfcc").exists():
+        with pytest.raises(FileNotFoundError, match="set NFCC to its path"):
+            nfcc.compile("m.onnx")
+
+
+def test_wheel(tmp_path):
+    sys.path.insert(0, str(ROOT / "runtime" / "python"))
+    import build_wheel
+
+    name = build_wheel.build_wheel(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        names = wheel.namelist()
+        wheel.extractall(tmp_path / "site")
+    assert {"nfcc/__init__.py", "nfcc/py.typed"} <= set(names) and any(n.endswith("RECORD") for n in names)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    code = f"import nfcc; print(nfcc.__file__); nfcc.open({FAKE!r}).selftest()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "site") in done.stdout
