@@ -9,8 +9,6 @@
 
 #include <stdio.h>
 
-#define NFCC_VERSION "0.1.0"
-
 // Exit codes: 0 done, 1 the model is not supported or not right, 2 usage, 3 input or output, 4 internal.
 enum { DONE, WRONG_MODEL, WRONG_USAGE, IO_FAILED, INTERNAL };
 

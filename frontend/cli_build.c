@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 // ---- what the user said
 static bool parse_clip(const char *text, FlowOptions *f)
@@ -182,29 +181,20 @@ const Backend *backend_of(Session *s)
     return backend;
 }
 
-// The name that a policy has while it is being checked; link_shared removes such names that dead compilers left.
-static const char *unchecked_name(Arena *arena, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    int head = slash ? (int)(slash - path) + 1 : 0;
-    return arena_format(arena, "%.*s.%s.nfcc-%ld", head, path, path + head, (long)getpid());
-}
+typedef struct {
+    Session *s;
+    const Build *b;
+    const Backend *backend;
+} NativeCheck;
 
-static bool check_native(Session *s, const Build *b, const Backend *backend, const char *path, size_t *rows)
+static bool check_native(void *user, const char *unchecked)
 {
-    session_stage(s, "checking the compiled code");
+    const NativeCheck *c = user;
+    session_stage(c->s, "checking the compiled code");
     // A library's product has other bits than the Plan's: then closeness is what can be asked for.
-    double tolerance = strcmp(backend->name, "llvm") ? 1e-3 : 0;
-    *rows = 4;
-    if (cli_native_check(&s->cx, b->plan, path, tolerance)) return true;
-    s->internal = !s->diag.io_error;
-    return false;
-}
-
-static bool give_name(Session *s, const char *from, const char *to)
-{
-    if (!rename(from, to)) return true;
-    diag_io_error(&s->cx, "choose another path for -o", "%s: cannot be written: %s", to, strerror(errno));
+    double tolerance = strcmp(c->backend->name, "llvm") ? 1e-3 : 0;
+    if (cli_native_check(&c->s->cx, c->b->plan, unchecked, tolerance)) return true;
+    c->s->internal = true;
     return false;
 }
 
@@ -218,11 +208,8 @@ bool build_shared(Session *s, const Build *b, const char *path, bool verify, siz
     const Bytes *object = backend->emit(&s->cx, b->plan, &target, "nfcc_model", NULL);
     if (!object) return false;
     session_stage(s, "linking");
-    bool blas = !strcmp(backend->name, "openblas"), check = verify && target_runs_here(&target);
-    if (!check) return link_shared(&s->cx, object, &target, blas, path);
-    const char *unchecked = unchecked_name(s->arena, path);
-    if (!link_shared(&s->cx, object, &target, blas, unchecked)) return false;
-    bool ok = check_native(s, b, backend, unchecked, native_rows) && give_name(s, unchecked, path);
-    if (!ok) unlink(unchecked);
-    return ok;
+    NativeCheck check = {s, b, backend};
+    bool blas = !strcmp(backend->name, "openblas"), checked = verify && target_runs_here(&target);
+    if (checked) *native_rows = 4;
+    return link_shared_checked(&s->cx, object, &target, blas, path, checked ? check_native : NULL, &check);
 }

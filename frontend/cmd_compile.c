@@ -152,7 +152,7 @@ typedef struct {
 static bool write_object(Session *s, const Build *b, const Job *j)
 {
     const char *ll = NULL;
-    const char *symbol = arena_format(s->arena, "nfcc_model_%s", j->name);
+    const char *symbol = arena_format(s->arena, "%s_model", j->name);
     const Bytes *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, j->kinds & KIND_LL ? &ll : NULL);
     if (!object) return false;
     bool ok = true;

@@ -1,0 +1,37 @@
+"""The README's programs: the text is that of tests/examples, they are short, and they run."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples")
+LANGUAGES = {".c": "c", ".cpp": "c++", ".py": "python"}
+
+
+@pytest.mark.parametrize("name", sorted(os.listdir(EXAMPLES)))
+def test_in_readme(tool, name):
+    with open(os.path.join(EXAMPLES, name)) as f:
+        text = f.read()
+    with open(os.path.join(tool.root, "README.md")) as f:
+        readme = f.read()
+    assert len(text.splitlines()) <= 20
+    assert f"```{LANGUAGES[os.path.splitext(name)[1]]}\n{text}```" in readme
+
+
+@pytest.mark.parametrize("name,compiler,standard", [("act.c", "cc", "c11"), ("batch.cpp", "c++", "c++17")])
+def test_compiles_and_runs(tool, lander, name, compiler, standard):
+    program = lander / name.replace(".", "_")
+    subprocess.run([compiler, f"-std={standard}", "-Wall", "-Wextra", "-Werror", os.path.join(EXAMPLES, name), "-I",
+                    os.path.join(tool.root, "runtime"), os.path.join(tool.root, "build", "libnfcc.a"), "-ldl", "-o",
+                    program], check=True)
+    done = subprocess.run([program], cwd=lander, capture_output=True, text=True, check=True)
+    assert "log_prob" in done.stdout
+
+
+def test_python_runs(tool, lander):
+    environment = {**os.environ, "PYTHONPATH": os.path.join(tool.root, "runtime", "python")}
+    done = subprocess.run([sys.executable, os.path.join(EXAMPLES, "score_rows.py")], cwd=lander, env=environment,
+                          capture_output=True, text=True, check=True)
+    numbers = [float(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith(("round trip", "log_prob"))]
+    assert len(numbers) == 2 and max(numbers) < 1e-3

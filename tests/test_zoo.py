@@ -1,0 +1,26 @@
+"""Every model at hand against its float64 references (see zoo.py), on both backends."""
+import os
+
+import pytest
+
+import zoo
+
+MODELS = zoo.models_of([os.path.join(zoo.HERE, "models")], issue3=True)
+KNOWN = {os.path.basename(m) for m in MODELS}
+SHARED = [m for m in zoo.models_of(zoo.default_folders(), issue3=True) if os.path.basename(m) not in KNOWN]
+
+
+def check(path, backend):
+    row = zoo.check_model(path, backend)
+    assert row["status"] == "OK", f"{row['note']} {row['ratios']}"
+
+
+@pytest.mark.parametrize("backend", ["llvm", "openblas"])
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: os.path.basename(p)[:-5])
+def test_model(path, backend):
+    check(path, backend)
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda p: os.path.basename(p)[:-5])
+def test_shared_model(path):
+    check(path, "llvm")
