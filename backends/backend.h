@@ -2,9 +2,12 @@
 #pragma once
 #include "plan.h"
 
+#define NFCC_VERSION "0.1.0" // of the compiler; as in CMakeLists.txt
+
 typedef struct {
     const char *triple; // "x86_64-linux-gnu", "aarch64-linux-gnu"
-    const char *cpu;    // "native", "x86-64-v3", "x86-64-v4", "cortex-a72"; NULL: the triple's baseline (x86-64-v3, generic armv8-a)
+    const char *cpu;    // "native", "x86-64-v3", "x86-64-v4", "cortex-a72"; NULL: the triple's baseline (x86-64-v3,
+                        // generic armv8-a)
 } Target;
 
 typedef enum { EMIT_SO, EMIT_O, EMIT_H, EMIT_LL } EmitKind; // `ir` is printed by the driver
@@ -32,10 +35,15 @@ bool target_runs_here(const Target *target); // this host can execute it
 // Object -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
 // synced, renamed; stale temporaries of dead compilers (`.NAME.nfcc-*`) are removed. needs_blas: openblas backend only.
 bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path);
+// The same with a last look: `check` (or NULL) sees the finished file under its temporary name; false: it is not kept.
+typedef bool LinkCheck(void *user, const char *unchecked);
+bool link_shared_checked(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
+                         LinkCheck *check, void *user);
 // The same atomic write for any file (o, h, ll, nf).
 bool write_file(Context *cx, const char *path, const void *data, size_t size);
-// The typed C header of one policy (--emit h): sizes as constants, inline functions that name each context.
+// The typed C header of one policy (--emit h): sizes as constants, inline functions that name each context. It declares
+// the descriptor of `--emit o` as nfcc_model_NAME. `name` is a C identifier.
 const char *emit_header(Context *cx, const Plan *plan, const char *name);
-// The descriptor and tables as bytes (code offsets 0), shared by all backends; *code_at gets the offset of
-// programs[0] so that a backend can fill in code offsets. Ends where the weights begin (64-byte aligned).
+// The descriptor and tables as bytes (code offsets 0: a backend fills them in, see abi.h), shared by all backends.
+// Ends where the weights begin (64-byte aligned).
 const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler);

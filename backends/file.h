@@ -1,0 +1,25 @@
+// Files that appear whole or not at all: a temporary file `.NAME.nfcc-PID.new` beside the target, synced, renamed.
+// A path that is itself `.NAME.nfcc-PID` (a policy that is still being checked) counts as NAME.
+#pragma once
+#include "backend.h"
+
+typedef struct {
+    const char *path; // what the user asked for
+    const char *dir;  // its folder
+    const char *name; // its last part
+    const char *temp; // the temporary file
+} NewFile;
+
+// Names the temporary file and removes those of dead compilers. Reports and returns false if `path` cannot become a
+// regular file.
+bool file_begin(Context *cx, const char *path, NewFile *file);
+// Makes the temporary file of `size` bytes, so that a full disk or a folder without permission is found here.
+// Returns a descriptor, or -1 after a reported error with nothing left behind.
+int file_create(Context *cx, const NewFile *file, size_t size);
+// Syncs the temporary file and renames it. On failure reports and removes it.
+bool file_commit(Context *cx, const NewFile *file);
+void file_abandon(const NewFile *file);
+// Reports that `path` cannot be written, from errno.
+void file_error(Context *cx, const char *path);
+// All of `data` to fd; false with errno.
+bool write_all(int fd, const void *data, size_t size);

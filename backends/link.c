@@ -1,0 +1,175 @@
+// Object -> shared object, by lld as a process. The object reaches lld through a memory file, so that only the
+// result touches the disk; -nostdlib -z defs prove that it needs nothing.
+#define _GNU_SOURCE // memfd_create, pipe2
+#include "file.h"
+#include "target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static const char *in_path(Context *cx, const char *name)
+{
+    const char *path = getenv("PATH");
+    for (const char *at = path ? path : "/usr/bin:/bin"; at;) {
+        size_t n = strcspn(at, ":");
+        const char *file = arena_format(cx->arena, "%.*s/%s", (int)n, at, name);
+        if (n && !access(file, X_OK)) return file;
+        at = at[n] ? at + n + 1 : NULL;
+    }
+    return NULL;
+}
+
+static const char *find_lld(Context *cx)
+{
+    static const char *const debian = "/usr/lib/llvm-19/bin/ld.lld";
+    const char *lld = in_path(cx, "ld.lld-19");
+    if (!lld) lld = in_path(cx, "ld.lld");
+    if (!lld && !access(debian, X_OK)) lld = debian;
+    if (!lld)
+        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), or use --emit o and link yourself",
+                   "the linker ld.lld is not on PATH");
+    return lld;
+}
+
+// The object as a file without a name. The linker opens it by number, so it stays open across exec.
+static int memory_file(Context *cx, const Bytes *object)
+{
+    int fd = memfd_create("policy.o", 0);
+    if (fd >= 0 && write_all(fd, object->data, object->size)) return fd;
+    diag_io_error(cx, "free some memory", "the object file (%zu bytes) does not fit in memory: %s", object->size,
+                  strerror(errno));
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+static char *read_text(Context *cx, int fd)
+{
+    char *text = arena_alloc(cx->arena, 2001);
+    size_t n = 0;
+    char rest[512];
+    for (ssize_t got; (got = read(fd, n < 2000 ? text + n : rest, n < 2000 ? 2000 - n : sizeof rest)) != 0;) {
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) break;
+        if (n < 2000) n += (size_t)got;
+    }
+    while (n && text[n - 1] == '\n') text[--n] = 0;
+    return text;
+}
+
+// Runs it with its messages caught. Returns its status as of waitpid, or -1 with errno.
+static int run(Context *cx, const char *const *argv, char **messages)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC)) return -1;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    pid_t pid;
+    int error = posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    int status = -1;
+    if (!error) {
+        *messages = read_text(cx, ends[0]);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        }
+    }
+    close(ends[0]);
+    errno = error;
+    return status;
+}
+
+static void link_error(Context *cx, const char *path, int status, const char *messages)
+{
+    if (status == -1) {
+        diag_error(cx, NULL, "check that ld.lld runs", "the linker could not be started: %s", strerror(errno));
+    } else if (messages && strstr(messages, "-lopenblas")) {
+        diag_error(cx, NULL, "install it (Debian: apt-get install libopenblas-dev), or use --backend llvm",
+                   "libopenblas was not found");
+    } else if (WIFEXITED(status)) {
+        diag_error(cx, NULL, "if the disk is not full, this is a bug of nfcc; please report it",
+                   "%s: the linker failed: %s", path, messages);
+    } else {
+        diag_error(cx, NULL, "is the disk full, or memory?", "%s: the linker was ended by signal %d: %s", path,
+                   WTERMSIG(status), messages);
+    }
+}
+
+static bool link_to(Context *cx, const NewFile *file, int object, const TargetInfo *info, bool needs_blas)
+{
+    const char *lld = find_lld(cx);
+    if (!lld) return false;
+    const char *argv[32] = {lld,
+                            "-m",
+                            info->emulation,
+                            "-shared",
+                            "-nostdlib",
+                            "-z",
+                            "defs",
+                            "-z",
+                            "noseparate-code",
+                            "--gc-sections",
+                            "--hash-style=gnu",
+                            "--build-id=none",
+                            "-soname",
+                            file->name,
+                            "-o",
+                            file->temp,
+                            arena_format(cx->arena, "/proc/self/fd/%d", object)};
+    int n = 17;
+    if (needs_blas) {
+        argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s", info->debian);
+        argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian);
+        argv[n++] = "-L/usr/local/lib";
+        argv[n++] = "-L/usr/lib";
+        argv[n++] = "-lopenblas";
+    }
+    char *messages = NULL;
+    int status = run(cx, argv, &messages);
+    if (status == 0) return true;
+    link_error(cx, file->path, status, messages);
+    return false;
+}
+
+// lld gives the mode of a program; what it was made from said nothing about it.
+static void set_mode(const char *path)
+{
+    mode_t hidden = umask(0);
+    umask(hidden);
+    chmod(path, 0755 & ~hidden);
+}
+
+bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path)
+{
+    return link_shared_checked(cx, object, target, needs_blas, path, NULL, NULL);
+}
+
+bool link_shared_checked(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
+                         LinkCheck *check, void *user)
+{
+    NewFile file;
+    if (!file_begin(cx, path, &file)) return false;
+    int room = file_create(cx, &file, object->size);
+    if (room < 0) return false;
+    close(room);
+    int fd = memory_file(cx, object);
+    TargetInfo info = target_info(target);
+    bool good = fd >= 0 && link_to(cx, &file, fd, &info, needs_blas);
+    if (fd >= 0) close(fd);
+    if (good) set_mode(file.temp);
+    if (!good || (check && !check(user, file.temp))) {
+        file_abandon(&file);
+        return false;
+    }
+    return file_commit(cx, &file);
+}

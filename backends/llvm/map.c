@@ -1,0 +1,267 @@
+// map: the elementwise code of a step (scalar.def) over n lanes. Every value is a vector of words; T = 1: of lanes,
+// else of rows of one lane.
+//
+// Lanes are visited by two loops, `outer` over runs and `inner` within a run, where the arguments of two levels
+// agree on the length of a run; else by one loop, and lane numbers of such arguments are computed.
+#include "llvm.h"
+
+#include <string.h>
+
+typedef struct {
+    Gen *g;
+    const MapStep *s;
+    Pattern pattern[MAP_MAX_ARGS];
+    Operand arg[MAP_MAX_ARGS], out[MAP_MAX_OUTS];
+    int64_t run, runs; // lanes of a run, number of runs
+    int width;         // words of a vector
+} Map;
+
+// ---- one instruction
+
+static Value as_float(const Map *m, Value v) { return LLVMBuildBitCast(m->g->b, v, floats(m->g, m->width), ""); }
+static Value as_int(const Map *m, Value v) { return LLVMBuildBitCast(m->g->b, v, ints(m->g, m->width), ""); }
+static Value mask(const Map *m, Value bits) { return LLVMBuildSExt(m->g->b, bits, ints(m->g, m->width), ""); }
+
+static Value multiply_high(const Map *m, Value a, Value b)
+{
+    Gen *g = m->g;
+    LLVMTypeRef wide = LLVMVectorType(g->i64, (unsigned)m->width);
+    Value product = LLVMBuildMul(g->b, LLVMBuildZExt(g->b, a, wide, ""), LLVMBuildZExt(g->b, b, wide, ""), "");
+    Value high = LLVMBuildLShr(g->b, product, splat(g, word_i64(g, 32), m->width), "");
+    return LLVMBuildTrunc(g->b, high, ints(g, m->width), "");
+}
+
+static Value shift_count(const Map *m, Value b) { return LLVMBuildAnd(m->g->b, b, splat_word(m->g, 31, m->width), ""); }
+
+// Out of range is the plan's duty; freeze keeps a garbage slot (padding) from spreading.
+static Value to_int(const Map *m, Value a)
+{
+    Gen *g = m->g;
+    return LLVMBuildFreeze(g->b, LLVMBuildFPToSI(g->b, as_float(m, a), ints(g, m->width), ""), "");
+}
+
+static Value instr_emit(const Map *m, const ScalarInstr *c, const Value *v)
+{
+    Gen *g = m->g;
+    LLVMBuilderRef b = g->b;
+    const Value x = v[c->a], y = v[c->b], z = v[c->c]; // unused ones name value 0
+#define F(v) as_float(m, v)
+    switch ((ScalarOp)c->op) {
+    case S_fadd: return as_int(m, LLVMBuildFAdd(b, F(x), F(y), ""));
+    case S_fsub: return as_int(m, LLVMBuildFSub(b, F(x), F(y), ""));
+    case S_fmul: return as_int(m, LLVMBuildFMul(b, F(x), F(y), ""));
+    case S_fdiv: return as_int(m, LLVMBuildFDiv(b, F(x), F(y), ""));
+    case S_fma: return as_int(m, fma_of(g, F(x), F(y), F(z)));
+    case S_fsqrt: return as_int(m, call(g, "llvm.sqrt", floats(g, m->width), (Value[]){F(x)}, 1));
+    case S_flt: return mask(m, LLVMBuildFCmp(b, LLVMRealOLT, F(x), F(y), ""));
+    case S_fle: return mask(m, LLVMBuildFCmp(b, LLVMRealOLE, F(x), F(y), ""));
+    case S_feq: return mask(m, LLVMBuildFCmp(b, LLVMRealOEQ, F(x), F(y), ""));
+    case S_ilt: return mask(m, LLVMBuildICmp(b, LLVMIntSLT, x, y, ""));
+    case S_ult: return mask(m, LLVMBuildICmp(b, LLVMIntULT, x, y, ""));
+    case S_ieq: return mask(m, LLVMBuildICmp(b, LLVMIntEQ, x, y, ""));
+    case S_sel: return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntNE, x, splat_word(g, 0, m->width), ""), y, z, "");
+    case S_and: return LLVMBuildAnd(b, x, y, "");
+    case S_or: return LLVMBuildOr(b, x, y, "");
+    case S_xor: return LLVMBuildXor(b, x, y, "");
+    case S_iadd: return LLVMBuildAdd(b, x, y, "");
+    case S_isub: return LLVMBuildSub(b, x, y, "");
+    case S_imul: return LLVMBuildMul(b, x, y, "");
+    case S_umulh: return multiply_high(m, x, y);
+    case S_shl: return LLVMBuildShl(b, x, shift_count(m, y), "");
+    case S_shr: return LLVMBuildLShr(b, x, shift_count(m, y), "");
+    case S_sar: return LLVMBuildAShr(b, x, shift_count(m, y), "");
+    case S_i2f: return as_int(m, LLVMBuildSIToFP(b, x, floats(g, m->width), ""));
+    case S_f2i: return to_int(m, x);
+    case S_arg:
+    case S_imm:
+    case S_COUNT: break; // code_emit's
+    }
+#undef F
+    return x;
+}
+
+static void code_emit(const Map *m, const Value *args, Value *value)
+{
+    for (uint32_t k = 0; k < m->s->n_code; k++) {
+        const ScalarInstr *c = &m->s->code[k];
+        if (c->op == S_arg)
+            value[k] = as_int(m, args[c->imm]);
+        else if (c->op == S_imm)
+            value[k] = splat_word(m->g, c->imm, m->width);
+        else
+            value[k] = instr_emit(m, c, value);
+    }
+}
+
+// ---- arguments
+// Lane i (i32 or i64, scalar or vector) of a two-level argument, counted from its base; in 64 bits.
+static Value two_level_lane(Gen *g, const Pattern *p, Value i)
+{
+    LLVMTypeRef type = LLVMTypeOf(i);
+    bool vector = LLVMGetTypeKind(type) == LLVMVectorTypeKind;
+    int n = vector ? (int)LLVMGetVectorSize(type) : 1;
+    Value inner = splat(g, word_i64(g, p->inner), n), outer = splat(g, word_i64(g, p->outer_step), n);
+    Value step = splat(g, word_i64(g, p->inner_step), n);
+    Value run = LLVMBuildUDiv(g->b, i, inner, ""), within = LLVMBuildURem(g->b, i, inner, "");
+    return add(g, LLVMBuildMul(g->b, run, outer, ""), LLVMBuildMul(g->b, within, step, ""));
+}
+
+// T = 1, steps other than 0 and 1: the lanes by number; slots behind the end read the last lane.
+static Value gather_lanes(Map *m, int a, Value run, Value first)
+{
+    Gen *g = m->g;
+    const Pattern *p = &m->pattern[a];
+    int n = m->width;
+    Value i = LLVMBuildZExt(g->b, iota(g, n), LLVMVectorType(g->i64, (unsigned)n), "");
+    Value last = splat(g, word_i64(g, m->run - 1), n);
+    i = add(g, i, splat(g, first, n));
+    i = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, i, last, ""), i, last, "");
+    Value lane;
+    if (p->one_level)
+        lane = LLVMBuildMul(g->b, add(g, i, splat(g, mul(g, run, m->run), n)), splat(g, word_i64(g, p->step), n), "");
+    else if (m->runs > 1)
+        lane = add(g, LLVMBuildMul(g->b, i, splat(g, word_i64(g, p->inner_step), n), ""),
+                   splat(g, mul(g, run, p->outer_step), n));
+    else
+        lane = two_level_lane(g, p, i);
+    return gather(g, m->arg[a].base, LLVMBuildMul(g->b, lane, splat(g, word_i64(g, 4), n), ""), n);
+}
+
+// Lane `i` of run `run`, as a number of lanes from the argument's base.
+static Value lane_of(Map *m, int a, Value run, Value i)
+{
+    Gen *g = m->g;
+    const Pattern *p = &m->pattern[a];
+    if (p->one_level) return mul(g, add(g, mul(g, run, m->run), i), p->step);
+    if (m->runs > 1) return add(g, mul(g, run, p->outer_step), mul(g, i, p->inner_step));
+    return two_level_lane(g, p, i);
+}
+
+static bool by_number(const Map *m, int a)
+{
+    const Pattern *p = &m->pattern[a];
+    if (!p->one_level && m->runs == 1) return true;
+    int64_t step = p->one_level ? p->step : p->inner_step;
+    return step != 0 && step != 1;
+}
+
+static bool same_in_run(const Map *m, int a)
+{
+    const Pattern *p = &m->pattern[a];
+    return p->one_level ? p->step == 0 : m->runs > 1 && p->inner_step == 0;
+}
+
+// ---- the loops
+// One vector of T = 1: lanes first .. first + width of the run; `kept`: arguments read before the loop.
+static void lanes_emit(Map *m, Value run, Value first, const Value *kept, Value *value)
+{
+    Gen *g = m->g;
+    Value args[MAP_MAX_ARGS];
+    for (int a = 0; a < (int)m->s->n_args; a++) {
+        if (kept[a])
+            args[a] = kept[a];
+        else if (by_number(m, a))
+            args[a] = gather_lanes(m, a, run, first);
+        else
+            args[a] = load_lanes(g, operand_at(g, m->arg[a], lane_of(m, a, run, first)), m->width);
+    }
+    code_emit(m, args, value);
+}
+
+static void store_lanes(Map *m, Value lane, const Value *value, int n)
+{
+    Gen *g = m->g;
+    for (uint32_t o = 0; o < m->s->n_outs; o++)
+        store_first(g, as_float(m, value[m->s->outs[o].value]), n, m->width, operand_at(g, m->out[o], lane).base);
+}
+
+// The last vector of a run may be a part: it is stored in pieces, behind a branch.
+static void store_lanes_or_part(Map *m, Value run, const Loop *l, Value first, const Value *value)
+{
+    Gen *g = m->g;
+    int part = (int)(m->run % m->width);
+    Value lane = add(g, mul(g, run, m->run), first);
+    if (!part || l->count == 1) {
+        store_lanes(m, lane, value, part ? part : m->width);
+        return;
+    }
+    LLVMBasicBlockRef whole = block_new(g, "whole"), rest = block_new(g, "part"), both = block_new(g, "stored");
+    Value is_part = LLVMBuildICmp(g->b, LLVMIntEQ, l->i, word_i64(g, l->count - 1), "");
+    LLVMBuildCondBr(g->b, is_part, rest, whole);
+    LLVMPositionBuilderAtEnd(g->b, whole);
+    store_lanes(m, lane, value, m->width);
+    LLVMBuildBr(g->b, both);
+    LLVMPositionBuilderAtEnd(g->b, rest);
+    store_lanes(m, lane, value, part);
+    LLVMBuildBr(g->b, both);
+    LLVMPositionBuilderAtEnd(g->b, both);
+}
+
+static void run_by_lanes(Map *m, Value run, Value *value)
+{
+    Gen *g = m->g;
+    Value kept[MAP_MAX_ARGS] = {0};
+    for (int a = 0; a < (int)m->s->n_args; a++)
+        if (same_in_run(m, a))
+            kept[a] = load_rows(g, operand_at(g, m->arg[a], lane_of(m, a, run, word_i64(g, 0))), NULL, m->width);
+    Loop l = loop_begin(g, blocks_of(m->run, m->width));
+    Value first = mul(g, l.i, m->width);
+    lanes_emit(m, run, first, kept, value);
+    store_lanes_or_part(m, run, &l, first, value);
+    loop_end(g, &l, NULL);
+}
+
+// T > 1: one lane after the other, its rows by vectors.
+static void run_by_rows(Map *m, Value run, Value *value)
+{
+    Gen *g = m->g;
+    Value args[MAP_MAX_ARGS];
+    Operand at[MAP_MAX_ARGS];
+    Loop l = loop_begin(g, m->run);
+    for (int a = 0; a < (int)m->s->n_args; a++) {
+        at[a] = operand_at(g, m->arg[a], lane_of(m, a, run, l.i));
+        args[a] = at[a].shared ? load_rows(g, at[a], NULL, m->width) : NULL;
+    }
+    Value lane = add(g, mul(g, run, m->run), l.i);
+    Loop rows = loop_begin(g, g->tile / m->width);
+    Value row = mul(g, rows.i, m->width);
+    for (int a = 0; a < (int)m->s->n_args; a++)
+        if (!at[a].shared) args[a] = load_rows(g, at[a], row, m->width);
+    code_emit(m, args, value);
+    for (uint32_t o = 0; o < m->s->n_outs; o++)
+        store(g, as_float(m, value[m->s->outs[o].value]), row_address(g, operand_at(g, m->out[o], lane), row));
+    loop_end(g, &rows, NULL);
+    loop_end(g, &l, NULL);
+}
+
+// The length that all arguments of two levels share and that divides n; else n. Short runs waste vectors of lanes.
+static int64_t run_of(const Map *m)
+{
+    int64_t n = m->s->n, run = n;
+    for (uint32_t a = 0; a < m->s->n_args; a++) {
+        const Pattern *p = &m->pattern[a];
+        if (p->one_level) continue;
+        if (n % p->inner || (run != n && run != p->inner)) return n;
+        run = p->inner;
+    }
+    return m->g->tile == 1 && 2 * run < m->width ? n : run;
+}
+
+void map_emit(Gen *g, const MapStep *s)
+{
+    Map m = {.g = g, .s = s, .width = g->width < 8 ? 8 : g->width};
+    for (uint32_t a = 0; a < s->n_args; a++) {
+        m.pattern[a] = pattern_of(&s->args[a], s->n);
+        m.arg[a] = operand(g, s->args[a].space, (int)a);
+    }
+    for (uint32_t o = 0; o < s->n_outs; o++) m.out[o] = operand(g, SPACE_WORK, (int)(s->n_args + o));
+    m.run = run_of(&m);
+    m.runs = s->n / m.run;
+    Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
+    Loop l = loop_begin(g, m.runs);
+    if (g->tile == 1)
+        run_by_lanes(&m, l.i, value);
+    else
+        run_by_rows(&m, l.i, value);
+    loop_end(g, &l, NULL);
+}

@@ -1,0 +1,489 @@
+// Plan -> object: one function per distinct step and tile size, one table of steps per program, and the descriptor.
+//
+//     descriptor   the bytes of descriptor.c with code offsets filled in, then the weights: one constant
+//     table        per program and tile: {function, first argument} for each step, both as offsets
+//     args         all steps' lane numbers
+//     walk         the one loop that goes through a table
+//
+// Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
+#include "llvm.h"
+
+#include "abi.h"
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/ErrorHandling.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Rows of a tile, by slot of nfcc_abi_program.code; 0: that slot is left empty.
+static const int tiles[NFCC_TILES] = {1, 16, 0, 64};
+// Zeros behind the weights: reads may run 16 lanes over.
+enum { WEIGHTS_PAD = 128 };
+
+typedef struct {
+    StepKey key;
+    const Step *step;
+    Value fn[NFCC_TILES];
+} Code;
+
+// Where a program's steps are: which code, and where its arguments begin.
+typedef struct {
+    int code;
+    uint32_t first_arg;
+} Use;
+
+typedef struct {
+    Gen g;
+    LLVMTargetMachineRef machine;
+    Code *codes;
+    int n_codes, cap_codes;
+    int *buckets; // hash of a key -> code + 1
+    int n_buckets;
+    uint32_t *args;
+    int n_args, cap_args;
+    Use *uses[PROGRAM_COUNT];
+    Value args_global, walk;
+    Value program[PROGRAM_COUNT][NFCC_TILES];
+    const char *problem; // first message of LLVM
+} Unit;
+
+// ---- distinct steps
+static uint32_t key_hash(const StepKey *k)
+{
+    uint32_t h = 2166136261u;
+    for (int i = 0; i < k->n_words; i++) h = (h ^ k->words[i]) * 16777619u ^ h >> 15;
+    return h;
+}
+
+static bool key_equal(const StepKey *a, const StepKey *b)
+{
+    return a->n_words == b->n_words && !memcmp(a->words, b->words, (size_t)a->n_words * sizeof *a->words);
+}
+
+static int code_of(Unit *u, const Step *step, const StepKey *key)
+{
+    uint32_t slot = key_hash(key) % (uint32_t)u->n_buckets;
+    for (; u->buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets)
+        if (key_equal(&u->codes[u->buckets[slot] - 1].key, key)) return u->buckets[slot] - 1;
+    Code code = {*key, step, {0}};
+    ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
+    return (u->buckets[slot] = u->n_codes) - 1;
+}
+
+static void collect_program(Unit *u, int id)
+{
+    const Program *p = &u->g.plan->programs[id];
+    u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, p->n_steps + 1);
+    for (int i = 0; i < p->n_steps; i++) {
+        StepKey key = step_key(&u->g, &p->steps[i]);
+        u->uses[id][i] = (Use){code_of(u, &p->steps[i], &key), (uint32_t)u->n_args};
+        for (int j = 0; j < key.n_args; j++) ARENA_PUSH(u->g.cx->arena, u->args, u->n_args, u->cap_args, key.args[j]);
+    }
+}
+
+static void collect(Unit *u)
+{
+    int steps = 0;
+    for (int i = 0; i < PROGRAM_COUNT; i++) steps += u->g.plan->programs[i].exists ? u->g.plan->programs[i].n_steps : 0;
+    u->n_buckets = 2 * steps + 1;
+    u->buckets = ARENA_ARRAY(u->g.cx->arena, int, u->n_buckets);
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        if (u->g.plan->programs[i].exists) collect_program(u, i);
+}
+
+// ---- functions
+static void set_text(Gen *g, Value fn, const char *key, const char *value)
+{
+    LLVMAttributeRef a = LLVMCreateStringAttribute(g->llvm, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+    LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
+}
+
+static void set_flag(Gen *g, Value fn, unsigned index, const char *name)
+{
+    unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+    LLVMAddAttributeAtIndex(fn, index, LLVMCreateEnumAttribute(g->llvm, kind, 0));
+}
+
+static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
+{
+    Value fn = LLVMAddFunction(g->module, name, type);
+    LLVMSetLinkage(fn, LLVMInternalLinkage);
+    set_flag(g, fn, (unsigned)LLVMAttributeFunctionIndex, "nounwind");
+    set_text(g, fn, "no-builtins", "");
+    set_text(g, fn, "target-cpu", g->info.isa);
+    set_text(g, fn, "tune-cpu", g->info.tune);
+    set_text(g, fn, "frame-pointer", "none");
+    char limit[16];
+    snprintf(limit, sizeof limit, "%d", STACK_BYTES / 2); // walk and one step
+    set_text(g, fn, "warn-stack-size", limit);
+    if (g->info.level == LEVEL_AVX512) {
+        set_text(g, fn, "prefer-vector-width", "512");
+        set_text(g, fn, "min-legal-vector-width", "512");
+    }
+    for (unsigned i = 1; i <= LLVMCountParams(fn) && i <= 4; i++) {
+        if (LLVMGetTypeKind(LLVMTypeOf(LLVMGetParam(fn, i - 1))) != LLVMPointerTypeKind) continue;
+        set_flag(g, fn, i, "noalias");
+        if (i > 1) set_flag(g, fn, i, "readonly");
+    }
+    g->fn = fn;
+    LLVMPositionBuilderAtEnd(g->b, block_new(g, "entry"));
+    return fn;
+}
+
+static const char *step_label(Gen *g, const Step *s)
+{
+    Arena *a = g->cx->arena;
+    switch (s->kind) {
+    case STEP_GEMM: return arena_format(a, "gemm_%ux%ux%u_t%d", s->gemm.m, s->gemm.k, s->gemm.n, g->tile);
+    case STEP_MAP: return arena_format(a, "map_%u_t%d", s->map.n, g->tile);
+    case STEP_REDUCE: return arena_format(a, "reduce_%ux%u_t%d", s->reduce.outer, s->reduce.k, g->tile);
+    case STEP_MOVE: return arena_format(a, "move_%u_t%d", s->move.n, g->tile);
+    case STEP_MATMUL:
+        return arena_format(a, "matmul_%ux%ux%ux%u_t%d", s->matmul.batch, s->matmul.m, s->matmul.k, s->matmul.n,
+                            g->tile);
+    case STEP_TAKE: return arena_format(a, "take_%ux%u_t%d", s->take.outer, s->take.j, g->tile);
+    }
+    return "step";
+}
+
+static Value step_function(Gen *g, const Step *s)
+{
+    Value fn = function_new(g, step_label(g, s), g->step_type);
+    g->work = LLVMGetParam(fn, 0);
+    g->prep = LLVMGetParam(fn, 1);
+    g->weights = LLVMGetParam(fn, 2);
+    g->args = LLVMGetParam(fn, 3);
+    switch (s->kind) {
+    case STEP_GEMM: g->gemm(g, &s->gemm); break;
+    case STEP_MAP: map_emit(g, &s->map); break;
+    case STEP_REDUCE: reduce_emit(g, &s->reduce); break;
+    case STEP_MOVE: move_emit(g, &s->move); break;
+    case STEP_MATMUL: matmul_emit(g, &s->matmul); break;
+    case STEP_TAKE: take_emit(g, &s->take); break;
+    }
+    LLVMBuildRetVoid(g->b);
+    return fn;
+}
+
+static void emit_steps(Unit *u)
+{
+    for (int i = 0; i < u->n_codes; i++)
+        for (int t = 0; t < NFCC_TILES; t++) {
+            u->g.tile = tiles[t];
+            if (tiles[t]) u->codes[i].fn[t] = step_function(&u->g, u->codes[i].step);
+        }
+}
+
+// ---- tables and the walk
+static Value distance(Gen *g, Value to, Value from)
+{
+    Value bytes = LLVMConstSub(LLVMConstPtrToInt(to, g->i64), LLVMConstPtrToInt(from, g->i64));
+    return LLVMConstTrunc(bytes, g->i32);
+}
+
+static Value constant_new(Gen *g, const char *name, LLVMTypeRef type, unsigned align)
+{
+    Value global = LLVMAddGlobal(g->module, type, name);
+    LLVMSetLinkage(global, LLVMInternalLinkage);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetAlignment(global, align);
+    return global;
+}
+
+static void emit_args(Unit *u)
+{
+    Gen *g = &u->g;
+    Value *words = ARENA_ARRAY(g->cx->arena, Value, u->n_args + 1);
+    for (int i = 0; i < u->n_args; i++) words[i] = word_i32(g, (int32_t)u->args[i]);
+    words[u->n_args] = word_i32(g, 0);
+    unsigned n = (unsigned)u->n_args + 1;
+    u->args_global = constant_new(g, "args", LLVMArrayType2(g->i32, n), 16);
+    LLVMSetInitializer(u->args_global, LLVMConstArray2(g->i32, words, n));
+}
+
+// void walk(work, prep, weights, table, i64 count), count > 0
+static void emit_walk(Unit *u)
+{
+    Gen *g = &u->g;
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
+    Value fn = u->walk = function_new(g, "walk", LLVMFunctionType(g->none, params, 5, false));
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), head = block_new(g, "step"), done = block_new(g, "done");
+    LLVMBuildBr(g->b, head);
+    LLVMPositionBuilderAtEnd(g->b, head);
+    Value i = LLVMBuildPhi(g->b, g->i64, "i"), zero = word_i64(g, 0);
+    Value table = LLVMGetParam(fn, 3), entry = bytes_at(g, table, mul(g, i, 8));
+    Value offset = LLVMBuildSExt(g->b, load(g, g->i32, entry), g->i64, "");
+    Value first = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
+    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
+                    bytes_at(g, u->args_global, mul(g, first, 4))};
+    LLVMBuildCall2(g->b, g->step_type, bytes_at(g, table, offset), args, 4, "");
+    Value next = add(g, i, word_i64(g, 1));
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntULT, next, LLVMGetParam(fn, 4), ""), head, done);
+    LLVMAddIncoming(i, &zero, &before, 1);
+    LLVMAddIncoming(i, &next, &head, 1);
+    LLVMPositionBuilderAtEnd(g->b, done);
+    LLVMBuildRetVoid(g->b);
+}
+
+static Value emit_table(Unit *u, int id, int t, const char *name)
+{
+    Gen *g = &u->g;
+    unsigned n = 2 * (unsigned)g->plan->programs[id].n_steps;
+    Value table = constant_new(g, arena_format(g->cx->arena, "%s_table", name), LLVMArrayType2(g->i32, n), 8);
+    Value *words = ARENA_ARRAY(g->cx->arena, Value, n);
+    for (unsigned i = 0; i < n / 2; i++) {
+        const Use *use = &u->uses[id][i];
+        words[2 * i] = distance(g, u->codes[use->code].fn[t], table);
+        words[2 * i + 1] = word_i32(g, (int32_t)use->first_arg);
+    }
+    LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
+    return table;
+}
+
+static void emit_program(Unit *u, int id, int t)
+{
+    static const char *const names[PROGRAM_COUNT] = {"encode", "late", "to_latent", "to_event",
+                                                     "noise",  "run",  "score",     "act"};
+    Gen *g = &u->g;
+    const Program *p = &g->plan->programs[id];
+    const char *name = arena_format(g->cx->arena, "%s_t%d", names[id], tiles[t]);
+    Value table = p->n_steps ? emit_table(u, id, t, name) : NULL;
+    Value fn = u->program[id][t] = function_new(g, name, g->code_type);
+    if (table) {
+        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), table, word_i64(g, p->n_steps)};
+        LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
+        LLVMSetTailCall(LLVMBuildCall2(g->b, LLVMFunctionType(g->none, params, 5, false), u->walk, args, 5, ""), true);
+    }
+    LLVMBuildRetVoid(g->b);
+}
+
+// ---- the descriptor
+static Value text(Gen *g, const void *data, size_t size)
+{
+    return LLVMConstStringInContext2(g->llvm, data, size, true);
+}
+
+// Its bytes in pieces: the code offsets are distances, the rest is text.
+static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
+{
+    Gen *g = &u->g;
+    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx));
+    const unsigned char *bytes = d->data;
+    size_t weights = g->plan->weight_lanes * sizeof(float), at = offsetof(nfcc_model_header, programs);
+    LLVMTypeRef types[3 + 2 * PROGRAM_COUNT];
+    Value parts[3 + 2 * PROGRAM_COUNT];
+    unsigned n = 0;
+    LLVMTypeRef offsets = LLVMArrayType2(g->i32, NFCC_TILES);
+    types[n++] = LLVMArrayType2(g->i8, at);
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        types[n++] = offsets;
+        types[n++] = LLVMArrayType2(g->i8, sizeof(nfcc_abi_program) - 4 * NFCC_TILES);
+    }
+    types[n++] = LLVMArrayType2(g->i8, d->size - at - PROGRAM_COUNT * sizeof(nfcc_abi_program) + weights);
+    types[n++] = LLVMArrayType2(g->i8, WEIGHTS_PAD);
+    LLVMTypeRef type = LLVMStructTypeInContext(g->llvm, types, n, true);
+    Value global = LLVMAddGlobal(g->module, type, symbol);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetAlignment(global, 64);
+    LLVMSetVisibility(global, LLVMProtectedVisibility);
+
+    n = 0;
+    parts[n++] = text(g, bytes, at);
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        Value code[NFCC_TILES];
+        for (int t = 0; t < NFCC_TILES; t++)
+            code[t] = u->program[i][t] ? distance(g, u->program[i][t], global) : word_i32(g, 0);
+        parts[n++] = LLVMConstArray2(g->i32, code, NFCC_TILES);
+        parts[n++] = text(g, bytes + at + 4 * NFCC_TILES, sizeof(nfcc_abi_program) - 4 * NFCC_TILES);
+        at += sizeof(nfcc_abi_program);
+    }
+    unsigned char *rest = arena_alloc(g->cx->arena, d->size - at + weights);
+    memcpy(rest, bytes + at, d->size - at);
+    if (weights) memcpy(rest + d->size - at, g->plan->weights, weights);
+    parts[n++] = text(g, rest, d->size - at + weights);
+    parts[n] = LLVMConstNull(types[n]);
+    n++;
+    LLVMSetInitializer(global, LLVMConstStructInContext(g->llvm, parts, n, true));
+}
+
+// ---- LLVM's objects
+static void fatal(const char *reason)
+{
+    fprintf(stderr, "nfcc: internal error in LLVM: %s\n", reason);
+    exit(4);
+}
+
+static void remember(LLVMDiagnosticInfoRef info, void *user)
+{
+    Unit *u = user;
+    char *message = LLVMGetDiagInfoDescription(info);
+    if (!u->problem && LLVMGetDiagInfoSeverity(info) <= LLVMDSWarning)
+        u->problem = arena_string(u->g.cx->arena, message);
+    LLVMDisposeMessage(message);
+}
+
+static void initialize_targets(void)
+{
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
+}
+
+static void set_types(Gen *g)
+{
+    g->f32 = LLVMFloatTypeInContext(g->llvm);
+    g->i8 = LLVMInt8TypeInContext(g->llvm);
+    g->i32 = LLVMInt32TypeInContext(g->llvm);
+    g->i64 = LLVMInt64TypeInContext(g->llvm);
+    g->ptr = LLVMPointerTypeInContext(g->llvm, 0);
+    g->none = LLVMVoidTypeInContext(g->llvm);
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr};
+    g->step_type = LLVMFunctionType(g->none, params, 4, false);
+    g->code_type = LLVMFunctionType(g->none, params, 3, false);
+}
+
+static const char *tune_name(Context *cx, const char *tune)
+{
+    if (strcmp(tune, "native")) return tune;
+    char *name = LLVMGetHostCPUName();
+    const char *copy = arena_string(cx->arena, name);
+    LLVMDisposeMessage(name);
+    return copy;
+}
+
+static bool unit_open(Unit *u)
+{
+    Gen *g = &u->g;
+    LLVMTargetRef llvm_target;
+    char *message = NULL;
+    initialize_targets();
+    if (LLVMGetTargetFromTriple(g->info.llvm, &llvm_target, &message)) {
+        diag_error(g->cx, NULL, "use an LLVM that was built for it", "LLVM cannot make code for %s: %s", g->info.llvm,
+                   message);
+        LLVMDisposeMessage(message);
+        return false;
+    }
+    u->machine = LLVMCreateTargetMachine(llvm_target, g->info.llvm, g->info.isa, "", LLVMCodeGenLevelDefault,
+                                         LLVMRelocPIC, LLVMCodeModelSmall);
+    g->llvm = LLVMContextCreate();
+    LLVMContextSetDiagnosticHandler(g->llvm, remember, u);
+    g->module = LLVMModuleCreateWithNameInContext(g->plan->name ? g->plan->name : "policy", g->llvm);
+    LLVMSetTarget(g->module, g->info.llvm);
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(u->machine);
+    LLVMSetModuleDataLayout(g->module, layout);
+    LLVMDisposeTargetData(layout);
+    g->b = LLVMCreateBuilderInContext(g->llvm);
+    set_types(g);
+    return true;
+}
+
+static void unit_close(Unit *u)
+{
+    LLVMDisposeBuilder(u->g.b);
+    LLVMDisposeModule(u->g.module);
+    LLVMContextDispose(u->g.llvm);
+    LLVMDisposeTargetMachine(u->machine);
+}
+
+static void internal_error(Unit *u, const char *what, char *message)
+{
+    diag_error(u->g.cx, NULL, "this is a bug of nfcc; please report it with the model", "internal error: %s: %s", what,
+               message);
+    LLVMDisposeMessage(message);
+}
+
+static bool optimise(Unit *u)
+{
+    char *message = NULL;
+    if (LLVMVerifyModule(u->g.module, LLVMReturnStatusAction, &message)) {
+        internal_error(u, "malformed code", message);
+        return false;
+    }
+    LLVMDisposeMessage(message);
+    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+    // No pass that widens, unrolls or recognises library calls: the code has its shape already. No licm: it would
+    // hoist the spread weights of a whole product and spill them; what is worth hoisting was emitted outside.
+    LLVMErrorRef error = LLVMRunPasses(u->g.module, "function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg)",
+                                       u->machine, options);
+    LLVMDisposePassBuilderOptions(options);
+    if (!error) return true;
+    char *text_of = LLVMGetErrorMessage(error);
+    internal_error(u, "optimiser", LLVMCreateMessage(text_of));
+    LLVMDisposeErrorMessage(text_of);
+    return false;
+}
+
+static const Bytes *object_of(Unit *u)
+{
+    LLVMMemoryBufferRef buffer;
+    char *message = NULL;
+    if (LLVMTargetMachineEmitToMemoryBuffer(u->machine, u->g.module, LLVMObjectFile, &message, &buffer)) {
+        internal_error(u, "code generation", message);
+        return NULL;
+    }
+    Bytes *object = ARENA_NEW(u->g.cx->arena, Bytes);
+    object->size = LLVMGetBufferSize(buffer);
+    object->data = arena_copy(u->g.cx->arena, LLVMGetBufferStart(buffer), object->size);
+    LLVMDisposeMemoryBuffer(buffer);
+    if (!u->problem) return object;
+    internal_error(u, "code generation", LLVMCreateMessage(u->problem));
+    return NULL;
+}
+
+static void emit_all(Unit *u, const Target *target, const char *symbol)
+{
+    collect(u);
+    emit_args(u);
+    emit_walk(u);
+    emit_steps(u);
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        for (int t = 0; t < NFCC_TILES; t++)
+            if (u->g.plan->programs[i].exists && tiles[t]) emit_program(u, i, t);
+    emit_descriptor(u, target, symbol);
+}
+
+static const char *module_text(Unit *u)
+{
+    char *printed = LLVMPrintModuleToString(u->g.module);
+    const char *copy = arena_string(u->g.cx->arena, printed);
+    LLVMDisposeMessage(printed);
+    return copy;
+}
+
+const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,
+                            void (*gemm)(Gen *g, const GemmStep *s))
+{
+    if (plan->weight_lanes > 480000000) {
+        diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most 480 million",
+                   (unsigned long long)plan->weight_lanes);
+        return NULL;
+    }
+    Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
+    u.g.width = u.g.info.width;
+    u.g.info.tune = tune_name(cx, u.g.info.tune);
+    LLVMInstallFatalErrorHandler(fatal);
+    const Bytes *object = NULL;
+    if (unit_open(&u)) {
+        emit_all(&u, target, symbol);
+        bool good = optimise(&u);
+        if (good && ll) *ll = module_text(&u);
+        if (good) object = object_of(&u);
+        unit_close(&u);
+    }
+    LLVMResetFatalErrorHandler();
+    return object;
+}
+
+const Bytes *llvm_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll)
+{
+    return llvm_emit_with(cx, plan, target, symbol, ll, gemm_emit);
+}

@@ -1,0 +1,115 @@
+// move and take: lanes copied by number. Tables that run evenly (a slice, a stride) are read at compile time and
+// become addresses; others are read from CONST as the code runs.
+#include "llvm.h"
+
+// Lane number i of a table: i64, relative to the operand's base.
+static Value table_lane(Gen *g, TableShape t, Operand table, Value i)
+{
+    if (t.affine) return mul(g, i, t.step);
+    return LLVMBuildSExt(g->b, load(g, g->i32, operand_at(g, table, i).base), g->i64, "");
+}
+
+static void copy_lane(Gen *g, Operand from, Operand to)
+{
+    if (g->tile == 1) {
+        store(g, load(g, g->f32, from.base), to.base);
+        return;
+    }
+    for (int row = 0; row < g->tile; row += g->width)
+        store(g, load_rows(g, from, word_i64(g, row), g->width), row_address(g, to, word_i64(g, row)));
+}
+
+// A run of n lanes, T = 1.
+static void copy_run(Gen *g, Operand from, Operand to, int64_t n)
+{
+    int w = g->width;
+    if (n / w) {
+        Loop l = loop_begin(g, n / w);
+        Value lane = mul(g, l.i, w);
+        store(g, load_lanes(g, operand_at(g, from, lane), w), operand_at(g, to, lane).base);
+        loop_end(g, &l, NULL);
+    }
+    int64_t done = n / w * w;
+    if (n > done)
+        store_first(g, load_lanes(g, operand_fixed(g, from, done), w), (int)(n - done), w,
+                    operand_fixed(g, to, done).base);
+}
+
+void move_emit(Gen *g, const MoveStep *s)
+{
+    TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
+    Operand table_of_src = {0}, table_of_dst = {0};
+    Operand from, to;
+    if (src.affine) {
+        from = operand(g, s->space, 0);
+    } else {
+        table_of_src = operand(g, SPACE_CONST, 0);
+        from = (Operand){s->space == SPACE_WORK   ? g->work
+                         : s->space == SPACE_PREP ? g->prep
+                                                  : g->weights,
+                         s->space == SPACE_CONST ? 4 : 4 * g->tile, s->space == SPACE_CONST || g->tile == 1};
+    }
+    if (!dst.affine) table_of_dst = operand(g, SPACE_CONST, 1);
+    to = operand(g, SPACE_WORK, dst.affine ? 1 : 2);
+    if (g->tile == 1 && src.affine && dst.affine && src.step == 1 && dst.step == 1) {
+        copy_run(g, from, to, s->n);
+        return;
+    }
+    Loop l = loop_begin(g, s->n);
+    copy_lane(g, operand_at(g, from, table_lane(g, src, table_of_src, l.i)),
+              operand_at(g, to, table_lane(g, dst, table_of_dst, l.i)));
+    loop_end(g, &l, NULL);
+}
+
+// ---- take: out[o][j] = table[o][clamp(trunc(index[o][j]), 0, k - 1)]
+// Clamped before the conversion, which then is exact; NaN becomes 0.
+static Value clamped(Gen *g, Value index, int64_t k, int n)
+{
+    Value zero = splat_float(g, 0.0f, n), top = splat_float(g, (float)(k - 1), n);
+    index = LLVMBuildSelect(g->b, LLVMBuildFCmp(g->b, LLVMRealOGT, index, zero, ""), index, zero, "");
+    Value below = LLVMBuildFCmp(g->b, LLVMRealOLT, index, top, "");
+    Value number = LLVMBuildFPToSI(g->b, LLVMBuildSelect(g->b, below, index, zero, ""), ints(g, n), "");
+    return LLVMBuildSelect(g->b, below, number, splat_word(g, (uint32_t)(k - 1), n), "");
+}
+
+static void take_rows(Gen *g, Operand table, Operand index, Operand out, Value row, int64_t k)
+{
+    int w = g->width;
+    Value number = clamped(g, load_rows(g, index, row, w), k, w);
+    Value offset = LLVMBuildZExt(g->b, number, LLVMVectorType(g->i64, (unsigned)w), "");
+    offset = LLVMBuildMul(g->b, offset, splat(g, word_i64(g, table.lane_bytes), w), "");
+    if (!table.shared) {
+        Value rows = LLVMBuildZExt(g->b, iota(g, w), LLVMVectorType(g->i64, (unsigned)w), "");
+        rows = LLVMBuildAdd(g->b, rows, splat(g, row, w), "");
+        offset = LLVMBuildAdd(g->b, offset, LLVMBuildMul(g->b, rows, splat(g, word_i64(g, 4), w), ""), "");
+    }
+    store(g, gather(g, table.base, offset, w), row_address(g, out, row));
+}
+
+// T = 1: one index at a time (a vector of two, since the words above speak of vectors).
+static void take_one(Gen *g, Operand table, Operand index, Operand out, int64_t k)
+{
+    Value number = clamped(g, splat(g, load(g, g->f32, index.base), 2), k, 2);
+    Value lane = LLVMBuildExtractElement(g->b, number, word_i64(g, 0), "");
+    store(g, load(g, g->f32, operand_at(g, table, LLVMBuildZExt(g->b, lane, g->i64, "")).base), out.base);
+}
+
+void take_emit(Gen *g, const TakeStep *s)
+{
+    Operand table = operand(g, s->table_space, 0), index = operand(g, s->index_space, 1),
+            out = operand(g, SPACE_WORK, 2);
+    Loop l = loop_begin(g, s->outer);
+    Operand t = s->table_shared ? table : operand_at(g, table, mul(g, l.i, s->k));
+    Loop j = loop_begin(g, s->j);
+    Value lane = add(g, mul(g, l.i, s->j), j.i);
+    Operand i = operand_at(g, index, lane), o = operand_at(g, out, lane);
+    if (g->tile == 1) {
+        take_one(g, t, i, o, s->k);
+    } else {
+        Loop rows = loop_begin(g, g->tile / g->width);
+        take_rows(g, t, i, o, mul(g, rows.i, g->width), s->k);
+        loop_end(g, &rows, NULL);
+    }
+    loop_end(g, &j, NULL);
+    loop_end(g, &l, NULL);
+}

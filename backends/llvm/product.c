@@ -1,0 +1,232 @@
+// The register blocks of all products. A block is m tokens x n units x v row vectors of sums in registers; one
+// pass over k loads n units of w and m values of x and does m * n * v fused multiply-adds.
+//
+//     T = 1    a unit is a vector of outputs, x is spread over it; v = 1
+//     T > 1    a unit is one output, its vectors are rows; of w the scalar is spread (CONST) or its rows are loaded
+//
+// Each sum is one chain in the order of k. Where K is cut into blocks of kb, each block is a chain from +0 and the
+// blocks are added in order: either one after the other, or (one token, T = 1) up to four chains side by side.
+#include "llvm.h"
+
+#include <assert.h>
+
+enum { MOST_SUMS = 64, SIDE_BY_SIDE = 4 };
+
+typedef struct {
+    int m, n, v;
+    int last;     // floats of the last unit to store (T = 1)
+    Operand x, w; // at the block's first token and output
+    Value row;    // first row
+    Operand add, bias, out;
+} Block;
+
+static int sums_of(const Block *b) { return b->m * b->n * b->v; }
+static int unit_lanes(const Gen *g) { return g->tile == 1 ? g->width : 1; }
+
+static Value row_at(Gen *g, const Block *b, int v) { return add(g, b->row, word_i64(g, v * g->width)); }
+
+// Unit n of an operand of outputs, row vector v.
+static Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
+{
+    o = operand_fixed(g, o, (int64_t)n * unit_lanes(g));
+    return g->tile == 1 ? load_lanes(g, o, g->width) : load_rows(g, o, row_at(g, b, v), g->width);
+}
+
+// One k: x and w stand at it.
+static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
+{
+    Value wv[MOST_SUMS];
+    for (int n = 0; n < b->n; n++)
+        for (int v = 0; v < b->v; v++) wv[n * b->v + v] = v && w.shared ? wv[n * b->v] : load_unit(g, b, w, n, v);
+    for (int m = 0; m < b->m; m++)
+        for (int v = 0; v < b->v; v++) {
+            Operand xm = operand_fixed(g, x, m * p->x_stride);
+            Value xv = load_rows(g, xm, row_at(g, b, v), g->width);
+            for (int n = 0; n < b->n; n++) {
+                Value *s = &sum[(m * b->n + n) * b->v + v];
+                *s = fma_of(g, xv, wv[n * b->v + v], *s);
+            }
+        }
+}
+
+static void zero_sums(Gen *g, Value *sum, int n)
+{
+    for (int i = 0; i < n; i++) sum[i] = splat_float(g, 0.0f, g->width);
+}
+
+// Chains side by side: number c starts at k = c * kb. All go on for `count` inputs from k on.
+static void run_chains(Gen *g, const Product *p, const Block *b, int chains, int64_t k, int64_t count, Value *sum)
+{
+    int each = sums_of(b), all = each * chains;
+    int64_t unroll = least(4, 32 / all > 1 ? 32 / all : 1);
+    int64_t passes = count / unroll, rest = count - passes * unroll;
+    Operand x = operand_fixed(g, b->x, k), w = operand_fixed(g, b->w, k * p->w_stride);
+    if (passes) {
+        Loop l = loop_begin(g, passes);
+        for (int i = 0; i < all; i++) sum[i] = loop_phi(g, &l, sum[i]);
+        Operand xi = operand_at(g, x, mul(g, l.i, unroll)), wi = operand_at(g, w, mul(g, l.i, unroll * p->w_stride));
+        for (int64_t u = 0; u < unroll; u++)
+            for (int c = 0; c < chains; c++)
+                multiply_add(g, p, b, operand_fixed(g, xi, u + c * p->kb),
+                             operand_fixed(g, wi, (u + c * p->kb) * p->w_stride), sum + c * each);
+        loop_end(g, &l, sum);
+    }
+    for (int64_t u = passes * unroll; u < passes * unroll + rest; u++)
+        for (int c = 0; c < chains; c++)
+            multiply_add(g, p, b, operand_fixed(g, x, u + c * p->kb),
+                         operand_fixed(g, w, (u + c * p->kb) * p->w_stride), sum + c * each);
+}
+
+static void add_sums(Gen *g, Value *total, const Value *sum, int n)
+{
+    for (int i = 0; i < n; i++) total[i] = LLVMBuildFAdd(g->b, total[i], sum[i], "");
+}
+
+// All blocks of K at once; the last one may be shorter.
+static void blocks_abreast(Gen *g, const Product *p, const Block *b, int chains, Value *total)
+{
+    Value sum[MOST_SUMS];
+    int each = sums_of(b);
+    int64_t last = p->k - (chains - 1) * p->kb;
+    zero_sums(g, sum, each * chains);
+    run_chains(g, p, b, chains, 0, last, sum);
+    if (last < p->kb) run_chains(g, p, b, chains - 1, last, p->kb - last, sum);
+    for (int i = 0; i < each; i++) total[i] = sum[i];
+    for (int c = 1; c < chains; c++) add_sums(g, total, sum + c * each, each);
+}
+
+static Block block_at_k(Gen *g, const Product *p, const Block *b, Value k)
+{
+    Block moved = *b;
+    moved.x = operand_at(g, b->x, k);
+    moved.w = operand_at(g, b->w, mul(g, k, p->w_stride));
+    return moved;
+}
+
+// One block of K after the other.
+static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *total)
+{
+    Value sum[MOST_SUMS];
+    int each = sums_of(b);
+    int64_t full = p->k / p->kb, rest = p->k % p->kb;
+    zero_sums(g, total, each);
+    run_chains(g, p, b, 1, 0, full ? p->kb : rest, total);
+    if (full > 1) {
+        Loop l = loop_begin(g, full - 1);
+        for (int i = 0; i < each; i++) total[i] = loop_phi(g, &l, total[i]);
+        Block next = block_at_k(g, p, b, add(g, mul(g, l.i, p->kb), word_i64(g, p->kb)));
+        zero_sums(g, sum, each);
+        run_chains(g, p, &next, 1, 0, p->kb, sum);
+        add_sums(g, total, sum, each);
+        loop_end(g, &l, total);
+    }
+    if (full && rest) {
+        Block next = block_at_k(g, p, b, word_i64(g, full * p->kb));
+        zero_sums(g, sum, each);
+        run_chains(g, p, &next, 1, 0, rest, sum);
+        add_sums(g, total, sum, each);
+    }
+}
+
+static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
+{
+    int64_t token = m * p->out_stride;
+    if (p->has_add) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, operand_fixed(g, b->add, token), n, v), "");
+    if (p->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, b->bias, n, v), "");
+    Operand out = operand_fixed(g, b->out, token + (int64_t)n * unit_lanes(g));
+    if (g->tile > 1)
+        store(g, sum, row_address(g, out, row_at(g, b, v)));
+    else
+        store_first(g, sum, n == b->n - 1 ? b->last : g->width, g->width, out.base);
+}
+
+static void block_emit(Gen *g, const Product *p, const Block *b, int chains)
+{
+    Value total[MOST_SUMS];
+    assert(sums_of(b) * chains <= MOST_SUMS);
+    if (chains > 1)
+        blocks_abreast(g, p, b, chains, total);
+    else
+        blocks_in_turn(g, p, b, total);
+    for (int m = 0; m < b->m; m++)
+        for (int n = 0; n < b->n; n++)
+            for (int v = 0; v < b->v; v++) store_unit(g, p, b, m, n, v, total[(m * b->n + n) * b->v + v]);
+}
+
+// ---- the shape of blocks
+typedef struct {
+    int m, n, v, chains;
+} Shape;
+
+static Shape shape_of(const Gen *g, const Product *p)
+{
+    Shape s = {1, 1, 1, 1};
+    int64_t cuts = blocks_of(p->k, p->kb), units = blocks_of(p->n, unit_lanes(g));
+    if (g->tile == 1) {
+        s.m = (int)least(p->m, 6);
+        if (p->m == 1 && cuts <= SIDE_BY_SIDE) s.chains = (int)cuts;
+    } else if (p->w.shared) {
+        int rows = g->info.level == LEVEL_AVX512 ? g->tile : 16;
+        s.v = rows / g->width;
+    } else {
+        s.m = (int)least(p->m, g->info.sums > 12 ? 4 : 3);
+    }
+    int held = s.m * s.v * s.chains * (cuts > 1 && s.chains == 1 ? 2 : 1);
+    int64_t most = g->info.sums / held > 1 ? g->info.sums / held : 1;
+    if (g->tile > 1 && !p->w.shared) most = least(most, 4);
+    s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
+    return s;
+}
+
+// Blocks along the outputs; `b` stands at the first.
+static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
+{
+    int unit = unit_lanes(g);
+    int64_t units = blocks_of(p->n, unit), full = p->n / unit / s->n, rest = units - full * s->n;
+    Block first = b;
+    b.n = s->n;
+    b.last = unit;
+    if (full) {
+        Loop l = loop_begin(g, full);
+        Value lane = mul(g, l.i, (int64_t)s->n * unit);
+        b.w = operand_at(g, first.w, lane);
+        b.out = operand_at(g, first.out, lane);
+        if (p->has_add) b.add = operand_at(g, first.add, lane);
+        if (p->has_bias) b.bias = operand_at(g, first.bias, lane);
+        block_emit(g, p, &b, s->chains);
+        loop_end(g, &l, NULL);
+    }
+    if (!rest) return;
+    int64_t lane = full * s->n * unit;
+    b.n = (int)rest;
+    b.last = (int)(p->n - (units - 1) * unit);
+    b.w = operand_fixed(g, first.w, lane);
+    b.out = operand_fixed(g, first.out, lane);
+    if (p->has_add) b.add = operand_fixed(g, first.add, lane);
+    if (p->has_bias) b.bias = operand_fixed(g, first.bias, lane);
+    block_emit(g, p, &b, s->chains);
+}
+
+// `m` tokens from `token` (i64) on.
+static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m, Value token)
+{
+    b.m = m;
+    b.x = operand_at(g, b.x, mul(g, token, p->x_stride));
+    b.out = operand_at(g, b.out, mul(g, token, p->out_stride));
+    if (p->has_add) b.add = operand_at(g, b.add, mul(g, token, p->out_stride));
+    outputs_emit(g, p, s, b);
+}
+
+void product_emit(Gen *g, const Product *p)
+{
+    Shape s = shape_of(g, p);
+    Block b = {1, 1, s.v, 0, p->x, p->w, NULL, p->add, p->bias, p->out};
+    Loop rows = loop_begin(g, g->tile == 1 ? 1 : g->tile / (s.v * g->width));
+    b.row = mul(g, rows.i, (int64_t)s.v * g->width);
+    int64_t full = p->m / s.m;
+    Loop l = loop_begin(g, full);
+    tokens_emit(g, p, &s, b, s.m, mul(g, l.i, s.m));
+    loop_end(g, &l, NULL);
+    if (p->m % s.m) tokens_emit(g, p, &s, b, (int)(p->m % s.m), word_i64(g, full * s.m));
+    loop_end(g, &rows, NULL);
+}

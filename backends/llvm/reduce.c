@@ -1,0 +1,90 @@
+// reduce: sixteen partial results and a tree (plan.h). T = 1: the partials are one vector's slots. T > 1: sixteen
+// vectors of rows.
+#include "llvm.h"
+
+#include <math.h>
+
+enum { PARTIALS = 16 };
+
+static Value start(Gen *g, Op op, int n)
+{
+    if (op == OP_reduce_sum) return splat_float(g, 0.0f, n);
+    if (op == OP_reduce_prod) return splat_float(g, 1.0f, n);
+    return splat_float(g, op == OP_reduce_max ? -INFINITY : INFINITY, n);
+}
+
+static Value two(Gen *g, Op op, Value p, Value v)
+{
+    if (op == OP_reduce_sum) return LLVMBuildFAdd(g->b, p, v, "");
+    if (op == OP_reduce_prod) return LLVMBuildFMul(g->b, p, v, "");
+    Value better = LLVMBuildFCmp(g->b, op == OP_reduce_max ? LLVMRealOGT : LLVMRealOLT, v, p, "");
+    return LLVMBuildSelect(g->b, better, v, p, "");
+}
+
+static Value half_of(Gen *g, Value v, int first, int n)
+{
+    Value list[PARTIALS];
+    for (int i = 0; i < n; i++) list[i] = word_i32(g, first + i);
+    return LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(list, (unsigned)n), "");
+}
+
+// The first n slots of `some`, the rest of `all`.
+static Value blend(Gen *g, Value some, Value all, int n)
+{
+    Value list[PARTIALS];
+    for (int i = 0; i < PARTIALS; i++) list[i] = word_i32(g, i < n ? i : PARTIALS + i);
+    return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, PARTIALS), "");
+}
+
+static void reduce_slots(Gen *g, const ReduceStep *s, Operand in, Operand out)
+{
+    int64_t full = s->k / PARTIALS, rest = s->k % PARTIALS;
+    Value p = start(g, s->op, PARTIALS);
+    if (full) {
+        Loop l = loop_begin(g, full);
+        p = loop_phi(g, &l, p);
+        p = two(g, s->op, p, load_lanes(g, operand_at(g, in, mul(g, l.i, PARTIALS)), PARTIALS));
+        loop_end(g, &l, &p);
+    }
+    if (rest)
+        p = blend(g, two(g, s->op, p, load_lanes(g, operand_fixed(g, in, full * PARTIALS), PARTIALS)), p, (int)rest);
+    for (int half = PARTIALS / 2; half > 1; half /= 2)
+        p = two(g, s->op, half_of(g, p, 0, half), half_of(g, p, half, half));
+    Value first = LLVMBuildExtractElement(g->b, p, word_i64(g, 0), "");
+    store(g, two(g, s->op, first, LLVMBuildExtractElement(g->b, p, word_i64(g, 1), "")), out.base);
+}
+
+static void reduce_rows(Gen *g, const ReduceStep *s, Operand in, Operand out, Value row)
+{
+    int64_t full = s->k / PARTIALS, rest = s->k % PARTIALS;
+    Value p[PARTIALS];
+    for (int j = 0; j < PARTIALS; j++) p[j] = start(g, s->op, g->width);
+    if (full) {
+        Loop l = loop_begin(g, full);
+        for (int j = 0; j < PARTIALS; j++) p[j] = loop_phi(g, &l, p[j]);
+        Operand at = operand_at(g, in, mul(g, l.i, PARTIALS));
+        for (int j = 0; j < PARTIALS; j++)
+            p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, at, j), row, g->width));
+        loop_end(g, &l, p);
+    }
+    for (int j = 0; j < (int)rest; j++)
+        p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, in, full * PARTIALS + j), row, g->width));
+    for (int half = PARTIALS / 2; half; half /= 2)
+        for (int j = 0; j < half; j++) p[j] = two(g, s->op, p[j], p[j + half]);
+    store(g, p[0], row_address(g, out, row));
+}
+
+void reduce_emit(Gen *g, const ReduceStep *s)
+{
+    Operand in = operand(g, s->in_space, 0), out = operand(g, SPACE_WORK, 1);
+    Loop l = loop_begin(g, s->outer);
+    Operand from = operand_at(g, in, mul(g, l.i, s->k)), to = operand_at(g, out, l.i);
+    if (g->tile == 1) {
+        reduce_slots(g, s, from, to);
+    } else {
+        Loop rows = loop_begin(g, g->tile / g->width);
+        reduce_rows(g, s, from, to, mul(g, rows.i, g->width));
+        loop_end(g, &rows, NULL);
+    }
+    loop_end(g, &l, NULL);
+}

@@ -1,0 +1,185 @@
+// The small words of the generator: constants, vectors, loops, addresses, loads and stores.
+#include "llvm.h"
+
+#include <assert.h>
+#include <string.h>
+
+Value word_i64(Gen *g, int64_t v) { return LLVMConstInt(g->i64, (unsigned long long)v, true); }
+Value word_i32(Gen *g, int64_t v) { return LLVMConstInt(g->i32, (unsigned long long)v, true); }
+
+LLVMTypeRef floats(Gen *g, int n) { return n == 1 ? g->f32 : LLVMVectorType(g->f32, (unsigned)n); }
+LLVMTypeRef ints(Gen *g, int n) { return LLVMVectorType(g->i32, (unsigned)n); }
+
+static Value splat_const(Value word, int n)
+{
+    Value list[64];
+    for (int i = 0; i < n; i++) list[i] = word;
+    return LLVMConstVector(list, (unsigned)n);
+}
+
+Value splat(Gen *g, Value scalar, int n)
+{
+    if (n == 1) return scalar;
+    if (LLVMIsConstant(scalar)) return splat_const(scalar, n);
+    LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(scalar), (unsigned)n);
+    Value one = LLVMBuildInsertElement(g->b, LLVMGetPoison(type), scalar, word_i64(g, 0), "");
+    return LLVMBuildShuffleVector(g->b, one, LLVMGetPoison(type), LLVMConstNull(ints(g, n)), "");
+}
+
+Value splat_word(Gen *g, uint32_t word, int n) { return splat_const(word_i32(g, (int32_t)word), n); }
+
+Value splat_float(Gen *g, float value, int n)
+{
+    Value scalar = LLVMConstReal(g->f32, (double)value);
+    return n == 1 ? scalar : splat_const(scalar, n);
+}
+
+Value iota(Gen *g, int n)
+{
+    Value list[64];
+    for (int i = 0; i < n; i++) list[i] = word_i32(g, i);
+    return LLVMConstVector(list, (unsigned)n);
+}
+
+Value add(Gen *g, Value a, Value b) { return LLVMBuildAdd(g->b, a, b, ""); }
+Value mul(Gen *g, Value a, int64_t b)
+{
+    return LLVMBuildMul(g->b, a, LLVMConstInt(LLVMTypeOf(a), (unsigned long long)b, true), "");
+}
+
+Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n)
+{
+    unsigned id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
+    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, &overload, 1);
+    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, &overload, 1), fn, args, (unsigned)n, "");
+}
+
+Value fma_of(Gen *g, Value a, Value b, Value c)
+{
+    Value args[] = {a, b, c};
+    return call(g, "llvm.fma", LLVMTypeOf(a), args, 3);
+}
+
+Value bytes_at(Gen *g, Value pointer, Value bytes) { return LLVMBuildGEP2(g->b, g->i8, pointer, &bytes, 1, ""); }
+
+LLVMBasicBlockRef block_new(Gen *g, const char *name) { return LLVMAppendBasicBlockInContext(g->llvm, g->fn, name); }
+
+// ---- loops
+Loop loop_begin(Gen *g, int64_t count)
+{
+    assert(count > 0);
+    Loop l = {.count = count, .i = word_i64(g, 0)};
+    if (count == 1) return l;
+    l.before = LLVMGetInsertBlock(g->b);
+    l.head = block_new(g, "loop");
+    LLVMBuildBr(g->b, l.head);
+    LLVMPositionBuilderAtEnd(g->b, l.head);
+    l.i = LLVMBuildPhi(g->b, g->i64, "i");
+    return l;
+}
+
+Value loop_phi(Gen *g, Loop *l, Value first)
+{
+    if (l->count == 1) return first;
+    Value phi = LLVMBuildPhi(g->b, LLVMTypeOf(first), "");
+    LLVMAddIncoming(phi, &first, &l->before, 1);
+    assert(l->n < 64);
+    return l->phi[l->n++] = phi;
+}
+
+void loop_end(Gen *g, Loop *l, const Value *next)
+{
+    if (l->count == 1) return;
+    Value zero = word_i64(g, 0);
+    Value i = LLVMBuildNUWAdd(g->b, l->i, word_i64(g, 1), "");
+    Value more = LLVMBuildICmp(g->b, LLVMIntULT, i, word_i64(g, l->count), "");
+    LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
+    l->done = block_new(g, "done");
+    LLVMBuildCondBr(g->b, more, l->head, l->done);
+    LLVMAddIncoming(l->i, &zero, &l->before, 1);
+    LLVMAddIncoming(l->i, &i, &last, 1);
+    for (int j = 0; j < l->n; j++) {
+        Value v = next[j];
+        LLVMAddIncoming(l->phi[j], &v, &last, 1);
+    }
+    LLVMPositionBuilderAtEnd(g->b, l->done);
+}
+
+// ---- operands
+Operand operand(Gen *g, uint32_t space, int arg)
+{
+    Value base = space == SPACE_WORK ? g->work : space == SPACE_PREP ? g->prep : g->weights;
+    Operand o = {NULL, 4, true};
+    if (space != SPACE_CONST) o = (Operand){NULL, 4 * g->tile, g->tile == 1};
+    Value at = load(g, g->i32, bytes_at(g, g->args, word_i64(g, 4 * arg)));
+    o.base = bytes_at(g, base, mul(g, LLVMBuildZExt(g->b, at, g->i64, ""), o.lane_bytes));
+    return o;
+}
+
+Operand operand_at(Gen *g, Operand o, Value lane)
+{
+    o.base = bytes_at(g, o.base, mul(g, lane, o.lane_bytes));
+    return o;
+}
+
+Operand operand_fixed(Gen *g, Operand o, int64_t lane)
+{
+    if (lane) o.base = bytes_at(g, o.base, word_i64(g, lane * o.lane_bytes));
+    return o;
+}
+
+Value row_address(Gen *g, Operand o, Value row)
+{
+    return row && !o.shared ? bytes_at(g, o.base, mul(g, row, 4)) : o.base;
+}
+
+Value load(Gen *g, LLVMTypeRef type, Value address)
+{
+    Value v = LLVMBuildLoad2(g->b, type, address, "");
+    LLVMSetAlignment(v, 4);
+    return v;
+}
+
+void store(Gen *g, Value value, Value address) { LLVMSetAlignment(LLVMBuildStore(g->b, value, address), 4); }
+
+static Value part(Gen *g, Value vector, int first, int n)
+{
+    if (n == 1) return LLVMBuildExtractElement(g->b, vector, word_i64(g, first), "");
+    Value list[64];
+    for (int i = 0; i < n; i++) list[i] = word_i32(g, first + i);
+    return LLVMBuildShuffleVector(g->b, vector, LLVMGetPoison(LLVMTypeOf(vector)), LLVMConstVector(list, (unsigned)n),
+                                  "");
+}
+
+// In pieces of 8, 4, 2 and 1: the lanes behind may belong to another value.
+void store_first(Gen *g, Value vector, int n, int of, Value address)
+{
+    if (n == of) {
+        store(g, vector, address);
+        return;
+    }
+    int done = 0;
+    for (int piece = of / 2; piece; piece /= 2)
+        if (n & piece) {
+            store(g, part(g, vector, done, piece), bytes_at(g, address, word_i64(g, 4 * done)));
+            done += piece;
+        }
+}
+
+Value load_rows(Gen *g, Operand o, Value row, int n)
+{
+    if (o.shared) return splat(g, load(g, g->f32, o.base), n);
+    return load(g, floats(g, n), row_address(g, o, row));
+}
+
+Value load_lanes(Gen *g, Operand o, int n) { return load(g, floats(g, n), o.base); }
+
+Value gather(Gen *g, Value base, Value offsets, int n)
+{
+    LLVMTypeRef overload[] = {floats(g, n), LLVMVectorType(g->ptr, (unsigned)n)};
+    unsigned id = LLVMLookupIntrinsicID("llvm.masked.gather", strlen("llvm.masked.gather"));
+    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, overload, 2);
+    Value all = splat_const(LLVMConstInt(LLVMInt1TypeInContext(g->llvm), 1, false), n);
+    Value args[] = {bytes_at(g, base, offsets), word_i32(g, 4), all, LLVMGetPoison(overload[0])};
+    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, overload, 2), fn, args, 4, "");
+}

@@ -1,0 +1,99 @@
+// openblas: the llvm backend's code with gemm steps as calls of cblas_sgemm. A tile of T rows is a K x T matrix:
+// out (N x T) = W^T (N x K) times x (K x T), one call per token and group of outputs; for T = 1 the tokens are the
+// rows of one product. `add` and bias follow in generated code. The bits are OpenBLAS's, not the Plan's.
+#include "../llvm/llvm.h"
+
+enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
+
+// c (m x n) = a (m x k; transposed: stored k x m) times b (k x n), all row-major with row lengths lda, ldb, ldc.
+typedef struct {
+    int64_t m, n, k;
+    bool transposed;
+    Value a, b, c;
+    int64_t lda, ldb, ldc;
+} Sgemm;
+
+static void call_sgemm(Gen *g, const Sgemm *s)
+{
+    LLVMTypeRef p[] = {g->i32, g->i32, g->i32, g->i32, g->i32, g->i32, g->f32,
+                       g->ptr, g->i32, g->ptr, g->i32, g->f32, g->ptr, g->i32};
+    LLVMTypeRef type = LLVMFunctionType(g->none, p, 14, false);
+    Value fn = LLVMGetNamedFunction(g->module, "cblas_sgemm");
+    if (!fn) fn = LLVMAddFunction(g->module, "cblas_sgemm", type);
+    Value args[] = {word_i32(g, ROW_MAJOR),
+                    word_i32(g, s->transposed ? TRANS : NO_TRANS),
+                    word_i32(g, NO_TRANS),
+                    word_i32(g, s->m),
+                    word_i32(g, s->n),
+                    word_i32(g, s->k),
+                    LLVMConstReal(g->f32, 1.0),
+                    s->a,
+                    word_i32(g, s->lda),
+                    s->b,
+                    word_i32(g, s->ldb),
+                    LLVMConstReal(g->f32, 0.0),
+                    s->c,
+                    word_i32(g, s->ldc)};
+    LLVMBuildCall2(g->b, type, fn, args, 14, "");
+}
+
+// One group of `n` outputs from `first` (i64) on, without add and bias.
+static void group_product(Gen *g, const GemmStep *s, Operand x, Operand w, Operand out, Value first, int64_t n)
+{
+    w = operand_at(g, w, mul(g, first, s->k));
+    out = operand_at(g, out, first);
+    if (g->tile == 1) {
+        call_sgemm(g, &(Sgemm){s->m, n, s->k, false, x.base, w.base, out.base, s->k, n, s->n});
+        return;
+    }
+    Loop l = loop_begin(g, s->m);
+    Value xm = operand_at(g, x, mul(g, l.i, s->k)).base, om = operand_at(g, out, mul(g, l.i, s->n)).base;
+    call_sgemm(g, &(Sgemm){n, g->tile, s->k, true, w.base, xm, om, n, g->tile, g->tile});
+    loop_end(g, &l, NULL);
+}
+
+// out[m][n] += add[m][n], then bias[n]: output by output, its rows by vectors.
+static void add_rest(Gen *g, const GemmStep *s, Operand out)
+{
+    Operand extra = {0}, bias = {0};
+    if (s->has_add) extra = operand(g, s->add_space, GEMM_ADD);
+    if (s->has_bias) bias = operand(g, SPACE_CONST, GEMM_BIAS);
+    int w = g->tile == 1 ? 1 : g->width;
+    Loop m = loop_begin(g, s->m);
+    Loop n = loop_begin(g, s->n);
+    Loop rows = loop_begin(g, g->tile / w);
+    Value row = mul(g, rows.i, w), lane = add(g, mul(g, m.i, s->n), n.i);
+    Value to = bytes_at(g, operand_at(g, out, lane).base, mul(g, row, 4)), sum = load(g, floats(g, w), to);
+    if (s->has_add) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, extra, lane), row, w), "");
+    if (s->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, bias, n.i), row, w), "");
+    store(g, sum, to);
+    loop_end(g, &rows, NULL);
+    loop_end(g, &n, NULL);
+    loop_end(g, &m, NULL);
+}
+
+static void gemm_by_blas(Gen *g, const GemmStep *s)
+{
+    if (s->x_space == SPACE_CONST && g->tile > 1) { // x has no rows
+        gemm_emit(g, s);
+        return;
+    }
+    Operand x = operand(g, s->x_space, GEMM_X), w = operand(g, SPACE_CONST, GEMM_W),
+            out = operand(g, SPACE_WORK, GEMM_OUT);
+    int64_t full = s->n / GEMM_GROUP, rest = s->n % GEMM_GROUP;
+    if (full) {
+        Loop l = loop_begin(g, full);
+        group_product(g, s, x, w, out, mul(g, l.i, GEMM_GROUP), GEMM_GROUP);
+        loop_end(g, &l, NULL);
+    }
+    if (rest) group_product(g, s, x, w, out, word_i64(g, full * GEMM_GROUP), rest);
+    if (s->has_add || s->has_bias) add_rest(g, s, out);
+}
+
+const Bytes *openblas_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll)
+{
+    if (target_runs_here(target)) return llvm_emit_with(cx, plan, target, symbol, ll, gemm_by_blas);
+    diag_error(cx, NULL, "use --backend llvm for other machines, or --cpu native",
+               "the openblas backend makes code for this machine only, not for %s %s", target->triple, target->cpu);
+    return NULL;
+}

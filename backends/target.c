@@ -1,0 +1,143 @@
+// Targets: a triple and a CPU name become a level of instructions (targets.def). The level alone decides which
+// instructions are used; `native` is the host's level, tuned for the host's CPU.
+#include "target.h"
+
+#include "abi.h"
+
+#include <llvm-c/Core.h>
+#include <llvm-c/TargetMachine.h>
+#include <string.h>
+
+typedef struct {
+    const char *triple, *name;
+    Level level;
+    const char *tune;
+} Cpu;
+
+static const Cpu cpus[] = {
+#define CPU(triple, name, level, tune) {triple, name, level, tune},
+#include "targets.def"
+#undef CPU
+};
+enum { CPUS = sizeof cpus / sizeof *cpus };
+
+// By level: what an instruction set brings.
+static const TargetInfo levels[] = {
+    [LEVEL_AVX2] = {LEVEL_AVX2, "x86-64-v3", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
+                    NFCC_CPU_AVX2_FMA, 8, 12},
+    [LEVEL_AVX512] = {LEVEL_AVX512, "x86-64-v4", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
+                      NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512, 16, 24},
+    [LEVEL_NEON] = {LEVEL_NEON, "generic", NULL, "aarch64-unknown-linux-gnu", "aarch64linux", "aarch64-linux-gnu",
+                    NFCC_CPU_NEON, 4, 24},
+};
+
+static const char *host_triple(void)
+{
+#if defined(__x86_64__)
+    return "x86_64-linux-gnu";
+#elif defined(__aarch64__)
+    return "aarch64-linux-gnu";
+#else
+    return "";
+#endif
+}
+
+// LLVM's text is "+avx2,+fma,-sse4a,...".
+static bool has_feature(const char *features, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *at = features; (at = strstr(at, name)); at += n)
+        if (at > features && at[-1] == '+' && (at[n] == ',' || !at[n])) return true;
+    return false;
+}
+
+static bool has_features(const char *const *names)
+{
+    char *features = LLVMGetHostCPUFeatures();
+    bool all = true;
+    for (; *names; names++) all = all && has_feature(features, *names);
+    LLVMDisposeMessage(features);
+    return all;
+}
+
+static bool host_has(Level level)
+{
+    static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", NULL};
+    static const char *const v4[] = {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", NULL};
+    bool arm = !strcmp(host_triple(), "aarch64-linux-gnu");
+    if (level == LEVEL_NEON) return arm;
+    return !arm && has_features(v3) && (level == LEVEL_AVX2 || has_features(v4));
+}
+
+static const Cpu *cpu_find(const char *triple, const char *name)
+{
+    for (int i = 0; i < CPUS; i++)
+        if (!strcmp(cpus[i].triple, triple) && (!name || !strcmp(cpus[i].name, name))) return &cpus[i];
+    return NULL;
+}
+
+static const char *known_triples(Context *cx)
+{
+    const char *list = NULL;
+    for (int i = 0; i < CPUS; i++)
+        if (!i || strcmp(cpus[i].triple, cpus[i - 1].triple))
+            list = list ? arena_format(cx->arena, "%s, %s", list, cpus[i].triple) : cpus[i].triple;
+    return list;
+}
+
+static const char *known_cpus(Context *cx, const char *triple)
+{
+    const char *list = "native";
+    for (int i = 0; i < CPUS; i++)
+        if (!strcmp(cpus[i].triple, triple)) list = arena_format(cx->arena, "%s, %s", list, cpus[i].name);
+    return list;
+}
+
+const char *target_resolve(Context *cx, Target *target)
+{
+    if (!target->triple) target->triple = *host_triple() ? host_triple() : cpus[0].triple;
+    const Cpu *first = cpu_find(target->triple, NULL);
+    if (!first) return arena_format(cx->arena, "unknown target '%.100s'; known: %s", target->triple, known_triples(cx));
+    if (!target->cpu) target->cpu = first->name;
+    if (!strcmp(target->cpu, "native")) {
+        if (strcmp(target->triple, host_triple()))
+            return arena_format(cx->arena, "--cpu native is this machine, which is no %s; known: %s", target->triple,
+                                known_cpus(cx, target->triple));
+        if (!host_has(first->level))
+            return arena_format(cx->arena,
+                                "this machine has less than %s; choose a --cpu for the machine that will run it",
+                                first->name);
+        return NULL;
+    }
+    if (!cpu_find(target->triple, target->cpu))
+        return arena_format(cx->arena, "unknown --cpu '%.100s' for %s; known: %s", target->cpu, target->triple,
+                            known_cpus(cx, target->triple));
+    return NULL;
+}
+
+static TargetInfo native_info(const Target *target)
+{
+    Level level = cpu_find(target->triple, NULL)->level;
+    if (level == LEVEL_AVX2 && host_has(LEVEL_AVX512)) level = LEVEL_AVX512;
+    return levels[level];
+}
+
+TargetInfo target_info(const Target *target)
+{
+    const Cpu *cpu = cpu_find(target->triple, target->cpu);
+    TargetInfo info = cpu ? levels[cpu->level] : native_info(target);
+    info.tune = cpu ? cpu->tune : "native";
+    return info;
+}
+
+bool target_runs_here(const Target *target)
+{
+    return !strcmp(target->triple, host_triple()) && host_has(target_info(target).level);
+}
+
+const char *compiler_name(Context *cx)
+{
+    unsigned major, minor, patch;
+    LLVMGetVersion(&major, &minor, &patch);
+    return arena_format(cx->arena, "nfcc " NFCC_VERSION ", LLVM %u.%u.%u", major, minor, patch);
+}

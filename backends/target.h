@@ -1,0 +1,31 @@
+// What the folder's files share about targets: the level of instructions and what follows from it.
+#pragma once
+#include "backend.h"
+
+typedef enum { LEVEL_AVX2, LEVEL_AVX512, LEVEL_NEON } Level;
+
+typedef struct {
+    Level level;
+    const char *isa;       // LLVM's name of the CPU that fixes the instruction set
+    const char *tune;      // LLVM's name of the CPU that orders instructions
+    const char *llvm;      // LLVM's triple
+    const char *emulation; // lld's -m
+    const char *debian;    // folder of its libraries
+    uint32_t cpu_bits;     // NFCC_CPU_* of abi.h
+    int width;             // floats in a vector register
+    int sums;              // accumulators of a product that stay in registers
+} TargetInfo;
+
+// Stack that generated code may use; emission fails if a function needs more (llvm/module.c).
+enum { STACK_BYTES = 8192 };
+
+// Of a resolved target.
+TargetInfo target_info(const Target *target);
+// "nfcc 0.1.0, LLVM 19.1.7": what the descriptor says made it.
+const char *compiler_name(Context *cx);
+
+// The emit functions of backends.def.
+#define BACKEND(id, emit, meaning) \
+    const Bytes *emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll);
+#include "backends.def"
+#undef BACKEND

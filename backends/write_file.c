@@ -1,0 +1,181 @@
+// Writing files atomically; see file.h.
+#include "file.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *remedy(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT: return "free some space, or choose another folder with -o";
+    case EACCES:
+    case EPERM:
+    case EROFS: return "choose a folder that you may write to with -o";
+    case ENOENT: return "make the folder first, or choose another with -o";
+    case ENOTDIR: return "a part of the path is a file; choose another path with -o";
+    case EFBIG: return "the system limits the size of files (ulimit -f)";
+    case ENAMETOOLONG: return "choose a shorter name with -o";
+    default: return "choose another path with -o";
+    }
+}
+
+void file_error(Context *cx, const char *path)
+{
+    int error = errno;
+    diag_io_error(cx, remedy(error), "%s: cannot be written: %s", path, strerror(error));
+}
+
+bool write_all(int fd, const void *data, size_t size)
+{
+    const char *at = data;
+    while (size) {
+        ssize_t n = write(fd, at, size < 1u << 30 ? size : 1u << 30);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        at += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+// `.NAME.nfcc-PID` and what follows a point (`.NAME.nfcc-PID.new`); true if no process PID lives.
+static bool is_stale(const char *entry, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    if (strncmp(entry, prefix, n) || !isdigit((unsigned char)entry[n])) return false;
+    char *end;
+    errno = 0;
+    long pid = strtol(entry + n, &end, 10);
+    if (errno || pid <= 0 || pid > INT32_MAX || (*end && *end != '.')) return false;
+    return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+static void remove_stale(Context *cx, const char *dir, const char *prefix)
+{
+    DIR *d = opendir(dir);
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));)
+        if (is_stale(e->d_name, prefix)) unlink(arena_format(cx->arena, "%s/%s", dir, e->d_name));
+    closedir(d);
+}
+
+static bool may_become_file(Context *cx, const char *path)
+{
+    struct stat s;
+    if (stat(path, &s) || S_ISREG(s.st_mode)) return true;
+    if (S_ISDIR(s.st_mode))
+        diag_io_error(cx, "give the name of a file with -o", "%s: is a folder", path);
+    else
+        diag_io_error(cx, "give the name of a file with -o", "%s: is not a regular file", path);
+    return false;
+}
+
+// NAME of `.NAME.nfcc-PID`; any other name is itself.
+static const char *final_name(Context *cx, const char *base)
+{
+    const char *mark = strstr(base, ".nfcc-");
+    if (*base != '.' || !mark || mark == base || !mark[6] || mark[6 + strspn(mark + 6, "0123456789")]) return base;
+    return arena_format(cx->arena, "%.*s", (int)(mark - base) - 1, base + 1);
+}
+
+bool file_begin(Context *cx, const char *path, NewFile *file)
+{
+    if (!may_become_file(cx, path)) return false;
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    if (!*base) {
+        diag_io_error(cx, "give the name of a file with -o", "'%s': is not the name of a file", path);
+        return false;
+    }
+    file->path = path;
+    file->name = final_name(cx, base);
+    file->dir = !slash ? "." : slash == path ? "/" : arena_format(cx->arena, "%.*s", (int)(slash - path), path);
+    const char *prefix = arena_format(cx->arena, ".%s.nfcc-", file->name);
+    remove_stale(cx, file->dir, prefix);
+    file->temp = arena_format(cx->arena, "%s/%s%ld.new", file->dir, prefix, (long)getpid());
+    return true;
+}
+
+// Also what a linker that was killed left beside it.
+void file_abandon(const NewFile *file)
+{
+    unlink(file->temp);
+    const char *base = strrchr(file->temp, '/') + 1;
+    DIR *d = opendir(file->dir);
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));)
+        if (!strncmp(e->d_name, base, strlen(base))) unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+}
+
+int file_create(Context *cx, const NewFile *file, size_t size)
+{
+    int fd = open(file->temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        file_error(cx, file->path);
+        return -1;
+    }
+    int error = size ? posix_fallocate(fd, 0, (off_t)size) : 0;
+    if (!error && ftruncate(fd, 0)) error = errno;
+    if (!error || error == EOPNOTSUPP || error == EINVAL) return fd; // some file systems cannot reserve
+    errno = error;
+    file_error(cx, file->path);
+    close(fd);
+    file_abandon(file);
+    return -1;
+}
+
+static bool sync_path(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool good = !fsync(fd) || errno == EINVAL || errno == EROFS; // file systems without sync
+    int error = errno;
+    close(fd);
+    errno = error;
+    return good;
+}
+
+bool file_commit(Context *cx, const NewFile *file)
+{
+    if (sync_path(file->temp, O_RDONLY) && !rename(file->temp, file->path)) {
+        sync_path(file->dir, O_RDONLY | O_DIRECTORY); // the name; the file itself is safe already
+        return true;
+    }
+    file_error(cx, file->path);
+    file_abandon(file);
+    return false;
+}
+
+// A pipe, a terminal, /dev/null: nothing to rename.
+static bool write_stream(Context *cx, const char *path, const void *data, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool good = fd >= 0 && write_all(fd, data, size);
+    if (fd >= 0 && close(fd)) good = false;
+    if (!good) file_error(cx, path);
+    return good;
+}
+
+bool write_file(Context *cx, const char *path, const void *data, size_t size)
+{
+    struct stat s;
+    if (!stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return write_stream(cx, path, data, size);
+    NewFile file;
+    if (!file_begin(cx, path, &file)) return false;
+    int fd = file_create(cx, &file, size);
+    if (fd < 0) return false;
+    bool good = write_all(fd, data, size);
+    if (close(fd)) good = false;
+    if (good) return file_commit(cx, &file);
+    file_error(cx, path);
+    file_abandon(&file);
+    return false;
+}
