@@ -79,14 +79,23 @@ static bool write_module(Session *s, const Module *m, const char *path)
     return ok;
 }
 
+// A pass is merge-linear to its user and merge_linear in C.
+static const char *dashed(Arena *arena, const char *name)
+{
+    char *text = arena_string(arena, name);
+    for (char *c = text; *c; c++)
+        if (*c == '_') *c = '-';
+    return text;
+}
+
 static bool known_pass(Arena *arena, const char *name)
 {
     int n;
     const PassInfo *list = pass_list(&n);
     const char **names = ARENA_ARRAY(arena, const char *, n + 2);
     for (int i = 0; i < n; i++) {
-        names[i] = list[i].name;
-        if (!strcmp(name, list[i].name)) return true;
+        names[i] = dashed(arena, list[i].name);
+        if (!strcmp(dashed(arena, name), names[i])) return true;
     }
     names[n] = "plan", names[n + 1] = "import";
     if (!strcmp(name, "plan") || !strcmp(name, "import")) return true;
@@ -130,12 +139,12 @@ static int stop_after(Session *s, const char *pass)
     return print_or_write_plan(s, plan_build(&s->cx, m, &flow, policy_name(s->arena, s->options->args[0]), hash));
 }
 
-static int list_passes(void)
+static int list_passes(Arena *arena)
 {
     int n;
     const PassInfo *list = pass_list(&n);
     printf("%-18s %s\n", "import", "the exported graph in the IR's ops");
-    for (int i = 0; i < n; i++) printf("%-18s %s\n", list[i].name, list[i].meaning);
+    for (int i = 0; i < n; i++) printf("%-18s %s\n", dashed(arena, list[i].name), list[i].meaning);
     printf("%-18s %s\n", "plan", "numbered buffers and plain steps: what a backend sees");
     return DONE;
 }
@@ -261,7 +270,7 @@ int cmd_compile(const Options *o)
         printf("nfcc %s\n", NFCC_VERSION);
         return DONE;
     }
-    if (o->value[OPT_list_passes]) return list_passes();
+    if (o->value[OPT_list_passes]) return list_passes(o->arena);
     if (!o->n_args) return usage_error("a model is missing: nfcc MODEL.onnx -o POLICY.so");
     Session *s = session_new(o, o->args[0]);
     int code = compile(s);
