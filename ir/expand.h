@@ -1,4 +1,4 @@
-// What expand_math.c and expand_pow.c share: one-letter-short ways to append to a map, and the polynomial.
+// What expand_math.c, expand_pow.c and noise.c share: short ways to append to a map, and pieces of functions.
 #pragma once
 #include "plan.h"
 
@@ -12,5 +12,11 @@ static inline int less(MapCode *m, int a, int b) { return map_op(m, S_flt, a, b,
 static inline int equal(MapCode *m, int a, int b) { return map_op(m, S_feq, a, b, 0); }
 static inline int pick(MapCode *m, int mask, int a, int b) { return map_op(m, S_sel, mask, a, b); }
 
-int math_poly(MapCode *m, int x, int n, const float *c);
-int math_pow(MapCode *m, int a, int b); // expand_pow.c
+int math_poly(MapCode *m, int x, int n, const float *c);     // c[0] + c[1] x + ...
+int math_pow(MapCode *m, int a, int b);                      // expand_pow.c
+int math_log_sum(MapCode *m, int e, int f);                  // e ln 2 + log(1 + f), 1 + f in [sqrt(1/2), sqrt 2)
+void math_sincos(MapCode *m, int r, int *sine, int *cosine); // |r| <= 0.8
+// Philox4x32-10: ten rounds on `counter` (four words, overwritten by the result) under the key (noise.c).
+void math_philox(MapCode *m, int counter[4], const int key[2]);
+// Two normals from four random words.
+void math_box_muller(MapCode *m, const int w[4], int out[2]);

@@ -143,7 +143,7 @@ static int sinh_(MapCode *m, int x)
 
 // ---- logarithms
 // e ln 2 + log(1 + f), 1 + f in [sqrt(1/2), sqrt 2): f + f^2 (-1/2 + f P(f)). Error of the polynomial: 2^-27.
-static int log_sum(MapCode *m, int e, int f)
+int math_log_sum(MapCode *m, int e, int f)
 {
     int p = POLY(m, f, -0.5f, 0x1.555554p-2f, -0x1.000228p-2f, 0x1.99a038p-3f, -0x1.547214p-3f, 0x1.22d564p-3f,
                  -0x1.0d826cp-3f, 0x1.057e0cp-3f, -0x1.391f74p-4f);
@@ -166,7 +166,7 @@ static int log_(MapCode *m, int x)
     int i = map_op(m, S_isub, y, bias, 0);
     int e = map_op(m, S_i2f, map_op(m, S_sar, i, map_imm(m, COUNT_BITS), 0), 0, 0);
     int fraction = map_op(m, S_and, i, map_imm(m, 0x7fffffu), 0);
-    return log_limits(m, x, log_sum(m, e, sub(m, add_word(m, fraction, HALF_ROOT), num(m, 1))));
+    return log_limits(m, x, math_log_sum(m, e, sub(m, add_word(m, fraction, HALF_ROOT), num(m, 1))));
 }
 
 // log(1 + x + low), |low| no more than an ulp of x, or low < 0 (none). 1 + x = 2^e (1 + f) gives
@@ -178,7 +178,7 @@ static int log1p_of(MapCode *m, int x, int low)
     int power = map_op(m, S_isub, num(m, 4), shift_left(m, e, COUNT_BITS), 0);
     int f = fma3(m, mul(m, x, quarter), power, fma3(m, power, quarter, num(m, -1)));
     if (low >= 0) f = fma3(m, mul(m, low, quarter), power, f);
-    return log_sum(m, map_op(m, S_i2f, e, 0, 0), f);
+    return math_log_sum(m, map_op(m, S_i2f, e, 0, 0), f);
 }
 
 static int log1p_(MapCode *m, int x)
@@ -241,17 +241,25 @@ typedef struct {
     int quarter;      // low bits: the number of quarter turns n, x = n pi/2 + r
 } Circle;
 
+// sin r = r + r^3 S, cos r = 1 - r^2/2 + r^4 C on |r| <= 0.8, errors 2^-27 and 2^-32.
+void math_sincos(MapCode *m, int r, int *sine, int *cosine)
+{
+    int z = mul(m, r, r);
+    int s = POLY(m, z, -0x1.555544p-3f, 0x1.1106aep-7f, -0x1.990f92p-13f);
+    int c = POLY(m, z, -0.5f, 0x1.555548p-5f, -0x1.6c0af4p-10f, 0x1.99911cp-16f);
+    *sine = fma3(m, mul(m, r, z), s, r);
+    *cosine = fma3(m, z, c, num(m, 1));
+}
+
 // pi/2 in three floats; the first product cancels exactly up to |n| < 2^22. Above that r is only kept in [-1, 1], so
-// that the results stay finite. sin r = r + r^3 S, cos r = 1 - r^2/2 + r^4 C on |r| <= 0.8, errors 2^-27 and 2^-32.
+// that the results stay finite.
 static Circle circle(MapCode *m, int x)
 {
     int t = fma3(m, x, num(m, 0x1.45f306p-1f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
     int r = fma3(m, n, num(m, 0x1.777a5cp-25f), fma3(m, n, num(m, -0x1.921fb6p+0f), x));
-    r = at_most(m, at_least(m, fma3(m, n, num(m, 0x1.ee59dap-50f), r), -1), 1);
-    int z = mul(m, r, r);
-    int s = POLY(m, z, -0x1.555544p-3f, 0x1.1106aep-7f, -0x1.990f92p-13f);
-    int c = POLY(m, z, -0.5f, 0x1.555548p-5f, -0x1.6c0af4p-10f, 0x1.99911cp-16f);
-    return (Circle){fma3(m, mul(m, r, z), s, r), fma3(m, z, c, num(m, 1)), t};
+    Circle c = {.quarter = t};
+    math_sincos(m, at_most(m, at_least(m, fma3(m, n, num(m, 0x1.ee59dap-50f), r), -1), 1), &c.sine, &c.cosine);
+    return c;
 }
 
 static int odd_quarter(MapCode *m, int quarter)
