@@ -478,6 +478,7 @@ static const void *read_bin(Reader *r, Type type)
     if (size != wanted) fail(r, NULL, "length %" PRId64 ", but the constant has %" PRId64 " bytes", size, wanted);
     if (offset % 8) fail(r, NULL, "offset %" PRId64 " is not a multiple of 8", offset);
     if (r->failed || !open_bin(r)) return NULL;
+    if (type.dtype == T_BOOL && !spend(r, size)) return NULL; // every one is looked at
     if (offset > (int64_t)r->bin_size || size > (int64_t)r->bin_size - offset)
         fail(r, NULL, "bin[%" PRId64 ",%" PRId64 "] is outside the file of %zu bytes", offset, size, r->bin_size);
     return r->failed ? NULL : r->bin + offset;

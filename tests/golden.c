@@ -1,15 +1,18 @@
-// Golden tests: golden [--update] FILE.nf|FOLDER...
+// Golden tests: golden [--update] FILE.nf|FOLDER..., golden --passes FOLDER
 //
 // A file is a comment, an input module, a line "----" and the exact text expected. In a folder .../passes/<pass>/ the
-// expected text is that of the module after that pass alone; elsewhere (tests/ir) it is the input read and written,
+// expected text is that of the module after that pass alone, and a function that keeps its inputs and outputs must give
+// the same numbers as before; elsewhere (tests/ir) it is the input read and written,
 // which must also read back to the same module. Instead of an expected text a file may hold "# error: TEXT": the input
 // must be refused with a message that holds TEXT; beside a statement the message must name that line, on a line of its
 // own not.
 // --update rewrites what follows "----". A failure prints a diff; exit code 1.
+// --passes: every pass of the pipeline table has a folder of cases in FOLDER.
 #include "passes.h"
 #include "same_module.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,10 +194,73 @@ static bool round_trip(Case *c, const Module *m, const char *text)
     return why ? complain(c, arena_format(c->cx.arena, "what was written reads back differently: %s", why)) : true;
 }
 
-static bool check_result(Case *c, const Module *m)
+// ---- the same numbers before and after a pass, where a function keeps its inputs and outputs
+
+enum { ROWS = 5 };
+
+// Inside the domain of log, atanh and acos.
+static double *sample_rows(Arena *arena, int64_t lanes, uint32_t *seed)
+{
+    double *v = ARENA_ARRAY(arena, double, lanes *ROWS);
+    for (int64_t i = 0; i < lanes * ROWS; i++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        v[i] = 0.05 + 0.9 * (*seed >> 8) / (1 << 24);
+    }
+    return v;
+}
+
+static bool same_lanes(const Function *f, const Function *g)
+{
+    if (f->n_inputs != g->n_inputs || f->n_outputs != g->n_outputs) return false;
+    for (int i = 0; i < f->n_inputs; i++)
+        if (type_lanes(f->inputs[i]->type) != type_lanes(g->inputs[i]->type)) return false;
+    for (int i = 0; i < f->n_outputs; i++)
+        if (type_lanes(f->outputs[i].node->type) != type_lanes(g->outputs[i].node->type)) return false;
+    return true;
+}
+
+static double **evaluate(Arena *arena, const Function *f)
+{
+    const double **in = ARENA_ARRAY(arena, const double *, f->n_inputs + 1);
+    double **out = ARENA_ARRAY(arena, double *, f->n_outputs + 1);
+    uint32_t seed = 7;
+    for (int i = 0; i < f->n_inputs; i++) in[i] = sample_rows(arena, type_lanes(f->inputs[i]->type), &seed);
+    for (int i = 0; i < f->n_outputs; i++)
+        out[i] = ARENA_ARRAY(arena, double, type_lanes(f->outputs[i].node->type) * ROWS);
+    eval_function(f, ROWS, in, out, NULL, NULL);
+    return out;
+}
+
+static bool same_numbers(const Case *c, const Function *before, const Function *after)
+{
+    double **a = evaluate(c->cx.arena, before), **b = evaluate(c->cx.arena, after);
+    for (int i = 0; i < before->n_outputs; i++)
+        for (int64_t k = 0; k < type_lanes(before->outputs[i].node->type) * ROWS; k++) {
+            double x = a[i][k], y = b[i][k];
+            if (x == y || fabs(x - y) <= 1e-9 * (1 + fabs(x)) || (isnan(x) && isnan(y))) continue;
+            const char *name = before->outputs[i].name;
+            return complain(
+                c, arena_format(c->cx.arena, "@%s: output '%s' was %.17g, is %.17g", before->name, name, x, y));
+        }
+    return true;
+}
+
+static bool check_numbers(const Case *c, const Module *before, const Module *after)
+{
+    bool right = true;
+    for (int i = 0; i < before->n_functions; i++) {
+        const Function *f = before->functions[i], *g = module_function(after, f->name);
+        if (!g && !strcmp(f->name, "main")) g = module_function(after, "run");
+        if (g && same_lanes(f, g)) right = same_numbers(c, f, g) && right;
+    }
+    return right;
+}
+
+static bool check_result(Case *c, const Module *input, const Module *m)
 {
     if (!m) return complain(c, "failed");
     if (!module_verify(m, &c->cx)) return complain(c, "the result breaks the rules of form");
+    if (m != input && !check_numbers(c, input, m)) return false;
     const char *found = text_of(c->cx.arena, m);
     if (!round_trip(c, m, found)) return false;
     if (c->expected && !strcmp(c->expected, found)) return true;
@@ -214,10 +280,10 @@ static bool run_case(const char *path, bool update)
     c.input = read_all(c.cx.arena, path, &size);
     split(&c);
     place(&c);
-    const Module *m = module_read(&c.cx, c.input, strlen(c.input), c.dir);
+    const Module *input = module_read(&c.cx, c.input, strlen(c.input), c.dir), *m = input;
     if (m && c.pass) m = pass_run_one(&c.cx, c.pass, m);
     const char *mark = strstr(c.input, "# error: ");
-    bool right = mark ? check_errors(&c, mark) : check_result(&c, m);
+    bool right = mark ? check_errors(&c, mark) : check_result(&c, input, m);
     arena_free(c.cx.arena);
     return right;
 }
@@ -251,14 +317,38 @@ static bool run_path(const char *path, bool update)
     return right;
 }
 
+static bool has_case(const char *folder, const char *pass)
+{
+    char path[4096];
+    struct dirent **entries = NULL;
+    int n = snprintf(path, sizeof path, "%s/", folder), count;
+    for (; *pass && n < (int)sizeof path - 1; pass++, n++) path[n] = *pass == '_' ? '-' : *pass;
+    path[n] = '\0';
+    count = scandir(path, &entries, only_nf, alphasort);
+    for (int i = 0; i < count; i++) free(entries[i]);
+    free(entries);
+    if (count < 1) printf("no golden case in %s\n", path);
+    return count > 0;
+}
+
+static bool check_passes(const char *folder)
+{
+    int n = 0;
+    const PassInfo *passes = pass_list(&n);
+    bool right = true;
+    for (int i = 0; i < n; i++) right = has_case(folder, passes[i].name) && right;
+    return right;
+}
+
 int main(int argc, char **argv)
 {
     bool update = argc > 1 && !strcmp(argv[1], "--update"), right = true;
     int first = update ? 2 : 1;
     if (argc <= first) {
-        fprintf(stderr, "usage: golden [--update] FILE.nf|FOLDER...\n");
+        fprintf(stderr, "usage: golden [--update] FILE.nf|FOLDER... | golden --passes FOLDER\n");
         return 2;
     }
+    if (argc == 3 && !strcmp(argv[1], "--passes")) return check_passes(argv[2]) ? 0 : 1;
     for (int i = first; i < argc; i++) right = run_path(argv[i], update) && right;
     return right ? 0 : 1;
 }

@@ -13,6 +13,8 @@ foreach(file ${GOLDEN_FILES})
   add_test(NAME golden/${name} COMMAND golden ${CMAKE_CURRENT_LIST_DIR}/${file})
 endforeach()
 
+add_test(NAME golden/every-pass COMMAND golden --passes ${CMAKE_CURRENT_LIST_DIR}/passes)
+
 foreach(unit text eval)
   add_executable(${unit}_test ${CMAKE_CURRENT_LIST_DIR}/${unit}_test.c)
   target_link_libraries(${unit}_test PRIVATE test_same_module cmocka)

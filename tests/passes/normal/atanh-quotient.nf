@@ -1,0 +1,15 @@
+# atanh as the logarithm of a quotient.
+func @main(x: f32[1,3]) {
+    a: f32[1,3] = add 1, x
+    b: f32[1,3] = sub 1, x
+    q: f32[1,3] = div a, b
+    l: f32[1,3] = log q
+    y: f32[1,3] = mul 0.5, l
+    return y
+}
+----
+module stage=normal
+func @main(x: f32[1,3]) {
+    %1: f32[1,3] = atanh x
+    return y=%1
+}
