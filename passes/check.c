@@ -1,0 +1,468 @@
+// Checks: every compile proves itself (design, "Checked, always").
+//
+//   check_flow   in double: the exported graph's own outputs against the derived programs, the round trip, and the
+//                log-determinant against finite differences where the graph exports none
+//   check_plan   the Plan's f32 interpreter against the derived programs in double
+//   plan_golden  the rows that policy.so carries for its self test (runtime/abi.h)
+//
+// Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
+#include "flow.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_ROWS = 32, DIFFERENCE_ROWS = 2, DIFFERENCE_DIMS = 256 };
+
+typedef struct {
+    Context *cx;
+    const Module *imported, *derived;
+    const Function *main, *to_latent, *to_event;
+    const Flow *flow;
+    size_t rows, dims;
+    double **in;      // by port of @main
+    double *x, *z, *back; // back: to_latent(x)
+    double *log_det_x, *log_prob_x; // by to_latent
+    double *log_det_z, *log_prob_z; // by to_event
+    CheckReport *report;
+} Check;
+
+static double *numbers(Context *cx, size_t n) { return ARENA_ARRAY(cx->arena, double, n + 1); }
+
+static double draw_for(Type type, uint64_t *state)
+{
+    double v = draw_normal(state);
+    if (type.dtype == T_I64 || type.dtype == T_BOOL) return 0;
+    return type.rank >= 3 ? 0.5 + 0.5 * tanh(v) : v;
+}
+
+static void draw_inputs(Check *c, const CheckOptions *options)
+{
+    uint64_t state = options->seed ? options->seed : 0x6e666363;
+    c->in = ARENA_ARRAY(c->cx->arena, double *, c->main->n_inputs + 1);
+    for (int i = 0; i < c->main->n_inputs; i++) {
+        size_t n = c->rows * (size_t)type_lanes(c->main->inputs[i]->type);
+        c->in[i] = numbers(c->cx, n);
+        for (size_t k = 0; k < n; k++) c->in[i][k] = (double)(float)draw_for(c->imported->inputs[i].type, &state);
+    }
+    for (int k = 0; k < c->flow->n_contexts && options->contexts; k++) {
+        int port = c->flow->contexts[k];
+        if (options->contexts[k])
+            memcpy(c->in[port], options->contexts[k], c->rows * (size_t)type_lanes(c->main->inputs[port]->type) * sizeof(double));
+    }
+    if (!c->flow->is_flow) return;
+    c->z = numbers(c->cx, c->rows * c->dims);
+    for (size_t k = 0; k < c->rows * c->dims; k++) c->z[k] = (double)(float)draw_normal(&state);
+}
+
+// Run a derived program on the drawn contexts and `last`.
+static void run_program(Check *c, const Function *f, const double *last, double *const *out)
+{
+    const double **in = ARENA_ARRAY(c->cx->arena, const double *, f->n_inputs + 1);
+    for (int i = 0; i + 1 < f->n_inputs; i++) in[i] = c->in[c->flow->contexts[i]];
+    in[f->n_inputs - 1] = last;
+    eval_function(f, c->rows, in, out, NULL, NULL);
+}
+
+static void run_both(Check *c, const CheckOptions *options)
+{
+    size_t n = c->rows;
+    c->x = numbers(c->cx, n * c->dims);
+    c->back = numbers(c->cx, n * c->dims);
+    c->log_det_x = numbers(c->cx, n);
+    c->log_prob_x = numbers(c->cx, n);
+    c->log_det_z = numbers(c->cx, n);
+    c->log_prob_z = numbers(c->cx, n);
+    double *event[4] = {c->x, c->log_det_z, c->log_prob_z, NULL}, *latent[3] = {c->back, c->log_det_x, c->log_prob_x};
+    run_program(c, c->to_event, c->z, event);
+    if (options->x && c->flow->density) memcpy(c->x, options->x, n * c->dims * sizeof(double));
+    run_program(c, c->to_latent, c->x, latent);
+    int port = c->flow->density ? c->flow->event_input : c->flow->latent_input;
+    memcpy(c->in[port], c->flow->density ? c->x : c->z, n * c->dims * sizeof(double));
+}
+
+// Worst |a - b| relative to 1 + |a| + extra[row]; NaN and unequal infinities count as infinite.
+static double worst_difference(const double *a, const double *b, double scale, size_t rows, size_t lanes, const double *extra)
+{
+    double worst = 0;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < lanes; i++) {
+            double x = a[r * lanes + i], y = scale * b[r * lanes + i];
+            if (x == y || (isnan(x) && isnan(y))) continue;
+            double d = fabs(x - y) / (1 + fabs(x) + (extra ? extra[r] : 0));
+            if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
+        }
+    return worst;
+}
+
+static const double LIMIT = 1e-5;
+
+static void differ(Check *c, int output, double error, double exported, double derived, const char *hint)
+{
+    diag_error(c->cx, NULL, hint, "output '%s' differs from what the graph's structure gives: %.9g exported, %.9g derived (relative error %.3g, limit %.0e)",
+               c->imported->outputs[output].name, exported, derived, error, LIMIT);
+}
+
+static double *exported_output(Check *c, int output)
+{
+    double **out = ARENA_ARRAY(c->cx->arena, double *, c->main->n_outputs + 1);
+    out[output] = numbers(c->cx, c->rows * (size_t)type_lanes(c->main->outputs[output].node->type));
+    eval_function(c->main, c->rows, (const double *const *)c->in, out, NULL, NULL);
+    return out[output];
+}
+
+// Sum of absolute terms that a row's log_prob is made of, beside its own value.
+static double *term_sizes(Check *c)
+{
+    double *size = numbers(c->cx, c->rows);
+    for (size_t r = 0; r < c->rows; r++) {
+        size[r] = fabs(c->log_det_x[r]);
+        for (size_t k = 0; k < c->dims; k++) size[r] += 0.5 * c->back[r * c->dims + k] * c->back[r * c->dims + k] + 1;
+    }
+    return size;
+}
+
+// One exported number a row against the derived one; the first row that is off is shown.
+static void compare_scalar(Check *c, int output, const double *derived, double scale, const double *extra, const char *hint)
+{
+    if (output < 0) return;
+    double *claimed = exported_output(c, output), error = worst_difference(claimed, derived, scale, c->rows, 1, extra);
+    if (error > c->report->exported_error) c->report->exported_error = error;
+    if (error <= LIMIT) return;
+    size_t r = 0;
+    while (r + 1 < c->rows && !(fabs(claimed[r] - scale * derived[r]) > LIMIT * (1 + fabs(claimed[r]) + (extra ? extra[r] : 0)))) r++;
+    differ(c, output, error, claimed[r], scale * derived[r], hint);
+}
+
+static void compare_exported(Check *c)
+{
+    const Flow *f = c->flow;
+    double *own = f->density ? c->log_det_x : c->log_det_z, mean = f->log_det_mean ? 1.0 / (double)f->dims : 1;
+    double *extra = term_sizes(c);
+    compare_scalar(c, f->log_det_output, own, mean, extra, "wrong sign, scale or offset in the exported log_det; only the mean over the event is recognised");
+    compare_scalar(c, f->log_prob_output, f->density ? c->log_prob_x : c->log_prob_z, f->log_prob_negated ? -1 : 1, extra,
+                   "the rest of the log_prob is not the log-determinant of the flow that its squares show");
+    int output = f->density ? f->latent_output : f->event_output;
+    if (output < 0 || output >= c->imported->n_outputs) return;
+    double *claimed = exported_output(c, output), *derived = f->density ? c->back : c->x;
+    if (!f->density && f->has_clip) {
+        double *clipped = numbers(c->cx, c->rows * c->dims);
+        for (size_t i = 0; i < c->rows * c->dims; i++) clipped[i] = fmin(fmax(c->x[i], f->clip_lo), f->clip_hi);
+        for (size_t i = 0; i < c->rows * c->dims; i++) claimed[i] = fmin(fmax(claimed[i], f->clip_lo), f->clip_hi);
+        derived = clipped;
+    }
+    double error = worst_difference(claimed, derived, 1, c->rows, c->dims, NULL);
+    if (error > c->report->exported_error) c->report->exported_error = error;
+    if (error > LIMIT) differ(c, output, error, claimed[0], derived[0], "this is a bug of nfcc: please report it with the model");
+}
+
+static void compare_round_trip(Check *c)
+{
+    double error = worst_difference(c->z, c->back, 1, c->rows, c->dims, NULL);
+    c->report->round_trip = error;
+    if (error > 1e-3)
+        diag_error(c->cx, NULL, "a squash or a clip saturates on these rows, or a matrix is nearly singular; --verify-inputs gives typical rows",
+                   "to_latent(to_event(z)) differs from z by %.3g (relative)", error);
+}
+
+// ---- finite differences
+
+static double log_abs_det(double *a, size_t k)
+{
+    double sum = 0;
+    for (size_t c = 0; c < k; c++) {
+        size_t best = c;
+        for (size_t r = c + 1; r < k; r++)
+            if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
+        sum += log(fabs(a[best * k + c]));
+        for (size_t j = 0; j < k; j++) {
+            double t = a[c * k + j];
+            a[c * k + j] = a[best * k + j];
+            a[best * k + j] = t;
+        }
+        for (size_t r = c + 1; r < k; r++) {
+            double f = a[r * k + c] / a[c * k + c];
+            for (size_t j = c; j < k; j++) a[r * k + j] -= f * a[c * k + j];
+        }
+    }
+    return sum;
+}
+
+// Central differences of to_latent around row r of x: 2 D rows in one evaluation.
+static double difference_log_det(Check *c, size_t r)
+{
+    size_t d = c->dims, rows = 2 * d;
+    const Function *f = c->to_latent;
+    const double **in = ARENA_ARRAY(c->cx->arena, const double *, f->n_inputs + 1);
+    for (int i = 0; i + 1 < f->n_inputs; i++) {
+        size_t lanes = (size_t)type_lanes(f->inputs[i]->type);
+        double *same = numbers(c->cx, rows * lanes);
+        for (size_t k = 0; k < rows; k++) memcpy(same + k * lanes, c->in[c->flow->contexts[i]] + r * lanes, lanes * sizeof *same);
+        in[i] = same;
+    }
+    double *x = numbers(c->cx, rows * d), *z = numbers(c->cx, rows * d), *jacobian = numbers(c->cx, d * d);
+    double *step = numbers(c->cx, d), *out[3] = {z, NULL, NULL};
+    for (size_t k = 0; k < d; k++) {
+        step[k] = 1e-6 * (1 + fabs(c->x[r * d + k]));
+        for (size_t j = 0; j < d; j++) x[2 * k * d + j] = x[(2 * k + 1) * d + j] = c->x[r * d + j];
+        x[2 * k * d + k] += step[k];
+        x[(2 * k + 1) * d + k] -= step[k];
+    }
+    in[f->n_inputs - 1] = x;
+    eval_function(f, rows, in, out, NULL, NULL);
+    for (size_t k = 0; k < d; k++)
+        for (size_t j = 0; j < d; j++) jacobian[j * d + k] = (z[2 * k * d + j] - z[(2 * k + 1) * d + j]) / (2 * step[k]);
+    return log_abs_det(jacobian, d);
+}
+
+static void compare_differences(Check *c)
+{
+    if (c->flow->log_det_output >= 0 || c->flow->log_prob_output >= 0 || c->dims > DIFFERENCE_DIMS) return;
+    c->report->finite_differences = true;
+    for (size_t r = 0; r < DIFFERENCE_ROWS && r < c->rows; r++) {
+        double numeric = difference_log_det(c, r), error = fabs(numeric - c->log_det_x[r]) / (1 + fabs(numeric) + (double)c->dims);
+        if (error > c->report->log_det_error) c->report->log_det_error = error;
+        if (!(error <= 1e-3))
+            diag_error(c->cx, NULL, "this is a bug of nfcc, or a kink of the graph lies on the row: please report it with the model",
+                       "derived log_det %.9g differs from the finite-difference Jacobian's %.9g", c->log_det_x[r], numeric);
+    }
+}
+
+static Check check_start(Context *cx, const Module *imported, const Module *derived, const Flow *flow, const CheckOptions *options, CheckReport *report)
+{
+    Check c = {.cx = cx, .imported = imported, .derived = derived, .flow = flow, .report = report};
+    c.main = imported ? module_function(imported, "main") : module_function(derived, "run");
+    c.imported = imported ? imported : derived;
+    c.to_latent = module_function(derived, "to_latent");
+    c.to_event = module_function(derived, "to_event");
+    c.rows = options->rows ? options->rows : DEFAULT_ROWS;
+    c.dims = (size_t)flow->dims;
+    report->rows = c.rows;
+    draw_inputs(&c, options);
+    return c;
+}
+
+bool check_flow(Context *cx, const Module *imported, const Module *derived, const Flow *flow, const CheckOptions *options, CheckReport *report)
+{
+    size_t before = cx->diag->errors;
+    if (!flow->is_flow) {
+        report->rows = options->rows ? options->rows : DEFAULT_ROWS;
+        return true;
+    }
+    Check c = check_start(cx, imported, derived, flow, options, report);
+    run_both(&c, options);
+    compare_exported(&c);
+    if (!options->x) compare_round_trip(&c);
+    compare_differences(&c);
+    return cx->diag->errors == before;
+}
+
+// ---- the plan in f32
+
+static uint32_t bits_of(double v)
+{
+    float f = (float)v;
+    uint32_t w;
+    memcpy(&w, &f, 4);
+    return w;
+}
+
+static double value_of_bits(uint32_t w)
+{
+    float f;
+    memcpy(&f, &w, 4);
+    return f;
+}
+
+static uint32_t *to_words(Context *cx, const double *v, size_t n)
+{
+    uint32_t *w = ARENA_ARRAY(cx->arena, uint32_t, n + 1);
+    for (size_t i = 0; i < n; i++) w[i] = bits_of(v[i]);
+    return w;
+}
+
+static uint32_t **output_words(Context *cx, const Program *p, size_t rows)
+{
+    uint32_t **out = ARENA_ARRAY(cx->arena, uint32_t *, p->n_out + 1);
+    for (int i = 0; i < p->n_out; i++) out[i] = ARENA_ARRAY(cx->arena, uint32_t, rows * p->out[i].lanes + 1);
+    return out;
+}
+
+// contexts (words by context number) -> PREP of each row; NULL where the plan prepares nothing.
+static uint32_t *prepared_words(Context *cx, const Plan *plan, size_t rows, const uint32_t *const *contexts)
+{
+    const Program *encode = &plan->programs[PROGRAM_ENCODE], *late = &plan->programs[PROGRAM_LATE];
+    if (!encode->exists || !late->exists) return NULL;
+    const uint32_t **in = ARENA_ARRAY(cx->arena, const uint32_t *, encode->n_in + 1);
+    for (int i = 0; i < encode->n_in; i++) in[i] = contexts[encode->in[i].index];
+    uint32_t **e = output_words(cx, encode, rows), **p = output_words(cx, late, rows);
+    plan_run(plan, PROGRAM_ENCODE, rows, NULL, in, e);
+    const uint32_t *early = e[0];
+    plan_run(plan, PROGRAM_LATE, rows, NULL, &early, p);
+    return p[0];
+}
+
+static void compare_port(Check *c, const char *name, const uint32_t *words, const double *exact, size_t lanes)
+{
+    double scale = 0, worst = 0;
+    for (size_t i = 0; i < c->rows * lanes; i++)
+        if (isfinite(exact[i]) && fabs(exact[i]) > scale) scale = fabs(exact[i]);
+    for (size_t i = 0; i < c->rows * lanes; i++) {
+        double got = value_of_bits(words[i]), d = fabs(got - exact[i]) / (scale > 1 ? scale : 1);
+        if (got == exact[i] || (isnan(got) && isnan(exact[i]))) continue;
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
+    }
+    if (worst <= c->report->f32_error && c->report->f32_worst) return;
+    c->report->f32_error = worst;
+    c->report->f32_worst = name;
+}
+
+static void compare_program(Check *c, const Plan *plan, ProgramId id, const uint32_t *prep, const double *last, const double *const *exact, const char *const *names, size_t n_exact, const size_t *lanes)
+{
+    const Program *p = &plan->programs[id];
+    const uint32_t *in[1] = {to_words(c->cx, last, c->rows * c->dims)};
+    uint32_t **out = output_words(c->cx, p, c->rows);
+    plan_run(plan, id, c->rows, prep, in, out);
+    for (size_t i = 0; i < n_exact && (int)i < p->n_out; i++) compare_port(c, names[i], out[i], exact[i], lanes[i]);
+}
+
+static void check_flow_plan(Check *c, const Plan *plan)
+{
+    const uint32_t **contexts = ARENA_ARRAY(c->cx->arena, const uint32_t *, c->flow->n_contexts + 1);
+    for (int k = 0; k < c->flow->n_contexts; k++) {
+        int port = c->flow->contexts[k];
+        contexts[k] = to_words(c->cx, c->in[port], c->rows * (size_t)type_lanes(c->main->inputs[port]->type));
+    }
+    const uint32_t *prep = prepared_words(c->cx, plan, c->rows, contexts);
+    static const char *const latent_names[] = {"to_latent z", "to_latent log_det", "log_prob"}, *const event_names[] = {"to_event x", "to_event log_det", "sample log_prob"};
+    const double *latent[] = {c->back, c->log_det_x, c->log_prob_x}, *event[] = {c->x, c->log_det_z, c->log_prob_z};
+    const size_t lanes[] = {c->dims, 1, 1};
+    compare_program(c, plan, PROGRAM_TO_EVENT, prep, c->z, event, event_names, 3, lanes);
+    for (size_t i = 0; i < c->rows * c->dims; i++) c->x[i] = (double)(float)c->x[i]; // what a caller can pass
+    double *out[3] = {c->back, c->log_det_x, c->log_prob_x};
+    run_program(c, c->to_latent, c->x, out);
+    compare_program(c, plan, PROGRAM_TO_LATENT, prep, c->x, latent, latent_names, 3, lanes);
+}
+
+static void check_graph_plan(Check *c, const Plan *plan)
+{
+    const Program *p = &plan->programs[PROGRAM_RUN];
+    const uint32_t **in = ARENA_ARRAY(c->cx->arena, const uint32_t *, c->main->n_inputs + 1);
+    double **exact = ARENA_ARRAY(c->cx->arena, double *, c->main->n_outputs + 1);
+    for (int i = 0; i < c->main->n_inputs; i++) in[i] = to_words(c->cx, c->in[i], c->rows * (size_t)type_lanes(c->main->inputs[i]->type));
+    for (int i = 0; i < c->main->n_outputs; i++) exact[i] = numbers(c->cx, c->rows * (size_t)type_lanes(c->main->outputs[i].node->type));
+    eval_function(c->main, c->rows, (const double *const *)c->in, exact, NULL, NULL);
+    uint32_t **out = output_words(c->cx, p, c->rows);
+    plan_run(plan, PROGRAM_RUN, c->rows, NULL, in, out);
+    for (int i = 0; i < p->n_out; i++) compare_port(c, c->main->outputs[i].name, out[i], exact[i], p->out[i].lanes);
+}
+
+bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options, double max_error, CheckReport *report)
+{
+    Check c = check_start(cx, NULL, derived, flow, options, report);
+    report->f32_error = 0;
+    report->f32_worst = NULL;
+    if (flow->is_flow) {
+        run_both(&c, options);
+        check_flow_plan(&c, plan);
+    } else check_graph_plan(&c, plan);
+    double limit = max_error > 0 ? max_error : 1e-2;
+    if (report->f32_error <= limit) return true;
+    diag_error(cx, NULL, "--max-error accepts it; float32 may be too coarse for this flow", "%s in float32 differs from double by %.3g of its scale, above %.3g",
+               report->f32_worst, report->f32_error, limit);
+    return false;
+}
+
+// ---- golden rows
+
+static const uint64_t GOLDEN_SEED = 0x6e666363;
+
+// Noise rows first .. first + rows of a stream, with the plan's own noise program.
+static uint32_t *noise_words(Context *cx, const Plan *plan, uint64_t seed, size_t rows)
+{
+    const Program *p = &plan->programs[PROGRAM_NOISE];
+    uint32_t *key = ARENA_ARRAY(cx->arena, uint32_t, rows * 4), *temperature = ARENA_ARRAY(cx->arena, uint32_t, rows);
+    for (size_t r = 0; r < rows; r++) {
+        key[r * 4] = (uint32_t)seed;
+        key[r * 4 + 1] = (uint32_t)(seed >> 32);
+        key[r * 4 + 2] = (uint32_t)r;
+        temperature[r] = bits_of(1);
+    }
+    const uint32_t *in[2] = {key, temperature};
+    if (p->in[0].kind == PORT_TEMPERATURE) in[0] = temperature, in[1] = key;
+    uint32_t **out = output_words(cx, p, rows);
+    plan_run(plan, PROGRAM_NOISE, rows, NULL, in, out);
+    return out[0];
+}
+
+// Lane l over all the values: seed + 1 + l / L, lane l % L; integers and bools 0.
+static uint32_t **golden_inputs(Context *cx, const Plan *plan, const PlanValue *values, int n, size_t rows)
+{
+    uint32_t L = plan->programs[PROGRAM_NOISE].out[0].lanes, *noise = NULL;
+    uint32_t **in = ARENA_ARRAY(cx->arena, uint32_t *, n + 1);
+    uint64_t lane = 0;
+    for (int i = 0; i < n; i++) {
+        in[i] = ARENA_ARRAY(cx->arena, uint32_t, rows * values[i].lanes + 1);
+        for (uint32_t l = 0; l < values[i].lanes; l++, lane++) {
+            if (lane % L == 0 || !noise) noise = noise_words(cx, plan, GOLDEN_SEED + 1 + lane / L, rows);
+            for (size_t r = 0; r < rows && values[i].dtype == T_F32; r++) in[i][r * values[i].lanes + l] = noise[r * L + lane % L];
+        }
+    }
+    return in;
+}
+
+static const uint32_t *port_words(const Program *p, uint32_t *const *out, PortKind kind)
+{
+    for (int i = 0; i < p->n_out; i++)
+        if (p->out[i].kind == (uint32_t)kind) return out[i];
+    return NULL;
+}
+
+static void put_rows(uint32_t *golden, size_t stride, size_t at, const uint32_t *words, size_t lanes, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) memcpy(golden + r * stride + at, words + r * lanes, lanes * 4);
+}
+
+static void golden_flow(Context *cx, Plan *plan, size_t rows)
+{
+    size_t d = plan->event.lanes, stride = 2 * d + 2;
+    uint32_t **contexts = golden_inputs(cx, plan, plan->contexts, plan->n_contexts, rows);
+    uint32_t *prep = prepared_words(cx, plan, rows, (const uint32_t *const *)contexts);
+    const uint32_t *z = noise_words(cx, plan, GOLDEN_SEED, rows);
+    const Program *event = &plan->programs[PROGRAM_TO_EVENT], *latent = &plan->programs[PROGRAM_TO_LATENT];
+    uint32_t **eo = output_words(cx, event, rows), **lo = output_words(cx, latent, rows);
+    plan_run(plan, PROGRAM_TO_EVENT, rows, prep, &z, eo);
+    const uint32_t *x = port_words(event, eo, PORT_X);
+    plan_run(plan, PROGRAM_TO_LATENT, rows, prep, &x, lo);
+    uint32_t *golden = ARENA_ARRAY(cx->arena, uint32_t, rows * stride);
+    put_rows(golden, stride, 0, x, d, rows);
+    put_rows(golden, stride, d, port_words(event, eo, PORT_LOG_PROB), 1, rows);
+    put_rows(golden, stride, d + 1, port_words(latent, lo, PORT_Z), d, rows);
+    put_rows(golden, stride, 2 * d + 1, port_words(latent, lo, PORT_LOG_DET), 1, rows);
+    plan->golden = golden;
+    plan->golden_words = (uint32_t)(rows * stride);
+}
+
+static void golden_graph(Context *cx, Plan *plan, size_t rows)
+{
+    const Program *p = &plan->programs[PROGRAM_RUN];
+    uint32_t **in = golden_inputs(cx, plan, plan->inputs, plan->n_inputs, rows), **out = output_words(cx, p, rows);
+    plan_run(plan, PROGRAM_RUN, rows, NULL, (const uint32_t *const *)in, out);
+    size_t stride = 0, at = 0;
+    for (int i = 0; i < p->n_out; i++) stride += p->out[i].lanes;
+    uint32_t *golden = ARENA_ARRAY(cx->arena, uint32_t, rows * stride + 1);
+    for (int i = 0; i < p->n_out; i++) {
+        put_rows(golden, stride, at, out[i], p->out[i].lanes, rows);
+        at += p->out[i].lanes;
+    }
+    plan->golden = golden;
+    plan->golden_words = (uint32_t)(rows * stride);
+}
+
+void plan_golden(Context *cx, Plan *plan)
+{
+    size_t rows = plan->event.lanes > 256 ? 1 : 4;
+    plan->golden_rows = (uint32_t)rows;
+    if (plan->event.lanes) golden_flow(cx, plan, rows);
+    else golden_graph(cx, plan, rows);
+}

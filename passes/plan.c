@@ -1,0 +1,743 @@
+// plan: a lowered module -> Plan. Each function becomes a program of steps over numbered lanes.
+//
+// 1. Values. A node's lanes are stored contiguously in WORK (or stand in PREP, for the input p). A move that is a
+//    slice of one value is that value at an offset; a two-level regular one is an Access of the map that reads it; any
+//    other is stored by move steps.
+// 2. Clusters. Elementwise nodes of equal lane count that feed each other become one map step. A node's level counts
+//    the steps before it; only nodes of equal level are joined, so clusters cannot wait for each other.
+// 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit.
+// 4. Constants are packed once into CONST, shared by content between programs.
+#include "passes.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- CONST
+
+typedef struct {
+    uint64_t hash, size, at;
+} Entry;
+
+typedef struct {
+    Arena *arena;
+    float *words;
+    uint64_t n, cap;
+    Entry *entries;
+    int n_entries, cap_entries;
+} Pool;
+
+static uint64_t hash_words(const uint32_t *w, uint64_t n)
+{
+    uint64_t h = 0xCBF29CE484222325u ^ n;
+    for (uint64_t i = 0; i < n; i++) h = (h ^ w[i]) * 0x9E3779B97F4A7C15u, h ^= h >> 31;
+    return h;
+}
+
+static void pool_reserve(Pool *p, uint64_t n)
+{
+    if (p->n + n <= p->cap) return;
+    uint64_t cap = p->cap ? p->cap : 1024;
+    while (cap < p->n + n) cap *= 2;
+    float *grown = ARENA_ARRAY(p->arena, float, cap);
+    if (p->n) memcpy(grown, p->words, p->n * sizeof *grown);
+    p->words = grown;
+    p->cap = cap;
+}
+
+// The CONST lane of these words: an equal entry, or a new one at a multiple of 16.
+static uint32_t pool_put(Pool *p, const void *words, uint64_t n)
+{
+    uint64_t hash = hash_words(words, n);
+    for (int i = 0; i < p->n_entries; i++)
+        if (p->entries[i].hash == hash && p->entries[i].size == n && !memcmp(p->words + p->entries[i].at, words, n * 4))
+            return (uint32_t)p->entries[i].at;
+    uint64_t padded = (n + 15) & ~15ull;
+    pool_reserve(p, padded);
+    Entry e = {hash, n, p->n};
+    memcpy(p->words + p->n, words, n * 4);
+    p->n += padded;
+    ARENA_PUSH(p->arena, p->entries, p->n_entries, p->cap_entries, e);
+    return (uint32_t)e.at;
+}
+
+static uint32_t pool_node(Pool *p, const Node *c)
+{
+    int64_t n = type_lanes(c->type);
+    float *v = malloc((size_t)(n + 1) * sizeof *v);
+    for (int64_t i = 0; i < n; i++) v[i] = (float)const_at(c, i);
+    uint32_t at = pool_put(p, v, (uint64_t)n);
+    free(v);
+    return at;
+}
+
+// w[K][N] in groups of 128 outputs, input-major (plan.h).
+static uint32_t pool_matrix(Pool *p, const Node *w)
+{
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    float *v = malloc((size_t)(K * N + 1) * sizeof *v), *at = v;
+    for (int64_t g = 0; g < N; g += GEMM_GROUP) {
+        int64_t width = N - g < GEMM_GROUP ? N - g : GEMM_GROUP;
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t j = 0; j < width; j++) *at++ = (float)const_at(w, k * N + g + j);
+    }
+    uint32_t lane = pool_put(p, v, (uint64_t)(K * N));
+    free(v);
+    return lane;
+}
+
+// ---- the program under construction
+
+// A buffer in WORK; its lanes are assigned when all steps are known.
+typedef struct {
+    uint32_t lanes, at;
+    int first, last; // steps that use it
+} Buffer;
+
+// Lanes of a value: at an offset of a buffer (SPACE_WORK), or at a lane of PREP or CONST.
+typedef struct {
+    bool known;
+    Space space;
+    int buffer;
+    uint32_t at;
+} Place;
+
+// A regular move: lane i is lane first + i / inner * outer_step + i % inner * inner_step of source.
+typedef struct {
+    const Node *source; // NULL: not regular
+    int64_t first, inner, outer_step, inner_step;
+} View;
+
+// Field `offset` bytes into a step gets the buffer's first lane added.
+typedef struct {
+    int step, buffer;
+    size_t offset;
+} Fixup;
+
+// A move step whose table of source lanes waits for the buffers' lanes.
+typedef struct {
+    int step;
+    uint32_t n;
+    int *buffer; // -1: lane is absolute
+    uint32_t *lane;
+} Table;
+
+typedef struct {
+    Context *cx;
+    const Function *f;
+    Pool *pool;
+    Buffer *buffers;
+    int n_buffers, cap_buffers;
+    Step *steps;
+    int n_steps, cap_steps;
+    Fixup *fixups;
+    int n_fixups, cap_fixups;
+    Table *tables;
+    int n_tables, cap_tables;
+    // by node id
+    Place *place;
+    View *view;    // of moves
+    int *level;    // steps before it
+    int *unit;     // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
+    bool *stored;  // its lanes must be in memory
+} Planner;
+
+static int new_buffer(Planner *p, int64_t lanes)
+{
+    Buffer b = {(uint32_t)lanes, 0, -1, -1};
+    ARENA_PUSH(p->cx->arena, p->buffers, p->n_buffers, p->cap_buffers, b);
+    return p->n_buffers - 1;
+}
+
+static void touch(Planner *p, int buffer, int step)
+{
+    Buffer *b = &p->buffers[buffer];
+    if (b->first < 0) b->first = step;
+    if (step > b->last) b->last = step;
+}
+
+// Lane of a place for a field of the step that is built next.
+static uint32_t field_of(Planner *p, Place at, size_t offset)
+{
+    if (at.space == SPACE_WORK) {
+        Fixup f = {p->n_steps, at.buffer, offset};
+        ARENA_PUSH(p->cx->arena, p->fixups, p->n_fixups, p->cap_fixups, f);
+        touch(p, at.buffer, p->n_steps);
+    }
+    return at.at;
+}
+
+#define FIELD(p, at, member) field_of((p), (at), offsetof(Step, member))
+
+static void put_step(Planner *p, Step step, const Node *n)
+{
+    step.name = n->origin && n->origin->node ? n->origin->node : op_info(n->op)->name;
+    ARENA_PUSH(p->cx->arena, p->steps, p->n_steps, p->cap_steps, step);
+}
+
+static Place store(Planner *p, const Node *n)
+{
+    Place at = {true, SPACE_WORK, new_buffer(p, type_lanes(n->type)), 0};
+    p->place[n->id] = at;
+    return at;
+}
+
+// ---- moves
+
+static int64_t map_at(const Node *m, int64_t i) { return m->map ? m->map[i] : i; }
+
+static View view_of(const Node *m)
+{
+    const View none = {NULL, 0, 0, 0, 0};
+    int64_t n = type_lanes(m->type);
+    if (m->n_in != 1 || !n) return none;
+    View v = {m->in[0], map_at(m, 0), n, 0, n > 1 ? map_at(m, 1) - map_at(m, 0) : 1};
+    for (int64_t i = 1; i < n; i++)
+        if (map_at(m, i) != v.first + i * v.inner_step) {
+            v.inner = i;
+            v.outer_step = map_at(m, i) - v.first;
+            break;
+        }
+    if (n % v.inner) return none;
+    for (int64_t i = 0; i < n; i++)
+        if (map_at(m, i) != v.first + i / v.inner * v.outer_step + i % v.inner * v.inner_step) return none;
+    return v;
+}
+
+static bool is_slice(const Planner *p, const Node *m)
+{
+    View v = p->view[m->id];
+    return v.source && v.inner == type_lanes(m->type) && (v.inner_step == 1 || v.inner == 1);
+}
+
+// Contiguous lanes of v: computed and stored, a slice of such a value, or a constant.
+static Place place_of(Planner *p, const Node *v)
+{
+    if (p->place[v->id].known) return p->place[v->id];
+    if (node_is_const(v)) return p->place[v->id] = (Place){true, SPACE_CONST, -1, pool_node(p->pool, v)};
+    Place at = place_of(p, p->view[v->id].source);
+    at.at += (uint32_t)p->view[v->id].first;
+    return at;
+}
+
+static void move_lane(const Node *m, int64_t i, const Node **source, int64_t *lane)
+{
+    int64_t l = map_at(m, i);
+    int k = 0;
+    while (l >= type_lanes(m->in[k]->type)) l -= type_lanes(m->in[k++]->type);
+    *source = m->in[k];
+    *lane = l;
+}
+
+// One move step for the lanes of m that stand in `space`.
+static void move_from_space(Planner *p, const Node *m, Place out, Space space)
+{
+    int64_t n = type_lanes(m->type);
+    Table t = {p->n_steps, 0, ARENA_ARRAY(p->cx->arena, int, n), ARENA_ARRAY(p->cx->arena, uint32_t, n)};
+    uint32_t *dst = ARENA_ARRAY(p->cx->arena, uint32_t, n);
+    for (int64_t i = 0; i < n; i++) {
+        const Node *source;
+        int64_t lane;
+        move_lane(m, i, &source, &lane);
+        Place at = place_of(p, source);
+        if (at.space != space) continue;
+        t.buffer[t.n] = space == SPACE_WORK ? at.buffer : -1;
+        t.lane[t.n] = at.at + (uint32_t)lane;
+        dst[t.n++] = (uint32_t)i;
+        if (space == SPACE_WORK) touch(p, at.buffer, p->n_steps);
+    }
+    if (!t.n) return;
+    Step step = {.kind = STEP_MOVE};
+    step.move.n = t.n;
+    step.move.space = space;
+    step.move.dst_table = pool_put(p->pool, dst, t.n);
+    step.move.out = FIELD(p, out, move.out);
+    ARENA_PUSH(p->cx->arena, p->tables, p->n_tables, p->cap_tables, t);
+    put_step(p, step, m);
+}
+
+static void emit_move(Planner *p, const Node *m)
+{
+    Place out = store(p, m);
+    for (Space s = SPACE_WORK; s <= SPACE_CONST; s++) move_from_space(p, m, out, s);
+}
+
+// ---- products, reductions, table look-ups
+
+static void emit_linear(Planner *p, const Node *n)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    Step s = {.kind = STEP_GEMM};
+    Place x = place_of(p, n->in[0]);
+    bool has_bias = n->n_in > 2 && n->in[2];
+    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / N), .k = (uint32_t)K, .n = (uint32_t)N, .kb = (uint32_t)(N <= 64 ? (K + 3) / 4 : K),
+                        .has_add = n->n_in > 3, .has_bias = has_bias, .x_space = x.space, .w = pool_matrix(p->pool, w)};
+    s.gemm.x = FIELD(p, x, gemm.x);
+    if (s.gemm.has_add) {
+        Place add = place_of(p, n->in[3]);
+        s.gemm.add_space = add.space;
+        s.gemm.add = FIELD(p, add, gemm.add);
+    }
+    if (has_bias) s.gemm.bias = place_of(p, n->in[2]).at;
+    s.gemm.out = FIELD(p, store(p, n), gemm.out);
+    put_step(p, s, n);
+}
+
+static void emit_reduce(Planner *p, const Node *n)
+{
+    Place x = place_of(p, n->in[0]);
+    Step s = {.kind = STEP_REDUCE};
+    s.reduce = (ReduceStep){.op = n->op, .outer = (uint32_t)type_lanes(n->type), .k = (uint32_t)type_last(n->in[0]->type), .in_space = x.space};
+    s.reduce.in = FIELD(p, x, reduce.in);
+    s.reduce.out = FIELD(p, store(p, n), reduce.out);
+    put_step(p, s, n);
+}
+
+static void emit_matmul(Planner *p, const Node *n)
+{
+    Type a = n->in[0]->type;
+    uint32_t M = (uint32_t)a.dim[a.rank - 2], N = (uint32_t)type_last(n->type);
+    Place x = place_of(p, n->in[0]), y = place_of(p, n->in[1]);
+    Step s = {.kind = STEP_MATMUL};
+    s.matmul = (MatmulStep){.batch = (uint32_t)(type_lanes(n->type) / (M * N)), .m = M, .k = (uint32_t)type_last(a), .n = N, .a_space = x.space, .c_space = y.space};
+    s.matmul.a = FIELD(p, x, matmul.a);
+    s.matmul.c = FIELD(p, y, matmul.c);
+    s.matmul.out = FIELD(p, store(p, n), matmul.out);
+    put_step(p, s, n);
+}
+
+static void emit_take(Planner *p, const Node *n)
+{
+    Place table = place_of(p, n->in[0]), index = place_of(p, n->in[1]);
+    int64_t K = type_last(n->in[0]->type), J = type_last(n->in[1]->type), outer = type_lanes(n->type) / J;
+    Step s = {.kind = STEP_TAKE};
+    s.take = (TakeStep){.outer = (uint32_t)outer, .k = (uint32_t)K, .j = (uint32_t)J, .table_shared = type_lanes(n->in[0]->type) == K && outer > 1,
+                        .table_space = table.space, .index_space = index.space};
+    s.take.table = FIELD(p, table, take.table);
+    s.take.index = FIELD(p, index, take.index);
+    s.take.out = FIELD(p, store(p, n), take.out);
+    put_step(p, s, n);
+}
+
+// ---- clusters: elementwise nodes of one step
+
+typedef struct {
+    Planner *p;
+    MapCode code;
+    int *value;           // by node id: value number or -1
+    const Node *args[MAP_MAX_ARGS];
+    int n_args;
+    bool full;
+} Cluster;
+
+static bool imm_const(const Node *c, double *v) { return node_is_const(c) && (type_lanes(c->type) == 1 || (type_lanes(c->type) <= 4096 && const_is_splat(c, v))); }
+
+static int operand_value(Cluster *c, const Node *v)
+{
+    double imm = 0;
+    if (c->value[v->id] >= 0) return c->value[v->id];
+    if (imm_const(v, &imm)) return c->value[v->id] = map_float(&c->code, (float)const_at(v, 0));
+    if (c->n_args == MAP_MAX_ARGS) {
+        c->full = true;
+        return 0;
+    }
+    c->args[c->n_args] = v;
+    return c->value[v->id] = map_arg(&c->code, c->n_args++);
+}
+
+static bool needs_store(Planner *p, const Node *const *members, int hi, int n, const Node *v)
+{
+    if (p->stored[v->id]) return true;
+    for (int i = hi; i < n; i++)
+        for (int k = 0; k < members[i]->n_in; k++)
+            if (members[i]->in[k] == v) return true;
+    return false;
+}
+
+static Access arg_access(Planner *p, const Node *v, uint32_t n, int arg)
+{
+    size_t offset = offsetof(Step, map.args) + (size_t)arg * sizeof(Access) + offsetof(Access, at);
+    View view = p->view[v->id];
+    bool viewed = v->op == OP_move && !p->place[v->id].known && view.source;
+    Place at = place_of(p, viewed ? view.source : v);
+    Access a = {.space = at.space, .inner = n, .inner_step = type_lanes(v->type) == 1 ? 0 : 1};
+    a.at = field_of(p, at, offset);
+    if (!viewed) return a;
+    a.at += (uint32_t)view.first;
+    if (type_lanes(v->type) == 1) return a;
+    a.inner = (uint32_t)view.inner;
+    a.outer_step = (int32_t)view.outer_step;
+    a.inner_step = (int32_t)view.inner_step;
+    return a;
+}
+
+enum { CODE_LIMIT = 256 };
+
+// Members lo .. hi of the cluster as one map step; false where that exceeds its limits (nothing is put).
+static bool emit_members(Planner *p, const Node *const *members, int lo, int hi, int n)
+{
+    Cluster *c = ARENA_NEW(p->cx->arena, Cluster);
+    c->p = p;
+    c->value = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
+    for (int i = 0; i < p->f->n_nodes; i++) c->value[i] = -1;
+    Step s = {.kind = STEP_MAP};
+    const Node *outs[MAP_MAX_OUTS];
+    for (int i = lo; i < hi && !c->full; i++) {
+        const Node *m = members[i];
+        int v[3] = {0};
+        for (int k = 0; k < m->n_in; k++) v[k] = operand_value(c, m->in[k]);
+        c->value[m->id] = expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]);
+        if (c->code.overflow || (c->code.n > CODE_LIMIT && hi - lo > 1)) c->full = true;
+        if (!needs_store(p, members, hi, n, m)) continue;
+        if (s.map.n_outs == MAP_MAX_OUTS) c->full = true;
+        else outs[s.map.n_outs++] = m;
+    }
+    if (c->full) return false;
+    s.map.n = (uint32_t)type_lanes(members[lo]->type);
+    s.map.n_args = (uint32_t)c->n_args;
+    s.map.n_code = (uint32_t)c->code.n;
+    s.map.code = arena_copy(p->cx->arena, c->code.code, (size_t)c->code.n * sizeof *s.map.code);
+    for (int k = 0; k < c->n_args; k++) s.map.args[k] = arg_access(p, c->args[k], s.map.n, k);
+    for (uint32_t k = 0; k < s.map.n_outs; k++) {
+        s.map.outs[k].value = (uint32_t)c->value[outs[k]->id];
+        s.map.outs[k].at = field_of(p, store(p, outs[k]), offsetof(Step, map.outs) + k * sizeof s.map.outs[0]);
+    }
+    if (s.map.n_outs) put_step(p, s, members[hi - 1]);
+    return true;
+}
+
+static void emit_cluster(Planner *p, const Node *const *members, int lo, int hi, int n)
+{
+    if (lo >= hi || emit_members(p, members, lo, hi, n)) return;
+    int mid = (lo + hi) / 2;
+    emit_cluster(p, members, lo, mid, n);
+    emit_cluster(p, members, mid, hi, n);
+}
+
+// ---- levels, clusters, order
+
+static bool joins(const Node *n, const Node *operand)
+{
+    return op_elementwise(operand->op) && type_lanes(operand->type) == type_lanes(n->type);
+}
+
+static int root_of(Planner *p, int id)
+{
+    while (p->unit[id] != id) id = p->unit[id];
+    return id;
+}
+
+static void find_levels(Planner *p)
+{
+    for (int i = 0; i < p->f->n_nodes; i++) {
+        const Node *n = p->f->nodes[i];
+        bool elementwise = op_elementwise(n->op);
+        for (int k = 0; k < n->n_in; k++) {
+            if (!n->in[k] || node_is_const(n->in[k])) continue;
+            bool same = elementwise && joins(n, n->in[k]);
+            int level = p->level[n->in[k]->id] + (same || n->op == OP_move ? 0 : 1);
+            if (level > p->level[i]) p->level[i] = level;
+        }
+        p->unit[i] = op_info(n->op)->kind == KIND_LEAF ? -1 : i;
+        if (n->op == OP_move) p->view[i] = view_of(n);
+    }
+    for (int i = 0; i < p->f->n_nodes; i++) {
+        const Node *n = p->f->nodes[i];
+        for (int k = 0; op_elementwise(n->op) && k < n->n_in; k++)
+            if (joins(n, n->in[k]) && p->level[n->in[k]->id] == p->level[i]) {
+                int a = root_of(p, n->in[k]->id), b = root_of(p, i);
+                p->unit[a > b ? a : b] = a < b ? a : b;
+            }
+    }
+}
+
+// Which values must be in memory; which moves need a step.
+static void find_stored(Planner *p)
+{
+    bool *move_step = ARENA_ARRAY(p->cx->arena, bool, p->f->n_nodes + 1);
+    for (int i = 0; i < p->f->n_nodes; i++) {
+        const Node *n = p->f->nodes[i];
+        for (int k = 0; k < n->n_in; k++) {
+            const Node *v = n->in[k];
+            if (!v || node_is_const(v)) continue;
+            bool inside = op_elementwise(n->op) && joins(n, v) && root_of(p, v->id) == root_of(p, i);
+            if (!inside) p->stored[v->id] = true;
+            if (v->op != OP_move) continue;
+            bool fits = op_elementwise(n->op) ? p->view[v->id].source && !node_is_const(p->view[v->id].source) : is_slice(p, v);
+            if (n->op != OP_move && !fits) move_step[v->id] = true;
+        }
+    }
+    for (int i = 0; i < p->f->n_outputs; i++) {
+        const Node *v = p->f->outputs[i].node;
+        p->stored[v->id] = true;
+        if (v->op == OP_move && !is_slice(p, v)) move_step[v->id] = true;
+    }
+    for (int i = 0; i < p->f->n_nodes; i++)
+        if (p->f->nodes[i]->op == OP_move && !move_step[i]) p->unit[i] = -1;
+}
+
+// Units a node waits for, through views.
+static void wait_for(Planner *p, const Node *v, int self, bool *waits)
+{
+    if (node_is_const(v)) return;
+    if (p->unit[v->id] >= 0) {
+        int root = root_of(p, v->id);
+        if (root != self) waits[root] = true;
+        return;
+    }
+    for (int k = 0; k < v->n_in; k++) wait_for(p, v->in[k], self, waits);
+}
+
+static void emit_unit(Planner *p, int root, const Node *const *members, int n)
+{
+    const Node *node = p->f->nodes[root];
+    switch (op_info(node->op)->kind) {
+    case KIND_LEAF: break;
+    case KIND_MOVE: emit_move(p, node); break;
+    case KIND_UNARY:
+    case KIND_BINARY:
+    case KIND_TERNARY: emit_cluster(p, members, 0, n, n); break;
+    case KIND_LINEAR: emit_linear(p, node); break;
+    case KIND_MATMUL: emit_matmul(p, node); break;
+    case KIND_REDUCE: emit_reduce(p, node); break;
+    case KIND_TAKE: emit_take(p, node); break;
+    }
+}
+
+typedef struct {
+    const Node **members;
+    int n, cap;
+    int *users; // units that wait for this one
+    int n_users, cap_users;
+    int waits;
+} Unit;
+
+static Unit *find_units(Planner *p)
+{
+    int n = p->f->n_nodes;
+    Unit *units = ARENA_ARRAY(p->cx->arena, Unit, n + 1);
+    bool *waits = ARENA_ARRAY(p->cx->arena, bool, n + 1);
+    for (int i = 0; i < n; i++)
+        if (p->unit[i] >= 0) {
+            Unit *u = &units[root_of(p, i)];
+            ARENA_PUSH(p->cx->arena, u->members, u->n, u->cap, p->f->nodes[i]);
+        }
+    for (int r = 0; r < n; r++) {
+        if (!units[r].n) continue;
+        memset(waits, 0, (size_t)n);
+        for (int m = 0; m < units[r].n; m++)
+            for (int k = 0; k < units[r].members[m]->n_in; k++)
+                if (units[r].members[m]->in[k]) wait_for(p, units[r].members[m]->in[k], r, waits);
+        for (int d = 0; d < n; d++)
+            if (waits[d]) {
+                ARENA_PUSH(p->cx->arena, units[d].users, units[d].n_users, units[d].cap_users, r);
+                units[r].waits++;
+            }
+    }
+    return units;
+}
+
+// Ready units, smallest first: original order as far as the clusters allow.
+static void emit_units(Planner *p)
+{
+    int n = p->f->n_nodes, words = n / 64 + 1;
+    Unit *units = find_units(p);
+    uint64_t *ready = ARENA_ARRAY(p->cx->arena, uint64_t, words);
+    for (int r = 0; r < n; r++)
+        if (units[r].n && !units[r].waits) ready[r / 64] |= 1ull << (r % 64);
+    for (int w = 0; w < words;) {
+        if (!ready[w]) {
+            w++;
+            continue;
+        }
+        int r = w * 64 + __builtin_ctzll(ready[w]);
+        ready[w] &= ready[w] - 1;
+        emit_unit(p, r, units[r].members, units[r].n);
+        for (int k = 0; k < units[r].n_users; k++) {
+            int u = units[r].users[k];
+            if (--units[u].waits) continue;
+            ready[u / 64] |= 1ull << (u % 64);
+            if (u / 64 < w) w = u / 64;
+        }
+    }
+}
+
+// ---- lanes of buffers
+
+static int by_first(const void *a, const void *b)
+{
+    const Buffer *x = *(Buffer *const *)a, *y = *(Buffer *const *)b;
+    return x->first != y->first ? (x->first < y->first ? -1 : 1) : x < y ? -1 : x > y;
+}
+
+static uint32_t pad16(uint32_t n) { return (n + 15) & ~15u; }
+
+// First fit among the buffers that live at the same time.
+static uint32_t assign_lanes(Planner *p)
+{
+    Buffer **order = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1), **live = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1);
+    uint32_t total = 0;
+    int n_live = 0;
+    for (int i = 0; i < p->n_buffers; i++) order[i] = &p->buffers[i];
+    qsort(order, (size_t)p->n_buffers, sizeof *order, by_first);
+    for (int i = 0; i < p->n_buffers; i++) {
+        Buffer *b = order[i];
+        int kept = 0, k = 0;
+        for (int j = 0; j < n_live; j++)
+            if (live[j]->last >= b->first) live[kept++] = live[j];
+        n_live = kept;
+        uint32_t at = 0, size = pad16(b->lanes);
+        for (; k < n_live && at + size > live[k]->at; k++) at = live[k]->at + pad16(live[k]->lanes); // live is sorted by lane
+        memmove(live + k + 1, live + k, (size_t)(n_live - k) * sizeof *live);
+        live[k] = b;
+        n_live++;
+        b->at = at;
+        if (at + size > total) total = at + size;
+    }
+    return total;
+}
+
+static void fix_fields(Planner *p)
+{
+    for (int i = 0; i < p->n_fixups; i++) {
+        Fixup f = p->fixups[i];
+        uint32_t *field = (uint32_t *)((char *)&p->steps[f.step] + f.offset);
+        *field += p->buffers[f.buffer].at;
+    }
+    for (int i = 0; i < p->n_tables; i++) {
+        Table t = p->tables[i];
+        for (uint32_t k = 0; k < t.n; k++)
+            if (t.buffer[k] >= 0) t.lane[k] += p->buffers[t.buffer[k]].at;
+        p->steps[t.step].move.src_table = pool_put(p->pool, t.lane, t.n);
+    }
+}
+
+// ---- ports
+
+typedef struct {
+    const char *name;
+    PortKind kind;
+} PortName;
+
+static const PortName NAMES[] = {{"x", PORT_X}, {"z", PORT_Z}, {"log_det", PORT_LOG_DET}, {"log_prob", PORT_LOG_PROB}, {"act", PORT_ACT}, {"e", PORT_EARLY}, {"p", PORT_PREP}, {"score", PORT_SCORE}};
+
+static PlanPort port_named(const char *name, bool graph, int index)
+{
+    PlanPort port = {graph ? PORT_GRAPH : PORT_CONTEXT, (uint32_t)index, 0, 0};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0] && !graph; i++)
+        if (!strcmp(NAMES[i].name, name)) port = (PlanPort){NAMES[i].kind, 0, 0, 0};
+    return port;
+}
+
+static int place_inputs(Planner *p, PlanPort *ports, bool graph, bool contexts, int *buffers)
+{
+    int n = 0;
+    for (int i = 0; i < p->f->n_inputs; i++) {
+        const Node *in = p->f->inputs[i];
+        PlanPort port = contexts ? (PlanPort){PORT_CONTEXT, (uint32_t)i, 0, 0} : port_named(in->name, graph, i);
+        port.lanes = (uint32_t)type_lanes(in->type);
+        if (port.kind == PORT_PREP) {
+            p->place[in->id] = (Place){true, SPACE_PREP, -1, 0};
+            continue;
+        }
+        buffers[n] = store(p, in).buffer;
+        touch(p, buffers[n], 0);
+        ports[n++] = port;
+    }
+    return n;
+}
+
+// An output that stands in PREP or CONST is copied; all live to the end.
+static PlanPort place_output(Planner *p, const Output *out, bool graph, int index, int *buffer)
+{
+    Place at = place_of(p, out->node);
+    PlanPort port = port_named(out->name, graph, index);
+    port.lanes = (uint32_t)type_lanes(out->node->type);
+    if (at.space != SPACE_WORK) {
+        Node copy = {.op = OP_move, .type = out->node->type, .n_in = 1, .in = &out->node, .id = p->f->n_nodes};
+        emit_move(p, &copy);
+        at = p->place[copy.id];
+        p->place[copy.id].known = false;
+    }
+    *buffer = at.buffer;
+    port.at = at.at;
+    return port;
+}
+
+static Program plan_function(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts)
+{
+    Planner p = {.cx = cx, .f = f, .pool = pool};
+    size_t n = (size_t)f->n_nodes + 2;
+    p.place = ARENA_ARRAY(cx->arena, Place, n);
+    p.view = ARENA_ARRAY(cx->arena, View, n);
+    p.level = ARENA_ARRAY(cx->arena, int, n);
+    p.unit = ARENA_ARRAY(cx->arena, int, n);
+    p.stored = ARENA_ARRAY(cx->arena, bool, n);
+    PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1), *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
+    int *in_buffers = ARENA_ARRAY(cx->arena, int, f->n_inputs + 1), *out_buffers = ARENA_ARRAY(cx->arena, int, f->n_outputs + 1);
+    find_levels(&p);
+    find_stored(&p);
+    int n_in = place_inputs(&p, in, graph, contexts, in_buffers);
+    emit_units(&p);
+    for (int i = 0; i < f->n_outputs; i++) out[i] = place_output(&p, &f->outputs[i], graph, i, &out_buffers[i]);
+    for (int i = 0; i < f->n_outputs; i++) touch(&p, out_buffers[i], p.n_steps);
+    uint32_t lanes = assign_lanes(&p);
+    fix_fields(&p);
+    for (int i = 0; i < n_in; i++) in[i].at = p.buffers[in_buffers[i]].at;
+    for (int i = 0; i < f->n_outputs; i++) out[i].at += p.buffers[out_buffers[i]].at;
+    return (Program){true, p.steps, p.n_steps, lanes ? lanes : 16, in, out, n_in, f->n_outputs};
+}
+
+// ---- the plan
+
+static PlanValue value_of(const char *name, Type type, int64_t lanes)
+{
+    PlanValue v = {.name = name, .dtype = type.dtype == T_F64 ? T_F32 : type.dtype, .rank = type.rank, .lanes = (uint32_t)lanes};
+    for (int i = 0; i < type.rank; i++) v.dim[i] = type.dim[i];
+    return v;
+}
+
+static PlanValue *port_values(Context *cx, const Port *ports, int n)
+{
+    PlanValue *v = ARENA_ARRAY(cx->arena, PlanValue, n + 1);
+    for (int i = 0; i < n; i++) v[i] = value_of(ports[i].name, ports[i].type, type_lanes(ports[i].type));
+    return v;
+}
+
+static const struct {
+    const char *name;
+    ProgramId id;
+} PROGRAMS[] = {{"encode", PROGRAM_ENCODE}, {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT}, {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN}, {"score", PROGRAM_SCORE}};
+
+Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
+{
+    Plan *plan = ARENA_NEW(cx->arena, Plan);
+    Pool pool = {.arena = cx->arena};
+    plan->name = name;
+    memcpy(plan->hash, hash, 32);
+    for (size_t i = 0; i < sizeof PROGRAMS / sizeof PROGRAMS[0]; i++) {
+        const Function *f = module_function(m, PROGRAMS[i].name);
+        if (!f) continue;
+        plan->programs[PROGRAMS[i].id] = plan_function(cx, &pool, f, PROGRAMS[i].id == PROGRAM_RUN, PROGRAMS[i].id == PROGRAM_ENCODE);
+        if (PROGRAMS[i].id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
+        if (PROGRAMS[i].id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
+    }
+    uint64_t words = pool.n;
+    float *weights = pool.words;
+    plan_noise(cx, flow->is_flow ? (uint32_t)flow->dims : 16, &plan->programs[PROGRAM_NOISE], &weights, &words);
+    plan->weights = weights;
+    plan->weight_lanes = words;
+    plan->n_inputs = m->n_inputs;
+    plan->n_outputs = m->n_outputs;
+    plan->inputs = port_values(cx, m->inputs, m->n_inputs);
+    plan->outputs = port_values(cx, m->outputs, m->n_outputs);
+    PlanValue *contexts = ARENA_ARRAY(cx->arena, PlanValue, flow->n_contexts + 1);
+    for (int i = 0; i < flow->n_contexts; i++) contexts[i] = plan->inputs[flow->contexts[i]];
+    plan->contexts = contexts;
+    plan->n_contexts = flow->is_flow ? flow->n_contexts : 0;
+    if (flow->is_flow) plan->event = value_of(flow->event ? flow->event : "x", flow->event_type, flow->dims);
+    plan->base = flow->is_flow ? arena_format(cx->arena, "%s%s", flow->base, flow->base_assumed ? " (assumed; confirm with --base normal)" : "") : "";
+    plan->notes = flow->why ? flow->why : "";
+    return plan_verify(plan, cx) ? plan : NULL;
+}
