@@ -2,10 +2,9 @@
 //
 // A file is a comment, an input module, a line "----" and the exact text expected. In a folder .../passes/<pass>/ the
 // expected text is that of the module after that pass alone, and a function that keeps its inputs and outputs must give
-// the same numbers as before; elsewhere (tests/ir) it is the input read and written,
-// which must also read back to the same module. Instead of an expected text a file may hold "# error: TEXT": the input
-// must be refused with a message that holds TEXT; beside a statement the message must name that line, on a line of its
-// own not.
+// the same numbers as before. Elsewhere (tests/ir) it is the input read and written, which must also read back to the
+// same module. Instead of an expected text a file may hold "# error: TEXT": the input must be refused with a message
+// that holds TEXT; beside a statement the message must name that line, on a line of its own not.
 // --update rewrites what follows "----". A failure prints a diff; exit code 1.
 // --passes: every pass of the pipeline table has a folder of cases in FOLDER.
 #include "passes.h"
@@ -213,7 +212,9 @@ static bool same_lanes(const Function *f, const Function *g)
 {
     if (f->n_inputs != g->n_inputs || f->n_outputs != g->n_outputs) return false;
     for (int i = 0; i < f->n_inputs; i++)
-        if (type_lanes(f->inputs[i]->type) != type_lanes(g->inputs[i]->type)) return false;
+        if (type_lanes(f->inputs[i]->type) != type_lanes(g->inputs[i]->type) ||
+            strcmp(f->inputs[i]->name, g->inputs[i]->name))
+            return false;
     for (int i = 0; i < f->n_outputs; i++)
         if (type_lanes(f->outputs[i].node->type) != type_lanes(g->outputs[i].node->type)) return false;
     return true;
