@@ -1,0 +1,501 @@
+// The Plan's interpreter against a second, naive one (one row at a time, each step as plan.h says it), the build with
+// FMA instructions against the one with libm's fmaf, the verifier's refusals, and the scalar code builder.
+#include "plan.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+// WORK: x at 0 (64 lanes), an index in [-2, 12) at 64 (16), outputs from 128 on. PREP: 64 lanes.
+enum { X = 0, INDEX = 64, OUT = 128, WORK_LANES = 1024, PREP_LANES = 64, WEIGHT_LANES = 8192, ROWS = 37 };
+
+typedef struct {
+    Arena *arena;
+    Diag diag;
+    Context cx;
+    Plan plan;
+    Step step;
+    PlanPort in[2], out;
+    MapCode code;
+} Case;
+
+static float random_value(uint64_t *state)
+{
+    *state = *state * 6364136223846793005ull + 1442695040888963407ull;
+    return (float)((double)(int32_t)(*state >> 32) * 0x1p-30); // [-2, 2)
+}
+
+static Case *case_new(void)
+{
+    Arena *arena = arena_new();
+    Case *c = ARENA_NEW(arena, Case);
+    c->arena = arena;
+    c->diag = (Diag){.arena = arena, .file = "test"};
+    c->cx = (Context){arena, &c->diag};
+    float *weights = ARENA_ARRAY(arena, float, WEIGHT_LANES + 16);
+    uint64_t seed = 11;
+    for (int i = 0; i < WEIGHT_LANES; i++) weights[i] = random_value(&seed);
+    c->plan.name = "case";
+    c->plan.weights = weights;
+    c->plan.weight_lanes = WEIGHT_LANES;
+    c->plan.prep_lanes = PREP_LANES;
+    c->in[0] = (PlanPort){PORT_X, 0, X, 64};
+    c->in[1] = (PlanPort){PORT_CONTEXT, 0, INDEX, 16};
+    c->out = (PlanPort){PORT_Z, 0, OUT, 0};
+    c->step.name = "s";
+    return c;
+}
+
+static void case_program(Case *c, uint32_t out_lanes)
+{
+    c->out.lanes = out_lanes;
+    c->plan.programs[PROGRAM_TO_LATENT] = (Program){true, &c->step, 1, WORK_LANES, c->in, &c->out, 2, 1};
+}
+
+// ---- the naive interpreter: work, prep and weights of one row
+typedef struct {
+    const float *work, *prep, *weights;
+} Row;
+
+static float lane(const Row *r, uint32_t space, size_t at)
+{
+    return space == SPACE_WORK ? r->work[at] : space == SPACE_PREP ? r->prep[at] : r->weights[at];
+}
+
+static void naive_gemm(const Row *r, const GemmStep *g, float *out)
+{
+    for (uint32_t m = 0; m < g->m; m++)
+        for (uint32_t n = 0; n < g->n; n++) {
+            float sum = 0;
+            for (uint32_t first = 0; first < g->k; first += g->kb) {
+                float chain = 0;
+                for (uint32_t k = first; k < g->k && k < first + g->kb; k++) {
+                    uint32_t group = n / 128, width = g->n - 128 * group < 128 ? g->n - 128 * group : 128;
+                    float w = r->weights[g->w + group * 128 * g->k + k * width + (n - 128 * group)];
+                    chain = fmaf(lane(r, g->x_space, g->x + m * g->k + k), w, chain);
+                }
+                sum = first ? sum + chain : chain;
+            }
+            if (g->has_add) sum += lane(r, g->add_space, g->add + m * g->n + n);
+            if (g->has_bias) sum += r->weights[g->bias + n];
+            out[m * g->n + n] = sum;
+        }
+}
+
+static float reduce_two(Op op, float p, float v)
+{
+    if (op == OP_reduce_sum) return p + v;
+    if (op == OP_reduce_prod) return p * v;
+    return op == OP_reduce_max ? (v > p ? v : p) : (v < p ? v : p);
+}
+
+static void naive_reduce(const Row *r, const ReduceStep *s, float *out)
+{
+    float start = s->op == OP_reduce_sum    ? 0
+                  : s->op == OP_reduce_prod ? 1
+                  : s->op == OP_reduce_max  ? -INFINITY
+                                            : INFINITY;
+    for (uint32_t o = 0; o < s->outer; o++) {
+        float p[16];
+        for (int i = 0; i < 16; i++) p[i] = start;
+        for (uint32_t i = 0; i < s->k; i++)
+            p[i % 16] = reduce_two(s->op, p[i % 16], lane(r, s->in_space, s->in + o * s->k + i));
+        for (int h = 8; h; h /= 2)
+            for (int i = 0; i < h; i++) p[i] = reduce_two(s->op, p[i], p[i + h]);
+        out[o] = p[0];
+    }
+}
+
+static void naive_matmul(const Row *r, const MatmulStep *s, float *out)
+{
+    for (uint32_t i = 0; i < s->batch * s->m * s->n; i++) {
+        uint32_t n = i % s->n, bm = i / s->n, b = bm / s->m;
+        float chain = 0;
+        for (uint32_t k = 0; k < s->k; k++)
+            chain = fmaf(lane(r, s->a_space, s->a + bm * s->k + k),
+                         lane(r, s->c_space, s->c + (b * s->k + k) * s->n + n), chain);
+        out[i] = chain;
+    }
+}
+
+static void naive_take(const Row *r, const TakeStep *s, float *out)
+{
+    for (uint32_t i = 0; i < s->outer * s->j; i++) {
+        double index = trunc((double)lane(r, s->index_space, s->index + i));
+        index = isnan(index) ? 0 : fmin(fmax(index, 0), s->k - 1);
+        out[i] = lane(r, s->table_space, s->table + (s->table_shared ? 0 : i / s->j * s->k) + (uint32_t)index);
+    }
+}
+
+static void naive_move(const Row *r, const MoveStep *s, float *out)
+{
+    const int32_t *src = (const int32_t *)r->weights + s->src_table, *dst = (const int32_t *)r->weights + s->dst_table;
+    for (uint32_t i = 0; i < s->n; i++) out[dst[i]] = lane(r, s->space, (size_t)src[i]);
+}
+
+// v = fma(arg 0, arg 1, arg 0) - arg 1, the map of map_case
+static void naive_map(const Row *r, const MapStep *s, float *out)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        float v[2];
+        for (int j = 0; j < 2; j++) {
+            const Access *a = &s->args[j];
+            v[j] = lane(r, a->space,
+                        (size_t)((int64_t)a->at + (int64_t)(i / a->inner) * a->outer_step +
+                                 (int64_t)(i % a->inner) * a->inner_step));
+        }
+        out[i] = fmaf(v[0], v[1], v[0]) - v[1];
+    }
+}
+
+static void naive_step(const Row *r, const Step *s, float *out)
+{
+    switch (s->kind) {
+    case STEP_GEMM: naive_gemm(r, &s->gemm, out); break;
+    case STEP_MAP: naive_map(r, &s->map, out); break;
+    case STEP_REDUCE: naive_reduce(r, &s->reduce, out); break;
+    case STEP_MOVE: naive_move(r, &s->move, out); break;
+    case STEP_MATMUL: naive_matmul(r, &s->matmul, out); break;
+    case STEP_TAKE: naive_take(r, &s->take, out); break;
+    }
+}
+
+// Runs the case's step on ROWS rows of random numbers, three ways, and compares the bits.
+static void check_case(Case *c, uint32_t out_lanes)
+{
+    case_program(c, out_lanes);
+    bool good = plan_verify(&c->plan, &c->cx);
+    diag_print(&c->diag, stderr);
+    assert_true(good);
+    static float x[ROWS * 64], index[ROWS * 16], prep[ROWS * PREP_LANES], got[ROWS * WORK_LANES],
+        slow[ROWS * WORK_LANES];
+    uint64_t seed = 5;
+    for (int i = 0; i < ROWS * 64; i++) x[i] = random_value(&seed), prep[i] = random_value(&seed);
+    for (int i = 0; i < ROWS * 16; i++) index[i] = i % 11 == 3 ? NAN : 5 + 3.5f * random_value(&seed);
+    const uint32_t *const in[] = {(uint32_t *)x, (uint32_t *)index};
+    uint32_t *const out[] = {(uint32_t *)got}, *const out_slow[] = {(uint32_t *)slow};
+    plan_run(&c->plan, PROGRAM_TO_LATENT, ROWS, (uint32_t *)prep, in, out);
+    plan_run_portable(&c->plan, PROGRAM_TO_LATENT, ROWS, (uint32_t *)prep, in, out_slow);
+    assert_memory_equal(got, slow, ROWS * out_lanes * sizeof *got);
+    for (int row = 0; row < ROWS; row++) {
+        float work[WORK_LANES] = {0}, want[WORK_LANES];
+        memcpy(work + X, x + row * 64, 64 * sizeof *x);
+        memcpy(work + INDEX, index + row * 16, 16 * sizeof *index);
+        naive_step(&(Row){work, prep + row * PREP_LANES, c->plan.weights}, &c->step, want);
+        for (uint32_t l = 0; l < out_lanes; l++) assert_true(want[l] == got[(uint32_t)row * out_lanes + l]);
+    }
+    arena_free(c->arena);
+}
+
+static void test_gemm(void **state)
+{
+    (void)state;
+    static const uint32_t shapes[][4] = {{1, 5, 7, 2},   {1, 64, 100, 64}, {1, 17, 3, 5},   {4, 16, 33, 4},
+                                         {1, 8, 300, 8}, {1, 33, 129, 10}, {1, 64, 64, 16}, {2, 3, 32, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const uint32_t *s = shapes[i];
+        Case *c = case_new();
+        bool add = s[0] * s[2] <= 64, bias = i % 2;
+        c->step.kind = STEP_GEMM;
+        c->step.gemm = (GemmStep){.m = s[0], .k = s[1], .n = s[2], .kb = s[3], .has_add = add, .has_bias = bias};
+        c->step.gemm.x_space = i % 3 == 2 ? SPACE_PREP : SPACE_WORK;
+        c->step.gemm.add_space = i % 2 ? SPACE_PREP : SPACE_WORK;
+        c->step.gemm.w = 16;
+        c->step.gemm.bias = 7000;
+        c->step.gemm.out = OUT;
+        check_case(c, s[0] * s[2]);
+    }
+}
+
+static void map_case(Case *c, uint32_t n, Access a, Access b)
+{
+    MapCode *m = &c->code;
+    int x = map_arg(m, 0), y = map_arg(m, 1);
+    int v = map_op(m, S_fsub, map_op(m, S_fma, x, y, x), y, 0);
+    c->step.kind = STEP_MAP;
+    c->step.map =
+        (MapStep){.n = n, .n_args = 2, .n_outs = 1, .n_code = (uint32_t)m->n, .args = {a, b}, .code = m->code};
+    c->step.map.outs[0].at = OUT;
+    c->step.map.outs[0].value = (uint32_t)v;
+}
+
+static void test_map(void **state)
+{
+    (void)state;
+    static const Access access[][2] = {
+        {{SPACE_WORK, 3, 40, 0, 1}, {SPACE_CONST, 9, 40, 0, 1}},   // contiguous
+        {{SPACE_WORK, 63, 40, 0, -1}, {SPACE_PREP, 2, 40, 0, 0}},  // backwards, one lane
+        {{SPACE_PREP, 5, 4, 5, 1}, {SPACE_WORK, 30, 8, -3, 2}},    // rows with gaps
+        {{SPACE_CONST, 100, 1, 7, 0}, {SPACE_CONST, 3, 10, 0, 1}}, // every seventh, repeated
+    };
+    for (size_t i = 0; i < sizeof access / sizeof *access; i++) {
+        Case *c = case_new();
+        map_case(c, 40, access[i][0], access[i][1]);
+        check_case(c, 40);
+    }
+}
+
+static void test_reduce(void **state)
+{
+    (void)state;
+    static const Op ops[] = {OP_reduce_sum, OP_reduce_max, OP_reduce_min, OP_reduce_prod};
+    for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t k = 1; k <= 61; k += 15) {
+            Case *c = case_new();
+            c->step.kind = STEP_REDUCE;
+            c->step.reduce = (ReduceStep){ops[i], 64 / k, k, i == 1 ? SPACE_PREP : SPACE_WORK, 0, OUT};
+            check_case(c, 64 / k);
+        }
+}
+
+static void test_move(void **state)
+{
+    (void)state;
+    Case *c = case_new();
+    int32_t *table = (int32_t *)c->plan.weights;
+    for (int i = 0; i < 20; i++) table[i] = (i * 7) % 64, table[32 + i] = (i * 3) % 20;
+    c->step.kind = STEP_MOVE;
+    c->step.move = (MoveStep){20, SPACE_PREP, 0, 32, OUT};
+    check_case(c, 20);
+}
+
+static void test_matmul(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        Case *c = case_new();
+        c->step.kind = STEP_MATMUL;
+        c->step.matmul = (MatmulStep){2, 3, 5, 6, SPACE_WORK, 1, i ? SPACE_CONST : SPACE_PREP, 3, OUT};
+        check_case(c, 36);
+    }
+}
+
+static void test_take(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        Case *c = case_new();
+        c->step.kind = STEP_TAKE;
+        c->step.take = (TakeStep){2, 7, 5, i == 1, i == 2 ? SPACE_CONST : SPACE_WORK, 4, SPACE_WORK, INDEX, OUT};
+        check_case(c, 10);
+    }
+}
+
+// An out exactly on an argument: all of a strip is read before it is written.
+static void test_in_place(void **state)
+{
+    (void)state;
+    Case *c = case_new();
+    map_case(c, 64, (Access){SPACE_WORK, X, 64, 0, 1}, (Access){SPACE_CONST, 0, 64, 0, 1});
+    c->step.map.outs[0].at = X;
+    c->out.at = X;
+    case_program(c, 64);
+    assert_true(plan_verify(&c->plan, &c->cx));
+    float x[64], index[16] = {0}, got[64];
+    uint64_t seed = 1;
+    for (int i = 0; i < 64; i++) x[i] = random_value(&seed);
+    const uint32_t *const in[] = {(uint32_t *)x, (uint32_t *)index};
+    uint32_t *const out[] = {(uint32_t *)got};
+    plan_run(&c->plan, PROGRAM_TO_LATENT, 1, NULL, in, out);
+    for (int i = 0; i < 64; i++) assert_true(got[i] == fmaf(x[i], c->plan.weights[i], x[i]) - c->plan.weights[i]);
+    arena_free(c->arena);
+}
+
+// ---- the verifier: a good plan made bad in one place
+static void refused(Case *c, const char *why)
+{
+    case_program(c, c->out.lanes ? c->out.lanes : 1);
+    assert_false(plan_verify(&c->plan, &c->cx));
+    assert_int_equal(c->diag.n, 1);
+    if (!strstr(c->diag.list[0].text, why)) fail_msg("wanted '%s', got '%s'", why, c->diag.list[0].text);
+    arena_free(c->arena);
+}
+
+static Case *good_map(void)
+{
+    Case *c = case_new();
+    map_case(c, 40, (Access){SPACE_WORK, 0, 40, 0, 1}, (Access){SPACE_CONST, 0, 40, 0, 1});
+    return c;
+}
+
+static void test_map_refusals(void **state)
+{
+    (void)state;
+    Case *c = good_map();
+    c->step.map.args[0].at = 100;
+    refused(c, "step 0 (map 's'): argument 0: reads WORK lane 100, which holds no value");
+    c = good_map();
+    c->step.map.args[1].at = WEIGHT_LANES - 39;
+    refused(c, "outside CONST");
+    c = good_map();
+    c->step.map.args[0].inner_step = -1;
+    refused(c, "lane -1");
+    c = good_map();
+    c->step.map.args[0].inner = 0;
+    refused(c, "inner is 0");
+    c = good_map();
+    c->step.map.outs[0].at = OUT + 1;
+    refused(c, "not a multiple of 16");
+    c = good_map();
+    c->step.map.outs[0].at = 16;
+    refused(c, "is read and written");
+    c = good_map();
+    c->step.map.outs[0].at = WORK_LANES - 32;
+    refused(c, "outside WORK");
+    c = good_map();
+    c->step.map.outs[0].value = 99;
+    refused(c, "there is no v99");
+    c = good_map();
+    c->step.map.outs[1] = c->step.map.outs[0];
+    c->step.map.n_outs = 2;
+    refused(c, "is written twice");
+}
+
+static void test_code_refusals(void **state)
+{
+    (void)state;
+    Case *c = good_map();
+    c->code.code[2].a = 3;
+    refused(c, "operand v3 comes later");
+    c = good_map();
+    c->code.code[1].imm = 2;
+    refused(c, "argument 2 of 2");
+    c = good_map();
+    c->code.code[3].op = S_shl;
+    refused(c, "shift count");
+    c = good_map();
+    c->code.code[3].op = S_COUNT;
+    refused(c, "unknown operation");
+    c = good_map();
+    c->step.map.n_code = MAP_MAX_CODE + 1;
+    refused(c, "too many");
+    c = good_map();
+    c->step.map.n = 0;
+    refused(c, "n is 0");
+}
+
+static Case *good_move(void)
+{
+    Case *c = case_new();
+    int32_t *table = (int32_t *)c->plan.weights;
+    for (int i = 0; i < 20; i++) table[i] = 19 - i, table[32 + i] = i;
+    c->step.kind = STEP_MOVE;
+    c->step.move = (MoveStep){20, SPACE_WORK, 0, 32, OUT};
+    return c;
+}
+
+static void test_move_refusals(void **state)
+{
+    (void)state;
+    Case *c = good_move();
+    ((int32_t *)c->plan.weights)[3] = -1;
+    refused(c, "entry 3");
+    c = good_move();
+    ((int32_t *)c->plan.weights)[3] = 90;
+    refused(c, "holds no value");
+    c = good_move();
+    ((int32_t *)c->plan.weights)[35] = 4;
+    refused(c, "destination lane 4 comes twice");
+    c = good_move();
+    ((int32_t *)c->plan.weights)[35] = WORK_LANES;
+    refused(c, "outside WORK");
+    c = good_move();
+    c->step.move.out = X;
+    refused(c, "is read and written");
+    c = good_move();
+    c->out.lanes = 21; // the move fills 20
+    refused(c, "out port: reads WORK lane");
+}
+
+static void test_other_refusals(void **state)
+{
+    (void)state;
+    Case *c = case_new();
+    c->step.kind = STEP_GEMM;
+    c->step.gemm = (GemmStep){.m = 1, .k = 64, .n = 128, .kb = 64, .w = 1, .out = OUT};
+    refused(c, "w: lanes 1 + 8192 are outside CONST");
+    c = case_new();
+    c->step.kind = STEP_GEMM;
+    c->step.gemm = (GemmStep){.m = 1, .k = 64, .n = 16, .kb = 0, .out = OUT};
+    refused(c, "kb is 0");
+    c = case_new();
+    c->step.kind = STEP_GEMM;
+    c->step.gemm = (GemmStep){.m = 1, .k = 64, .n = 16, .kb = 64, .out = 16};
+    refused(c, "x: WORK lane 16 is read and written");
+    c = case_new();
+    c->step.kind = STEP_REDUCE;
+    c->step.reduce = (ReduceStep){OP_add, 1, 4, SPACE_WORK, 0, OUT};
+    refused(c, "is no reduction");
+    c = case_new();
+    c->step.kind = STEP_REDUCE;
+    c->step.reduce = (ReduceStep){OP_reduce_sum, 1, 65, SPACE_PREP, 0, OUT};
+    refused(c, "outside PREP");
+    c = case_new();
+    c->in[1].at = 48;
+    refused(c, "in port: WORK lane 48 is written twice");
+}
+
+// Only the density and event programs have a PREP space.
+static void test_prep_refusal(void **state)
+{
+    (void)state;
+    Case *c = case_new();
+    c->step.kind = STEP_REDUCE;
+    c->step.reduce = (ReduceStep){OP_reduce_sum, 1, 64, SPACE_PREP, 0, OUT};
+    case_program(c, 1);
+    assert_true(plan_verify(&c->plan, &c->cx));
+    c->plan.programs[PROGRAM_ENCODE] = c->plan.programs[PROGRAM_TO_LATENT];
+    assert_false(plan_verify(&c->plan, &c->cx));
+    assert_non_null(strstr(c->diag.list[0].text, "no PREP space"));
+    arena_free(c->arena);
+}
+
+// ---- scalar code
+static void test_code_sharing(void **state)
+{
+    (void)state;
+    static MapCode m;
+    int a = map_arg(&m, 0), one = map_float(&m, 1);
+    assert_int_equal(map_arg(&m, 0), a);
+    assert_int_equal(map_imm(&m, 0x3f800000u), one);
+    int sum = map_op(&m, S_fadd, a, one, 0);
+    assert_int_equal(map_op(&m, S_fadd, a, one, 7), sum); // an operand that is none does not count
+    assert_int_not_equal(map_op(&m, S_fadd, one, a, 0), sum);
+    for (int i = 0; i < 2 * MAP_MAX_CODE; i++) map_imm(&m, (uint32_t)i);
+    assert_true(m.overflow);
+    assert_int_equal(m.n, MAP_MAX_CODE);
+}
+
+static void test_print(void **state)
+{
+    (void)state;
+    Case *c = good_map();
+    case_program(c, 40);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    plan_print(&c->plan, f);
+    fclose(f);
+    assert_non_null(strstr(text, "program to_latent: 1 steps, 1024 work lanes"));
+    assert_non_null(strstr(text, "v2 = fma v0, v1, v0"));
+    free(text);
+    arena_free(c->arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_map),
+        cmocka_unit_test(test_reduce),         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_matmul),         cmocka_unit_test(test_take),
+        cmocka_unit_test(test_in_place),       cmocka_unit_test(test_map_refusals),
+        cmocka_unit_test(test_code_refusals),  cmocka_unit_test(test_move_refusals),
+        cmocka_unit_test(test_other_refusals), cmocka_unit_test(test_prep_refusal),
+        cmocka_unit_test(test_code_sharing),   cmocka_unit_test(test_print),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
