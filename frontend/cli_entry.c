@@ -194,7 +194,7 @@ static int read_input(Run *r, Input *in)
     wrong = npy_convert(&in->array, type_of(in->value), &error);
     if (wrong) return fail(WRONG_USAGE, "%.300s (input '%s'): %s", in->path, in->name, wrong);
     if (in->array.said[0])
-        fprintf(stderr, "nfcc: note: %s: %s converted to %s\n", in->path, in->array.said,
+        fprintf(stderr, "nfcc: note: %s: %s, converted to %s in C order\n", in->path, in->array.said,
                 npy_type_name(in->array.type));
     return DONE;
 }

@@ -277,7 +277,9 @@ const char *npy_convert(Array *a, NpyType type, NpyError *e)
         free(data);
         return fail(e, "element %zu is %g, which %s cannot hold", i, v, npy_type_name(type));
     }
-    if (!a->said[0]) snprintf(a->said, sizeof a->said, "%s", npy_type_name(a->type));
+    char also[sizeof a->said];
+    snprintf(also, sizeof also, "%s", a->said);
+    snprintf(a->said, sizeof a->said, "%s%s%.40s", npy_type_name(a->type), *also ? ", " : "", also);
     free(a->data);
     a->data = data;
     a->type = type;

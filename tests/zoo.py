@@ -159,6 +159,13 @@ def compile_model(model, output, options=(), backend="llvm", timeout=300):
                           stdin=subprocess.DEVNULL)
 
 
+def keywords(model):
+    """A model's options as nfcc.compile takes them."""
+    words = [w.lstrip("-").replace("-", "_") if w.startswith("--") else w for w in model.options]
+    made = dict(zip(words[::2], words[1::2]))
+    return {k: model.folder if k == "external_data" else v for k, v in made.items()}
+
+
 def ratio(value, reference, tolerance):
     """The worst distance as a multiple of the tolerance; equal infinities and NaNs are equal."""
     value = np.asarray(value, np.float64).reshape(-1)

@@ -1,0 +1,345 @@
+"""The command line: what it prints, writes, refuses and returns."""
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import nfcc
+import zoo
+
+
+@pytest.fixture(scope="session")
+def rows(tool):
+    with np.load(tool.model("lander_nfbc")[:-5] + ".npz") as f:
+        return {k: f[k][:16] for k in f.files}
+
+
+@pytest.fixture
+def files(tmp_path, rows):
+    """obs.npy, x.npy, z.npy in a folder of its own."""
+    np.save(tmp_path / "obs.npy", rows["obs"])
+    np.save(tmp_path / "x.npy", rows["x"])
+    np.save(tmp_path / "z.npy", rows["noise"])
+    return tmp_path
+
+
+def outputs(folder):
+    return {f[:-4]: np.load(os.path.join(folder, f)) for f in os.listdir(folder)}
+
+
+# ---- help, usage, exit codes
+
+def test_help_names_everything(tool):
+    text = tool("--help").stdout
+    for word in ("-o", "--emit", "--target", "--cpu", "--event", "--base", "--reference", "--stop-after", "nfcc run",
+                 "nfcc check", "nfcc verify", "nfcc selftest", "nfcc info", "exit codes"):
+        assert word in text
+    assert "--samples" in tool("run", "--help").stdout
+    assert tool("--version").stdout.startswith("nfcc ")
+
+
+@pytest.mark.parametrize("words,said", [
+    ([], "usage"),
+    (["m.onnx", "-o", "p.so", "--evnet", "x"], "did you mean '--event'"),
+    (["m.onnx", "-o", "p.so", "--seed", "1"], "nfcc run"),
+    (["m.onnx"], "-o POLICY.so"),
+    (["m.onnx", "-o"], "needs a value"),
+    (["m.onnx", "-o", "p.so", "--emit", "exe"], "so, o, h, ll, ir"),
+    (["m.onnx", "-o", "p.so", "--clip", "1,-1"], "--clip"),
+    (["m.onnx", "-o", "p.so", "--entries", "smaple"], "did you mean 'sample'"),
+    (["m.onnx", "-o", "p.so", "--backend", "blas"], "llvm"),
+    (["m.onnx", "-o", "p.so", "--target", "z80"], "z80"),
+    (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
+    (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
+    (["m.onnx", "--stop-after", "merge-linaer"], "did you mean 'merge-linear'"),
+    (["chekc", "m.onnx"], "did you mean 'check'"),
+    (["run", "m.onnx"], "usage"),
+    (["run", "m.onnx", "smaple", "-o", "d"], "entries:"),
+])
+def test_usage_errors(tool, tmp_path, words, said):
+    done = tool(*words, code=2, cwd=tmp_path)
+    assert said in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_and_broken_models(tool, tmp_path):
+    assert "none.onnx" in tool("none.onnx", "-o", "p.so", code=3, cwd=tmp_path).stderr
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "noise.onnx").write_bytes(os.urandom(1000))
+    for name in ("empty.onnx", "noise.onnx"):
+        assert tool(name, "-o", "p.so", code=1, cwd=tmp_path).stderr.startswith("nfcc: error: " + name) or name in \
+            tool(name, "-o", "p.so", code=1, cwd=tmp_path).stderr
+    assert not (tmp_path / "p.so").exists()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/p.so", "/proc/p.so", "."])
+def test_unwritable_output(tool, tmp_path, path):
+    done = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", path, cwd=tmp_path, code=3)
+    assert "error" in done.stderr and os.listdir(tmp_path) == []
+
+
+def test_full_output(tool):
+    done = subprocess.run(f'"{zoo.NFCC}" --help >/dev/full', shell=True, capture_output=True, text=True)
+    assert done.returncode == 3 and "standard output" in done.stderr
+
+
+# ---- compile
+
+def test_block(tool, tmp_path):
+    text = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", cwd=tmp_path).stdout
+    lines = {line.split(":")[0].strip(): line.split(":", 1)[1].strip() for line in text.splitlines()}
+    assert "x -> z" in lines["direction"]
+    assert lines["base"] == "standard normal (assumed; confirm with --base normal)"
+    assert lines["event"] == "x [6]" and lines["contexts"] == "y [8]"
+    assert lines["entries"] == "to_latent, to_event, log_prob, sample, sample_and_log_prob, act, run"
+    assert "32 rows" in lines["verified"] and "4 rows" in lines["compiled"]
+    assert lines["next"].startswith("nfcc run p.so sample")
+    assert os.listdir(tmp_path) == ["p.so"]
+    confirmed = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", "--base", "normal", cwd=tmp_path).stdout
+    assert "assumed" not in confirmed
+
+
+def test_equal_input_equal_bytes(tool, tmp_path):
+    for name in ("a/p.so", "b/p.so"):
+        os.makedirs(tmp_path / name[0])
+        tool(tool.model("nflows_affine_ctx__density__ts18"), "-o", tmp_path / name)
+    assert filecmp.cmp(tmp_path / "a/p.so", tmp_path / "b/p.so", shallow=False)
+
+
+def test_self_contained(lander):
+    for command in (["readelf", "-r"], ["nm", "-u", "-D"]):
+        out = subprocess.run([*command, lander / "policy.so"], capture_output=True, text=True, check=True).stdout
+        assert not [line for line in out.splitlines() if line.strip() and "no relocations" not in line.lower()]
+
+
+def test_emit_several(tool, tmp_path):
+    tool(tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", "--emit", "so,o,h,ll,ir", cwd=tmp_path)
+    assert {"p.so", "p.o", "p.h", "p.ll", "p.nf"} <= set(os.listdir(tmp_path))
+    assert "define" in (tmp_path / "p.ll").read_text()
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I", os.path.join(tool.root, "runtime"),
+                    "-x", "c", tmp_path / "p.h"], check=True)
+
+
+def test_refused_where_only_names_told(tool, tmp_path):
+    model = tool.model("w_freia__fwd__def")
+    done = tool(model, "-o", tmp_path / "p.so", code=1)
+    assert "x_or_z" in done.stderr and "--event x_or_z" in done.stderr and "--latent x_or_z" in done.stderr
+    assert not (tmp_path / "p.so").exists()
+    assert "--event" in tool(model, "-o", tmp_path / "p.so", "--event", "x_or_z").stdout
+
+
+def test_other_external_data(tool, tmp_path):
+    model = tool.model("w_own_gauss__lp__otherdata")
+    done = tool(model, "-o", tmp_path / "p.so", code=1)
+    assert "--external-data" in done.stderr and "weights.bin" in done.stderr
+    tool(model, "-o", tmp_path / "p.so", "--external-data", tool.models)
+
+
+def test_renamed_model_has_the_same_bits(tool, tmp_path):
+    pair = []
+    for name, x, obs, options in (("w_nflows_aff__lp__def", "action", "obs", []), ("w_nflows_aff__lp__v", "v0", "v1", [])):
+        policy = nfcc.compile(tool.model(name), tmp_path / (name + ".so"))
+        rng = np.random.default_rng(0)
+        shapes = [c.shape for c in policy.info.contexts]
+        contexts = {c.name: rng.standard_normal((33, *s)).astype(np.float32) for c, s in zip(policy.info.contexts, shapes)}
+        pair.append(policy.sample_and_log_prob(noise=nfcc.Noise(3), contexts=contexts))
+    assert all((a == b).all() for a, b in zip(*pair))
+
+
+def test_list_and_stop_after(tool, tmp_path):
+    model = tool.model("nf4rl_tiny__density__dyn")
+    passes = [line.split()[0] for line in tool("--list-passes").stdout.splitlines()]
+    assert "derive" in passes and "merge-linear" in passes and passes[-1] == "plan"
+    assert "@main" in tool(model, "--stop-after", "import").stdout
+    assert "@to_event" in tool(model, "--stop-after", "derive").stdout
+    assert "gemm" in tool(model, "--stop-after", "plan").stdout
+
+
+@pytest.mark.parametrize("stage", ["import", "normal", "lanes"])
+def test_text_form_is_read_back(tool, tmp_path, stage):
+    model = tool.model("nf4rl_tiny__density__dyn")
+    tool(model, "--stop-after", stage, "-o", tmp_path / "m.nf")
+    tool(model, "-o", tmp_path / "a.so", "--name", "p")
+    tool(tmp_path / "m.nf", "-o", tmp_path / "b.so", "--name", "p")
+    x = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
+    y = np.random.default_rng(1).standard_normal((5, 8)).astype(np.float32)
+    a, b = (nfcc.open(tmp_path / name).to_latent(x, y=y) for name in ("a.so", "b.so"))
+    assert (a[0] == b[0]).all() and (a[1] == b[1]).all()
+
+
+# ---- run
+
+def test_run_equals_the_package(tool, lander, files, rows):
+    policy = nfcc.open(lander / "policy.so")
+    tool("run", lander / "policy.so", "to_latent", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files)
+    z, log_det = policy.to_latent(rows["x"], obs=rows["obs"])
+    out = outputs(files / "out")
+    assert set(out) == {"z", "log_det"} and (out["z"] == z).all() and (out["log_det"] == log_det).all()
+
+
+def test_run_samples(tool, lander, files, rows):
+    policy = nfcc.open(lander / "policy.so")
+    tool("run", lander / "policy.so", "sample_and_log_prob", "obs=obs.npy", "--samples", 5, "--seed", 7, "--first-row", 3,
+         "-o", "out", cwd=files)
+    x, log_prob = policy.sample_and_log_prob(5, obs=rows["obs"], noise=nfcc.Noise(7, next=3))
+    out = outputs(files / "out")
+    assert out["x"].shape == (16, 5, 8) and (out["x"] == x).all() and (out["log_prob"] == log_prob).all()
+
+
+def test_run_without_samples_and_temperature(tool, lander, files, rows):
+    policy = nfcc.open(lander / "policy.so")
+    tool("run", lander / "policy.so", "act", "obs=obs.npy", "--temperature", 0, "-o", "out", cwd=files)
+    x = policy.act(obs=rows["obs"], z=np.zeros((16, 8), np.float32))
+    assert (outputs(files / "out")["x"] == x).all() and np.abs(x).max() <= 1
+
+
+def test_run_shares_one_row(tool, lander, files, rows):
+    np.save(files / "one.npy", rows["obs"][:1])
+    np.save(files / "flat.npy", rows["obs"][0])
+    for name in ("one.npy", "flat.npy"):
+        tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=" + name, "-o", name + ".d", cwd=files)
+    a, b = (outputs(files / (n + ".d"))["log_prob"] for n in ("one.npy", "flat.npy"))
+    assert a.shape == (16,) and (a == b).all()
+
+
+@pytest.mark.parametrize("convert,said", [
+    (lambda a: a.astype(np.float64), "float64"), (lambda a: a.astype(np.float16), "float16"),
+    (lambda a: np.asfortranarray(a), "Fortran"), (lambda a: a.astype(">f4"), "big endian")])
+def test_run_converts_and_says(tool, lander, files, rows, convert, said):
+    np.save(files / "x.npy", convert(rows["x"]))
+    done = tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files)
+    assert said in done.stderr
+    x = convert(rows["x"]).astype(np.float32)
+    assert (outputs(files / "out")["log_prob"] == nfcc.open(lander / "policy.so").log_prob(np.ascontiguousarray(x), obs=rows["obs"])).all()
+
+
+@pytest.mark.parametrize("words,code,said", [
+    (["to_latent", "obs=obs.npy"], 2, "x=FILE.npy"),
+    (["to_latent", "x=x.npy"], 2, "obs=FILE.npy"),
+    (["to_latent", "x=x.npy", "obs=obs.npy", "y=x.npy"], 2, "its inputs: obs, x"),
+    (["to_latent", "x=x.npy", "obs=obs.npy", "--samples", "3"], 2, "--samples"),
+    (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2, "--temperature"),
+    (["sample", "obs=obs.npy", "--samples", "0"], 2, "at least 1"),
+    (["log_prob", "x=bad.npy", "obs=obs.npy"], 2, "wanted as [N, 8], got [3, 5]"),
+    (["log_prob", "x=few.npy", "obs=obs.npy"], 2, "3 rows"),
+    (["log_prob", "x=none.npy", "obs=obs.npy"], 3, "none.npy"),
+    (["score", "x=x.npy", "obs=obs.npy"], 2, "it has:")])
+def test_run_refuses(tool, lander, files, words, code, said):
+    np.save(files / "bad.npy", np.zeros((3, 5), np.float32))
+    np.save(files / "few.npy", np.zeros((3, 8), np.float32))
+    done = tool("run", lander / "policy.so", *words, "-o", "out", cwd=files, code=code)
+    assert said in done.stderr and not (files / "out").exists()
+
+
+def test_run_graph_and_interp(tool, files, rows):
+    model = tool.model("lander_nfbc")
+    for backend in ("llvm", "interp", "openblas"):
+        tool("run", model, "run", "x=x.npy", "obs=obs.npy", "--backend", backend, "-o", backend, cwd=files)
+        tool("run", model, "sample_and_log_prob", "z=z.npy", "obs=obs.npy", "--backend", backend, "-o", backend + "2", cwd=files)
+        out = {**outputs(files / backend), **outputs(files / (backend + "2"))}
+        assert set(out) == {"z", "logdet", "x", "log_prob"}
+        limit = 1e-4 if backend != "interp" else 1e-9
+        assert np.abs(out["z"] - rows["z"]).max() < limit and np.abs(out["x"] - rows["sample"]).max() < limit
+
+
+def test_interp_draws_the_same_noise(tool, files):
+    model = tool.model("lander_nfbc")
+    for backend in ("llvm", "interp"):
+        tool("run", model, "sample", "obs=obs.npy", "--samples", 2, "--seed", 9, "--backend", backend, "-o", backend, cwd=files)
+    a, b = (outputs(files / backend)["x"] for backend in ("llvm", "interp"))
+    assert a.shape == b.shape == (16, 2, 8) and np.abs(a - b).max() < 1e-4
+
+
+def test_not_finite_rows(tool, lander, files, rows):
+    x = rows["x"].copy()
+    x[3, 2] = np.nan
+    np.save(files / "x.npy", x)
+    done = tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files)
+    out = outputs(files / "out")["log_prob"]
+    assert "row 3" in done.stderr and np.isnan(out[3]) and np.isfinite(np.delete(out, 3)).all()
+
+
+# ---- check, verify, info, selftest
+
+def test_check(tool):
+    model = tool.model("lander_nfbc")
+    assert "no problem found" in tool("check", model).stdout
+    assert len(tool("check", model, "--explain").stdout) > 1000
+    report = json.loads(tool("check", model, "--json").stdout)
+    assert report["ok"] and report["direction"] == "density" and report["base_assumed"] and "sample" in report["entries"]
+    assert report["contexts"][0] == {"name": "obs", "type": "float32", "shape": [8]}
+    refused = json.loads(tool("check", tool.model("w_freia__fwd__def"), "--json", code=1).stdout)
+    assert not refused["ok"] and any("x_or_z" in p["text"] for p in refused["problems"])
+
+
+def test_no_flow(tool):
+    done = tool("check", tool.model("gauss_policy__mean_std__ts17"))
+    assert "flow: no" in done.stdout and "entries: run\n" in done.stdout
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_verify_reference(tool, files, rows, save):
+    known = {"x": rows["x"], "obs": rows["obs"], "z": rows["z"], "log_det": rows["logdet"], "log_prob": rows["log_prob"],
+             "noise": rows["noise"], "to_event.x": rows["sample"]}
+    save(files / "good.npz", **known)
+    report = json.loads(tool("verify", tool.model("lander_nfbc"), "--reference", files / "good.npz", "--json").stdout)
+    assert report["ok"] and report["reference_error"] < 1e-6 and report["compiled_rows"] == 4
+    save(files / "wrong.npz", **{**known, "log_prob": rows["log_prob"] + 1})
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "wrong.npz", code=1)
+    assert "'log_prob' differs from the reference" in done.stderr
+    save(files / "unknown.npz", **known, extra=rows["x"])
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "unknown.npz", code=1)
+    assert "unknown key 'extra'" in done.stderr and "to_event.log_det" in done.stderr
+
+
+def test_verify_inputs(tool, files, rows):
+    np.savez(files / "in.npz", x=rows["x"], obs=rows["obs"])
+    report = json.loads(tool("verify", tool.model("lander_nfbc"), "--inputs", files / "in.npz", "--json").stdout)
+    assert report["rows"] == 16
+    tool(tool.model("lander_nfbc"), "-o", files / "p.so", "--verify-inputs", files / "in.npz")
+
+
+def test_info_and_selftest(tool, lander, tmp_path):
+    text = tool("info", "policy.so", cwd=lander).stdout
+    assert "standard normal (assumed" in text and "obs [8]" in text and "sample_and_log_prob" in text
+    assert "bit for bit" in tool("selftest", "policy.so", cwd=lander).stdout
+    shutil.copy(lander / "policy.so", tmp_path / "short.so")
+    os.truncate(tmp_path / "short.so", 1000)
+    assert tool("info", tmp_path / "short.so", code=3).stderr
+    assert tool("info", tool.model("lander_nfbc"), code=3).stderr
+
+
+# ---- another machine
+
+AARCH64 = os.path.join(zoo.ROOT, "build", "run_policy_aarch64")
+QEMU = shutil.which("qemu-aarch64")
+
+
+@pytest.mark.skipif(not (QEMU and os.path.exists(AARCH64)), reason="qemu-user or the cross compiler is missing")
+@pytest.mark.parametrize("cpu", [[], ["--cpu", "cortex-a72"]])
+@pytest.mark.parametrize("path", zoo.models_of([os.path.join(zoo.HERE, "models")], issue3=True),
+                         ids=lambda p: os.path.basename(p)[:-5])
+def test_aarch64_has_the_same_bits(tool, tmp_path, path, cpu):
+    model = zoo.Model(path)
+    here = nfcc.compile(path, tmp_path / "here.so", **zoo.keywords(model))
+    done = zoo.compile_model(model, tmp_path / "there.so", [*model.options, "--target", "aarch64-linux-gnu", *cpu])
+    assert done.returncode == 0, done.stderr
+    words = []
+    for k, c in enumerate(here.info.contexts if model.is_flow else here.info.inputs):
+        np.save(tmp_path / f"c{k}.npy", model.input_rows(c.name))
+        lead = "ctx." if model.is_flow and c.name in ("x", "z") else ""
+        words.append(f"{lead}{c.name}={tmp_path}/c{k}.npy")
+    for entry in ("sample_and_log_prob", "to_latent") if model.is_flow else ("run",):
+        event = []
+        if entry == "to_latent":
+            np.save(tmp_path / "x.npy", model.npz["x"])
+            event = [f"x={tmp_path}/x.npy"]
+        subprocess.run([QEMU, "-L", "/usr/aarch64-linux-gnu", AARCH64, tmp_path / "there.so", entry, *words, *event, "-o",
+                        tmp_path / "there"], check=True, stdout=subprocess.DEVNULL)
+        tool("run", tmp_path / "here.so", entry, *words, *event, "-o", tmp_path / "here")
+        a, b = outputs(tmp_path / "here"), outputs(tmp_path / "there")
+        assert a.keys() == b.keys() and all((a[k].view(np.uint32) == b[k].view(np.uint32)).all() for k in a)
