@@ -2,6 +2,7 @@
 //
 //   @to_latent(contexts, x) -> z, log_det = log|det dz/dx|, log_prob
 //   @to_event(contexts, z)  -> x, log_det = log|det dx/dz|, log_prob, act (where the policy ends in a clip)
+//   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps them
 //   @run                    the exported graph
 //
 // The exported direction is built forward, the other from the solved steps; the log-determinant is the sum over the
@@ -81,9 +82,11 @@ static const Function *program(Derive *d, const char *name, bool to_latent)
     const Node *log_det = emit_log_det(d->env, d->map->solution); // log|d out / d in|
     const Node *negated = build_unary(b, OP_neg, log_det);
     const Node *x = d->flow->density ? in : out, *z = d->flow->density ? out : in;
+    const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : z;
     bool along = to_latent == d->flow->density; // is this program's direction the map's?
     const Node *own = along ? log_det : negated, *to_z = d->flow->density ? log_det : negated;
-    const Node *log_prob = never_nan(b, build_binary(b, OP_add, to_z, normal_log_density(d, z)));
+    if (d->map->base) to_z = build_binary(b, OP_add, to_z, emit_log_det(d->env, d->map->base_solution));
+    const Node *log_prob = never_nan(b, build_binary(b, OP_add, to_z, normal_log_density(d, u)));
     build_output(b, to_latent ? "z" : "x", to_latent ? z : x);
     build_output(b, "log_det", own);
     build_output(b, "log_prob", log_prob);
@@ -96,6 +99,18 @@ static const Function *program(Derive *d, const char *name, bool to_latent)
     return builder_finish(b);
 }
 
+// Noise of the base: u -> z, where the base has a mean and scale of its own.
+static const Function *base_program(Derive *d)
+{
+    const Map *map = d->map;
+    start(d, "base");
+    const Node *u = build_input(d->b, "z", type_vector(map->dims));
+    for (int64_t k = 0; k < map->dims; k++) lane_env_set(d->env, map->base[k], (LaneRef){u, k});
+    emit_solution(d->env, map->base_solution);
+    build_output(d->b, "z", vector_of(d, map->out, map->dims));
+    return builder_finish(d->b);
+}
+
 static const Function *renamed(Context *cx, const Function *f, const char *name)
 {
     Function *copy = arena_copy(cx->arena, f, sizeof *f);
@@ -105,7 +120,7 @@ static const Function *renamed(Context *cx, const Function *f, const char *name)
 
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow)
 {
-    const Function *f = NULL, *functions[3];
+    const Function *f = NULL, *functions[4];
     Map *map = NULL;
     if (!decide_roles(cx, m, options, flow, &f, &map)) return NULL;
     int n = 0;
@@ -120,6 +135,7 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
         Derive d = {cx, flow, map, NULL, NULL};
         functions[n++] = program(&d, "to_latent", true);
         functions[n++] = program(&d, "to_event", false);
+        if (map->base) functions[n++] = base_program(&d);
     }
     return module_new(cx, STAGE_DERIVED, n, functions, m);
 }

@@ -9,10 +9,15 @@ typedef struct {
     const LaneRef *out;  // its image: canonical lanes, D of them
     int64_t dims;
     const Solution *solution;
+    // A base that is not standard normal in out: its standardised lanes, and out solved from them. NULL: out itself.
+    const LaneRef *base;
+    const Solution *base_solution;
 } Map;
 
 // Solve f for input port from the lanes; NULL solution->solved tells whether it works. Reports nothing.
 Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n);
+// The same from `out`, which the base lanes are functions of; also out from the base lanes. NULL where either is not solved.
+Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n);
 // Lanes of an output value, canonical.
 LaneRef *value_lanes(Context *cx, const Node *v);
 LaneRef *input_lanes(Context *cx, const Node *input);

@@ -33,19 +33,43 @@ bool lanes_independent(const LaneRef *lanes, int64_t n)
     return ok;
 }
 
-Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n)
+// The lanes and all inputs but `port` as the known ones.
+static LaneRef *start_lanes(Context *cx, const Function *f, int port, const LaneRef *lanes, int64_t n, int64_t *count)
 {
     int64_t known = n, at = 0;
     for (int i = 0; i < f->n_inputs; i++) known += i == port ? 0 : type_lanes(f->inputs[i]->type);
     LaneRef *from = ARENA_ARRAY(cx->arena, LaneRef, known + 1);
-    for (int64_t i = 0; i < n; i++) from[at++] = out[i];
+    for (int64_t i = 0; i < n; i++) from[at++] = lanes[i];
     for (int i = 0; i < f->n_inputs; i++)
         for (int64_t k = 0; i != port && k < type_lanes(f->inputs[i]->type); k++) from[at++] = (LaneRef){f->inputs[i], k};
+    *count = at;
+    return from;
+}
+
+Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n)
+{
+    int64_t known = 0;
+    LaneRef *from = start_lanes(cx, f, port, out, n, &known), *to = input_lanes(cx, f->inputs[port]);
     Map *map = ARENA_NEW(cx->arena, Map);
-    *map = (Map){f, port, out, n, NULL};
-    LaneRef *to = input_lanes(cx, f->inputs[port]);
-    map->solution = solve_lanes(cx, f, from, at, to, type_lanes(f->inputs[port]->type));
+    *map = (Map){.f = f, .port = port, .out = out, .dims = n};
+    map->solution = solve_lanes(cx, f, from, known, to, type_lanes(f->inputs[port]->type));
     return map;
+}
+
+Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n)
+{
+    int64_t known = 0, known_base = 0;
+    LaneRef *from = start_lanes(cx, f, port, out, n, &known), *from_base = start_lanes(cx, f, port, base, n, &known_base);
+    LaneRef *to = ARENA_ARRAY(cx->arena, LaneRef, 2 * n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = (LaneRef){f->inputs[port], i};
+        to[n + i] = base[i];
+    }
+    const Solution *base_solution = solve_lanes(cx, f, from_base, known_base, out, n);
+    Map *map = ARENA_NEW(cx->arena, Map);
+    *map = (Map){.f = f, .port = port, .out = out, .dims = n, .base = base, .base_solution = base_solution};
+    map->solution = solve_lanes(cx, f, from, known, to, 2 * n);
+    return map->solution->solved && base_solution->solved ? map : NULL;
 }
 
 const Function *map_inverse(Context *cx, const Map *map)

@@ -265,6 +265,21 @@ static bool sampling_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const
     return false;
 }
 
+// The graph may also output its own latent, before the base's mean and scale: that one is kept.
+static Map *own_latent(Roles *r, int in, const LaneRef *u, int64_t dims, Map *otherwise, int *z)
+{
+    for (int o = 0; o < r->m->n_outputs; o++) {
+        LaneRef *lanes = value_lanes(r->cx, r->f->outputs[o].node);
+        if (o == r->flow->log_prob_output || output_size(r, o) != dims || !lanes_independent(lanes, dims)) continue;
+        if (same_lanes(lanes, input_lanes(r->cx, r->f->inputs[in]), dims)) continue; // the event passed through
+        Map *map = map_solve_with_base(r->cx, r->f, in, lanes, u, dims);
+        if (!map) continue;
+        *z = o;
+        return map;
+    }
+    return otherwise;
+}
+
 // A density: the input that the squares give back. Names order the candidates, they do not decide.
 static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const char *why)
 {
@@ -285,9 +300,8 @@ static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const 
     int z = -1;
     for (int o = 0; o < r->m->n_outputs && z < 0; o++)
         if (output_size(r, o) == dims && o != r->flow->log_prob_output && same_lanes(value_lanes(r->cx, r->f->outputs[o].node), u, dims)) z = o;
-    if (z >= 0) { // keep the order of the exported latent
-        best = map_solve(r->cx, r->f, found, value_lanes(r->cx, r->f->outputs[z].node), dims);
-    }
+    if (z >= 0) best = map_solve(r->cx, r->f, found, value_lanes(r->cx, r->f->outputs[z].node), dims); // its order
+    else best = own_latent(r, found, u, dims, best, &z);
     fill(r, best, true, found, z, why);
     return true;
 }
@@ -302,7 +316,9 @@ static bool try_log_prob(Roles *r, int scalar, bool said)
     accept_log_prob(r, s, scalar);
     const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name, s->negated ? " (negative)" : "");
     if (lanes_independent(u, s->dims) && (sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
-        r->flow->base = s->plain ? "standard normal" : "diagonal Gaussian (its mean and scale are part of the flow; z is standardised)";
+        r->flow->base = r->map->base ? "diagonal Gaussian (its mean and scale, from the log_prob; z is the exported latent)"
+                        : s->plain   ? "standard normal"
+                                     : "diagonal Gaussian (its mean and scale are part of the flow; z is standardised)";
         return true;
     }
     r->f = before;
