@@ -1,7 +1,7 @@
 // a^b = 2^(b log2 |a|), with C's (and ONNX's) rules for signs, zeros and infinities.
 //
 // The exponent must be right to 2^-25 where it may be 128, so log2 |a| is carried as a sum of two floats, good to
-// about 2^-34 of its size: with |a| = 2^e k, k in [sqrt(1/2), sqrt 2), s = (k - 1) / (k + 1), C = 2 log2 e,
+// about 2^-36 of its size: with |a| = 2^e k, k in [sqrt(1/2), sqrt 2), s = (k - 1) / (k + 1), C = 2 log2 e,
 //   log2 |a| = e + C s + s^3 Q(s^2)
 #include "expand.h"
 
@@ -25,23 +25,39 @@ static int split(MapCode *m, int a, int *e)
     return sub(m, op(m, S_iadd, op(m, S_and, i, map_imm(m, 0x7fffffu)), map_imm(m, HALF_ROOT)), num(m, 1));
 }
 
-// log2 of a > 0, finite.
-static Pair log2_pair(MapCode *m, int a)
+// a + b, |a| >= |b| or a = 0, without loss.
+static Pair sum_pair(MapCode *m, int a, int b)
 {
-    int e, f = split(m, a, &e);
+    int hi = add(m, a, b);
+    return (Pair){hi, add(m, sub(m, a, hi), b)};
+}
+
+static Pair product_pair(MapCode *m, int a, int b)
+{
+    int hi = mul(m, a, b);
+    return (Pair){hi, fma3(m, a, b, negate(m, hi))};
+}
+
+// (k - 1) / (k + 1) from f = k - 1.
+static Pair quotient_pair(MapCode *m, int f)
+{
     int d = add(m, f, num(m, 2)), d_low = sub(m, f, sub(m, d, num(m, 2))); // k + 1 = d + d_low
     int s = divide(m, f, d), minus_s = negate(m, s);
-    int s_low = divide(m, fma3(m, minus_s, d_low, fma3(m, minus_s, d, f)), d);
-    int z = mul(m, s, s);
-    int q = math_poly(m, z, 4, (const float[]){0x1.ec709ep-1f, 0x1.2776e2p-1f, 0x1.a5cebep-2f, 0x1.58b424p-2f});
-    int c = num(m, 0x1.715476p+1f), c_low = num(m, 0x1.4ae0cp-25f);
-    int product = mul(m, s, c);
-    int rest = fma3(m, s, c, negate(m, product)); // exact
-    rest = fma3(m, s, c_low, fma3(m, s_low, c, rest));
-    rest = fma3(m, mul(m, z, s), q, rest);
-    int hi = add(m, e, product), lo = add(m, add(m, sub(m, e, hi), product), rest); // |e| >= |product| or e = 0
-    int sum = add(m, hi, lo);
-    return (Pair){sum, add(m, sub(m, hi, sum), lo)};
+    return (Pair){s, divide(m, fma3(m, minus_s, d_low, fma3(m, minus_s, d, f)), d)};
+}
+
+// log2 of a > 0, finite. Q = Q0 + z R, z = s^2; s^3 Q0 is a pair too. Error of the polynomial: 2^-36.
+static Pair log2_pair(MapCode *m, int a)
+{
+    int e, f = split(m, a, &e), q0 = num(m, 0x1.ec709ep-1f), c = num(m, 0x1.715476p+1f);
+    Pair s = quotient_pair(m, f), z = product_pair(m, s.hi, s.hi), t = product_pair(m, z.hi, s.hi);
+    int t_low = fma3(m, mul(m, z.hi, s.lo), num(m, 3), fma3(m, z.lo, s.hi, t.lo));
+    int r = math_poly(m, z.hi, 3, (const float[]){0x1.2776e2p-1f, 0x1.a5cebep-2f, 0x1.58b424p-2f});
+    Pair linear = product_pair(m, s.hi, c), cubic = product_pair(m, t.hi, q0);
+    int rest = fma3(m, mul(m, t.hi, z.hi), r, fma3(m, t_low, q0, cubic.lo));
+    rest = add(m, rest, fma3(m, s.hi, num(m, 0x1.4ae0cp-25f), fma3(m, s.lo, c, linear.lo)));
+    Pair fraction = sum_pair(m, linear.hi, cubic.hi), whole = sum_pair(m, e, fraction.hi);
+    return sum_pair(m, whole.hi, add(m, whole.lo, add(m, fraction.lo, rest)));
 }
 
 // 2^(y + low). y in [-152, 129]. 2^r = 1 + r P(r), |r| <= 1/2, error 2^-32.

@@ -117,7 +117,7 @@ static double exact_not(double x) { return x == 0; }
 
 #define ALL -FLT_MAX, FLT_MAX
 static const Unary functions[] = {
-    {OP_exp, 0, exp, ALL, 1.0},
+    {OP_exp, 0, exp, ALL, 1.1},
     {OP_expm1, 0, expm1, ALL, 2.0},
     {OP_tanh, 0, tanh, ALL, 2.6},
     {OP_sigmoid, 0, exact_sigmoid, ALL, 2.0},
@@ -289,7 +289,7 @@ static double exact_le(double a, double b) { return a <= b; }
 static double exact_eq(double a, double b) { return a == b; }
 
 static const Binary functions2[] = {
-    {OP_pow, pow, 2.0},       {OP_add, exact_add, 0.5}, {OP_sub, exact_sub, 0.5}, {OP_mul, exact_mul, 0.5},
+    {OP_pow, pow, 1.5},       {OP_add, exact_add, 0.5}, {OP_sub, exact_sub, 0.5}, {OP_mul, exact_mul, 0.5},
     {OP_div, exact_div, 0.5}, {OP_min, exact_min, 0},   {OP_max, exact_max, 0},   {OP_lt, exact_lt, 0},
     {OP_le, exact_le, 0},     {OP_eq, exact_eq, 0},
 };
