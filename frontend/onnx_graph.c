@@ -1,0 +1,699 @@
+// Execution of a graph by the importers: scopes of names, subgraphs, model-local functions, and the helpers that
+// importers are written in.
+//
+// Nodes run in the file's order. A node that fails leaves VALUE_BROKEN outputs, which silence the nodes after it,
+// so one run reports every node that cannot be imported. Nodes no output needs are skipped.
+#include "onnx_import.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_DEPTH = 64, MAX_STEPS = 1000000 };
+static const int64_t MAX_LANES = (int64_t)1 << 26, ALL_LANES = (int64_t)1 << 29;
+
+typedef struct {
+    const char *name;
+    Value value;
+} Binding;
+
+struct Scope {
+    Scope *parent; // whose names are visible here; NULL for the model's graph and for a function's body
+    int depth;
+    uint64_t key; // of this execution of the graph
+    Binding *table;
+    size_t n, cap;
+    Onnx__NodeProto *const *nodes;
+    size_t n_nodes;
+    const Onnx__FunctionProto *function; // whose body this is, or NULL
+    const Call *caller;                  // of the function
+};
+
+// ---- names
+
+static uint64_t hash_text(uint64_t h, const char *text)
+{
+    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
+    return h ^ h >> 29;
+}
+
+static uint64_t hash_number(uint64_t h, uint64_t v) { return ((h ^ v) * 0x9E3779B97F4A7C15u) ^ h >> 31; }
+
+static Binding *slot(Binding *table, size_t cap, const char *name)
+{
+    size_t at = hash_text(0xCBF29CE484222325u, name) & (cap - 1);
+    while (table[at].name && strcmp(table[at].name, name) != 0) at = (at + 1) & (cap - 1);
+    return &table[at];
+}
+
+static void grow(Arena *arena, Scope *s)
+{
+    size_t cap = s->cap ? s->cap * 2 : 64;
+    Binding *table = ARENA_ARRAY(arena, Binding, cap);
+    for (size_t i = 0; i < s->cap; i++)
+        if (s->table[i].name) *slot(table, cap, s->table[i].name) = s->table[i];
+    s->table = table;
+    s->cap = cap;
+}
+
+// False if the name is taken.
+static bool bind(Arena *arena, Scope *s, const char *name, Value value)
+{
+    if (s->n * 2 >= s->cap) grow(arena, s);
+    Binding *b = slot(s->table, s->cap, name);
+    if (b->name) return false;
+    *b = (Binding){name, value};
+    s->n++;
+    return true;
+}
+
+static Value *find(Scope *s, const char *name)
+{
+    for (; s; s = s->parent) {
+        if (!s->cap) continue;
+        Binding *b = slot(s->table, s->cap, name);
+        if (b->name) return &b->value;
+    }
+    return NULL;
+}
+
+// ---- records
+
+static Record *record_slot(Record *table, size_t cap, uint64_t key, const char *name)
+{
+    size_t at = hash_text(key, name) & (cap - 1);
+    while (table[at].name && (table[at].key != key || strcmp(table[at].name, name) != 0)) at = (at + 1) & (cap - 1);
+    return &table[at];
+}
+
+static Record *record_new(Arena *arena, Records *r, uint64_t key, const char *name)
+{
+    if (r->n * 2 >= r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 256;
+        Record *table = ARENA_ARRAY(arena, Record, cap);
+        for (size_t i = 0; i < r->cap; i++)
+            if (r->table[i].name) *record_slot(table, cap, r->table[i].key, r->table[i].name) = r->table[i];
+        r->table = table;
+        r->cap = cap;
+    }
+    Record *at = record_slot(r->table, r->cap, key, name);
+    if (!at->name) r->n++;
+    at->key = key;
+    at->name = name;
+    return at;
+}
+
+static const Record *record_find(const Records *r, uint64_t key, const char *name)
+{
+    if (!r || !r->cap) return NULL;
+    const Record *at = record_slot(r->table, r->cap, key, name);
+    return at->name ? at : NULL;
+}
+
+const Type *many_result(const Call *c, int i)
+{
+    const Record *r = i < c->n_out ? record_find(c->im->many, c->scope->key, c->node->output[i]) : NULL;
+    return r ? &r->type : NULL;
+}
+
+int64_t agreed(Call *c, int64_t choice)
+{
+    if (c->im->record) record_new(call_arena(c), c->im->record, c->key, "")->choice = choice;
+    const Record *r = record_find(c->im->many, c->key, "");
+    return r ? r->choice : choice;
+}
+
+// ---- where a node comes from
+
+// The user's own frame of a Python traceback: the last one outside installed packages.
+static const char *user_line(Arena *arena, const char *trace)
+{
+    const char *best = NULL;
+    for (const char *at = strstr(trace, "File \""); at; at = strstr(at + 6, "File \"")) {
+        size_t n = strcspn(at + 6, "\"");
+        char *path = arena_copy(arena, at + 6, n + 1);
+        path[n] = 0;
+        if (!best || !strstr(path, "site-packages")) best = at;
+    }
+    if (!best) return NULL;
+    size_t n = strcspn(best + 6, "\"");
+    const char *path = best + 6, *rest = path + n;
+    for (const char *p = path; p < rest; p++)
+        if (*p == '/' || *p == '\\') path = p + 1;
+    const char *line = strstr(rest, "line "), *code = line ? strchr(line, '\n') : NULL;
+    if (!line) return NULL;
+    int head = (int)(code ? code - line : (ptrdiff_t)strlen(line)) - 5;
+    if (!code) return arena_format(arena, "%.*s:%.*s", (int)(rest - path), path, head, line + 5);
+    while (*code == '\n' || *code == ' ') code++;
+    return arena_format(arena, "%.*s:%.*s: %.*s", (int)(rest - path), path, head, line + 5, (int)strcspn(code, "\n"),
+                        code);
+}
+
+// "['', 'm', 'm.blocks.0', 'slice_1']" -> "m.blocks.0": the last but one.
+static const char *module_path(Arena *arena, const char *scopes)
+{
+    const char *last = NULL, *before = NULL;
+    for (const char *p = strchr(scopes, '\''); p; p = strchr(p + 1, '\'')) {
+        before = last;
+        last = p + 1;
+        p = strchr(p + 1, '\'');
+        if (!p) break;
+    }
+    if (!before || *before == '\'') return NULL;
+    return arena_format(arena, "%.*s", (int)strcspn(before, "'"), before);
+}
+
+static const Origin *node_origin(Arena *arena, const Onnx__NodeProto *node)
+{
+    Origin *o = ARENA_NEW(arena, Origin);
+    o->op = node->op_type;
+    o->node = node->name && *node->name ? node->name : node->n_output ? node->output[0] : "";
+    for (int i = 0;; i++) {
+        const ProtobufCMessageUnknownField *f = unknown_field(&node->base, 9, i);
+        if (!f) return o;
+        Onnx__StringStringEntryProto *e =
+            (void *)unknown_message(arena, &onnx__string_string_entry_proto__descriptor, f);
+        if (!e || !e->key || !e->value) continue;
+        if (!strcmp(e->key, "pkg.torch.onnx.stack_trace")) o->source = user_line(arena, e->value);
+        if (!strcmp(e->key, "pkg.torch.onnx.name_scopes")) o->module = module_path(arena, e->value);
+    }
+}
+
+// ---- helpers of importers
+
+Arena *call_arena(const Call *c) { return c->im->cx->arena; }
+
+void *fail(Call *c, const char *hint, const char *format, ...)
+{
+    if (c->failed) return NULL;
+    c->failed = true;
+    va_list args;
+    va_start(args, format);
+    char reason[2048];
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    diag_error(c->im->cx, c->origin, hint, "%s", reason);
+    return NULL;
+}
+
+bool has_arg(const Call *c, int i) { return i < c->n_in && c->in[i].kind != VALUE_ABSENT; }
+
+const Node *optional(Call *c, int i)
+{
+    if (!has_arg(c, i) || c->failed) return NULL;
+    if (c->in[i].kind == VALUE_TENSOR && !c->in[i].mask) return c->in[i].node;
+    if (c->in[i].kind == VALUE_SEQUENCE)
+        return fail(c, "index the sequence first", "input %d is a sequence of tensors", i);
+    return fail(c, "write the selection with torch.where, so that shapes do not depend on data",
+                "the number of elements of input %d depends on data (a computed mask selects them)", i);
+}
+
+const Node *arg(Call *c, int i)
+{
+    const Node *n = optional(c, i);
+    if (!n && !c->failed) fail(c, "the file is damaged; export it again", "input %d is missing", i);
+    return n;
+}
+
+void result_value(Call *c, int i, Value v)
+{
+    if (i < c->n_out && !c->failed) c->out[i] = v;
+}
+
+void result(Call *c, int i, const Node *node)
+{
+    if (node) result_value(c, i, (Value){.kind = VALUE_TENSOR, .node = node});
+}
+
+bool ints_arg(Call *c, int i, const char *what, Ints *out)
+{
+    const Node *n = arg(c, i);
+    if (!n) return false;
+    if (!node_is_const(n)) {
+        fail(c, "nfcc needs static shapes: export with fixed sizes, only the batch may vary",
+             "its %s (input %d) is computed from data", what, i);
+        return false;
+    }
+    out->n = type_lanes(n->type);
+    out->v = ARENA_ARRAY(call_arena(c), int64_t, out->n + 1);
+    for (int64_t k = 0; k < out->n; k++) out->v[k] = const_int_at(n, k);
+    return true;
+}
+
+bool int_arg(Call *c, int i, const char *what, int64_t *out)
+{
+    Ints v;
+    if (!ints_arg(c, i, what, &v)) return false;
+    if (v.n != 1) return fail(c, "the file is damaged; export it again", "its %s is not one number", what) != NULL;
+    *out = v.v[0];
+    return true;
+}
+
+bool real_arg(Call *c, int i, const char *what, double *out)
+{
+    const Node *n = arg(c, i);
+    if (!n) return false;
+    if (!node_is_const(n) || type_lanes(n->type) != 1)
+        return fail(c, "make it a constant of the model", "its %s is not one constant number", what) != NULL;
+    *out = const_at(n, 0);
+    return true;
+}
+
+static const Onnx__AttributeProto *named(Onnx__AttributeProto *const *list, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i]->name && !strcmp(list[i]->name, name)) return list[i];
+    return NULL;
+}
+
+// Default of a function's attribute, from attribute_proto (unknown field 11).
+static const Onnx__AttributeProto *function_default(Arena *arena, const Onnx__FunctionProto *f, const char *name)
+{
+    for (int i = 0;; i++) {
+        const ProtobufCMessageUnknownField *u = unknown_field(&f->base, 11, i);
+        if (!u) return NULL;
+        Onnx__AttributeProto *a = (void *)unknown_message(arena, &onnx__attribute_proto__descriptor, u);
+        if (a && a->name && !strcmp(a->name, name)) return a;
+    }
+}
+
+static const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodeProto *node, const Scope *scope,
+                                                const char *name)
+{
+    const Onnx__AttributeProto *a = named(node->attribute, node->n_attribute, name);
+    while (a && a->ref_attr_name && *a->ref_attr_name) {
+        while (scope && !scope->function) scope = scope->parent;
+        if (!scope) return NULL;
+        const Onnx__FunctionProto *f = scope->function;
+        const char *wanted = a->ref_attr_name;
+        const Call *caller = scope->caller;
+        a = named(caller->node->attribute, caller->node->n_attribute, wanted);
+        if (!a) return function_default(arena, f, wanted);
+        scope = caller->scope;
+    }
+    return a;
+}
+
+const Onnx__AttributeProto *attr(Call *c, const char *name)
+{
+    return attribute_of(call_arena(c), c->node, c->scope, name);
+}
+
+static bool of_type(Call *c, const Onnx__AttributeProto *a, Onnx__AttributeProto__AttributeType type, bool has)
+{
+    if (a->has_type ? a->type == type : has) return true;
+    fail(c, "the file is damaged; export it again", "attribute '%.100s' has the wrong type", a->name);
+    return false;
+}
+
+int64_t attr_int(Call *c, const char *name, int64_t otherwise)
+{
+    const Onnx__AttributeProto *a = attr(c, name);
+    return a && of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT, a->has_i) ? a->i : otherwise;
+}
+
+double attr_real(Call *c, const char *name, double otherwise)
+{
+    const Onnx__AttributeProto *a = attr(c, name);
+    return a && of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT, a->has_f) ? (double)a->f : otherwise;
+}
+
+const char *attr_text(Call *c, const char *name, const char *otherwise)
+{
+    const Onnx__AttributeProto *a = attr(c, name);
+    if (!a || !of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING, a->has_s)) return otherwise;
+    return arena_format(call_arena(c), "%.*s", (int)(a->s.len < 10000 ? a->s.len : 10000), (const char *)a->s.data);
+}
+
+bool attr_ints(Call *c, const char *name, Ints *out)
+{
+    const Onnx__AttributeProto *a = attr(c, name);
+    *out = (Ints){0, NULL};
+    if (!a || !of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS, true)) return false;
+    *out = (Ints){(int64_t)a->n_ints, a->ints};
+    return true;
+}
+
+bool axis_of(Call *c, int64_t axis, int rank, int *out)
+{
+    if (axis < -rank || axis >= rank)
+        return fail(c, "the file is damaged; export it again", "axis %lld of a tensor of rank %d", (long long)axis,
+                    rank) != NULL;
+    *out = (int)(axis < 0 ? axis + rank : axis);
+    return true;
+}
+
+bool axes_of(Call *c, int operand, int rank, Ints *out)
+{
+    Ints given;
+    if (operand >= 0 && has_arg(c, operand)) {
+        if (!ints_arg(c, operand, "list of axes", &given)) return false;
+    } else if (!attr_ints(c, "axes", &given)) {
+        *out = (Ints){-1, NULL};
+        return !c->failed;
+    }
+    bool seen[2 * MAX_RANK] = {false};
+    *out = (Ints){given.n, ARENA_ARRAY(call_arena(c), int64_t, given.n + 1)};
+    for (int64_t i = 0; i < given.n; i++) {
+        int axis = 0;
+        if (!axis_of(c, given.v[i], rank, &axis)) return false;
+        if (seen[axis]) return fail(c, "the file is damaged; export it again", "axis %d is given twice", axis) != NULL;
+        seen[axis] = true;
+        out->v[i] = axis;
+    }
+    return true;
+}
+
+bool charge(Call *c, int64_t work)
+{
+    c->im->lanes_left -= work;
+    if (c->im->lanes_left >= 0) return true;
+    return fail(c, "is this the intended model? its tensors together are larger than nfcc compiles",
+                "the tensors up to here have more than 2^29 numbers for one row") != NULL;
+}
+
+bool affordable(Call *c, int rank, const int64_t *dim)
+{
+    int64_t lanes = 1;
+    if (rank > MAX_RANK)
+        return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank) != NULL;
+    for (int i = 0; i < rank; i++)
+        if (dim[i] < 0 || __builtin_mul_overflow(lanes, dim[i], &lanes) || lanes > MAX_LANES)
+            return fail(c, "is this the intended model? nfcc compiles tensors of up to 2^26 numbers a row",
+                        "the result would be too large") != NULL;
+    return charge(c, lanes);
+}
+
+// ---- executing nodes
+
+static void run_nodes(Importer *im, Scope *s, const bool *live);
+
+static int opset_of(const Importer *im, const Scope *s, const char *domain)
+{
+    while (s && !s->function && s->parent) s = s->parent;
+    const Onnx__FunctionProto *f = s ? s->function : NULL;
+    size_t n = f ? f->n_opset_import : im->model->n_opset_import;
+    Onnx__OperatorSetIdProto *const *list = f ? f->opset_import : im->model->opset_import;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(list[i]->domain ? list[i]->domain : "", domain))
+            return (int)(list[i]->version > 1000 ? 1000 : list[i]->version);
+    return f ? opset_of(im, NULL, domain) : 0;
+}
+
+static const char *domain_of(const Onnx__NodeProto *node)
+{
+    const char *d = node->domain ? node->domain : "";
+    return !strcmp(d, "ai.onnx") ? "" : d;
+}
+
+static const Onnx__FunctionProto *function_of(const Importer *im, const Onnx__NodeProto *node)
+{
+    const char *overload = unknown_string(im->cx->arena, &node->base, 8);
+    for (size_t i = 0; i < im->model->n_functions; i++) {
+        const Onnx__FunctionProto *f = im->model->functions[i];
+        const char *domain = f->domain && strcmp(f->domain, "ai.onnx") != 0 ? f->domain : "";
+        if (f->name && node->op_type && !strcmp(f->name, node->op_type) && !strcmp(domain, domain_of(node)) &&
+            !strcmp(unknown_string(im->cx->arena, &f->base, 13), overload))
+            return f;
+    }
+    return NULL;
+}
+
+static bool is_random(const char *op)
+{
+    return !strncmp(op, "Random", 6) || !strcmp(op, "Bernoulli") || !strcmp(op, "Multinomial");
+}
+
+static void unsupported(Call *c, const char *domain)
+{
+    const char *op = c->node->op_type ? c->node->op_type : "";
+    if (is_random(op)) {
+        fail(c, "make the noise an input of the graph: nfcc draws it, reproducibly, from a seed",
+             "random numbers are drawn inside the graph");
+        return;
+    }
+    if (*domain)
+        fail(c, "export without custom operators, or with the operator's function in the file",
+             "operator %.100s of domain '%.100s' is not known", op, domain);
+    else
+        fail(c, "write it with other operators, or leave this part out of the export",
+             "this operator is not supported");
+}
+
+// Reads an initializer on first use.
+static bool force(Call *c, Value *v)
+{
+    if (v->kind != VALUE_LAZY) return true;
+    Elements e;
+    if (!v->tensor)
+        return fail(c, "leave this output out of the export", "it reads an optional output that is not computed") !=
+               NULL;
+    if (!tensor_elements(c->im->source, v->tensor, c->origin, &e)) {
+        *v = (Value){.kind = VALUE_BROKEN};
+        return false;
+    }
+    *v = (Value){.kind = VALUE_TENSOR, .node = build_const(c->b, e.type, e.data)};
+    return true;
+}
+
+static bool made_later(const Scope *s, const char *name)
+{
+    for (; s; s = s->parent)
+        for (size_t i = 0; i < s->n_nodes; i++)
+            for (size_t k = 0; k < s->nodes[i]->n_output; k++)
+                if (!strcmp(s->nodes[i]->output[k], name)) return true;
+    return false;
+}
+
+static Value lookup(Call *c, const char *name)
+{
+    if (!*name) return (Value){.kind = VALUE_ABSENT};
+    Value *v = find(c->scope, name);
+    if (!v) {
+        if (made_later(c->scope, name))
+            fail(c, "export it again: nodes must be sorted",
+                 "its input '%.200s' is made by a later node, or the graph has a cycle", name);
+        else
+            fail(c, "the file is damaged; export it again", "its input '%.200s' does not exist", name);
+        return (Value){.kind = VALUE_BROKEN};
+    }
+    if (force(c, v)) return *v;
+    c->failed = true;
+    return (Value){.kind = VALUE_BROKEN};
+}
+
+static void gather_inputs(Call *c)
+{
+    c->n_in = (int)c->node->n_input;
+    c->in = ARENA_ARRAY(call_arena(c), Value, c->n_in + 1);
+    for (int i = 0; i < c->n_in; i++) {
+        c->in[i] = lookup(c, c->node->input[i]);
+        if (c->in[i].kind == VALUE_BROKEN) c->quiet = true;
+    }
+    while (c->n_in && c->in[c->n_in - 1].kind == VALUE_ABSENT) c->n_in--;
+}
+
+static void note_shape(Call *c, const char *name, Value *v)
+{
+    if (v->kind != VALUE_TENSOR) return;
+    if (c->im->record) record_new(call_arena(c), c->im->record, c->scope->key, name)->type = v->node->type;
+    const Record *r = record_find(c->im->many, c->scope->key, name);
+    if (r && r->type.rank == v->node->type.rank) v->many = &r->type;
+    if (!c->im->trace || node_is_const(v->node) || v->mask) return;
+    uint64_t key = hash_text(c->scope->key, name);
+    build_output(c->b, arena_format(call_arena(c), "%016llx", (unsigned long long)key), v->node);
+    Traced t = {key, c->origin};
+    ARENA_PUSH(call_arena(c), c->im->traced, c->im->n_traced, c->im->cap_traced, t);
+}
+
+static void bind_outputs(Call *c)
+{
+    for (int i = 0; i < c->n_out; i++) {
+        const char *name = c->node->output[i];
+        Value *v = &c->out[i];
+        if (!*name) continue;
+        if (c->failed || c->quiet) *v = (Value){.kind = VALUE_BROKEN};
+        if (v->kind == VALUE_ABSENT) {
+            if (!c->failed) *v = (Value){.kind = VALUE_LAZY}; // an error only where it is used
+            continue;
+        }
+        note_shape(c, name, v);
+        if (!bind(call_arena(c), c->scope, name, *v))
+            fail(c, "the file is damaged; export it again", "its output '%.200s' exists already", name);
+    }
+}
+
+static void run_function(Call *c, const Onnx__FunctionProto *f)
+{
+    Scope s = {.depth = c->scope->depth + 1,
+               .key = c->key,
+               .nodes = f->node,
+               .n_nodes = f->n_node,
+               .function = f,
+               .caller = c};
+    if (s.depth > MAX_DEPTH) {
+        fail(c, "the file is damaged; export it again", "functions are nested deeper than %d; do they call each other?",
+             MAX_DEPTH);
+        return;
+    }
+    if (c->n_in > (int)f->n_input) {
+        fail(c, "the file is damaged; export it again", "%d inputs for a function of %zu", c->n_in, f->n_input);
+        return;
+    }
+    for (size_t i = 0; i < f->n_input; i++)
+        if ((int)i < c->n_in && c->in[i].kind != VALUE_ABSENT)
+            bind(call_arena(c), &s, f->input[i], c->in[i]);
+        else
+            bind(call_arena(c), &s, f->input[i], (Value){.kind = VALUE_ABSENT});
+    run_nodes(c->im, &s, NULL);
+    for (size_t i = 0; i < f->n_output && (int)i < c->n_out; i++) {
+        Value *v = find(&s, f->output[i]);
+        if (!v)
+            fail(c, "the file is damaged; export it again", "the function's output '%.200s' does not exist",
+                 f->output[i]);
+        else
+            c->out[i] = *v;
+    }
+}
+
+static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
+{
+    const Origin *outer = s->caller ? s->caller->origin : NULL;
+    Call c = {.im = im, .b = im->b, .node = node, .origin = node_origin(im->cx->arena, node), .scope = s};
+    const char *domain = domain_of(node);
+    c.key = hash_text(s->key, node->n_output ? node->output[0] : "");
+    c.n_out = (int)node->n_output;
+    c.out = ARENA_ARRAY(im->cx->arena, Value, c.n_out + 1);
+    if (outer && !c.origin->source && !c.origin->module) c.origin = outer;
+    if (--im->steps_left < 0) {
+        if (im->steps_left == -1)
+            fail(&c, "is this the intended model?", "loops and functions unroll to more than %d nodes", MAX_STEPS);
+        return;
+    }
+    const Onnx__FunctionProto *f = function_of(im, node);
+    const OpRow *row = f ? NULL : op_row(domain, node->op_type ? node->op_type : "");
+    c.opset = opset_of(im, s, domain);
+    builder_origin(im->b, c.origin);
+    if (!f && (!row || (!*domain && c.opset < row->first_opset))) unsupported(&c, domain);
+    if (!c.failed) gather_inputs(&c);
+    if (!c.failed && !c.quiet && f) run_function(&c, f);
+    if (!c.failed && !c.quiet && row && !masked_call(&c)) row->import(&c, row->arg);
+    bind_outputs(&c);
+}
+
+static void run_nodes(Importer *im, Scope *s, const bool *live)
+{
+    for (size_t i = 0; i < s->n_nodes && im->steps_left >= 0; i++)
+        if (!live || live[i]) run_node(im, s, s->nodes[i]);
+}
+
+// ---- graphs
+
+static bool bind_initializers(Importer *im, Scope *s, const Onnx__GraphProto *g)
+{
+    bool ok = true;
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        const char *name = g->initializer[i]->name ? g->initializer[i]->name : "";
+        if (bind(im->cx->arena, s, name, (Value){.kind = VALUE_LAZY, .tensor = g->initializer[i]})) continue;
+        diag_error(im->cx, NULL, "the file is damaged; export it again", "two initializers are called '%.200s'", name);
+        ok = false;
+    }
+    if (!g->n_sparse_initializer) return ok;
+    diag_error(im->cx, NULL, "store the weights densely", "sparse initializers are not supported");
+    return false;
+}
+
+bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_in, const Value *in, int n_out,
+                  Value *out)
+{
+    Scope s = {.parent = c->scope,
+               .depth = c->scope->depth + 1,
+               .key = hash_number(c->key, (uint64_t)iteration),
+               .nodes = g->node,
+               .n_nodes = g->n_node};
+    const char *damaged = "the file is damaged; export it again";
+    if (s.depth > MAX_DEPTH) return fail(c, damaged, "graphs are nested deeper than %d", MAX_DEPTH) != NULL;
+    if ((int)g->n_input < n_in || (int)g->n_output != n_out)
+        return fail(c, damaged, "its subgraph has %zu inputs and %zu outputs instead of %d and %d", g->n_input,
+                    g->n_output, n_in, n_out) != NULL;
+    if (!bind_initializers(c->im, &s, g)) return (c->failed = true), false;
+    for (int i = 0; i < n_in; i++)
+        if (!bind(call_arena(c), &s, g->input[i]->name ? g->input[i]->name : "", in[i]))
+            return fail(c, damaged, "two inputs of its subgraph have one name") != NULL;
+    run_nodes(c->im, &s, NULL);
+    builder_origin(c->b, c->origin);
+    Call inner = *c;
+    inner.scope = &s;
+    for (int i = 0; i < n_out; i++) {
+        out[i] = lookup(&inner, g->output[i]->name ? g->output[i]->name : "");
+        if (out[i].kind == VALUE_BROKEN) c->quiet = true;
+    }
+    c->failed = c->failed || inner.failed;
+    return !c->failed && !c->quiet;
+}
+
+// Marks what the nodes of a subgraph read, which may be names of the graphs around it.
+static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g);
+
+static void need_node(Arena *arena, Scope *needed, const Onnx__NodeProto *node)
+{
+    for (size_t k = 0; k < node->n_input; k++) bind(arena, needed, node->input[k], (Value){0});
+    for (size_t k = 0; k < node->n_attribute; k++) {
+        if (node->attribute[k]->g) need_graph(arena, needed, node->attribute[k]->g);
+        for (size_t j = 0; j < node->attribute[k]->n_graphs; j++)
+            need_graph(arena, needed, node->attribute[k]->graphs[j]);
+    }
+}
+
+static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g)
+{
+    for (size_t i = 0; i < g->n_node; i++) need_node(arena, needed, g->node[i]);
+    for (size_t i = 0; i < g->n_output; i++)
+        if (g->output[i]->name) bind(arena, needed, g->output[i]->name, (Value){0});
+}
+
+static bool *live_nodes(Arena *arena, const Onnx__GraphProto *g)
+{
+    bool *live = ARENA_ARRAY(arena, bool, g->n_node + 1);
+    Scope needed = {0};
+    for (size_t i = 0; i < g->n_output; i++)
+        if (g->output[i]->name) bind(arena, &needed, g->output[i]->name, (Value){0});
+    for (size_t i = g->n_node; i-- > 0;) {
+        for (size_t k = 0; k < g->node[i]->n_output && !live[i]; k++)
+            live[i] = find(&needed, g->node[i]->output[k]) != NULL;
+        if (live[i]) need_node(arena, &needed, g->node[i]);
+    }
+    return live;
+}
+
+bool run_main(Importer *im, int n_in, const char *const *names, const Value *in, int n_out, Value *out)
+{
+    const Onnx__GraphProto *g = im->model->graph;
+    Scope s = {.key = 1, .nodes = g->node, .n_nodes = g->n_node};
+    Onnx__NodeProto nothing = ONNX__NODE_PROTO__INIT;
+    size_t before = im->cx->diag->errors;
+    if (!bind_initializers(im, &s, g)) return false;
+    for (int i = 0; i < n_in; i++)
+        if (!bind(im->cx->arena, &s, names[i], in[i]))
+            diag_error(im->cx, NULL, "the file is damaged; export it again",
+                       "two inputs, or an input and an initializer, are called '%.200s'", names[i]);
+    run_nodes(im, &s, live_nodes(im->cx->arena, g));
+    builder_origin(im->b, NULL);
+    for (int i = 0; i < n_out; i++) {
+        Call c = {.im = im, .b = im->b, .node = &nothing, .scope = &s};
+        Origin *o = ARENA_NEW(im->cx->arena, Origin);
+        *o = (Origin){g->output[i]->name, "output", NULL, NULL};
+        c.origin = o;
+        out[i] = lookup(&c, g->output[i]->name ? g->output[i]->name : "");
+    }
+    return im->cx->diag->errors == before;
+}
+
+Importer *importer_new(Context *cx, Source *source, const Onnx__ModelProto *model, int64_t rows)
+{
+    Importer *im = ARENA_NEW(cx->arena, Importer);
+    *im = (Importer){
+        .cx = cx, .b = builder_new(cx, "main"), .source = source, .model = model, .rows = rows, .many_rows = 1};
+    im->lanes_left = ALL_LANES;
+    im->steps_left = MAX_STEPS;
+    return im;
+}

@@ -1,0 +1,368 @@
+// ModelProto -> Module: the model's inputs and batch, two instantiations of its graph (see onnx_import.h), the
+// proof that rows are independent, ports and properties.
+//
+// The batch of a model is symbolic (some input's dim has a name), or fixed at export: the first dim that all
+// inputs share. At 1 the graph is one row as it stands; larger, the rows written into shapes and constants are cut.
+#include "onnx_import.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEVERAL = 3, OLDEST_OPSET = 11 };
+
+typedef struct {
+    const char *name;
+    DType dtype;
+    int rank, batch_axis;
+    int64_t dim[MAX_RANK]; // -1: symbolic
+    const char *symbol[MAX_RANK];
+} Input;
+
+typedef struct {
+    Input *inputs;
+    int n_inputs;
+    int64_t rows; // of the instantiation for many: SEVERAL, or the number fixed at export; 1: none
+    bool fixed;
+} Inputs;
+
+// ---- inputs
+
+static bool is_initializer(const Onnx__GraphProto *g, const char *name)
+{
+    for (size_t i = 0; i < g->n_initializer; i++)
+        if (g->initializer[i]->name && !strcmp(g->initializer[i]->name, name)) return true;
+    return false;
+}
+
+static bool input_dims(Context *cx, const Origin *where, const Onnx__TensorShapeProto *shape, Input *in)
+{
+    in->rank = (int)(shape->n_dim > MAX_RANK ? MAX_RANK + 1 : shape->n_dim);
+    if (in->rank > MAX_RANK) {
+        diag_error(cx, where, "merge dimensions in the model", "more than 8 dimensions");
+        return false;
+    }
+    for (int i = 0; i < in->rank; i++) {
+        const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
+        bool value = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        bool param = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+        in->dim[i] = value ? d->dim_value : -1;
+        in->symbol[i] = param && d->dim_param && *d->dim_param ? d->dim_param : NULL;
+        if (!value || (d->dim_value > 0 && d->dim_value <= INT32_MAX)) continue;
+        diag_error(cx, where, "export it again", "dimension %d is %lld", i, (long long)d->dim_value);
+        return false;
+    }
+    return true;
+}
+
+static bool read_input(Context *cx, const Onnx__ValueInfoProto *v, Input *in)
+{
+    *in = (Input){.name = v->name ? v->name : "", .batch_axis = -1};
+    Origin where = {in->name, "input", NULL, NULL};
+    const Onnx__TypeProto__Tensor *t =
+        v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? v->type->tensor_type : NULL;
+    if (!t) {
+        diag_error(cx, &where, "give the graph tensors as inputs", "not a tensor");
+        return false;
+    }
+    if (!onnx_dtype(t->has_elem_type ? t->elem_type : 0, &in->dtype)) {
+        diag_error(cx, &where, "use float32", "its type, %s, is not supported",
+                   onnx_type_name(t->has_elem_type ? t->elem_type : 0));
+        return false;
+    }
+    if (in->dtype == T_F64) in->dtype = T_F32;
+    if (t->shape) return input_dims(cx, &where, t->shape, in);
+    diag_error(cx, &where, "export with input shapes", "it has no shape");
+    return false;
+}
+
+// True if this name stands for the batch: it is some input's first dim.
+static bool names_batch(const Inputs *all, const char *symbol)
+{
+    for (int i = 0; i < all->n_inputs; i++)
+        if (all->inputs[i].rank && all->inputs[i].symbol[0] && !strcmp(all->inputs[i].symbol[0], symbol)) return true;
+    return false;
+}
+
+// The only name in all shapes, or NULL: a batch that is nobody's first dim.
+static const char *only_symbol(const Inputs *all)
+{
+    const char *found = NULL;
+    for (int i = 0; i < all->n_inputs; i++)
+        for (int k = 0; k < all->inputs[i].rank; k++) {
+            const char *s = all->inputs[i].symbol[k];
+            if (all->inputs[i].dim[k] >= 0) continue;
+            if (!s || k == 0 || (found && strcmp(found, s) != 0)) return NULL;
+            found = s;
+        }
+    return found;
+}
+
+static bool find_symbols(Context *cx, Inputs *all)
+{
+    bool ok = true;
+    const char *only = only_symbol(all);
+    for (int i = 0; i < all->n_inputs; i++) {
+        Input *in = &all->inputs[i];
+        Origin where = {in->name, "input", NULL, NULL};
+        for (int k = 0; k < in->rank; k++) {
+            if (in->dim[k] >= 0) continue;
+            const char *s = in->symbol[k];
+            if (in->batch_axis < 0 && (k == 0 || (s && (names_batch(all, s) || (only && !strcmp(only, s)))))) {
+                in->batch_axis = k;
+                all->rows = SEVERAL;
+                continue;
+            }
+            diag_error(cx, &where, "export with fixed sizes; only the batch dimension may vary",
+                       "dimension %d, '%.100s', is not fixed", k, s ? s : "unnamed");
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+// A batch fixed at export: the first dim that all inputs (of rank 2, and vectors) share.
+static void find_fixed(Inputs *all)
+{
+    int64_t rows = 0;
+    bool wide = false;
+    for (int i = 0; i < all->n_inputs; i++) {
+        const Input *in = &all->inputs[i];
+        if (!in->rank) continue;
+        wide |= in->rank > 1;
+        if (in->dim[0] > rows) rows = in->dim[0];
+    }
+    for (int i = 0; i < all->n_inputs && wide; i++)
+        if (all->inputs[i].rank && all->inputs[i].dim[0] != rows &&
+            (all->inputs[i].dim[0] != 1 || all->inputs[i].rank < 2))
+            wide = false;
+    for (int i = 0; i < all->n_inputs && wide; i++)
+        if (all->inputs[i].rank && all->inputs[i].dim[0] == rows) all->inputs[i].batch_axis = 0;
+    if (!wide || rows <= 1) return;
+    all->rows = rows;
+    all->fixed = true;
+}
+
+static bool read_inputs(Context *cx, const Onnx__GraphProto *g, Inputs *all)
+{
+    bool ok = true;
+    *all = (Inputs){.inputs = ARENA_ARRAY(cx->arena, Input, g->n_input + 1), .rows = 1};
+    for (size_t i = 0; i < g->n_input; i++)
+        if (!is_initializer(g, g->input[i]->name ? g->input[i]->name : ""))
+            ok &= read_input(cx, g->input[i], &all->inputs[all->n_inputs++]);
+    if (!ok || !find_symbols(cx, all)) return false;
+    if (all->rows == 1) find_fixed(all);
+    return true;
+}
+
+// ---- instantiation
+
+static Type input_type(const Input *in, int64_t rows)
+{
+    Type t = type_make(in->dtype, in->rank, in->dim);
+    if (in->batch_axis >= 0) t.dim[in->batch_axis] = rows;
+    return t;
+}
+
+static bool instantiate(Importer *im, const Inputs *all, Value *out)
+{
+    const Onnx__GraphProto *g = im->model->graph;
+    Value *in = ARENA_ARRAY(im->cx->arena, Value, all->n_inputs + 1);
+    const char **names = ARENA_ARRAY(im->cx->arena, const char *, all->n_inputs + 1);
+    for (int i = 0; i < all->n_inputs; i++) {
+        Type *many = arena_copy(im->cx->arena, &(Type){0}, sizeof *many);
+        *many = input_type(&all->inputs[i], im->many_rows);
+        names[i] = all->inputs[i].name;
+        in[i] =
+            (Value){.kind = VALUE_TENSOR, .node = build_input(im->b, names[i], input_type(&all->inputs[i], im->rows))};
+        if (im->many) in[i].many = many;
+    }
+    return run_main(im, all->n_inputs, names, in, (int)g->n_output, out);
+}
+
+// One output as the graph's user sees it: a tensor, one row of it if rows were written into a constant.
+static const Node *output_node(Importer *im, Value *v, const char *name, int *batch_axis)
+{
+    Origin where = {name, "output", NULL, NULL};
+    *batch_axis = -1;
+    if (v->kind != VALUE_TENSOR || v->mask) {
+        diag_error(im->cx, &where, "leave it out of the export", "not a tensor of fixed shape");
+        return NULL;
+    }
+    const Node *n = v->node;
+    for (int a = 0; v->many && a < n->type.rank; a++)
+        if (*batch_axis < 0 && im->many_rows > 1 && v->many->dim[a] == n->type.dim[a] * im->many_rows) *batch_axis = a;
+    if (*batch_axis >= 0 || !n->type.rank) return n;
+    if (!im->many && n->type.dim[0] == 1) *batch_axis = 0;
+    if (im->fixed && im->many && node_is_const(n) && n->type.dim[0] == im->many_rows) {
+        *batch_axis = 0;
+        return build_slice(im->b, n, 0, 0, 1, 1);
+    }
+    return n;
+}
+
+static Type without_axis(Type t, int axis)
+{
+    if (axis < 0) return t;
+    memmove(t.dim + axis, t.dim + axis + 1, (size_t)(t.rank - axis - 1) * sizeof t.dim[0]);
+    t.rank--;
+    return t;
+}
+
+static const Function *finish(Importer *im, const Value *values, Port *ports)
+{
+    const Onnx__GraphProto *g = im->model->graph;
+    for (size_t i = 0; i < g->n_output; i++) {
+        Value v = values[i];
+        const Node *n = output_node(im, &v, g->output[i]->name, &ports[i].batch_axis);
+        if (!n) return NULL;
+        Type t = without_axis(n->type, ports[i].batch_axis);
+        if (t.dtype == T_F64) t.dtype = T_F32;
+        ports[i] = (Port){g->output[i]->name, t, ports[i].batch_axis};
+        build_output(im->b, g->output[i]->name, n);
+    }
+    return builder_finish(im->b);
+}
+
+// ---- row independence
+
+typedef struct {
+    Context *cx;
+    Source *source;
+    const Onnx__ModelProto *model;
+    const Inputs *inputs;
+} Job;
+
+static Importer *for_many(const Job *j, Records *records)
+{
+    Importer *im = importer_new(j->cx, j->source, j->model, j->inputs->rows);
+    im->record = records;
+    im->many_rows = j->inputs->rows;
+    return im;
+}
+
+static Importer *for_one(const Job *j, const Records *records)
+{
+    Importer *im = importer_new(j->cx, j->source, j->model, 1);
+    im->many = j->inputs->rows > 1 ? records : NULL;
+    im->many_rows = j->inputs->rows;
+    im->fixed = j->inputs->fixed;
+    return im;
+}
+
+static void report_mixing(const Job *j, const Origin *where, const Mixing *m)
+{
+    diag_error(j->cx, where, "compute each row from its own inputs only: no statistics, sums or sorting over the batch",
+               "mixes rows of the batch: row %d is %.6g alone and %.6g among %lld rows", m->row, m->one, m->many,
+               (long long)j->inputs->rows);
+}
+
+// Both instantiations again with every value as an output: the first that differs is the culprit.
+static void find_culprit(const Job *j, const char *output, const Mixing *seen)
+{
+    Records records = {0};
+    Importer *many = for_many(j, &records), *one = for_one(j, &records);
+    Value *values = ARENA_ARRAY(j->cx->arena, Value, j->model->graph->n_output + 1);
+    Origin last = {output, "output", NULL, NULL};
+    Mixing m;
+    many->trace = one->trace = true;
+    bool ok = instantiate(many, j->inputs, values) && instantiate(one, j->inputs, values);
+    if (ok && !rows_agree(builder_finish(one->b), builder_finish(many->b), j->inputs->rows, &m))
+        report_mixing(j, one->traced[m.output].origin, &m);
+    else
+        report_mixing(j, &last, seen);
+}
+
+// ---- the whole
+
+static bool check_model(Context *cx, const Onnx__ModelProto *m)
+{
+    int64_t opset = -1;
+    if (!m->graph || !m->graph->n_output) {
+        diag_error(cx, NULL, "export the model again", "the file holds no graph with outputs");
+        return false;
+    }
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const char *d = m->opset_import[i]->domain;
+        if (!d || !*d || !strcmp(d, "ai.onnx")) opset = m->opset_import[i]->version;
+    }
+    if (opset >= OLDEST_OPSET) return true;
+    if (opset < 0)
+        diag_error(cx, NULL, "export the model again", "the file does not say which opset it uses");
+    else
+        diag_error(cx, NULL, "export with opset_version=18", "opset %lld is older than 11, the oldest that is read",
+                   (long long)opset);
+    return false;
+}
+
+static void set_properties(Context *cx, const Onnx__ModelProto *model, Module *m)
+{
+    Property *p = ARENA_ARRAY(cx->arena, Property, model->n_metadata_props + 1);
+    for (size_t i = 0; i < model->n_metadata_props; i++) {
+        const Onnx__StringStringEntryProto *e = model->metadata_props[i];
+        p[i] = (Property){e->key ? e->key : "", e->value ? e->value : ""};
+    }
+    m->properties = p;
+    m->n_properties = (int)model->n_metadata_props;
+}
+
+static Module *make_module(const Job *j, const Function *f, Port *outputs)
+{
+    const Function **functions = arena_copy(j->cx->arena, &f, sizeof(Function *));
+    Module *m = module_new(j->cx, STAGE_IMPORTED, 1, functions, NULL);
+    Port *in = ARENA_ARRAY(j->cx->arena, Port, j->inputs->n_inputs + 1);
+    for (int i = 0; i < j->inputs->n_inputs; i++) {
+        const Input *input = &j->inputs->inputs[i];
+        in[i] = (Port){input->name, without_axis(input_type(input, 1), input->batch_axis), input->batch_axis};
+    }
+    m->inputs = in;
+    m->n_inputs = j->inputs->n_inputs;
+    m->outputs = outputs;
+    m->n_outputs = f->n_outputs;
+    set_properties(j->cx, j->model, m);
+    return m;
+}
+
+static Module *import_model(const Job *j)
+{
+    const Onnx__GraphProto *g = j->model->graph;
+    Records records = {0};
+    Value *values = ARENA_ARRAY(j->cx->arena, Value, g->n_output + 1);
+    Port *ports = ARENA_ARRAY(j->cx->arena, Port, g->n_output + 1);
+    const Function *many = NULL;
+    if (j->inputs->rows > 1) {
+        Importer *im = for_many(j, &records);
+        if (!instantiate(im, j->inputs, values)) return NULL;
+        if (!(many = finish(im, values, ports))) return NULL;
+    }
+    Importer *im = for_one(j, &records);
+    if (!instantiate(im, j->inputs, values)) return NULL;
+    const Function *one = finish(im, values, ports);
+    Mixing m;
+    if (!one) return NULL;
+    if (many && !rows_agree(one, many, j->inputs->rows, &m)) {
+        find_culprit(j, one->outputs[m.output].name, &m);
+        return NULL;
+    }
+    return make_module(j, one, ports);
+}
+
+Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char *path, const ImportOptions *options)
+{
+    Source source = {.cx = cx, .options = options, .path = path};
+    Inputs inputs;
+    Onnx__ModelProto *model = onnx_parse(cx, bytes, size);
+    if (!model || !check_model(cx, model) || !read_inputs(cx, model->graph, &inputs)) return NULL;
+    Job job = {cx, &source, model, &inputs};
+    return import_model(&job);
+}
+
+Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32])
+{
+    size_t size = 0;
+    unsigned char *bytes = read_model_file(cx, path, &size);
+    if (!bytes) return NULL;
+    if (hash) sha256(bytes, size, hash);
+    Module *m = onnx_load_bytes(cx, bytes, size, path, options);
+    free(bytes);
+    return m;
+}

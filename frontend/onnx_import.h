@@ -1,0 +1,241 @@
+// The importer's own header: what onnx_read.c, onnx_tensor.c, onnx_import.c, onnx_graph.c, onnx_rows.c and the
+// onnx_ops_*.c files share.
+//
+// A graph is *instantiated* for a number of rows: every symbolic batch dim gets that number, all shapes become
+// static, and the build API folds all shape arithmetic. It is done twice: for `batch` rows (the number fixed at
+// export, else 3), which records the shape of every value, and for one row, which is the result. Comparing the
+// two shapes of a value tells where its batch axis is; comparing the two on numbers proves that rows are
+// independent (onnx_rows.c).
+#pragma once
+#include "frontend.h"
+#include "onnx/onnx.pb-c.h"
+
+// ---- onnx_read.c: files
+typedef struct {
+    Context *cx;
+    const ImportOptions *options;
+    const char *path; // of the model, or NULL: external data is refused
+    struct DataFile *files;
+} Source;
+
+Onnx__ModelProto *onnx_parse(Context *cx, const void *bytes, size_t size);
+// `length` bytes at `offset` of an external data file; length -1: to its end. NULL after a reported error.
+const unsigned char *source_bytes(Source *source, const char *location, int64_t offset, int64_t length, int64_t wanted,
+                                  const char *tensor);
+void sha256(const void *data, size_t size, unsigned char digest[32]);
+// Unpack a message from unknown fields of `base` with this number; NULL if there is none.
+const ProtobufCMessageUnknownField *unknown_field(const ProtobufCMessage *base, uint32_t number, int nth);
+const char *unknown_string(Arena *arena, const ProtobufCMessage *base, uint32_t number);
+
+// ---- onnx_tensor.c: TensorProto -> type and elements
+typedef struct {
+    Type type;
+    const void *data;
+} Elements;
+
+bool tensor_elements(Source *source, const Onnx__TensorProto *t, const Origin *where, Elements *out);
+const char *onnx_type_name(int data_type);
+bool onnx_dtype(int data_type, DType *out); // false: a type that nfcc does not read
+int onnx_int_bits(int data_type);           // width of an integer type, negative if signed; 0: not an integer
+
+// ---- values
+typedef enum { VALUE_ABSENT, VALUE_TENSOR, VALUE_SEQUENCE, VALUE_BROKEN, VALUE_LAZY, VALUE_INDICES } ValueKind;
+
+// The positions where a computed mask is true, in row-major order: NonZero's result. How many there are depends on
+// data, so a value selected by them is kept as if all positions were chosen (`masked` below).
+typedef struct {
+    const Node *mask;
+} Mask;
+
+typedef struct Value Value;
+struct Value {
+    ValueKind kind;
+    const Node *node;                // TENSOR; INDICES: the mask
+    const Type *many;                // its shape in the instantiation for `batch` rows, or NULL
+    const Node *mask;                // TENSOR: only where this mask holds (shape of the mask leads), or NULL
+    int column;                      // INDICES: one column of the index set, or -1: all; see onnx_ops_mask.c
+    int layout;                      // INDICES: 0 = [rank, n] (NonZero), 1 = [n, rank], 2 = [n]
+    const Value *items;              // SEQUENCE
+    int n_items;                     // SEQUENCE
+    const Onnx__TensorProto *tensor; // LAZY: an initializer nobody has read yet
+};
+
+// ---- an instantiation
+typedef struct Record {
+    uint64_t key;
+    const char *name;
+    Type type;
+    int64_t choice; // under the name "": If: branch taken; Loop: trip count
+} Record;
+
+typedef struct {
+    Record *table;
+    size_t n, cap;
+} Records;
+
+typedef struct Scope Scope;
+
+typedef struct {
+    Context *cx;
+    Builder *b;
+    Source *source;
+    const Onnx__ModelProto *model;
+    int64_t rows;        // instantiated for
+    int64_t many_rows;   // of the instantiation that `many` recorded
+    bool fixed;          // many_rows was fixed at export: shapes and constants of the file may carry it
+    Records *record;     // filled, or NULL
+    const Records *many; // read, or NULL
+    int64_t lanes_left;  // budget of lanes that may still be made
+    int64_t steps_left;  // budget of executed nodes
+    bool trace;          // every computed value becomes an output (to find the node that mixes rows)
+    struct Traced *traced;
+    int n_traced, cap_traced;
+} Importer;
+
+// A value that tracing made an output, in order of execution.
+typedef struct Traced {
+    uint64_t key;
+    const Origin *origin;
+} Traced;
+
+// ---- one node being imported
+typedef struct {
+    Importer *im;
+    Builder *b;
+    const Onnx__NodeProto *node;
+    const Origin *origin;
+    Scope *scope;
+    uint64_t key; // of this execution
+    int opset;
+    int n_in, n_out;
+    Value *in, *out;
+    bool failed, quiet; // quiet: depends on a node that failed
+} Call;
+
+// Report at this node, once; later calls are ignored. Always NULL, so that importers can return it.
+void *fail(Call *c, const char *hint, const char *format, ...) __attribute__((format(printf, 3, 4)));
+Arena *call_arena(const Call *c);
+
+const Node *arg(Call *c, int i);      // tensor operand; NULL after an error
+const Node *optional(Call *c, int i); // or NULL if absent
+bool has_arg(const Call *c, int i);
+void result(Call *c, int i, const Node *node); // NULL: nothing is set
+void result_value(Call *c, int i, Value v);
+
+typedef struct {
+    int64_t n;
+    int64_t *v;
+} Ints;
+
+// Operand that must be known at import: shapes, axes, indices. `what` names it in the error.
+bool ints_arg(Call *c, int i, const char *what, Ints *out);
+bool int_arg(Call *c, int i, const char *what, int64_t *out);
+bool real_arg(Call *c, int i, const char *what, double *out); // one constant number
+
+const Onnx__AttributeProto *attr(Call *c, const char *name);
+int64_t attr_int(Call *c, const char *name, int64_t otherwise);
+double attr_real(Call *c, const char *name, double otherwise);
+const char *attr_text(Call *c, const char *name, const char *otherwise);
+bool attr_ints(Call *c, const char *name, Ints *out); // false: absent
+
+bool axis_of(Call *c, int64_t axis, int rank, int *out); // negative from the end; error if outside
+// Axes of attribute `axes` or operand i (absent: n = -1), normalised and distinct.
+bool axes_of(Call *c, int operand, int rank, Ints *out);
+// The lanes of a value about to be built are charged to the budget; false after an error.
+bool affordable(Call *c, int rank, const int64_t *dim);
+bool charge(Call *c, int64_t work);
+
+// Batch axis of operand i at one row: its dim is 1/many_rows of the recorded one. -1: none or unknown.
+int batch_axis(const Call *c, int i);
+// The dim of operand i in the instantiation for many rows; the own dim if unknown.
+int64_t many_dim(const Call *c, int i, int axis);
+// True if the axis of operand i carries the batch: it has many_rows times fewer elements than for many rows.
+bool shrinks(const Call *c, int i, int axis);
+// Operand i of n that broadcast (or have equal ranks), without the rows that a fixed batch wrote into constants.
+const Node *unbaked(Call *c, int n, int i, const Node *x);
+// Type of result i in the instantiation for many rows, or NULL.
+const Type *many_result(const Call *c, int i);
+
+// Elementwise operands 0..n-1, made to broadcast (rows of baked constants cut), shapes checked.
+bool operands(Call *c, int n, const Node **out);
+bool broadcast_ok(Call *c, int n, const Node *const *in, Type *out);
+
+// ---- onnx_ops_*.c, shared between them
+const Node *cast_real(Call *c, const Node *x);
+const Node *checked_reshape(Call *c, const Node *x, int rank, const int64_t *dim);
+const Node *checked_broadcast(Call *c, const Node *x, int rank, const int64_t *dim);
+// out lane = source(user, index), over the operands' concatenated lanes.
+typedef int64_t (*LaneOf)(const void *user, const int64_t *index);
+const Node *remap(Call *c, Type type, int n_in, const Node *const *in, LaneOf source, const void *user);
+// x w (+ bias) whether w is constant or not: x[..., M, K], w[K, N] or [..., K, N].
+const Node *product(Call *c, const Node *a, const Node *w);
+bool finite_weights(Call *c, const Node *w, const char *what);
+// x with `axes` moved last and merged into one: [kept..., n]; and back, with dims 1 (or `full` dims) there.
+typedef struct {
+    int rank, n_kept;
+    int perm[MAX_RANK];
+    int64_t dim[MAX_RANK]; // of x
+    int64_t merged;
+} LastAxes;
+LastAxes last_axes(const Node *x, int64_t n, const int64_t *axes);
+const Node *to_last(Call *c, const Node *x, const LastAxes *l);
+const Node *from_last(Call *c, const Node *x, const LastAxes *l); // [kept..., merged] -> dims of x
+const Node *mean_last(Call *c, const Node *x);                    // [.., n] -> [.., 1]
+const Node *keep_last(Call *c, Op op, const Node *x);             // reduce, last dim 1
+const Node *softmax_last(Call *c, const Node *x, bool logarithm);
+
+// Values of a mask: see onnx_ops_mask.c. True if the call was about one and is done (or failed).
+bool masked_call(Call *c);
+
+// ---- onnx_graph.c: scopes and execution
+Importer *importer_new(Context *cx, Source *source, const Onnx__ModelProto *model, int64_t rows);
+// Executes a subgraph inside the scope of the call.
+bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_in, const Value *in, int n_out,
+                  Value *out);
+// Executes the model's graph; inputs are named as in the graph.
+bool run_main(Importer *im, int n_in, const char *const *names, const Value *in, int n_out, Value *out);
+// A decision that the instantiation for many rows took, if there was one: both must take the same path.
+int64_t agreed(Call *c, int64_t choice);
+// The importer of an op, or NULL. `domain` "" is ONNX's own.
+typedef void (*ImportOp)(Call *c, int arg);
+typedef struct {
+    const char *name;
+    int first_opset;
+    ImportOp import;
+    int arg;
+} OpRow;
+const OpRow *op_row(const char *domain, const char *name);
+
+// ---- onnx_rows.c
+typedef struct {
+    int output; // that differs
+    int row;
+    double one, many; // its first differing number computed for one row, and among many
+} Mixing;
+// True if `many` (for `rows` rows) equals `one` row by row on random numbers. NULL axis: found by comparing shapes.
+bool rows_agree(const Function *one, const Function *many, int64_t rows, Mixing *out);
+
+// ---- onnx_read.c
+ProtobufCMessage *unknown_message(Arena *arena, const ProtobufCMessageDescriptor *type,
+                                  const ProtobufCMessageUnknownField *f);
+unsigned char *read_model_file(Context *cx, const char *path, size_t *size);
+
+enum {
+    REDUCE_SUM,
+    REDUCE_MEAN,
+    REDUCE_MAX,
+    REDUCE_MIN,
+    REDUCE_PROD,
+    REDUCE_L1,
+    REDUCE_L2,
+    REDUCE_SUM_SQUARE,
+    REDUCE_LOG_SUM,
+    REDUCE_LOG_SUM_EXP
+};
+
+#define ONNX(name, first_opset, importer, arg) void import_##importer(Call *c, int a);
+#include "onnx_ops.def"
+#undef ONNX
+// Sizes of n parts along an axis of `total`: given (n >= 0), or equal with a smaller last one.
+bool split_sizes(Call *c, int64_t total, int64_t n, const Ints *given, Ints *out);
+const Node *concat_checked(Call *c, int n, const Node *const *in, int64_t axis);

@@ -1,0 +1,351 @@
+// Elementwise operators. Most are one op of the IR; activations are written with those that have an inverse
+// (leaky_relu, elu, softplus, sigmoid, tanh) wherever they can be. Float types are all read as reals.
+#include "onnx_import.h"
+
+#include <math.h>
+#include <string.h>
+
+static const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
+static const Node *mul(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_mul, x, y); }
+static const Node *add(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_add, x, y); }
+static const Node *scaled(Call *c, const Node *x, double v) { return v == 1 ? x : mul(c, x, number(c, v)); }
+static const Node *clamp01(Call *c, const Node *x)
+{
+    return build_binary(c->b, OP_min, build_binary(c->b, OP_max, x, number(c, 0)), number(c, 1));
+}
+
+void import_unary(Call *c, int op)
+{
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, build_unary(c->b, (Op)op, x));
+}
+
+void import_binary(Call *c, int op)
+{
+    const Node *in[2];
+    if (operands(c, 2, in)) result(c, 0, build_binary(c->b, (Op)op, in[0], in[1]));
+}
+
+void import_flipped(Call *c, int op)
+{
+    const Node *in[2];
+    if (operands(c, 2, in)) result(c, 0, build_binary(c->b, (Op)op, in[1], in[0]));
+}
+
+static const Node *fold_all(Call *c, Op op)
+{
+    const Node **in = ARENA_ARRAY(call_arena(c), const Node *, c->n_in + 1);
+    if (!c->n_in || !operands(c, c->n_in, in)) return c->n_in ? NULL : arg(c, 0);
+    const Node *sum = in[0];
+    for (int i = 1; i < c->n_in; i++) sum = build_binary(c->b, op, sum, in[i]);
+    return sum;
+}
+
+void import_variadic(Call *c, int op) { result(c, 0, fold_all(c, (Op)op)); }
+
+void import_mean(Call *c, int a)
+{
+    (void)a;
+    const Node *sum = fold_all(c, OP_add);
+    if (sum) result(c, 0, build_binary(c->b, OP_div, sum, number(c, c->n_in)));
+}
+
+void import_isinf(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (!x) return;
+    const Node *inf = build_unary(c->b, OP_isinf, x), *zero = number(c, 0);
+    if (!attr_int(c, "detect_negative", 1)) inf = build_binary(c->b, OP_and, inf, build_binary(c->b, OP_lt, zero, x));
+    if (!attr_int(c, "detect_positive", 1)) inf = build_binary(c->b, OP_and, inf, build_binary(c->b, OP_lt, x, zero));
+    result(c, 0, inf);
+}
+
+void import_reciprocal(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, build_binary(c->b, OP_div, number(c, 1), x));
+}
+
+void import_relu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, build_alpha(c->b, OP_leaky_relu, x, 0));
+}
+
+void import_leaky_relu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, build_alpha(c->b, OP_leaky_relu, x, attr_real(c, "alpha", (double)0.01f)));
+}
+
+void import_elu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, build_alpha(c->b, OP_elu, x, attr_real(c, "alpha", 1)));
+}
+
+// max(0, x) + min(0, alpha (e^(x / alpha) - 1)) = alpha elu(x / alpha)
+void import_celu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    double alpha = attr_real(c, "alpha", 1);
+    if (x && alpha == 0) fail(c, "use ReLU", "alpha is 0");
+    if (x && alpha != 0) result(c, 0, scaled(c, build_alpha(c->b, OP_elu, scaled(c, x, 1 / alpha), 1), alpha));
+}
+
+void import_selu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    double alpha = attr_real(c, "alpha", (double)1.67326319217681884765625f),
+           gamma = attr_real(c, "gamma", (double)1.05070102214813232421875f);
+    if (x) result(c, 0, scaled(c, build_alpha(c->b, OP_elu, x, alpha), gamma));
+}
+
+void import_prelu(Call *c, int a)
+{
+    (void)a;
+    const Node *in[2];
+    double slope = 0;
+    if (!operands(c, 2, in)) return;
+    if (node_is_const(in[1]) && const_is_splat(in[1], &slope) && in[1]->type.rank <= in[0]->type.rank)
+        result(c, 0, build_alpha(c->b, OP_leaky_relu, in[0], slope));
+    else
+        result(c, 0, build_select(c->b, build_binary(c->b, OP_lt, in[0], number(c, 0)), mul(c, in[0], in[1]), in[0]));
+}
+
+void import_thresholded_relu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x)
+        result(c, 0,
+               build_select(c->b, build_binary(c->b, OP_lt, number(c, attr_real(c, "alpha", 1)), x), x, number(c, 0)));
+}
+
+void import_hard_sigmoid(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (!x) return;
+    double alpha = attr_real(c, "alpha", (double)0.2f), beta = attr_real(c, "beta", 0.5);
+    result(c, 0, clamp01(c, add(c, scaled(c, x, alpha), number(c, beta))));
+}
+
+void import_hard_swish(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, mul(c, x, clamp01(c, add(c, scaled(c, x, 1.0 / 6), number(c, 0.5)))));
+}
+
+void import_softsign(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, build_binary(c->b, OP_div, x, add(c, number(c, 1), build_unary(c->b, OP_abs, x))));
+}
+
+// 0.5 x (1 + erf(x / sqrt 2))
+static const Node *gelu_erf(Call *c, const Node *x)
+{
+    const Node *erf = build_unary(c->b, OP_erf, build_binary(c->b, OP_div, x, number(c, sqrt(2.0))));
+    return mul(c, scaled(c, x, 0.5), add(c, erf, number(c, 1)));
+}
+
+// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+static const Node *gelu_tanh(Call *c, const Node *x)
+{
+    const Node *cube = mul(c, mul(c, x, x), x);
+    const Node *inner = scaled(c, add(c, x, scaled(c, cube, 0.044715)), sqrt(2 / acos(-1.0)));
+    return mul(c, scaled(c, x, 0.5), add(c, build_unary(c->b, OP_tanh, inner), number(c, 1)));
+}
+
+void import_gelu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, strcmp(attr_text(c, "approximate", "none"), "tanh") ? gelu_erf(c, x) : gelu_tanh(c, x));
+}
+
+void import_fast_gelu(Call *c, int a)
+{
+    (void)a;
+    const Node *in[2];
+    if (!has_arg(c, 1)) {
+        in[0] = arg(c, 0);
+        if (in[0]) result(c, 0, gelu_tanh(c, in[0]));
+    } else if (operands(c, 2, in)) {
+        result(c, 0, gelu_tanh(c, add(c, in[0], in[1])));
+    }
+}
+
+static const Node *swish(Call *c, const Node *x, double alpha)
+{
+    return mul(c, x, build_unary(c->b, OP_sigmoid, scaled(c, x, alpha)));
+}
+
+void import_swish(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, swish(c, x, attr_real(c, "alpha", 1)));
+}
+
+void import_quick_gelu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, swish(c, x, attr_real(c, "alpha", (double)1.702f)));
+}
+
+void import_mish(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (x) result(c, 0, mul(c, x, build_unary(c->b, OP_tanh, build_unary(c->b, OP_softplus, x))));
+}
+
+// Bounds are inputs since opset 11, attributes before.
+void import_clip(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *lo = optional(c, 1), *hi = optional(c, 2);
+    if (!x || c->failed) return;
+    if (c->opset < 11 && attr(c, "min")) lo = number(c, attr_real(c, "min", 0));
+    if (c->opset < 11 && attr(c, "max")) hi = number(c, attr_real(c, "max", 0));
+    for (int i = 0; i < 2; i++)
+        if ((i ? hi : lo) && type_lanes((i ? hi : lo)->type) != 1) {
+            fail(c, "write it with torch.maximum and torch.minimum", "its bounds are not single numbers");
+            return;
+        }
+    Type t = x->type;
+    if (lo) x = build_binary(c->b, OP_max, x, build_reshape(c->b, lo, 0, t.dim));
+    if (hi) x = build_binary(c->b, OP_min, x, build_reshape(c->b, hi, 0, t.dim));
+    result(c, 0, build_reshape(c->b, x, t.rank, t.dim));
+}
+
+// x^n as products, roots and exponentials, where the exponent or the base is one constant.
+static const Node *power(Call *c, const Node *x, const Node *y)
+{
+    double e = 0, base = 0;
+    bool real = x->type.dtype == T_F32 || x->type.dtype == T_F64;
+    if (!node_is_const(x) && node_is_const(y) && const_is_splat(y, &e) && y->type.rank <= x->type.rank) {
+        if (e == 1) return x;
+        if (e == 2) return mul(c, x, x);
+        if (e == 3) return mul(c, mul(c, x, x), x);
+        if (e == 4) return mul(c, mul(c, x, x), mul(c, x, x));
+        if (e == 0.5 && real) return build_unary(c->b, OP_sqrt, x);
+        if (e == -1 && real) return build_binary(c->b, OP_div, number(c, 1), x);
+        if (e == -0.5 && real) return build_binary(c->b, OP_div, number(c, 1), build_unary(c->b, OP_sqrt, x));
+    }
+    if (real && node_is_const(x) && !node_is_const(y) && const_is_splat(x, &base) && base > 0 &&
+        x->type.rank <= y->type.rank)
+        return build_unary(c->b, OP_exp, scaled(c, cast_real(c, y), log(base)));
+    return build_binary(c->b, OP_pow, x, y);
+}
+
+void import_pow(Call *c, int a)
+{
+    (void)a;
+    const Node *in[2];
+    if (operands(c, 2, in)) result(c, 0, power(c, in[0], in[1]));
+}
+
+void import_mod(Call *c, int a)
+{
+    (void)a;
+    const Node *in[2];
+    if (operands(c, 2, in)) result(c, 0, build_binary(c->b, attr_int(c, "fmod", 0) ? OP_fmod : OP_mod, in[0], in[1]));
+}
+
+// A constant condition chooses lanes: that is a movement, which has an inverse.
+static const Node *chosen(Call *c, const Node *const in[3], Type t)
+{
+    int64_t n = type_lanes(t);
+    const Node *from[2] = {build_broadcast(c->b, in[1], t.rank, t.dim), build_broadcast(c->b, in[2], t.rank, t.dim)};
+    const Node *mask = build_broadcast(c->b, in[0], t.rank, t.dim);
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, n);
+    for (int64_t i = 0; i < n; i++) map[i] = (int32_t)(const_at(mask, i) != 0 ? i : n + i);
+    t.dtype = in[1]->type.dtype == T_F64 ? T_F32 : in[1]->type.dtype;
+    return build_move(c->b, t, 2, from, map);
+}
+
+void import_where(Call *c, int a)
+{
+    (void)a;
+    const Node *in[3];
+    Type t;
+    if (!operands(c, 3, in) || !broadcast_ok(c, 3, in, &t)) return;
+    result(c, 0, node_is_const(in[0]) ? chosen(c, in, t) : build_select(c->b, in[0], in[1], in[2]));
+}
+
+// A constant in a narrower integer type wraps.
+static const Node *wrapped(Call *c, const Node *x, int bits)
+{
+    int width = bits < 0 ? -bits : bits;
+    if (!node_is_const(x) || width == 0 || width == 64) return x;
+    int64_t n = type_lanes(x->type), *v = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t u = (uint64_t)const_int_at(x, i) << (64 - width);
+        v[i] = bits < 0 ? (int64_t)u >> (64 - width) : (int64_t)(u >> (64 - width));
+    }
+    return build_const(c->b, x->type, v);
+}
+
+void import_cast(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    int64_t to = attr_int(c, "to", 0);
+    DType dtype;
+    if (!x) return;
+    if (to < 0 || to > 100 || !onnx_dtype((int)to, &dtype)) {
+        fail(c, "export in float32", "a cast to %s is not supported",
+             onnx_type_name(to < 0 || to > 100 ? -1 : (int)to));
+        return;
+    }
+    x = build_cast(c->b, x, dtype == T_F64 ? T_F32 : dtype);
+    result(c, 0, dtype == T_I64 ? wrapped(c, x, onnx_int_bits((int)to)) : x);
+}
+
+void import_cast_like(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *like = arg(c, 1);
+    if (x && like) result(c, 0, build_cast(c->b, x, like->type.dtype == T_F64 ? T_F32 : like->type.dtype));
+}
+
+void import_identity(Call *c, int a)
+{
+    (void)a;
+    if (c->n_in == 1 && c->in[0].kind == VALUE_SEQUENCE)
+        result_value(c, 0, c->in[0]);
+    else
+        result(c, 0, arg(c, 0));
+}
+
+// The identity outside training.
+void import_dropout(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *training = optional(c, 2);
+    if (!x || c->failed) return;
+    if (training && !(node_is_const(training) && const_at(training, 0) == 0)) {
+        fail(c, "call model.eval() before the export", "dropout in training mode");
+        return;
+    }
+    result(c, 0, x);
+    uint8_t *ones = c->n_out > 1 ? arena_alloc(call_arena(c), (size_t)type_lanes(x->type)) : NULL;
+    if (!ones) return;
+    memset(ones, 1, (size_t)type_lanes(x->type));
+    Type t = x->type;
+    t.dtype = T_BOOL;
+    result(c, 1, build_const(c->b, t, ones));
+}

@@ -1,0 +1,859 @@
+// Movement: every operator here becomes a lane map. Indices must be constant, except in Gather and GatherElements,
+// whose computed indices become `take`.
+//
+// A graph whose batch was fixed at export carries that number in shapes and index lists; at one row those parts
+// are cut (see unbaked, and the notes at reshape, gather_nd, scatter_nd). onnx_rows.c proves the result.
+#include "onnx_import.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char DAMAGED[] = "the file is damaged; export it again";
+
+static const Node *zero_like(Call *c, const Node *x)
+{
+    return build_cast(c->b, build_scalar(c->b, 0), x->type.dtype == T_F64 ? T_F32 : x->type.dtype);
+}
+
+static Type real_type(const Node *x)
+{
+    Type t = x->type;
+    if (t.dtype == T_F64) t.dtype = T_F32;
+    return t;
+}
+
+// ---- shapes
+
+// Row-major reshaping keeps the batch where as many elements lie before it: that axis of the recorded shape is
+// divided by the number of rows.
+static bool one_row_of(Call *c, const Type *many, Ints *dims)
+{
+    int k = batch_axis(c, 0), at = -1;
+    int64_t before = 1, prefix = 1, rows = c->im->many_rows;
+    if (k < 0 || many->rank > MAX_RANK) return false;
+    for (int a = 0; a < k; a++) before *= many_dim(c, 0, a);
+    for (int a = 0; a < many->rank; prefix *= many->dim[a++])
+        if (many->dim[a] % rows == 0 && (at < 0 || prefix == before)) at = a;
+    if (at < 0) return false;
+    *dims = (Ints){many->rank, arena_copy(call_arena(c), many->dim, sizeof many->dim)};
+    dims->v[at] /= rows;
+    return true;
+}
+
+// 0 copies a dim (unless allowzero), -1 is what remains.
+static bool resolve_dims(Call *c, const Node *x, Ints *dims)
+{
+    int64_t known = 1, open = -1;
+    bool zero_is_zero = attr_int(c, "allowzero", 0) != 0;
+    if (dims->n > MAX_RANK)
+        return fail(c, "merge dimensions in the model", "a tensor of rank %lld; at most 8 are supported",
+                    (long long)dims->n) != NULL;
+    int64_t *v = arena_copy(call_arena(c), dims->v, sizeof *v * (size_t)(dims->n + 1));
+    for (int64_t i = 0; i < dims->n; i++) {
+        if (v[i] == 0 && !zero_is_zero && i < x->type.rank) v[i] = x->type.dim[i];
+        if (v[i] == -1 && open < 0)
+            open = i;
+        else if (v[i] < 0 || __builtin_mul_overflow(known, v[i], &known))
+            return fail(c, DAMAGED, "its shape is not valid") != NULL;
+    }
+    if (open >= 0) v[open] = known ? type_lanes(x->type) / known : 0;
+    dims->v = v;
+    return true;
+}
+
+void import_reshape(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    const Type *many = many_result(c, 0);
+    Ints dims;
+    if (!x || !ints_arg(c, 1, "shape", &dims)) return;
+    if (!(c->im->fixed && many && one_row_of(c, many, &dims)) && !resolve_dims(c, x, &dims)) return;
+    result(c, 0, checked_reshape(c, x, (int)dims.n, dims.v));
+}
+
+void import_flatten(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    if (!x) return;
+    int64_t axis = attr_int(c, "axis", 1), dim[2] = {1, 1};
+    if (axis < 0) axis += x->type.rank;
+    if (axis < 0 || axis > x->type.rank) {
+        fail(c, DAMAGED, "axis %lld of a tensor of rank %d", (long long)axis, x->type.rank);
+        return;
+    }
+    for (int i = 0; i < x->type.rank; i++) dim[i >= axis] *= x->type.dim[i];
+    result(c, 0, checked_reshape(c, x, 2, dim));
+}
+
+void import_squeeze(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints axes;
+    if (!x || !axes_of(c, c->opset >= 13 ? 1 : -1, x->type.rank, &axes)) return;
+    bool gone[MAX_RANK] = {false};
+    for (int64_t i = 0; i < axes.n; i++) gone[axes.v[i]] = true;
+    for (int i = 0; axes.n < 0 && i < x->type.rank; i++) gone[i] = many_dim(c, 0, i) == 1; // the batch axis stays
+    int64_t dim[MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < x->type.rank; i++) {
+        if (!gone[i]) dim[rank++] = x->type.dim[i];
+        if (gone[i] && x->type.dim[i] != 1)
+            fail(c, DAMAGED, "axis %d has %lld elements, not 1", i, (long long)x->type.dim[i]);
+    }
+    result(c, 0, checked_reshape(c, x, rank, dim));
+}
+
+void import_unsqueeze(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints given, axes;
+    if (!x) return;
+    if (c->opset >= 13 ? !ints_arg(c, 1, "list of axes", &given) : !attr_ints(c, "axes", &given)) {
+        fail(c, DAMAGED, "it has no axes");
+        return;
+    }
+    int rank = (int)(x->type.rank + (given.n > MAX_RANK ? MAX_RANK + 1 : given.n)), from = 0;
+    if (rank > MAX_RANK) {
+        fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+        return;
+    }
+    if (!axes_of(c, c->opset >= 13 ? 1 : -1, rank, &axes)) return;
+    int64_t dim[MAX_RANK] = {0};
+    for (int64_t i = 0; i < axes.n; i++) dim[axes.v[i]] = -1;
+    for (int i = 0; i < rank; i++) dim[i] = dim[i] == -1 ? 1 : x->type.dim[from++];
+    result(c, 0, checked_reshape(c, x, rank, dim));
+}
+
+void import_transpose(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints given;
+    if (!x) return;
+    int perm[MAX_RANK], rank = x->type.rank;
+    bool seen[MAX_RANK] = {false}, has = attr_ints(c, "perm", &given), ok = !has || given.n == rank;
+    for (int i = 0; i < rank && ok; i++) {
+        int64_t p = has ? given.v[i] : rank - 1 - i;
+        if (p < 0) p += rank;
+        ok = p >= 0 && p < rank && !seen[p];
+        if (ok) seen[perm[i] = (int)p] = true;
+    }
+    if (!ok)
+        fail(c, DAMAGED, "its perm is not a permutation of %d axes", rank);
+    else if (!c->failed && affordable(c, rank, x->type.dim))
+        result(c, 0, build_transpose(c->b, x, perm));
+}
+
+void import_expand(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints to;
+    if (!x || !ints_arg(c, 1, "shape", &to)) return;
+    int rank = to.n > x->type.rank ? (int)(to.n > MAX_RANK ? MAX_RANK + 1 : to.n) : x->type.rank;
+    if (rank > MAX_RANK) {
+        fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+        return;
+    }
+    int64_t dim[MAX_RANK];
+    for (int i = 0; i < rank; i++) {
+        int xa = i - (rank - x->type.rank), ta = i - (rank - (int)to.n);
+        int64_t own = xa >= 0 ? x->type.dim[xa] : 1, want = ta >= 0 ? to.v[ta] : 1;
+        bool baked = c->im->fixed && xa >= 0 && shrinks(c, 0, xa) && want == many_dim(c, 0, xa);
+        dim[i] = want == 1 || baked ? own : want;
+    }
+    result(c, 0, checked_broadcast(c, x, rank, dim));
+}
+
+typedef struct {
+    Type from;
+    int64_t stride[MAX_RANK], offset[MAX_RANK], before[MAX_RANK];
+    int mode; // of Pad
+    int64_t fill;
+} Frame;
+
+static Frame frame_of(const Node *x)
+{
+    Frame f = {.from = x->type};
+    int64_t s = 1;
+    for (int i = x->type.rank - 1; i >= 0; i--) {
+        f.stride[i] = s;
+        s *= x->type.dim[i];
+    }
+    f.fill = s;
+    return f;
+}
+
+static int64_t tile_source(const void *user, const int64_t *index)
+{
+    const Frame *f = user;
+    int64_t at = 0;
+    for (int i = 0; i < f->from.rank; i++) at += index[i] % f->from.dim[i] * f->stride[i];
+    return at;
+}
+
+void import_tile(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints repeats;
+    if (!x || !ints_arg(c, 1, "repeats", &repeats)) return;
+    Type t = real_type(x);
+    if (repeats.n != t.rank) {
+        fail(c, DAMAGED, "%lld repeats for a tensor of rank %d", (long long)repeats.n, t.rank);
+        return;
+    }
+    for (int i = 0; i < t.rank; i++)
+        if (repeats.v[i] < 0 || __builtin_mul_overflow(t.dim[i], repeats.v[i], &t.dim[i])) t.dim[i] = INT64_MAX;
+    Frame f = frame_of(x);
+    result(c, 0, remap(c, t, 1, &x, tile_source, &f));
+}
+
+// ---- slices
+
+static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
+
+static const Node *slice_axis(Call *c, const Node *x, int axis, int64_t start, int64_t end, int64_t step)
+{
+    int64_t n = x->type.dim[axis];
+    if (step == 0 || step < -INT32_MAX || step > INT32_MAX) {
+        if (step == 0) return fail(c, DAMAGED, "a slice with step 0");
+        step = step < 0 ? -INT32_MAX : INT32_MAX;
+    }
+    if (start < 0) start = start < -n ? -1 : start + n;
+    if (end < 0) end = end < -n ? -1 : end + n;
+    start = step > 0 ? clamp(start, 0, n) : clamp(start, -1, n - 1);
+    end = step > 0 ? clamp(end, 0, n) : clamp(end, -1, n - 1);
+    int64_t count = step > 0 ? (end - start + step - 1) / step : (start - end - step - 1) / -step;
+    if (count < 0) count = 0;
+    if (count == n && step == 1) return x;
+    return affordable(c, x->type.rank, x->type.dim) ? build_slice(c->b, x, axis, start, count, step) : NULL;
+}
+
+static bool slice_lists(Call *c, Ints *starts, Ints *ends, Ints *axes, Ints *steps)
+{
+    *axes = *steps = (Ints){-1, NULL};
+    if (c->opset < 10) {
+        if (!attr_ints(c, "axes", axes)) axes->n = -1;
+        return attr_ints(c, "starts", starts) && attr_ints(c, "ends", ends);
+    }
+    return ints_arg(c, 1, "start", starts) && ints_arg(c, 2, "end", ends) &&
+           (!has_arg(c, 3) || ints_arg(c, 3, "list of axes", axes)) &&
+           (!has_arg(c, 4) || ints_arg(c, 4, "step", steps));
+}
+
+void import_slice(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints starts, ends, axes, steps;
+    if (!x || !slice_lists(c, &starts, &ends, &axes, &steps)) return;
+    if (starts.n != ends.n || (axes.n >= 0 && axes.n != starts.n) || (steps.n >= 0 && steps.n != starts.n) ||
+        starts.n > x->type.rank) {
+        fail(c, DAMAGED, "its starts, ends, axes and steps differ in length");
+        return;
+    }
+    for (int64_t i = 0; i < starts.n && x; i++) {
+        int axis = 0;
+        if (!axis_of(c, axes.n >= 0 ? axes.v[i] : i, x->type.rank, &axis)) return;
+        x = slice_axis(c, x, axis, starts.v[i], ends.v[i], steps.n >= 0 ? steps.v[i] : 1);
+    }
+    result(c, 0, x);
+}
+
+// Sizes of n parts along an axis of `total`: given, or equal with a smaller last one.
+bool split_sizes(Call *c, int64_t total, int64_t n, const Ints *given, Ints *out)
+{
+    int64_t sum = 0, each = n > 0 ? (total + n - 1) / n : 0;
+    *out = (Ints){given->n >= 0 ? given->n : n, NULL};
+    if (out->n < 0 || out->n > 1000000) return fail(c, DAMAGED, "%lld parts", (long long)out->n) != NULL;
+    out->v = ARENA_ARRAY(call_arena(c), int64_t, out->n + 1);
+    for (int64_t i = 0; i < out->n; i++) {
+        int64_t left = total - sum;
+        out->v[i] = given->n >= 0 ? given->v[i] : each < left ? each : left;
+        if (out->v[i] < 0 || out->v[i] > left)
+            return fail(c, DAMAGED, "its parts do not fit into %lld elements", (long long)total) != NULL;
+        sum += out->v[i];
+    }
+    return sum == total ? true
+                        : fail(c, DAMAGED, "its parts add up to %lld of %lld elements", (long long)sum,
+                               (long long)total) != NULL;
+}
+
+void import_split(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints given = {-1, NULL}, sizes;
+    int axis = 0;
+    if (!x || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    if (c->opset >= 13 && has_arg(c, 1) && !ints_arg(c, 1, "list of sizes", &given)) return;
+    if (c->opset < 13 && !attr_ints(c, "split", &given)) given.n = -1;
+    if (!split_sizes(c, x->type.dim[axis], attr_int(c, "num_outputs", c->n_out), &given, &sizes)) return;
+    if (sizes.n < c->n_out) {
+        fail(c, DAMAGED, "%lld parts for %d outputs", (long long)sizes.n, c->n_out);
+        return;
+    }
+    int64_t start = 0;
+    for (int i = 0; i < c->n_out; start += sizes.v[i++]) {
+        if (!affordable(c, x->type.rank, x->type.dim)) return;
+        result(c, i, build_slice(c->b, x, axis, start, sizes.v[i], 1));
+    }
+}
+
+const Node *concat_checked(Call *c, int n, const Node *const *in, int64_t axis64)
+{
+    int axis = 0;
+    if (!axis_of(c, axis64, in[0]->type.rank, &axis)) return NULL;
+    int64_t dim[MAX_RANK];
+    memcpy(dim, in[0]->type.dim, sizeof dim);
+    for (int i = 1; i < n; i++) {
+        bool same = in[i]->type.rank == in[0]->type.rank;
+        for (int k = 0; k < in[0]->type.rank && same; k++) same = k == axis || in[i]->type.dim[k] == dim[k];
+        if (!same)
+            return fail(c, "the file is damaged, or its batch size is written into it; export with a dynamic batch",
+                        "%s and %s do not join along axis %d", type_text(call_arena(c), in[0]->type),
+                        type_text(call_arena(c), in[i]->type), axis);
+        dim[axis] += in[i]->type.dim[axis];
+    }
+    return affordable(c, in[0]->type.rank, dim) ? build_concat(c->b, n, in, axis) : NULL;
+}
+
+void import_concat(Call *c, int a)
+{
+    (void)a;
+    const Node **in = ARENA_ARRAY(call_arena(c), const Node *, c->n_in + 1);
+    for (int i = 0; i < c->n_in; i++)
+        if (!(in[i] = arg(c, i))) return;
+    for (int i = 0; i < c->n_in; i++) in[i] = unbaked(c, c->n_in, i, in[i]);
+    if (!c->n_in || !attr(c, "axis"))
+        fail(c, DAMAGED, "it has no inputs or no axis");
+    else
+        result(c, 0, concat_checked(c, c->n_in, in, attr_int(c, "axis", 0)));
+}
+
+// ---- gathers
+
+// An index of a dim; negative counts from the end. False if outside.
+static bool in_range(Call *c, int64_t *index, int64_t n)
+{
+    if (*index >= -n && *index < n) {
+        *index += *index < 0 ? n : 0;
+        return true;
+    }
+    return fail(c, c->im->fixed ? "export with a dynamic batch" : DAMAGED, "index %lld of %lld elements%s",
+                (long long)*index, (long long)n,
+                c->im->fixed && c->im->many ? "; it picks other rows of the batch" : "") != NULL;
+}
+
+static bool never_negative(const Node *n, int depth)
+{
+    if (n->type.dtype == T_BOOL) return true;
+    if (depth > 8) return false;
+    if (node_is_const(n)) {
+        for (int64_t i = 0; i < type_lanes(n->type); i++)
+            if (!(const_at(n, i) >= 0)) return false;
+        return true;
+    }
+    bool all = n->op == OP_add || n->op == OP_mul || n->op == OP_min || n->op == OP_move || n->op == OP_reduce_sum ||
+               n->op == OP_trunc;
+    if (n->op == OP_abs) return true;
+    if (n->op == OP_max) return never_negative(n->in[0], depth + 1) || never_negative(n->in[1], depth + 1);
+    for (int i = 0; i < n->n_in && all; i++) all = never_negative(n->in[i], depth + 1);
+    return all;
+}
+
+// table[..., n] taken at index[..., j], lines equal; a negative index counts from the end.
+static const Node *take(Call *c, const Node *table, const Node *index)
+{
+    int64_t n = type_last(table->type);
+    if (n == 0) return fail(c, DAMAGED, "it takes from an empty tensor");
+    if (!never_negative(index, 0)) {
+        const Node *negative = build_binary(c->b, OP_lt, index, build_ints(c->b, 1, (int64_t[]){0}));
+        index = build_select(c->b, negative, build_binary(c->b, OP_add, index, build_ints(c->b, 1, &n)), index);
+    }
+    return build_take(c->b, table, index);
+}
+
+// Computed indices: table as [lines, n], the same indices on every line.
+static const Node *gather_computed(Call *c, const Node *x, const Node *index, int axis)
+{
+    LastAxes l = last_axes(x, 1, (int64_t[]){axis});
+    int64_t n = type_lanes(index->type), dim[2 * MAX_RANK], back = index->type.rank;
+    const Node *table = to_last(c, x, &l);
+    if (!table) return NULL;
+    int64_t lines = type_lanes(table->type) / (x->type.dim[axis] ? x->type.dim[axis] : 1);
+    table = build_reshape(c->b, table, 2, (int64_t[]){lines, x->type.dim[axis]});
+    const Node *flat = build_reshape(c->b, index, 2, (int64_t[]){1, n});
+    if (!(flat = checked_broadcast(c, flat, 2, (int64_t[]){lines, n}))) return NULL;
+    const Node *taken = take(c, table, flat); // [lines, n] = [before axis, after axis, index dims]
+    int rank = x->type.rank - 1 + (int)back, perm[2 * MAX_RANK], at = 0;
+    if (!taken || rank > MAX_RANK)
+        return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+    for (int i = 0; i < x->type.rank; i++)
+        if (i != axis) dim[at++] = x->type.dim[i];
+    for (int i = 0; i < back; i++) dim[at++] = index->type.dim[i];
+    for (int i = 0; i < rank; i++)
+        perm[i] = i < axis ? i : i < axis + back ? x->type.rank - 1 + (i - axis) : i - (int)back;
+    return build_transpose(c->b, build_reshape(c->b, taken, rank, dim), perm);
+}
+
+typedef struct {
+    const int64_t *index;
+    int64_t n, inner; // indices; elements after the axis
+    int axis, index_rank, rank;
+    const int64_t *dim; // of the result
+    int64_t axis_dim;
+} GatherMap;
+
+static int64_t gather_source(const void *user, const int64_t *at)
+{
+    const GatherMap *g = user;
+    int64_t outer = 0, which = 0, inner = 0;
+    for (int i = 0; i < g->axis; i++) outer = outer * g->dim[i] + at[i];
+    for (int i = g->axis; i < g->axis + g->index_rank; i++) which = which * g->dim[i] + at[i];
+    for (int i = g->axis + g->index_rank; i < g->rank; i++) inner = inner * g->dim[i] + at[i];
+    return (outer * g->axis_dim + g->index[which]) * g->inner + inner;
+}
+
+void import_gather(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = arg(c, 1);
+    int axis = 0;
+    if (!x || !index || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    if (!node_is_const(index)) {
+        result(c, 0, gather_computed(c, x, index, axis));
+        return;
+    }
+    // x[arange(batch)] written for a fixed batch
+    if (c->im->fixed && shrinks(c, 0, axis) && index->type.rank == 1 && index->type.dim[0] == many_dim(c, 0, axis))
+        index = build_slice(c->b, index, 0, 0, x->type.dim[axis], 1);
+    int rank = x->type.rank - 1 + index->type.rank;
+    int64_t n = type_lanes(index->type), *v = ARENA_ARRAY(call_arena(c), int64_t, n + 1), inner = 1;
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = const_int_at(index, i);
+        if (!in_range(c, &v[i], x->type.dim[axis])) return;
+    }
+    Type t = real_type(x);
+    if (rank > MAX_RANK) {
+        fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+        return;
+    }
+    t.rank = rank;
+    for (int i = axis + 1; i < x->type.rank; i++) inner *= x->type.dim[i];
+    for (int i = 0; i < rank; i++)
+        t.dim[i] = i < axis                      ? x->type.dim[i]
+                   : i < axis + index->type.rank ? index->type.dim[i - axis]
+                                                 : x->type.dim[i - index->type.rank + 1];
+    GatherMap g = {v, n, inner, axis, index->type.rank, rank, t.dim, x->type.dim[axis]};
+    result(c, 0, remap(c, t, 1, &x, gather_source, &g));
+}
+
+typedef struct {
+    Frame f;
+    int axis;
+    const int64_t *index;
+    const int64_t *dim; // of the index
+} ElementsMap;
+
+static int64_t elements_source(const void *user, const int64_t *at)
+{
+    const ElementsMap *e = user;
+    int64_t flat = 0, lane = 0;
+    for (int i = 0; i < e->f.from.rank; i++) flat = flat * e->dim[i] + at[i];
+    for (int i = 0; i < e->f.from.rank; i++) lane += (i == e->axis ? e->index[flat] : at[i]) * e->f.stride[i];
+    return lane;
+}
+
+static bool same_rank_inside(Call *c, const Node *x, const Node *index, int axis)
+{
+    bool ok = index->type.rank == x->type.rank;
+    for (int i = 0; i < x->type.rank && ok; i++) ok = i == axis || index->type.dim[i] <= x->type.dim[i];
+    return ok || fail(c, DAMAGED, "indices of shape %s for %s", type_text(call_arena(c), index->type),
+                      type_text(call_arena(c), x->type)) != NULL;
+}
+
+void import_gather_elements(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = arg(c, 1);
+    int axis = 0;
+    if (!x || !index || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    x = unbaked(c, 2, 0, x);
+    index = unbaked(c, 2, 1, index);
+    if (!same_rank_inside(c, x, index, axis)) return;
+    if (!node_is_const(index)) {
+        for (int i = 0; i < x->type.rank; i++)
+            if (i != axis && x->type.dim[i] != index->type.dim[i])
+                x = build_slice(c->b, x, i, 0, index->type.dim[i], 1);
+        LastAxes lx = last_axes(x, 1, (int64_t[]){axis}), li = last_axes(index, 1, (int64_t[]){axis});
+        const Node *table = to_last(c, x, &lx), *at = to_last(c, index, &li);
+        result(c, 0, table && at ? from_last(c, take(c, table, at), &li) : NULL);
+        return;
+    }
+    int64_t n = type_lanes(index->type), *v = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = const_int_at(index, i);
+        if (!in_range(c, &v[i], x->type.dim[axis])) return;
+    }
+    Type t = real_type(x);
+    memcpy(t.dim, index->type.dim, sizeof t.dim);
+    ElementsMap e = {frame_of(x), axis, v, index->type.dim};
+    result(c, 0, remap(c, t, 1, &x, elements_source, &e));
+}
+
+// ---- index tuples
+
+// Constant index tuples [..., r] into the leading dims of x (after batch_dims): first lane of each, or NULL.
+static int64_t *tuple_lanes(Call *c, const Node *x, const Node *index, int batch_dims, int64_t *count)
+{
+    int64_t r = type_last(index->type), n = r ? type_lanes(index->type) / r : 0, *lane = NULL, per = 1;
+    if (!index->type.rank || r < 1 || batch_dims + r > x->type.rank)
+        return fail(c, DAMAGED, "index tuples of %lld for rank %d", (long long)r, x->type.rank);
+    Frame f = frame_of(x);
+    for (int i = batch_dims; i < index->type.rank - 1; i++) per *= index->type.dim[i];
+    lane = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t batch = per ? i / per : 0;
+        for (int k = batch_dims - 1; k >= 0; k--) {
+            lane[i] += batch % x->type.dim[k] * f.stride[k];
+            batch /= x->type.dim[k];
+        }
+        for (int64_t k = 0; k < r; k++) {
+            int64_t v = const_int_at(index, i * r + k);
+            if (!in_range(c, &v, x->type.dim[batch_dims + k])) return NULL;
+            lane[i] += v * f.stride[batch_dims + k];
+        }
+    }
+    *count = n;
+    return lane;
+}
+
+// Index tuples of a fixed batch name its rows in column k: only those of the kept rows stay. The axis that was
+// cut is returned in *axis (-1: none).
+static const Node *tuples_of_kept_rows(Call *c, const Node *index, int64_t k, int64_t rows, int64_t kept, int *axis)
+{
+    *axis = -1;
+    if (!c->im->fixed || !node_is_const(index) || k < 0 || k >= type_last(index->type)) return index;
+    int64_t n = type_lanes(index->type), r = type_last(index->type);
+    bool outside = false;
+    for (int64_t i = k; i < n; i += r) outside |= const_int_at(index, i) >= kept;
+    for (int d = 0; outside && d < index->type.rank - 1; d++) {
+        if (index->type.dim[d] != rows) continue;
+        const Node *cut = build_slice(c->b, index, d, 0, kept, 1);
+        bool fits = true;
+        for (int64_t i = k; i < type_lanes(cut->type); i += r) fits &= const_int_at(cut, i) < kept;
+        if (!fits) continue;
+        *axis = d;
+        return cut;
+    }
+    return index;
+}
+
+static const Node *constant_index(Call *c, int i)
+{
+    const Node *index = arg(c, i);
+    if (!index || node_is_const(index)) return index;
+    return fail(c, "index with a constant, or choose with torch.where", "its indices are computed from data");
+}
+
+void import_gather_nd(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = constant_index(c, 1);
+    int64_t batch_dims = attr_int(c, "batch_dims", 0), n = 0;
+    int cut = -1, k = x && index ? batch_axis(c, 0) : -1;
+    if (!x || !index) return;
+    if (batch_dims < 0 || batch_dims >= index->type.rank || batch_dims > x->type.rank) {
+        fail(c, DAMAGED, "batch_dims is %lld", (long long)batch_dims);
+        return;
+    }
+    if (k >= batch_dims) index = tuples_of_kept_rows(c, index, k - batch_dims, many_dim(c, 0, k), x->type.dim[k], &cut);
+    if (k >= 0 && k < batch_dims && c->im->fixed && index->type.dim[k] == many_dim(c, 0, k))
+        index = build_slice(c->b, index, k, 0, x->type.dim[k], 1);
+    for (int i = 0; i < batch_dims; i++)
+        if (index->type.dim[i] != x->type.dim[i]) fail(c, DAMAGED, "batch dims of data and indices differ");
+    int64_t *lane = c->failed ? NULL : tuple_lanes(c, x, index, (int)batch_dims, &n), r = type_last(index->type),
+            inner = 1;
+    if (!lane) return;
+    Type t = real_type(x);
+    t.rank = 0;
+    for (int i = 0; i < index->type.rank - 1; i++) t.dim[t.rank++] = index->type.dim[i];
+    for (int64_t i = batch_dims + r; i < x->type.rank; i++) {
+        if (t.rank == MAX_RANK) {
+            fail(c, "merge dimensions in the model", "a tensor of more than 8 dimensions");
+            return;
+        }
+        inner *= t.dim[t.rank++] = x->type.dim[i];
+    }
+    if (!affordable(c, t.rank, t.dim)) return;
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, n *inner + 1);
+    for (int64_t i = 0; i < n * inner; i++) map[i] = (int32_t)(lane[i / inner] + i % inner);
+    result(c, 0, build_move(c->b, t, 1, &x, map));
+}
+
+// ---- scatters
+
+// data with updates[i] written to (or combined with) lane target[i]; later ones win.
+static const Node *scatter(Call *c, const Node *data, const Node *updates, int64_t n, const int64_t *target,
+                           const char *reduction)
+{
+    static const struct {
+        const char *name;
+        Op op;
+        double neutral;
+    } HOW[] = {
+        {"add", OP_add, 0}, {"mul", OP_mul, 1}, {"max", OP_max, -__builtin_inf()}, {"min", OP_min, __builtin_inf()}};
+    int64_t lanes = type_lanes(data->type);
+    if (!affordable(c, data->type.rank, data->type.dim) || !affordable(c, updates->type.rank, updates->type.dim))
+        return NULL;
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, lanes + 1);
+    if (!strcmp(reduction, "none")) {
+        for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)i;
+        for (int64_t i = 0; i < n; i++) map[target[i]] = (int32_t)(lanes + i);
+        return build_move(c->b, real_type(data), 2, (const Node *const[]){data, updates}, map);
+    }
+    int how = 0;
+    while (how < 4 && strcmp(HOW[how].name, reduction) != 0) how++;
+    if (how == 4) return fail(c, DAMAGED, "reduction '%.40s' is not known", reduction);
+    const Node *neutral = build_scalar(c->b, HOW[how].neutral);
+    bool *done = ARENA_ARRAY(call_arena(c), bool, n + 1);
+    for (int64_t left = n; left > 0;) { // one update a lane in each round
+        if (!charge(c, lanes + n)) return NULL;
+        for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)n;
+        for (int64_t i = 0; i < n; i++) {
+            if (done[i] || map[target[i]] != n) continue;
+            map[target[i]] = (int32_t)i;
+            done[i] = true;
+            left--;
+        }
+        const Node *term = build_move(c->b, real_type(data), 2, (const Node *const[]){updates, neutral}, map);
+        data = build_binary(c->b, HOW[how].op, data, term);
+    }
+    return data;
+}
+
+// Which axis of data the rows of a fixed batch lie along: its own batch axis, else the one the updates' is.
+static int scatter_axis(Call *c, const Node *index)
+{
+    int own = batch_axis(c, 0), u = batch_axis(c, 2);
+    int64_t r = type_last(index->type);
+    if (own >= 0 || u < 0) return own;
+    if (u >= index->type.rank - 1) return u - (index->type.rank - 1) + (int)r;
+    int64_t stride = 1;
+    for (int d = u + 1; d < index->type.rank; d++) stride *= index->type.dim[d];
+    for (int64_t k = 0; k < r && node_is_const(index); k++) // the column that counts rows
+        if (index->type.dim[u] > 1 && const_int_at(index, k) == 0 && const_int_at(index, stride + k) == 1 &&
+            c->in[0].node->type.dim[k] == many_dim(c, 2, u))
+            return (int)k;
+    return -1;
+}
+
+static const Node *first_rows(Call *c, const Node *x, int axis, int64_t rows, int64_t kept)
+{
+    return axis >= 0 && axis < x->type.rank && x->type.dim[axis] == rows && rows > kept
+               ? build_slice(c->b, x, axis, 0, kept, 1)
+               : x;
+}
+
+void import_scatter_nd(Call *c, int a)
+{
+    (void)a;
+    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2);
+    if (!data || !index || !updates) return;
+    int k = c->im->fixed && c->im->many ? scatter_axis(c, index) : -1;
+    if (k >= 0) {
+        int64_t rows = many_dim(c, 0, k), kept = rows / c->im->many_rows;
+        int cut = -1, q = index->type.rank - 1;
+        data = first_rows(c, data, k, rows, kept);
+        index = tuples_of_kept_rows(c, index, k, rows, kept, &cut);
+        updates =
+            first_rows(c, updates, k < type_last(index->type) ? cut : q + k - (int)type_last(index->type), rows, kept);
+    }
+    int64_t n = 0, inner = 1, *lane = tuple_lanes(c, data, index, 0, &n);
+    if (!lane) return;
+    for (int64_t i = type_last(index->type); i < data->type.rank; i++) inner *= data->type.dim[i];
+    if (type_lanes(updates->type) != n * inner) {
+        fail(c, DAMAGED, "%s updates for indices %s", type_text(call_arena(c), updates->type),
+             type_text(call_arena(c), index->type));
+        return;
+    }
+    int64_t *target = ARENA_ARRAY(call_arena(c), int64_t, n *inner + 1);
+    for (int64_t i = 0; i < n * inner; i++) target[i] = lane[i / inner] + i % inner;
+    result(c, 0, scatter(c, data, updates, n * inner, target, attr_text(c, "reduction", "none")));
+}
+
+void import_scatter_elements(Call *c, int a)
+{
+    (void)a;
+    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2);
+    int axis = 0;
+    if (!data || !index || !updates || !axis_of(c, attr_int(c, "axis", 0), data->type.rank, &axis)) return;
+    data = unbaked(c, 3, 0, data);
+    index = unbaked(c, 3, 1, index);
+    updates = unbaked(c, 3, 2, updates);
+    if (!same_rank_inside(c, data, index, axis)) return;
+    if (updates->type.rank != index->type.rank ||
+        memcmp(updates->type.dim, index->type.dim, sizeof(int64_t) * (size_t)index->type.rank) != 0) {
+        fail(c, DAMAGED, "updates and indices differ in shape");
+        return;
+    }
+    int64_t n = type_lanes(index->type), at[MAX_RANK] = {0}, *target = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    Frame f = frame_of(data);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = const_int_at(index, i);
+        if (!in_range(c, &v, data->type.dim[axis])) return;
+        for (int k = 0; k < data->type.rank; k++) target[i] += (k == axis ? v : at[k]) * f.stride[k];
+        for (int k = data->type.rank - 1; k >= 0 && ++at[k] == index->type.dim[k]; k--) at[k] = 0;
+    }
+    result(c, 0, scatter(c, data, updates, n, target, attr_text(c, "reduction", "none")));
+}
+
+// ---- borders and triangles
+
+enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP };
+
+// Position in 0..n-1 that padding reads, or -1: the fill value.
+static int64_t padded(int64_t i, int64_t n, int mode)
+{
+    if (i >= 0 && i < n) return i;
+    if (mode == PAD_CONSTANT || n == 0) return -1;
+    if (mode == PAD_EDGE) return i < 0 ? 0 : n - 1;
+    if (mode == PAD_WRAP) return (i % n + n) % n;
+    if (n == 1) return 0;
+    int64_t period = 2 * (n - 1);
+    i = (i % period + period) % period;
+    return i < n ? i : period - i;
+}
+
+static int64_t pad_source(const void *user, const int64_t *index)
+{
+    const Frame *f = user;
+    int64_t lane = 0;
+    for (int i = 0; i < f->from.rank; i++) {
+        int64_t at = padded(index[i] - f->before[i], f->from.dim[i], f->mode);
+        if (at < 0) return f->fill;
+        lane += at * f->stride[i];
+    }
+    return lane;
+}
+
+static int pad_mode(Call *c)
+{
+    static const char *const NAMES[] = {"constant", "reflect", "edge", "wrap"};
+    const char *mode = attr_text(c, "mode", "constant");
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(NAMES[i], mode)) return i;
+    fail(c, DAMAGED, "mode '%.40s' is not known", mode);
+    return PAD_CONSTANT;
+}
+
+void import_pad(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *value = c->opset >= 11 ? optional(c, 2) : NULL;
+    Ints pads, axes = {-1, NULL};
+    if (!x || c->failed || (c->opset >= 11 && !ints_arg(c, 1, "padding", &pads))) return;
+    if (c->opset < 11 && !attr_ints(c, "pads", &pads)) pads.n = 0;
+    if (has_arg(c, 3) && !axes_of(c, 3, x->type.rank, &axes)) return;
+    Frame f = frame_of(x);
+    f.mode = pad_mode(c);
+    int64_t n = axes.n >= 0 ? axes.n : x->type.rank;
+    Type t = real_type(x);
+    if (pads.n != 2 * n || (value && type_lanes(value->type) != 1)) {
+        fail(c, DAMAGED, "%lld pads for %lld axes", (long long)pads.n, (long long)n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t axis = axes.n >= 0 ? axes.v[i] : i, before = pads.v[i], after = pads.v[n + i];
+        f.before[axis] = before;
+        if (before > INT32_MAX || after > INT32_MAX || before < -INT32_MAX || after < -INT32_MAX)
+            t.dim[axis] = -1;
+        else
+            t.dim[axis] += before + after;
+    }
+    const Node *fill = value ? value : c->opset < 11 ? build_scalar(c->b, attr_real(c, "value", 0)) : zero_like(c, x);
+    if (!c->failed) result(c, 0, remap(c, t, 2, (const Node *const[]){x, fill}, pad_source, &f));
+}
+
+typedef struct {
+    Frame f;
+    int64_t k;
+    bool upper;
+} Triangle;
+
+static int64_t triangle_source(const void *user, const int64_t *index)
+{
+    const Triangle *t = user;
+    int rank = t->f.from.rank;
+    int64_t d = index[rank - 1] - index[rank - 2], lane = 0;
+    if (t->upper ? d < t->k : d > t->k) return t->f.fill;
+    for (int i = 0; i < rank; i++) lane += index[i] * t->f.stride[i];
+    return lane;
+}
+
+void import_trilu(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    int64_t k = 0;
+    if (!x || (has_arg(c, 1) && !int_arg(c, 1, "diagonal", &k))) return;
+    if (x->type.rank < 2) {
+        fail(c, DAMAGED, "its operand is not a matrix");
+        return;
+    }
+    Triangle t = {frame_of(x), k, attr_int(c, "upper", 1) != 0};
+    result(c, 0, remap(c, real_type(x), 2, (const Node *const[]){x, zero_like(c, x)}, triangle_source, &t));
+}
+
+// ---- blocks of pixels as channels
+
+static bool blocks(Call *c, const Node *x, int64_t *size)
+{
+    *size = attr_int(c, "blocksize", 0);
+    return (x->type.rank == 4 && *size > 0 && *size < 65536) ||
+           fail(c, DAMAGED, "blocksize %lld, rank %d", (long long)*size, x->type.rank) != NULL;
+}
+
+void import_depth_to_space(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    int64_t s = 0;
+    if (!x || !blocks(c, x, &s)) return;
+    const int64_t *d = x->type.dim;
+    if (d[1] % (s * s)) {
+        fail(c, DAMAGED, "%lld channels for blocks of %lld", (long long)d[1], (long long)s);
+        return;
+    }
+    bool crd = !strcmp(attr_text(c, "mode", "DCR"), "CRD");
+    int64_t depth = d[1] / (s * s), dcr[6] = {d[0], s, s, depth, d[2], d[3]},
+            other[6] = {d[0], depth, s, s, d[2], d[3]};
+    x = checked_reshape(c, x, 6, crd ? other : dcr);
+    if (!x) return;
+    x = build_transpose(c->b, x, crd ? (int[]){0, 1, 4, 2, 5, 3} : (int[]){0, 3, 4, 1, 5, 2});
+    result(c, 0, checked_reshape(c, x, 4, (int64_t[]){x->type.dim[0], depth, x->type.dim[2] * s, x->type.dim[4] * s}));
+}
+
+void import_space_to_depth(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    int64_t s = 0;
+    if (!x || !blocks(c, x, &s)) return;
+    const int64_t *d = x->type.dim;
+    if (d[2] % s || d[3] % s) {
+        fail(c, DAMAGED, "%lld by %lld pixels for blocks of %lld", (long long)d[2], (long long)d[3], (long long)s);
+        return;
+    }
+    Type t = x->type;
+    x = checked_reshape(c, x, 6, (int64_t[]){d[0], d[1], d[2] / s, s, d[3] / s, s});
+    if (!x) return;
+    x = build_transpose(c->b, x, (int[]){0, 3, 5, 1, 2, 4});
+    result(c, 0, checked_reshape(c, x, 4, (int64_t[]){t.dim[0], t.dim[1] * s * s, t.dim[2] / s, t.dim[3] / s}));
+}

@@ -1,0 +1,296 @@
+// Reductions, softmax, normalisations and attention, written with sums over the last axis, products and exp.
+#include "onnx_import.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char DAMAGED[] = "the file is damaged; export it again";
+
+static const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
+static const Node *op2(Call *c, Op op, const Node *x, const Node *y) { return build_binary(c->b, op, x, y); }
+
+// ---- reductions
+
+// Lines [..., n] -> [...].
+static const Node *reduced(Call *c, int how, const Node *x)
+{
+    Builder *b = c->b;
+    const Node *m;
+    switch (how) {
+    case REDUCE_MAX: return build_reduce(b, OP_reduce_max, x);
+    case REDUCE_MIN: return build_reduce(b, OP_reduce_min, x);
+    case REDUCE_PROD: return build_reduce(b, OP_reduce_prod, x);
+    case REDUCE_L1: return build_reduce(b, OP_reduce_sum, build_unary(b, OP_abs, x));
+    case REDUCE_L2: return build_unary(b, OP_sqrt, build_reduce(b, OP_reduce_sum, op2(c, OP_mul, x, x)));
+    case REDUCE_SUM_SQUARE: return build_reduce(b, OP_reduce_sum, op2(c, OP_mul, x, x));
+    case REDUCE_LOG_SUM: return build_unary(b, OP_log, build_reduce(b, OP_reduce_sum, x));
+    case REDUCE_LOG_SUM_EXP:
+        m = build_reduce(b, OP_reduce_max, x);
+        x = build_unary(b, OP_exp, op2(c, OP_sub, x, keep_last(c, OP_reduce_max, x)));
+        return op2(c, OP_add, m, build_unary(b, OP_log, build_reduce(b, OP_reduce_sum, x)));
+    case REDUCE_MEAN:
+        return op2(c, OP_div, build_reduce(b, OP_reduce_sum, x),
+                   x->type.dtype == T_I64 ? build_ints(b, 1, (int64_t[]){type_last(x->type)})
+                                          : number(c, (double)type_last(x->type)));
+    default: return build_reduce(b, OP_reduce_sum, x);
+    }
+}
+
+void import_reduce(Call *c, int how)
+{
+    const Node *x = arg(c, 0);
+    Ints axes;
+    bool as_input = c->opset >= (how == REDUCE_SUM ? 13 : 18), keep = attr_int(c, "keepdims", 1) != 0;
+    if (!x || !axes_of(c, as_input ? 1 : -1, x->type.rank, &axes)) return;
+    if (axes.n <= 0 && attr_int(c, "noop_with_empty_axes", 0)) {
+        result(c, 0, x);
+        return;
+    }
+    if (axes.n <= 0) {
+        axes = (Ints){x->type.rank, ARENA_ARRAY(call_arena(c), int64_t, MAX_RANK)};
+        for (int i = 0; i < x->type.rank; i++) axes.v[i] = i;
+    }
+    LastAxes l = last_axes(x, axes.n, axes.v);
+    const Node *lines = to_last(c, x, &l);
+    if (!lines) return;
+    const Node *y = reduced(c, how, how >= REDUCE_L2 || how == REDUCE_L1 ? cast_real(c, lines) : lines);
+    int64_t dim[MAX_RANK];
+    int rank = 0;
+    bool gone[MAX_RANK] = {false};
+    for (int64_t i = 0; i < axes.n; i++) gone[axes.v[i]] = true;
+    for (int i = 0; i < x->type.rank; i++)
+        if (keep || !gone[i]) dim[rank++] = gone[i] ? 1 : x->type.dim[i];
+    result(c, 0, checked_reshape(c, y, rank, dim));
+}
+
+// One axis since opset 13; before, all axes from it on are one.
+void import_softmax(Call *c, int logarithm)
+{
+    const Node *x = cast_real(c, arg(c, 0));
+    int axis = 0;
+    if (!x || !axis_of(c, attr_int(c, "axis", c->opset >= 13 ? -1 : 1), x->type.rank, &axis)) return;
+    int64_t axes[MAX_RANK], n = 0;
+    for (int i = axis; i < (c->opset >= 13 ? axis + 1 : x->type.rank); i++) axes[n++] = i;
+    LastAxes l = last_axes(x, n, axes);
+    const Node *lines = to_last(c, x, &l);
+    if (lines) result(c, 0, from_last(c, softmax_last(c, lines, logarithm != 0), &l));
+}
+
+// ---- normalisation
+
+// (x - mean) / sqrt(variance + epsilon) along the last axis; without centring x / sqrt(mean square + epsilon).
+static const Node *normalised(Call *c, const Node *x, double epsilon, bool centre, const Node **mean,
+                              const Node **inverse)
+{
+    const Node *m = centre ? mean_last(c, x) : NULL, *d = m ? op2(c, OP_sub, x, m) : x;
+    const Node *s = build_unary(c->b, OP_sqrt, op2(c, OP_add, mean_last(c, op2(c, OP_mul, d, d)), number(c, epsilon)));
+    if (mean) *mean = m;
+    if (inverse) *inverse = op2(c, OP_div, number(c, 1), s);
+    return op2(c, OP_div, d, s);
+}
+
+// y * scale + bias, both optional, broadcast as given.
+static const Node *scale_and_shift(Call *c, const Node *y, const Node *scale, const Node *bias)
+{
+    Type t;
+    if (!finite_weights(c, scale, "scales") || !finite_weights(c, bias, "biases")) return NULL;
+    if (scale && !broadcast_ok(c, 2, (const Node *const[]){y, scale}, &t)) return NULL;
+    if (scale) y = op2(c, OP_mul, y, scale);
+    if (bias && !broadcast_ok(c, 2, (const Node *const[]){y, bias}, &t)) return NULL;
+    return bias ? op2(c, OP_add, y, bias) : y;
+}
+
+// One number for each channel, as [1, C, 1, ...].
+static const Node *per_channel(Call *c, const Node *v, const Node *x)
+{
+    int64_t dim[MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
+    if (!v) return NULL;
+    if (x->type.rank < 2 || type_lanes(v->type) != x->type.dim[1])
+        return fail(c, DAMAGED, "%s for the channels of %s", type_text(call_arena(c), v->type),
+                    type_text(call_arena(c), x->type));
+    dim[1] = x->type.dim[1];
+    return build_reshape(c->b, v, x->type.rank, dim);
+}
+
+static void norm_over_trailing(Call *c, bool centre)
+{
+    const Node *x = cast_real(c, arg(c, 0)), *scale = arg(c, 1), *bias = centre ? optional(c, 2) : NULL, *mean = NULL,
+               *inverse = NULL;
+    int axis = 0;
+    if (!x || !scale || c->failed || !axis_of(c, attr_int(c, "axis", -1), x->type.rank, &axis)) return;
+    int64_t axes[MAX_RANK], dim[MAX_RANK];
+    for (int i = axis; i < x->type.rank; i++) axes[i - axis] = i;
+    for (int i = 0; i < x->type.rank; i++) dim[i] = i < axis ? x->type.dim[i] : 1;
+    LastAxes l = last_axes(x, x->type.rank - axis, axes);
+    const Node *lines = to_last(c, x, &l);
+    if (!lines) return;
+    const Node *y =
+        from_last(c, normalised(c, lines, attr_real(c, "epsilon", (double)1e-5f), centre, &mean, &inverse), &l);
+    result(c, 0, scale_and_shift(c, y, scale, bias));
+    if (c->n_out > 1 && centre) result(c, 1, build_reshape(c->b, mean, x->type.rank, dim));
+    if (c->n_out > 2 && centre) result(c, 2, build_reshape(c->b, inverse, x->type.rank, dim));
+}
+
+void import_layer_norm(Call *c, int a)
+{
+    (void)a;
+    norm_over_trailing(c, true);
+}
+
+void import_rms_norm(Call *c, int a)
+{
+    (void)a;
+    norm_over_trailing(c, false);
+}
+
+// Groups of channels with their pixels: [N, groups, rest].
+static const Node *grouped(Call *c, const Node *x, int64_t groups)
+{
+    if (x->type.rank < 2 || groups < 1 || x->type.dim[1] % groups)
+        return fail(c, DAMAGED, "%lld groups of %s", (long long)groups, type_text(call_arena(c), x->type));
+    int64_t n = x->type.dim[0] * groups;
+    const Node *lines = build_reshape(c->b, x, 3, (int64_t[]){x->type.dim[0], groups, n ? type_lanes(x->type) / n : 0});
+    const Node *y = normalised(c, lines, attr_real(c, "epsilon", (double)1e-5f), true, NULL, NULL);
+    return build_reshape(c->b, y, x->type.rank, x->type.dim);
+}
+
+void import_instance_norm(Call *c, int a)
+{
+    (void)a;
+    const Node *x = cast_real(c, arg(c, 0)), *scale = arg(c, 1), *bias = arg(c, 2);
+    if (!x || !scale || !bias) return;
+    const Node *y = grouped(c, x, x->type.rank > 1 ? x->type.dim[1] : 0);
+    if (y) result(c, 0, scale_and_shift(c, y, per_channel(c, scale, x), per_channel(c, bias, x)));
+}
+
+// Scale and bias are per group in opset 18, per channel since 21.
+void import_group_norm(Call *c, int a)
+{
+    (void)a;
+    const Node *x = cast_real(c, arg(c, 0)), *part[2] = {arg(c, 1), arg(c, 2)};
+    int64_t groups = attr_int(c, "num_groups", 0);
+    const Node *y = x && part[0] && part[1] ? grouped(c, x, groups) : NULL;
+    for (int i = 0; i < 2 && y; i++) {
+        if (type_lanes(part[i]->type) == groups && groups != x->type.dim[1]) {
+            const Node *wide = build_broadcast(c->b, build_reshape(c->b, part[i], 2, (int64_t[]){groups, 1}), 2,
+                                               (int64_t[]){groups, x->type.dim[1] / groups});
+            part[i] = build_reshape(c->b, wide, 1, &x->type.dim[1]);
+        }
+        part[i] = per_channel(c, part[i], x);
+    }
+    if (y && !c->failed) result(c, 0, scale_and_shift(c, y, part[0], part[1]));
+}
+
+// In evaluation an affine map of each channel.
+void import_batch_norm(Call *c, int a)
+{
+    (void)a;
+    const Node *x = cast_real(c, arg(c, 0)), *p[4];
+    bool training = attr_int(c, "training_mode", 0) != 0;
+    for (int i = 1; i < c->n_out && c->opset < 14; i++) training |= *c->node->output[i] != 0;
+    if (training) {
+        fail(c, "call model.eval() before the export",
+             "batch normalisation in training mode mixes the rows of the batch");
+        return;
+    }
+    for (int i = 0; i < 4 && x; i++) {
+        if (!(p[i] = arg(c, 1 + i)) || !finite_weights(c, p[i], "parameters")) return;
+        p[i] = x->type.rank == 1 ? p[i] : per_channel(c, p[i], x);
+        if (!p[i]) return;
+    }
+    if (!x) return;
+    const Node *s = build_unary(c->b, OP_sqrt, op2(c, OP_add, p[3], number(c, attr_real(c, "epsilon", (double)1e-5f))));
+    result(c, 0, op2(c, OP_add, op2(c, OP_mul, op2(c, OP_sub, x, p[2]), op2(c, OP_div, p[0], s)), p[1]));
+}
+
+void import_lp_norm(Call *c, int a)
+{
+    (void)a;
+    const Node *x = cast_real(c, arg(c, 0));
+    int axis = 0;
+    int64_t p = attr_int(c, "p", 2);
+    if (!x || !axis_of(c, attr_int(c, "axis", -1), x->type.rank, &axis)) return;
+    LastAxes l = last_axes(x, 1, (int64_t[]){axis});
+    const Node *lines = to_last(c, x, &l);
+    if (!lines) return;
+    const Node *norm = p == 1 ? keep_last(c, OP_reduce_sum, build_unary(c->b, OP_abs, lines))
+                              : build_unary(c->b, OP_sqrt, keep_last(c, OP_reduce_sum, op2(c, OP_mul, lines, lines)));
+    result(c, 0, from_last(c, op2(c, OP_div, lines, norm), &l));
+}
+
+// ---- attention (opset 23): softmax(scale Q K' + mask) V
+
+// [rows, tokens, heads * size] -> [rows, heads, tokens, size]; of rank 4 it is so already.
+static const Node *heads_of(Call *c, const Node *x, int64_t heads)
+{
+    if (!x || x->type.rank == 4) return x;
+    if (x->type.rank != 3 || heads < 1 || x->type.dim[2] % heads)
+        return fail(c, DAMAGED, "%s in %lld heads", type_text(call_arena(c), x->type), (long long)heads);
+    x = build_reshape(c->b, x, 4, (int64_t[]){x->type.dim[0], x->type.dim[1], heads, x->type.dim[2] / heads});
+    return build_transpose(c->b, x, (int[]){0, 2, 1, 3});
+}
+
+// Grouped queries: each key and value head serves several query heads.
+static const Node *repeated(Call *c, const Node *x, int64_t heads)
+{
+    if (!x || x->type.dim[1] == heads) return x;
+    Type t = x->type;
+    if (!t.dim[1] || heads % t.dim[1])
+        return fail(c, DAMAGED, "%lld query heads for %lld key heads", (long long)heads, (long long)t.dim[1]);
+    int64_t n = heads / t.dim[1];
+    x = build_reshape(c->b, x, 5, (int64_t[]){t.dim[0], t.dim[1], 1, t.dim[2], t.dim[3]});
+    x = checked_broadcast(c, x, 5, (int64_t[]){t.dim[0], t.dim[1], n, t.dim[2], t.dim[3]});
+    return x ? build_reshape(c->b, x, 4, (int64_t[]){t.dim[0], heads, t.dim[2], t.dim[3]}) : NULL;
+}
+
+// 0 where attention is allowed, -inf elsewhere.
+static const Node *causal_mask(Call *c, int64_t queries, int64_t keys)
+{
+    int64_t dim[2] = {queries, keys};
+    if (!affordable(c, 2, dim)) return NULL;
+    double *v = ARENA_ARRAY(call_arena(c), double, queries *keys + 1);
+    for (int64_t i = 0; i < queries; i++)
+        for (int64_t j = 0; j < keys; j++) v[i * keys + j] = j <= i ? 0 : -INFINITY;
+    return build_reals(c->b, type_make(T_F32, 2, dim), v);
+}
+
+static const Node *masked_scores(Call *c, const Node *s)
+{
+    const Node *mask = optional(c, 3);
+    Type t;
+    double cap = attr_real(c, "softcap", 0);
+    if (cap != 0) s = op2(c, OP_mul, build_unary(c->b, OP_tanh, op2(c, OP_div, s, number(c, cap))), number(c, cap));
+    if (mask && mask->type.dtype == T_BOOL) mask = build_select(c->b, mask, number(c, 0), number(c, -INFINITY));
+    if (mask && !broadcast_ok(c, 2, (const Node *const[]){s, mask}, &t)) return NULL;
+    if (mask) s = op2(c, OP_add, s, mask);
+    if (!attr_int(c, "is_causal", 0)) return s;
+    mask = causal_mask(c, s->type.dim[2], s->type.dim[3]);
+    return mask ? op2(c, OP_add, s, mask) : NULL;
+}
+
+void import_attention(Call *c, int a)
+{
+    (void)a;
+    const Node *q = cast_real(c, arg(c, 0)), *k = cast_real(c, arg(c, 1)), *v = cast_real(c, arg(c, 2));
+    if (!q || !k || !v) return;
+    if (has_arg(c, 4) || has_arg(c, 5) || c->n_out > 1) {
+        fail(c, "export without a key-value cache", "attention with past keys or several outputs is not supported");
+        return;
+    }
+    bool flat = q->type.rank == 3;
+    q = heads_of(c, q, attr_int(c, "q_num_heads", 0));
+    k = heads_of(c, k, attr_int(c, "kv_num_heads", 0));
+    v = heads_of(c, v, attr_int(c, "kv_num_heads", 0));
+    if (!q || !(k = repeated(c, k, q->type.dim[1])) || !(v = repeated(c, v, q->type.dim[1]))) return;
+    double scale = attr_real(c, "scale", 0);
+    if (scale == 0) scale = 1 / sqrt((double)type_last(q->type));
+    const Node *s = product(c, op2(c, OP_mul, q, number(c, scale)), build_transpose(c->b, k, (int[]){0, 1, 3, 2}));
+    if (!s || !(s = masked_scores(c, s))) return;
+    const Node *y = product(c, softmax_last(c, s, false), v);
+    if (!y) return;
+    Type t = y->type;
+    if (flat)
+        y = build_reshape(c->b, build_transpose(c->b, y, (int[]){0, 2, 1, 3}), 3,
+                          (int64_t[]){t.dim[0], t.dim[2], t.dim[1] * t.dim[3]});
+    result(c, 0, y);
+}
