@@ -403,10 +403,11 @@ static int mod_(MapCode *m, int a, int b)
 
 static int fmod_(MapCode *m, int a, int b)
 {
-    int r = fma3(m, negate(m, trunc_(m, divide(m, a, b))), b, a);
-    int wrong = less(m, map_op(m, S_xor, r, sign_bit(m, a), 0), num(m, 0));
-    int back = with_sign(m, magnitude(m, b), sign_bit(m, a));
-    return pick(m, wrong, add(m, r, back), r);
+    int q = trunc_(m, divide(m, a, b)), r = fma3(m, negate(m, q), b, a), sign = sign_bit(m, a);
+    int wrong = less(m, map_op(m, S_xor, r, sign, 0), num(m, 0));
+    r = pick(m, wrong, add(m, r, with_sign(m, magnitude(m, b), sign)), r);
+    r = pick(m, equal(m, q, num(m, 0)), a, r); // also for infinite b
+    return with_sign(m, magnitude(m, r), sign);
 }
 
 // ---- minimum, maximum, conditions
@@ -457,9 +458,6 @@ static int elu(MapCode *m, double alpha, int x)
     int y = mul(m, expm1_(m, x), num(m, (float)alpha));
     return pick(m, less(m, num(m, 0), x), x, y);
 }
-
-// Not elementwise: the caller's mistake, answered by an unusable value number.
-static int expand_nothing(void) { return 0; }
 
 int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
 {
@@ -522,7 +520,7 @@ int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
     case OP_reduce_min:
     case OP_reduce_prod:
     case OP_take:
-    case OP_COUNT: return expand_nothing();
+    case OP_COUNT: break;
     }
-    return expand_nothing();
+    return 0; // not elementwise: the caller's mistake
 }

@@ -348,9 +348,52 @@ static void test_two_operands(void **state)
     assert_int_equal(failures, 0);
 }
 
+// Remainders are exact while the quotient has at most 24 bits.
+static void test_remainders(void **state)
+{
+    (void)state;
+    static float a[BATCH], b[BATCH], mod[BATCH], fmod_got[BATCH];
+    uint64_t seed = 2;
+    for (size_t i = 0; i < BATCH; i++) {
+        b[i] = random_float(&seed);
+        a[i] = i % 2 ? (float)(int)(random_word(&seed) % 2000) * 0.5f * b[i] : random_float(&seed);
+    }
+    Map *m = map_new(OP_mod, 0, 2), *f = map_new(OP_fmod, 0, 2);
+    map_run(m, BATCH, a, b, b, mod);
+    map_run(f, BATCH, a, b, b, fmod_got);
+    for (size_t i = 0; i < BATCH; i++) {
+        double x = (double)a[i], y = (double)b[i], want = fmod(x, y);
+        if (fabs(x / y) > 0x1p23 || (isfinite(x) && isinf(x / y))) continue;
+        assert_true(ulp_error(fmod_got[i], want) == 0);
+        if (isinf(y)) continue;
+        if (want != 0 && (want < 0) != (y < 0)) want += y;
+        assert_true(ulp_error(mod[i], want) <= 0.5);
+    }
+    map_free(m);
+    map_free(f);
+}
+
+// A condition that a comparison of the same map made, and one that came as 0 and 1, NaN counting as true.
+static void test_select(void **state)
+{
+    (void)state;
+    static float c[LANES], a[LANES], b[LANES], got[LANES];
+    for (int i = 0; i < LANES; i++)
+        c[i] = i % 4 == 0 ? 0 : i % 4 == 1 ? 1 : i % 4 == 2 ? NAN : -0.0f, a[i] = (float)i, b[i] = -1;
+    Map *m = map_new(OP_select, 0, 3);
+    map_run(m, LANES, c, a, b, got);
+    for (int i = 0; i < LANES; i++) assert_true(got[i] == (i % 4 == 1 || i % 4 == 2 ? a[i] : -1));
+    map_free(m);
+    MapCode code = {0};
+    int x = map_arg(&code, 0), y = map_arg(&code, 1), less = expand_op(&code, OP_lt, 0, x, y, 0);
+    int chosen = expand_op(&code, OP_select, 0, less, x, y);
+    assert_int_equal(code.code[code.code[chosen].a].op, S_flt); // the mask itself, not a test of the 0 or 1
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sample), cmocka_unit_test(test_edges),
-                                       cmocka_unit_test(test_two_operands), cmocka_unit_test(test_exhaustive)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sample),       cmocka_unit_test(test_edges),
+                                       cmocka_unit_test(test_two_operands), cmocka_unit_test(test_remainders),
+                                       cmocka_unit_test(test_select),       cmocka_unit_test(test_exhaustive)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
