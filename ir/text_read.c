@@ -15,8 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_NUMBER = 64 };                 // characters of a number
-static const int64_t EXPANSION = 1 << 28;  // bytes beyond some multiple of the text
+enum { MOST_NUMBER = 64 }; // characters of a number
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+static const int64_t EXPANSION = 1 << 16; // a fuzzer shall not spend its time on filling memory
+#else
+static const int64_t EXPANSION = 1 << 30; // bytes beyond some multiple of the text
+#endif
 static const int64_t MOST_BIN = 1LL << 33; // bytes
 
 typedef struct {
