@@ -9,12 +9,14 @@
 #include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -286,6 +288,16 @@ static void add_map(Maker *m, uint32_t n, uint32_t inner, uint32_t length, uint3
         s->outs[o].value = o % 2 ? a_word(&c) : c.real[c.n_real - 1 - o / 2];
         s->outs[o].at = output(m, n);
     }
+}
+
+// The result takes the place of an argument.
+static void add_map_in_place(Maker *m, uint32_t n, uint32_t at)
+{
+    AccessForm forms[] = {ACCESS_WHOLE, ACCESS_WHOLE};
+    add_map(m, n, n, 20, 1, forms, 2);
+    MapStep *s = &m->steps[m->n_steps - 1].map;
+    s->args[0] = (Access){SPACE_WORK, at, n, 0, 1};
+    s->outs[0].at = m->out[m->n_out - 1].at = at;
 }
 
 static const Plan *plan_of(Maker *m)
@@ -596,6 +608,7 @@ static void map_bits(void **state)
             uint32_t length = i == 5 ? 380 : 10 + below(m, 60);
             add_map(m, sizes[i], sizes[i], length, 1 + below(m, 6), forms, 2 + below(m, 3));
         }
+        add_map_in_place(m, 100, 48);
         check_everywhere(m);
     }
 }
@@ -770,6 +783,76 @@ static void descriptor_says_all(void **state)
     maker_free(m);
 }
 
+// Steps that differ in lanes only are one function, in all programs.
+static void equal_steps_share_code(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(3);
+    for (int i = 0; i < 20; i++) {
+        add_reduce(m, OP_reduce_sum, 2, 10);
+        m->steps[i].reduce.in_space = SPACE_WORK;
+    }
+    plan_of(m);
+    m->plan.programs[PROGRAM_LATE] = m->plan.programs[PROGRAM_RUN];
+    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", NULL);
+    const char *path = path_in(&m->cx, "shared.o");
+    assert_true(write_file(&m->cx, path, object->data, object->size));
+    assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' reduce_'", path)), "3\n");
+    maker_free(m);
+}
+
+static void typed_header(void **state)
+{
+    (void)state;
+    Maker *m = small_plan();
+    PlanValue contexts[] = {{"obs", T_F32, 2, {3, 4}, 12}, {"obs", T_I64, 0, {0}, 1}, {"a.b/c", T_BOOL, 1, {2}, 2}};
+    PlanValue inputs[] = {{"x", T_F32, 1, {6}, 6}}, outputs[] = {{"1", T_F32, 1, {6}, 6}, {"class", T_F32, 0, {0}, 1}};
+    plan_of(m);
+    m->plan.contexts = contexts;
+    m->plan.n_contexts = 3;
+    m->plan.inputs = inputs;
+    m->plan.n_inputs = 1;
+    m->plan.outputs = outputs;
+    m->plan.n_outputs = 2;
+    m->plan.event = inputs[0];
+    static const PlanPort z[] = {{PORT_Z, 0, 0, 6}, {PORT_LOG_PROB, 0, 16, 1}},
+                          x[] = {{PORT_X, 0, 0, 6}, {PORT_LOG_PROB, 0, 16, 1}};
+    m->plan.programs[PROGRAM_TO_LATENT] = (Program){true, NULL, 0, 32, NULL, z, 0, 2};
+    m->plan.programs[PROGRAM_TO_EVENT] = (Program){true, NULL, 0, 32, NULL, x, 0, 2};
+    m->plan.programs[PROGRAM_NOISE] = (Program){true, NULL, 0, 32, NULL, NULL, 0, 0};
+    const char *text = emit_header(&m->cx, &m->plan, "lander"), *path = path_in(&m->cx, "lander.h"), *dir = __FILE__;
+    assert_true(write_file(&m->cx, path, text, strlen(text)));
+    static const char use[] =
+        "#include \"lander.h\"\n#include \"lander.h\"\n"
+        "int use(const nfcc_policy *p, void *state, void *work);\n"
+        "int use(const nfcc_policy *p, void *state, void *work)\n{\n"
+        "    lander_context_obs o = {{0}};\n    lander_context_obs_2 i = {{0}};\n    lander_context_a_b_c b = {{0}};\n"
+        "    lander_event x, z;\n    float log_prob = (float)LANDER_CONTEXT_OBS_SIZE;\n"
+        "    nfcc_noise noise = NFCC_NOISE(1);\n"
+        "    return lander_is(p) + lander_prepare(p, 1, &o, &i, &b, state, work) + lander_sample(p, state, &noise, 1, "
+        "&x, work)\n"
+        "        + lander_to_latent(p, state, 1, &x, &z, &log_prob, work) + lander_act(p, state, &noise, 1, &x, "
+        "work);\n}\n";
+    assert_true(write_file(&m->cx, path_in(&m->cx, "use.c"), use, sizeof use - 1));
+    int n = (int)(strrchr(dir, '/') - dir);
+    static const char *const compilers[] = {"cc -std=c11 -xc", "c++ -std=c++11 -xc++"};
+    for (int i = 0; i < 2; i++)
+        run_or_fail(arena_format(m->cx.arena,
+                                 "%s -Wall -Wextra -Wpedantic -Werror -I %s -I %.*s/../runtime -c -o %s/use.o %s/use.c",
+                                 compilers[i], folder, n, dir, folder, folder));
+    static const char wrong[] =
+        "#include \"lander.h\"\nnfcc_status use(const nfcc_policy *p, float *x, lander_event *z)\n"
+        "{ return lander_to_latent(p, NULL, 1, x, z, NULL, NULL); }\n";
+    assert_true(write_file(&m->cx, path_in(&m->cx, "use.c"), wrong, sizeof wrong - 1));
+    assert_int_not_equal(
+        system(arena_format(m->cx.arena,
+                            "cc -std=c11 -Wall -Werror -I %s -I %.*s/../runtime -c -o %s/use.o %s/use.c 2>/dev/null",
+                            folder, n, dir, folder, folder)),
+        0);
+    maker_free(m);
+}
+
 static void empty_program(void **state)
 {
     (void)state;
@@ -861,6 +944,29 @@ static void refuses_folders(void **state)
     maker_free(m);
 }
 
+static void file_too_large(void **state)
+{
+    (void)state;
+    Maker *m = small_plan();
+    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, plan_of(m), &target, "nfcc_model", NULL);
+    struct rlimit before, small;
+    getrlimit(RLIMIT_FSIZE, &before);
+    small = before;
+    small.rlim_cur = 1000;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    bool linked = link_shared(&m->cx, object, &target, false, path_in(&m->cx, "large.so"));
+    bool written = write_file(&m->cx, path_in(&m->cx, "large.o"), object->data, object->size);
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    assert_false(linked || written);
+    assert_int_equal(m->diag.errors, 2);
+    assert_true(m->diag.io_error);
+    assert_int_equal(count_files(), 0);
+    maker_free(m);
+}
+
 static void broken_object(void **state)
 {
     (void)state;
@@ -899,11 +1005,16 @@ static void writes_whole_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),          TEST(gemm_blocks_bits), TEST(map_bits),        TEST(map_access_bits),
-        TEST(reduce_bits),        TEST(move_bits),        TEST(matmul_bits),     TEST(take_bits),
-        TEST(empty_program),      TEST(needs_nothing),    TEST(same_bytes),      TEST(descriptor_says_all),
-        TEST(openblas_is_near),   TEST(unknown_targets),  TEST(refuses_folders), TEST(broken_object),
-        TEST(writes_whole_files),
+        TEST(gemm_bits),        TEST(gemm_blocks_bits),
+        TEST(map_bits),         TEST(map_access_bits),
+        TEST(reduce_bits),      TEST(move_bits),
+        TEST(matmul_bits),      TEST(take_bits),
+        TEST(empty_program),    TEST(equal_steps_share_code),
+        TEST(typed_header),     TEST(needs_nothing),
+        TEST(same_bytes),       TEST(descriptor_says_all),
+        TEST(openblas_is_near), TEST(unknown_targets),
+        TEST(refuses_folders),  TEST(file_too_large),
+        TEST(broken_object),    TEST(writes_whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

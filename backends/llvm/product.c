@@ -32,21 +32,47 @@ static Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
     return g->tile == 1 ? load_lanes(g, o, g->width) : load_rows(g, o, row_at(g, b, v), g->width);
 }
 
-// One k: x and w stand at it.
-static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
+static Value load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, int v)
 {
-    Value wv[MOST_SUMS];
-    for (int n = 0; n < b->n; n++)
-        for (int v = 0; v < b->v; v++) wv[n * b->v + v] = v && w.shared ? wv[n * b->v] : load_unit(g, b, w, n, v);
+    return load_rows(g, operand_fixed(g, x, m * p->x_stride), row_at(g, b, v), g->width);
+}
+
+// x is held in registers, w passes by.
+static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
+{
+    Value held[MOST_SUMS];
     for (int m = 0; m < b->m; m++)
+        for (int v = 0; v < b->v; v++) held[m * b->v + v] = load_x(g, p, b, x, m, v);
+    for (int n = 0; n < b->n; n++) {
+        Value spread = w.shared && g->tile > 1 ? load_unit(g, b, w, n, 0) : NULL;
         for (int v = 0; v < b->v; v++) {
-            Operand xm = operand_fixed(g, x, m * p->x_stride);
-            Value xv = load_rows(g, xm, row_at(g, b, v), g->width);
-            for (int n = 0; n < b->n; n++) {
+            Value wv = spread ? spread : load_unit(g, b, w, n, v);
+            for (int m = 0; m < b->m; m++) {
                 Value *s = &sum[(m * b->n + n) * b->v + v];
-                *s = fma_of(g, xv, wv[n * b->v + v], *s);
+                *s = fma_of(g, held[m * b->v + v], wv, *s);
             }
         }
+    }
+}
+
+// w is held, x passes by; v = 1.
+static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
+{
+    Value held[MOST_SUMS];
+    for (int n = 0; n < b->n; n++) held[n] = load_unit(g, b, w, n, 0);
+    for (int m = 0; m < b->m; m++) {
+        Value xv = load_x(g, p, b, x, m, 0);
+        for (int n = 0; n < b->n; n++) sum[m * b->n + n] = fma_of(g, xv, held[n], sum[m * b->n + n]);
+    }
+}
+
+// One k: x and w stand at it. The fewer operands are held, so that sums and operands fit the registers.
+static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
+{
+    if (b->v == 1 && b->m > b->n)
+        hold_w(g, p, b, x, w, sum);
+    else
+        hold_x(g, p, b, x, w, sum);
 }
 
 static void zero_sums(Gen *g, Value *sum, int n)
@@ -58,7 +84,7 @@ static void zero_sums(Gen *g, Value *sum, int n)
 static void run_chains(Gen *g, const Product *p, const Block *b, int chains, int64_t k, int64_t count, Value *sum)
 {
     int each = sums_of(b), all = each * chains;
-    int64_t unroll = least(4, 32 / all > 1 ? 32 / all : 1);
+    int64_t unroll = 2 * all > g->info.sums ? 1 : least(4, 32 / all);
     int64_t passes = count / unroll, rest = count - passes * unroll;
     Operand x = operand_fixed(g, b->x, k), w = operand_fixed(g, b->w, k * p->w_stride);
     if (passes) {
