@@ -274,9 +274,11 @@ static bool ports_ok(const nfcc_model *m, const Program *program, bool in, unsig
 static bool code_ok(const nfcc_model *m, const Program *program, const Image *image)
 {
     for (int s = 0; s < NFCC_TILES; s++) {
-        uintptr_t address = (uintptr_t)m + (uintptr_t)(intptr_t)program->code[s];
-        if (program->code[s] == 0 && s < 2) return false;
-        if (program->code[s] && !image_holds(image, address, 1, true)) return false;
+        int64_t offset = program->code[s];
+        uintptr_t address = (uintptr_t)m + (uintptr_t)offset;
+        if (offset == 0 && s < 2) return false;
+        if (offset > 0 && (uint64_t)offset < m->weights + m->weights_size) return false; /* within the data */
+        if (offset && !image_holds(image, address, 1, true)) return false;
     }
     return true;
 }
@@ -595,7 +597,8 @@ static uint64_t policy_tag(const nfcc_policy *p)
 {
     uint64_t tag;
     memcpy(&tag, p->info.model_hash, sizeof tag);
-    return tag ^ ((uint64_t)p->model->prep_lanes << 32 | p->model->early_lanes);
+    tag ^= (uint64_t)p->model->prep_lanes << 32 | p->model->early_lanes;
+    return tag ^ p->model->weights_size << 16; /* one model, other options */
 }
 
 static bool prepares_in_full(const nfcc_policy *p, size_t rows)
@@ -1286,12 +1289,13 @@ static bool read_header(const ElfFile *f, unsigned i, Elf64_Phdr *ph)
     return i < f->head.e_phnum && read_at(f, ph, sizeof *ph, f->head.e_phoff + i * sizeof *ph);
 }
 
-/* The bytes from address `at` on are bytes of the file from `*offset` on. */
-static bool address_in_file(const ElfFile *f, uint64_t at, uint64_t size, uint64_t *offset)
+/* The bytes from address `at` on are bytes of the file from `*offset` on, mapped with these flags. */
+static bool address_in_file(const ElfFile *f, uint64_t at, uint64_t size, uint32_t flags, uint64_t *offset)
 {
     Elf64_Phdr ph;
     for (unsigned i = 0; read_header(f, i, &ph); i++) {
-        if (ph.p_type != PT_LOAD || at < ph.p_vaddr || at - ph.p_vaddr > ph.p_filesz) continue;
+        if (ph.p_type != PT_LOAD || (ph.p_flags & flags) != flags || at < ph.p_vaddr || at - ph.p_vaddr > ph.p_filesz)
+            continue;
         *offset = ph.p_offset + (at - ph.p_vaddr);
         if (size <= ph.p_filesz - (at - ph.p_vaddr)) return true;
     }
@@ -1303,34 +1307,93 @@ static bool segment_ok(const ElfFile *f, const Elf64_Phdr *ph, uint64_t *end)
 {
     const uint64_t most = (uint64_t)1 << 40, fill = 1 << 16;
     if (ph->p_offset > f->size || ph->p_filesz > f->size - ph->p_offset) return false;
-    if (ph->p_memsz < ph->p_filesz || ph->p_memsz - ph->p_filesz > fill || ph->p_vaddr > most) return false;
+    if (!(ph->p_flags & PF_R) || ph->p_memsz < ph->p_filesz || ph->p_memsz - ph->p_filesz > fill || ph->p_vaddr > most)
+        return false;
     if ((ph->p_vaddr - ph->p_offset) % PAGE || ph->p_vaddr < *end) return false;
     if (ph->p_align > most || (ph->p_align & (ph->p_align - 1))) return false;
     *end = ph->p_vaddr + ph->p_memsz;
     return true;
 }
 
-/* Tables lie in the file, and opening runs no code: policies have no constructors. */
+static bool read_address(const ElfFile *f, void *to, size_t size, uint64_t at)
+{
+    uint64_t offset;
+    return address_in_file(f, at, size, PF_R, &offset) && read_at(f, to, size, offset);
+}
+
+/* What the dynamic section says. */
+typedef struct {
+    uint64_t hash, symbols, strings, strings_size, soname;
+    bool needs; /* other libraries, so it has relocations: the openblas backend's */
+} Dynamic;
+
+/* A symbol whose name lies in the strings, `last` if its hash chain ends here. */
+static bool symbol_ok(const ElfFile *f, const Dynamic *d, uint64_t chains, uint32_t index, bool *last)
+{
+    Elf64_Sym symbol;
+    uint32_t chain;
+    if (!read_address(f, &symbol, sizeof symbol, d->symbols + (uint64_t)index * sizeof symbol)) return false;
+    if (symbol.st_name >= d->strings_size || !read_address(f, &chain, 4, chains + (uint64_t)index * 4)) return false;
+    *last = chain & 1;
+    return true;
+}
+
+/* The hash table (head: buckets, first symbol, words of the Bloom filter, shift) leads to symbols only, and chains end.
+ */
+static bool hash_ok(const ElfFile *f, const Dynamic *d)
+{
+    uint32_t head[4], first;
+    if (!read_address(f, head, sizeof head, d->hash) || head[0] == 0 || head[2] == 0 || (head[2] & (head[2] - 1)))
+        return false;
+    uint64_t buckets = d->hash + sizeof head + (uint64_t)head[2] * 8, chains = buckets + (uint64_t)head[0] * 4, offset;
+    if (head[3] > 31 || !address_in_file(f, d->hash, chains - d->hash, PF_R, &offset)) return false;
+    for (uint64_t i = 0; i < head[0]; i++) {
+        if (!read_address(f, &first, 4, buckets + i * 4) || (first && first < head[1])) return false;
+        bool last = first == 0;
+        for (uint32_t index = first; !last; index++)
+            if (!symbol_ok(f, d, chains - (uint64_t)head[1] * 4, index, &last)) return false;
+    }
+    return true;
+}
+
+static bool tables_ok(const ElfFile *f, const Dynamic *d)
+{
+    char end;
+    if (!d->hash || !d->symbols || !d->strings || !d->strings_size || d->soname >= d->strings_size) return false;
+    if (d->hash % 8 || d->symbols % 8) return false;
+    if (d->strings_size > f->size || !read_address(f, &end, 1, d->strings + d->strings_size - 1) || end) return false;
+    return d->needs || hash_ok(f, d);
+}
+
+/* Only what the linker writes for a policy: above all no constructors, so that opening runs no code. */
+static bool read_tag(Dynamic *d, const Elf64_Dyn *entry)
+{
+    switch (entry->d_tag) {
+    case DT_GNU_HASH: d->hash = entry->d_un.d_ptr; return true;
+    case DT_SYMTAB: d->symbols = entry->d_un.d_ptr; return true;
+    case DT_STRTAB: d->strings = entry->d_un.d_ptr; return true;
+    case DT_STRSZ: d->strings_size = entry->d_un.d_val; return true;
+    case DT_SONAME: d->soname = entry->d_un.d_val; return true;
+    case DT_SYMENT: return entry->d_un.d_val == sizeof(Elf64_Sym);
+    case DT_NEEDED: d->needs = true; return true;
+    case DT_FLAGS:
+    case DT_FLAGS_1: return true;
+    case DT_INIT:
+    case DT_FINI:
+    case DT_INIT_ARRAY:
+    case DT_FINI_ARRAY: return false;
+    default: return d->needs;
+    }
+}
+
 static bool dynamic_ok(const ElfFile *f, const Elf64_Phdr *dynamic)
 {
+    Dynamic d = {0};
     Elf64_Dyn entry;
-    uint64_t unused;
     for (uint64_t at = 0; at + sizeof entry <= dynamic->p_filesz; at += sizeof entry) {
         if (!read_at(f, &entry, sizeof entry, dynamic->p_offset + at)) return false;
-        switch (entry.d_tag) {
-        case DT_NULL: return true;
-        case DT_SYMTAB:
-        case DT_STRTAB:
-        case DT_HASH:
-        case DT_GNU_HASH:
-            if (!address_in_file(f, entry.d_un.d_ptr, 24, &unused)) return false;
-            break;
-        case DT_INIT:
-        case DT_FINI:
-        case DT_INIT_ARRAY:
-        case DT_FINI_ARRAY: return false;
-        default: break;
-        }
+        if (entry.d_tag == DT_NULL) return tables_ok(f, &d);
+        if (!read_tag(&d, &entry)) return false;
     }
     return false;
 }
@@ -1341,12 +1404,14 @@ static bool headers_ok(const ElfFile *f)
     uint64_t end = 0, offset;
     for (unsigned i = 0; i < f->head.e_phnum; i++) {
         if (!read_header(f, i, &ph) || ph.p_type == PT_TLS || ph.p_type == PT_INTERP) return false;
+        if (ph.p_type == PT_GNU_STACK && (ph.p_flags & PF_X)) return false; /* would make every stack executable */
         if (ph.p_type == PT_LOAD && !segment_ok(f, &ph, &end)) return false;
     }
     for (unsigned i = 0; read_header(f, i, &ph); i++) {
         if (ph.p_type == PT_DYNAMIC) dynamic = ph;
         if (ph.p_type == PT_LOAD || ph.p_filesz == 0) continue;
-        if (!address_in_file(f, ph.p_vaddr, ph.p_filesz, &offset) || offset != ph.p_offset) return false;
+        uint32_t flags = ph.p_type == PT_DYNAMIC ? PF_R | PF_W : PF_R; /* the loader writes there */
+        if (!address_in_file(f, ph.p_vaddr, ph.p_filesz, flags, &offset) || offset != ph.p_offset) return false;
     }
     return dynamic.p_type == PT_DYNAMIC && dynamic_ok(f, &dynamic);
 }
