@@ -270,15 +270,16 @@ def det_inverse():
 
 @seed
 def top_k():
-    return model([node("TopK", "x k", "v i"), node("ArgMax", "c", "am", axis=1), node("Unique", "c", "u"), node("Size", "c", "n"),
-                  node("Cast", "n", "nf", to=F), node("Add", "v nf", "y")], [ints("k", 2), real("c", 1, 4)])
+    return model([node("TopK", "c k", "v i"), node("ArgMax", "c", "am", axis=1), node("Unique", "c", "u"), node("Size", "c", "n"),
+                  node("Cast", "n", "nf", to=F), node("Gather", "x am", "w", axis=1), node("Mul", "w nf", "a"), node("Add", "a v", "y")], [ints("k", 1), real("c", 1, 4)], dims=(1, 4))
 
 
 @seed
-def old_opset():
-    return model([node("Unsqueeze", "x", "u", axes=[1]), node("Squeeze", "u", "v", axes=[1]), node("Clip", "v", "c", min=-1.0, max=1.0),
-                  node("Slice", "c", "s", starts=[1], ends=[3], axes=[1]), node("Split", "s", "p q", axis=1, split=[1, 1]),
-                  node("Concat", "q p", "r", axis=1), node("Dropout", "r", "y")], opset=9)
+def opset_11():
+    return model([node("Unsqueeze", "x", "u", axes=[1]), node("Squeeze", "u", "v", axes=[1]), node("Clip", "v lo hi", "c"),
+                  node("Split", "c", "p q", axis=1, split=[2, 2]), node("ReduceMean", "p", "m", axes=[1], keepdims=1),
+                  node("Concat", "q m", "r", axis=1), node("Softmax", "r", "s", axis=1), node("Dropout", "s", "y")],
+                 [numpy_helper.from_array(np.float32(-1), "lo"), numpy_helper.from_array(np.float32(1), "hi")], opset=11)
 
 
 @seed
@@ -297,7 +298,7 @@ def cycle():
 @seed
 def nested():
     graph = branch("z", "Exp")
-    for i in range(20):
+    for i in range(6):
         inner = graph
         graph = GraphProto()
         graph.name = f"g{i}"
