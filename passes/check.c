@@ -45,8 +45,9 @@ static void draw_inputs(Check *c, const CheckOptions *options)
         c->in[i] = numbers(c->cx, n);
         for (size_t k = 0; k < n; k++) c->in[i][k] = (double)(float)draw_for(c->imported->inputs[i].type, &state);
     }
-    for (int k = 0; k < c->flow->n_contexts && options->contexts; k++) {
-        int port = c->flow->contexts[k];
+    int given = !options->contexts ? 0 : c->flow->is_flow ? c->flow->n_contexts : c->main->n_inputs;
+    for (int k = 0; k < given; k++) { // of a graph that is no flow: all its inputs
+        int port = c->flow->is_flow ? c->flow->contexts[k] : k;
         if (options->contexts[k])
             memcpy(c->in[port], options->contexts[k], c->rows * (size_t)type_lanes(c->main->inputs[port]->type) * sizeof(double));
     }
@@ -74,8 +75,9 @@ static void run_both(Check *c, const CheckOptions *options)
     c->log_det_z = numbers(c->cx, n);
     c->log_prob_z = numbers(c->cx, n);
     double *event[4] = {c->x, c->log_det_z, c->log_prob_z, NULL}, *latent[3] = {c->back, c->log_det_x, c->log_prob_x};
+    // Given events stand for the latents that they belong to; so everything below holds for them too.
+    if (options->x) run_program(c, c->to_latent, options->x, (double *[]){c->z, NULL, NULL});
     run_program(c, c->to_event, c->z, event);
-    if (options->x && c->flow->density) memcpy(c->x, options->x, n * c->dims * sizeof(double));
     run_program(c, c->to_latent, c->x, latent);
     int port = c->flow->density ? c->flow->event_input : c->flow->latent_input;
     memcpy(c->in[port], c->flow->density ? c->x : c->z, n * c->dims * sizeof(double));
