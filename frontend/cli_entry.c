@@ -392,11 +392,17 @@ static int check_request(const Run *r)
     if (q->has_temperature && (!draws || given))
         return fail(WRONG_USAGE, "--temperature scales drawn noise; %s",
                     draws ? "z= is used as it is" : "this entry draws none");
-    size_t total;
-    if (__builtin_mul_overflow(q->samples ? q->samples : 1, r->rows * 8 * (r->engine->info->event_size + 1), &total) ||
-        total > (size_t)1 << 46)
-        return fail(WRONG_USAGE, "--samples %llu is more than memory holds", (unsigned long long)q->samples);
     return DONE;
+}
+
+static int check_size(const Run *r)
+{
+    uint64_t samples = r->request->samples ? r->request->samples : 1;
+    size_t bytes;
+    if (!__builtin_mul_overflow(samples, r->rows * 8 * (r->engine->info->event_size + 1), &bytes) && bytes < (size_t)1
+                                                                                                                 << 40)
+        return DONE;
+    return fail(WRONG_USAGE, "--samples %llu is more than memory holds", (unsigned long long)samples);
 }
 
 static int run_all(Run *r)
@@ -404,8 +410,9 @@ static int run_all(Run *r)
     Out *outs;
     list_inputs(r);
     int code = read_inputs(r);
-    if (!code) code = agree_on_rows(r);
     if (!code) code = check_request(r);
+    if (!code) code = agree_on_rows(r);
+    if (!code) code = check_size(r);
     if (code) return code;
     int n = make_outputs(r, &outs);
     nfcc_status status = call_engine(r, outs, n);

@@ -129,7 +129,7 @@ def test_refused_where_only_names_told(tool, tmp_path):
     done = tool(model, "-o", tmp_path / "p.so", code=1)
     assert "x_or_z" in done.stderr and "--event x_or_z" in done.stderr and "--latent x_or_z" in done.stderr
     assert not (tmp_path / "p.so").exists()
-    assert "--event" in tool(model, "-o", tmp_path / "p.so", "--event", "x_or_z").stdout
+    assert "options" in tool(model, "-o", tmp_path / "p.so", "--event", "x_or_z").stdout.splitlines()[0]
 
 
 def test_other_external_data(tool, tmp_path):
@@ -242,7 +242,7 @@ def test_run_graph_and_interp(tool, files, rows):
         tool("run", model, "sample_and_log_prob", "z=z.npy", "obs=obs.npy", "--backend", backend, "-o", backend + "2", cwd=files)
         out = {**outputs(files / backend), **outputs(files / (backend + "2"))}
         assert set(out) == {"z", "logdet", "x", "log_prob"}
-        limit = 1e-4 if backend != "interp" else 1e-9
+        limit = 1e-4 if backend != "interp" else 1e-5  # W was rounded by the exporter
         assert np.abs(out["z"] - rows["z"]).max() < limit and np.abs(out["x"] - rows["sample"]).max() < limit
 
 
