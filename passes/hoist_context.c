@@ -5,7 +5,7 @@
 // Afterwards the context-only nodes of @to_latent and @to_event move to two functions that both share:
 //     @encode(contexts) -> e     the encoder: what the products read
 //     @late(e) -> p              all the products W_y y, and what else the programs read
-// and the programs read p instead of the contexts. With a context per row only e is prepared and @late runs next to
+// and the programs (also @base) read p instead of the contexts. With a context per row only e is prepared and @late runs next to
 // the program; the arithmetic is the same.
 #include "lane_env.h"
 #include "pipeline.h"
@@ -14,10 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool *event_dependent(Context *cx, const Function *f, int n_contexts)
+static bool named(const Function *f, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(f->inputs[i]->name, name)) return true;
+    return false;
+}
+
+// By node id: does it depend on an input that is no context? The contexts are the first n_contexts inputs of `program`.
+static bool *event_dependent(Context *cx, const Function *f, const Function *program, int n_contexts)
 {
     bool *event = ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1);
-    for (int i = n_contexts; i < f->n_inputs; i++) event[f->inputs[i]->id] = true;
+    for (int i = 0; i < f->n_inputs; i++) event[f->inputs[i]->id] = !named(program, n_contexts, f->inputs[i]->name);
     for (int i = 0; i < f->n_nodes; i++)
         for (int k = 0; k < f->nodes[i]->n_in; k++)
             if (f->nodes[i]->in[k] && event[f->nodes[i]->in[k]->id]) event[i] = true;
@@ -238,18 +246,20 @@ Module *pass_hoist_context(const Module *m, Context *cx)
     int n_programs = 0, n_out = 0, n_contexts = 0;
     for (int i = 0; i < m->n_functions; i++) {
         const Function *f = m->functions[i];
-        if (!strcmp(f->name, "run")) out[n_out++] = f;
-        else programs[n_programs++] = f;
+        if (strcmp(f->name, "run")) programs[n_programs++] = f;
     }
     if (n_programs) n_contexts = programs[0]->n_inputs - 1;
     if (!n_contexts) return module_new(cx, STAGE_FUSED, m->n_functions, m->functions, m);
+    const Function *run = module_function(m, "run");
+    SplitUser run_user = {event_dependent(cx, run, programs[0], n_contexts)};
+    out[n_out++] = rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
     Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
     const Node **inputs = ARENA_ARRAY(cx->arena, const Node *, n_contexts);
     for (int i = 0; i < n_contexts; i++) inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
     for (int p = 0; p < n_programs; p++) {
-        SplitUser user = {event_dependent(cx, programs[p], n_contexts)};
+        SplitUser user = {event_dependent(cx, programs[p], programs[p], n_contexts)};
         programs[p] = rewrite_function(cx, programs[p], split_rule, &user);
-        event[p] = event_dependent(cx, programs[p], n_contexts);
+        event[p] = event_dependent(cx, programs[p], programs[p], n_contexts);
         copies[p] = copy_context_nodes(&s, programs[p], event[p], inputs, n_contexts);
         find_read(&s, programs[p], event[p], copies[p]);
     }
