@@ -1,4 +1,4 @@
-// Runs the program `run` of a policy in each of its tile sizes: what backend_test.c cross-compiles to compare other
+// Runs the program `to_event` of a policy in each of its tile sizes: what backend_test.c cross-compiles to compare other
 // machines' bits. driver POLICY.so ROWS IN OUT. IN: [rows][lanes] words of in-port 0, then of PREP. OUT: for T = 1,
 // 16, 64 all out-ports, each [rows][lanes].
 #include "abi.h"
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
         return 1;
     }
     h = dlsym(handle, "nfcc_model");
-    program = &h->programs[NFCC_PROGRAM_RUN];
+    program = &h->programs[NFCC_PROGRAM_TO_EVENT];
     in = (const nfcc_abi_port *)((const char *)h + program->in);
     out = (const nfcc_abi_port *)((const char *)h + program->out);
     size_t rows = (size_t)atoi(argv[2]), words = rows * (in->lanes + h->prep_lanes);

@@ -151,11 +151,11 @@ static void add_take(Maker *m, uint32_t outer, uint32_t k, uint32_t j, bool shar
 
 typedef enum { ROWS_IN_ORDER, ROWS_STRIDED, ROWS_REVERSED, ROWS_SHUFFLED } Order;
 
-static uint32_t order_table(Maker *m, Order order, uint32_t n, uint32_t room)
+static uint32_t order_table(Maker *m, Order order, uint32_t n, uint32_t room, int32_t first)
 {
     int32_t *lanes = ARENA_ARRAY(m->cx.arena, int32_t, room);
     int32_t stride = order == ROWS_STRIDED ? (int32_t)(room / n) : 1;
-    for (uint32_t i = 0; i < room; i++) lanes[i] = (int32_t)i * stride;
+    for (uint32_t i = 0; i < room; i++) lanes[i] = (int32_t)i * stride + first;
     if (order == ROWS_REVERSED)
         for (uint32_t i = 0; i < n; i++) lanes[i] = (int32_t)(n - 1 - i);
     for (uint32_t i = room - 1; order == ROWS_SHUFFLED && i > 0; i--) {
@@ -173,9 +173,9 @@ static void add_move(Maker *m, uint32_t n, Order src, Order dst)
     uint32_t parts = dst == ROWS_STRIDED ? 2 : 1, out = output(m, parts * n);
     for (uint32_t part = 0; part < parts; part++) {
         MoveStep *s = &step(m, STEP_MOVE)->move;
-        *s = (MoveStep){.n = n, .space = below(m, 2), .out = out + part};
-        s->src_table = order_table(m, src, n, 2000);
-        s->dst_table = order_table(m, dst, n, parts * n);
+        *s = (MoveStep){.n = n, .space = below(m, 2), .out = out};
+        s->src_table = order_table(m, src, n, 2000, 0);
+        s->dst_table = order_table(m, dst, n, parts * n, (int32_t)part);
     }
 }
 
@@ -297,6 +297,7 @@ static void add_map_in_place(Maker *m, uint32_t n, uint32_t at)
     add_map(m, n, n, 20, 1, forms, 2);
     MapStep *s = &m->steps[m->n_steps - 1].map;
     s->args[0] = (Access){SPACE_WORK, at, n, 0, 1};
+    s->args[1] = (Access){SPACE_PREP, 3, n, 0, 1};
     s->outs[0].at = m->out[m->n_out - 1].at = at;
 }
 
@@ -305,7 +306,7 @@ static const Plan *plan_of(Maker *m)
     Plan *p = &m->plan;
     *p = (Plan){.name = "test", .base = "standard normal", .notes = "a plan of random steps"};
     for (int i = 0; i < 32; i++) p->hash[i] = (unsigned char)(7 * i);
-    p->programs[PROGRAM_RUN] = (Program){true, m->steps, m->n_steps, m->lanes, m->in, m->out, 1, m->n_out};
+    p->programs[PROGRAM_TO_EVENT] = (Program){true, m->steps, m->n_steps, m->lanes, m->in, m->out, 1, m->n_out};
     p->weights = m->weights;
     p->weight_lanes = m->n_weights;
     p->prep_lanes = PREP_LANES;
@@ -327,7 +328,7 @@ static Data data_of(Maker *m)
     for (size_t i = 0; i < (size_t)ROWS * PREP_LANES; i++) ((float *)d.prep)[i] = real(m);
     for (int i = 0; i < m->n_out; i++) d.want[i] = ARENA_ARRAY(a, uint32_t, (size_t)ROWS * m->out[i].lanes);
     const uint32_t *in[] = {d.in};
-    plan_run(&m->plan, PROGRAM_RUN, ROWS, d.prep, in, d.want);
+    plan_run(&m->plan, PROGRAM_TO_EVENT, ROWS, d.prep, in, d.want);
     return d;
 }
 
@@ -419,7 +420,7 @@ static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h
 {
     const char *base = (const char *)h;
     for (int slot = 0; slot < NFCC_TILES; slot++) {
-        int32_t offset = h->programs[NFCC_PROGRAM_RUN].code[slot];
+        int32_t offset = h->programs[NFCC_PROGRAM_TO_EVENT].code[slot];
         if (!offset) continue;
         nfcc_abi_code *code;
         const char *at = base + offset;
@@ -472,6 +473,8 @@ static const char *build(Maker *m, const char *backend, const char *triple, cons
     const char *wrong = target_resolve(&m->cx, &target);
     if (wrong) print_error("%s\n", wrong);
     assert_null(wrong);
+    plan_verify(plan_of(m), &m->cx);
+    assert_no_errors(m);
     const Bytes *object = backend_find(backend)->emit(&m->cx, plan_of(m), &target, "nfcc_model", NULL);
     assert_no_errors(m);
     assert_non_null(object);
@@ -772,7 +775,7 @@ static void descriptor_says_all(void **state)
     assert_int_equal(h->weights, h->size);
     assert_int_equal(h->weights_size, m->n_weights * 4);
     assert_memory_equal(base + h->weights, m->weights, m->n_weights * 4);
-    const nfcc_abi_program *run = &h->programs[NFCC_PROGRAM_RUN];
+    const nfcc_abi_program *run = &h->programs[NFCC_PROGRAM_TO_EVENT];
     assert_int_equal(run->exists, 1);
     assert_int_equal(run->work_lanes, m->lanes);
     assert_int_equal(run->n_out, m->n_out);
@@ -793,7 +796,7 @@ static void equal_steps_share_code(void **state)
         m->steps[i].reduce.in_space = SPACE_WORK;
     }
     plan_of(m);
-    m->plan.programs[PROGRAM_LATE] = m->plan.programs[PROGRAM_RUN];
+    m->plan.programs[PROGRAM_TO_LATENT] = m->plan.programs[PROGRAM_TO_EVENT];
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
     const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", NULL);
     const char *path = path_in(&m->cx, "shared.o");
@@ -877,7 +880,7 @@ static void openblas_is_near(void **state)
     assert_non_null(handle);
     const nfcc_model_header *h = dlsym(handle, "nfcc_model");
     for (int slot = 0; slot < NFCC_TILES; slot++) {
-        const char *at = (const char *)h + h->programs[NFCC_PROGRAM_RUN].code[slot];
+        const char *at = (const char *)h + h->programs[NFCC_PROGRAM_TO_EVENT].code[slot];
         if (at == (const char *)h) continue;
         nfcc_abi_code *code;
         memcpy(&code, &at, sizeof code);
