@@ -109,7 +109,7 @@ typedef struct {
     Flow flow;
     Plan *plan;
     CheckReport report;
-    bool verified;
+    bool verified, checked_double, checked_float; // not --no-verify; and the file held what the check needs
     double reference_error; // worst distance from --reference, relative to scale; < 0: none given
     const char *reference_worst;
     size_t reference_rows;

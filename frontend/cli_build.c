@@ -121,6 +121,7 @@ static bool run_passes(Session *s, Build *b)
     PipelineOptions pipeline = {.time = s->options->value[OPT_time] != NULL};
     if (!flow_options(s, &f)) return false;
     session_stage(s, "deriving");
+    if (b->imported->stage == STAGE_DERIVED) b->derived = b->imported;
     b->lowered = passes_run(&s->cx, b->imported, &f, &pipeline, &b->flow, &b->derived);
     return b->lowered != NULL;
 }
@@ -130,6 +131,7 @@ static bool check_double(Session *s, Build *b, CheckOptions *rows, const char *i
     if (b->imported->stage >= STAGE_DERIVED || !b->derived) return true;
     session_stage(s, "checking in double");
     if (inputs && !rows_inputs(s, b, inputs, rows)) return false;
+    b->checked_double = true;
     return check_flow(&s->cx, b->imported, b->derived, &b->flow, rows, &b->report);
 }
 
@@ -139,6 +141,7 @@ static bool check_float(Session *s, Build *b, const CheckOptions *rows)
     if (!option_double(s->options, OPT_max_error, &max_error)) return false;
     if (!b->derived) return true;
     session_stage(s, "checking in float32");
+    b->checked_float = true;
     return check_plan(&s->cx, b->derived, b->plan, &b->flow, rows, max_error, &b->report);
 }
 

@@ -200,11 +200,8 @@ bool has_arg(const Call *c, int i) { return i < c->n_in && c->in[i].kind != VALU
 const Node *optional(Call *c, int i)
 {
     if (!has_arg(c, i) || c->failed) return NULL;
-    if (c->in[i].kind == VALUE_TENSOR && !c->in[i].mask) return c->in[i].node;
-    if (c->in[i].kind == VALUE_SEQUENCE)
-        return fail(c, "index the sequence first", "input %d is a sequence of tensors", i);
-    return fail(c, "write the selection with torch.where, so that shapes do not depend on data",
-                "the number of elements of input %d depends on data (a computed mask selects them)", i);
+    if (c->in[i].kind == VALUE_TENSOR) return c->in[i].node;
+    return fail(c, "index the sequence first", "input %d is a sequence of tensors", i);
 }
 
 const Node *arg(Call *c, int i)
@@ -224,18 +221,53 @@ void result(Call *c, int i, const Node *node)
     if (node) result_value(c, i, (Value){.kind = VALUE_TENSOR, .node = node});
 }
 
+// n without what only renames or retypes its lanes.
+static const Node *undressed(const Node *n)
+{
+    for (double zero = 1;; n = n->in[0]) {
+        bool same = n->op == OP_trunc || (n->op == OP_move && n->n_in == 1 && !n->map);
+        if (n->op == OP_add && node_is_const(n->in[1])) same = const_is_splat(n->in[1], &zero) && zero == 0;
+        if (!same) return n;
+    }
+}
+
+const Node *counted_mask(const Node *n)
+{
+    n = undressed(n);
+    while (n->op == OP_reduce_sum) n = undressed(n->in[0]);
+    return n->type.dtype == T_BOOL ? n : NULL;
+}
+
+// Lane i of a computed list of integers, where it is a constant or counts the true elements of a mask.
+static bool known_lane(Call *c, const Node *n, int64_t i, int64_t *out)
+{
+    while (n->op == OP_move) {
+        if (n->map) i = n->map[i];
+        int k = 0;
+        while (i >= type_lanes(n->in[k]->type)) i -= type_lanes(n->in[k++]->type);
+        n = n->in[k];
+    }
+    if (node_is_const(n)) {
+        *out = const_int_at(n, i);
+        return true;
+    }
+    const Node *mask = type_lanes(n->type) == 1 ? counted_mask(n) : NULL;
+    if (!mask || (c->mask && c->mask != mask)) return false;
+    c->mask = mask;
+    *out = type_lanes(mask->type);
+    return true;
+}
+
 bool ints_arg(Call *c, int i, const char *what, Ints *out)
 {
     const Node *n = arg(c, i);
     if (!n) return false;
-    if (!node_is_const(n)) {
-        fail(c, "nfcc needs static shapes: export with fixed sizes, only the batch may vary",
-             "its %s (input %d) is computed from data", what, i);
-        return false;
-    }
     out->n = type_lanes(n->type);
     out->v = ARENA_ARRAY(call_arena(c), int64_t, out->n + 1);
-    for (int64_t k = 0; k < out->n; k++) out->v[k] = const_int_at(n, k);
+    for (int64_t k = 0; k < out->n; k++)
+        if (!known_lane(c, n, k, &out->v[k]))
+            return fail(c, "nfcc needs static shapes: export with fixed sizes, only the batch may vary",
+                        "its %s (input %d) is computed from data", what, i) != NULL;
     return true;
 }
 
@@ -481,13 +513,18 @@ static Value lookup(Call *c, const char *name)
     return (Value){.kind = VALUE_BROKEN};
 }
 
-static void gather_inputs(Call *c)
+static void gather_inputs(Call *c, const OpRow *row)
 {
     c->n_in = (int)c->node->n_input;
     c->in = ARENA_ARRAY(call_arena(c), Value, c->n_in + 1);
     for (int i = 0; i < c->n_in; i++) {
         c->in[i] = lookup(c, c->node->input[i]);
         if (c->in[i].kind == VALUE_BROKEN) c->quiet = true;
+        if (!c->in[i].mask) continue;
+        if (c->mask && c->mask != c->in[i].mask && row)
+            fail(c, "write the selections with torch.where",
+                 "its operands are selected by two different computed masks");
+        c->mask = c->in[i].mask;
     }
     while (c->n_in && c->in[c->n_in - 1].kind == VALUE_ABSENT) c->n_in--;
 }
@@ -516,6 +553,7 @@ static void bind_outputs(Call *c)
             if (!c->failed) *v = (Value){.kind = VALUE_LAZY}; // an error only where it is used
             continue;
         }
+        if (v->kind == VALUE_TENSOR && c->mask) v->mask = c->mask;
         note_shape(c, name, v);
         if (!bind(call_arena(c), c->scope, name, *v))
             fail(c, "the file is damaged; export it again", "its output '%.200s' exists already", name);
@@ -574,9 +612,10 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
     c.opset = opset_of(im, s, domain);
     builder_origin(im->b, c.origin);
     if (!f && (!row || (!*domain && c.opset < row->first_opset))) unsupported(&c, domain);
-    if (!c.failed) gather_inputs(&c);
+    if (!c.failed) gather_inputs(&c, row);
+    if (f) c.mask = NULL; // values inside carry their own
     if (!c.failed && !c.quiet && f) run_function(&c, f);
-    if (!c.failed && !c.quiet && row && !masked_call(&c)) row->import(&c, row->arg);
+    if (!c.failed && !c.quiet && row) row->import(&c, row->arg);
     bind_outputs(&c);
 }
 

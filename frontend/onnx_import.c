@@ -163,7 +163,8 @@ static Type input_type(const Input *in, int64_t rows)
     return t;
 }
 
-static bool instantiate(Importer *im, const Inputs *all, Value *out)
+// `constant`: the inputs' numbers (see row_numbers), which make every value a constant; NULL: they stay open.
+static bool instantiate(Importer *im, const Inputs *all, double *const *constant, Value *out)
 {
     const Onnx__GraphProto *g = im->model->graph;
     Value *in = ARENA_ARRAY(im->cx->arena, Value, all->n_inputs + 1);
@@ -175,6 +176,8 @@ static bool instantiate(Importer *im, const Inputs *all, Value *out)
         in[i] =
             (Value){.kind = VALUE_TENSOR, .node = build_input(im->b, names[i], input_type(&all->inputs[i], im->rows))};
         if (im->many) in[i].many = many;
+        if (constant)
+            in[i].node = build_cast(im->b, build_reals(im->b, in[i].node->type, constant[i]), in[i].node->type.dtype);
     }
     return run_main(im, all->n_inputs, names, in, (int)g->n_output, out);
 }
@@ -185,7 +188,8 @@ static const Node *output_node(Importer *im, Value *v, const char *name, int *ba
     Origin where = {name, "output", NULL, NULL};
     *batch_axis = -1;
     if (v->kind != VALUE_TENSOR || v->mask) {
-        diag_error(im->cx, &where, "leave it out of the export", "not a tensor of fixed shape");
+        diag_error(im->cx, &where, "leave it out of the export; or write the selection with torch.where",
+                   "not a tensor of fixed shape");
         return NULL;
     }
     const Node *n = v->node;
@@ -256,6 +260,13 @@ static void report_mixing(const Job *j, const Origin *where, const Mixing *m)
                (long long)j->inputs->rows);
 }
 
+static bool all_rounds(const Function *one, const Function *many, int64_t rows, Mixing *m)
+{
+    for (int round = 0; round < ROUNDS; round++)
+        if (!rows_agree(one, many, rows, round, m)) return false;
+    return true;
+}
+
 // Both instantiations again with every value as an output: the first that differs is the culprit.
 static void find_culprit(const Job *j, const char *output, const Mixing *seen)
 {
@@ -265,11 +276,48 @@ static void find_culprit(const Job *j, const char *output, const Mixing *seen)
     Origin last = {output, "output", NULL, NULL};
     Mixing m;
     many->trace = one->trace = true;
-    bool ok = instantiate(many, j->inputs, values) && instantiate(one, j->inputs, values);
-    if (ok && !rows_agree(builder_finish(one->b), builder_finish(many->b), j->inputs->rows, &m))
+    bool ok = instantiate(many, j->inputs, NULL, values) && instantiate(one, j->inputs, NULL, values);
+    if (ok && !all_rounds(builder_finish(one->b), builder_finish(many->b), j->inputs->rows, &m))
         report_mixing(j, one->traced[m.output].origin, &m);
     else
         report_mixing(j, &last, seen);
+}
+
+// ---- selection by computed masks
+
+// The graph with numbers as inputs: every value is a constant, and masks select what they really do.
+static const Function *with_numbers(const Job *j, const Function *one, int round)
+{
+    int n = one->n_inputs;
+    int64_t rows = j->inputs->rows;
+    Type *types = ARENA_ARRAY(j->cx->arena, Type, 2 * n + 1);
+    double **x = ARENA_ARRAY(j->cx->arena, double *, 2 * n + 1), **y = x + n;
+    for (int i = 0; i < n; i++) {
+        types[i] = input_type(&j->inputs->inputs[i], 1);
+        types[n + i] = input_type(&j->inputs->inputs[i], rows);
+    }
+    Importer *im = importer_new(j->cx, j->source, j->model, rows);
+    Value *values = ARENA_ARRAY(j->cx->arena, Value, j->model->graph->n_output + 1);
+    Port *ports = ARENA_ARRAY(j->cx->arena, Port, j->model->graph->n_output + 1);
+    bool ok = row_numbers(n, types, types + n, rows, round, x, y) && instantiate(im, j->inputs, y, values);
+    for (int i = 0; i < 2 * n; i++) free(x[i]);
+    return ok ? finish(im, values, ports) : NULL;
+}
+
+static bool masks_hold(const Job *j, const Function *one)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        Mixing m;
+        const Function *numbers = with_numbers(j, one, round);
+        if (!numbers) return false;
+        if (rows_agree(one, numbers, j->inputs->rows, round, &m)) continue;
+        Origin where = {one->outputs[m.output].name, "output", NULL, NULL};
+        diag_error(j->cx, &where, "write the selection with torch.where",
+                   "elements that a computed mask selects are combined with each other (%.6g instead of %.6g)", m.one,
+                   m.many);
+        return false;
+    }
+    return true;
 }
 
 // ---- the whole
@@ -331,18 +379,19 @@ static Module *import_model(const Job *j)
     const Function *many = NULL;
     if (j->inputs->rows > 1) {
         Importer *im = for_many(j, &records);
-        if (!instantiate(im, j->inputs, values)) return NULL;
+        if (!instantiate(im, j->inputs, NULL, values)) return NULL;
         if (!(many = finish(im, values, ports))) return NULL;
     }
     Importer *im = for_one(j, &records);
-    if (!instantiate(im, j->inputs, values)) return NULL;
+    if (!instantiate(im, j->inputs, NULL, values)) return NULL;
     const Function *one = finish(im, values, ports);
     Mixing m;
     if (!one) return NULL;
-    if (many && !rows_agree(one, many, j->inputs->rows, &m)) {
+    if (many && !all_rounds(one, many, j->inputs->rows, &m)) {
         find_culprit(j, one->outputs[m.output].name, &m);
         return NULL;
     }
+    if (im->masked && !masks_hold(j, one)) return NULL;
     return make_module(j, one, ports);
 }
 

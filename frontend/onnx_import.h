@@ -39,25 +39,21 @@ bool onnx_dtype(int data_type, DType *out); // false: a type that nfcc does not 
 int onnx_int_bits(int data_type);           // width of an integer type, negative if signed; 0: not an integer
 
 // ---- values
-typedef enum { VALUE_ABSENT, VALUE_TENSOR, VALUE_SEQUENCE, VALUE_BROKEN, VALUE_LAZY, VALUE_INDICES } ValueKind;
+typedef enum { VALUE_ABSENT, VALUE_TENSOR, VALUE_SEQUENCE, VALUE_BROKEN, VALUE_LAZY } ValueKind;
 
-// The positions where a computed mask is true, in row-major order: NonZero's result. How many there are depends on
-// data, so a value selected by them is kept as if all positions were chosen (`masked` below).
-typedef struct {
-    const Node *mask;
-} Mask;
-
+// NonZero of a computed mask selects a number of elements that depends on data. Such an index list, and every value
+// made from it, is kept as if the mask were true everywhere, so that its shape is static, and carries the mask.
+// Scattering by that list chooses by the mask, and the result is an ordinary value again. onnx_import.c proves on
+// numbers, with the real selection, that nothing else came of it.
 typedef struct Value Value;
 struct Value {
     ValueKind kind;
-    const Node *node;                // TENSOR; INDICES: the mask
-    const Type *many;                // its shape in the instantiation for `batch` rows, or NULL
-    const Node *mask;                // TENSOR: only where this mask holds (shape of the mask leads), or NULL
-    int column;                      // INDICES: one column of the index set, or -1: all; see onnx_ops_mask.c
-    int layout;                      // INDICES: 0 = [rank, n] (NonZero), 1 = [n, rank], 2 = [n]
+    const Node *node;                // TENSOR
+    const Type *many;                // TENSOR: its shape in the instantiation for `many_rows`, or NULL
+    const Node *mask;                // TENSOR: holds only where this mask does; NULL: everywhere
     const Value *items;              // SEQUENCE
     int n_items;                     // SEQUENCE
-    const Onnx__TensorProto *tensor; // LAZY: an initializer nobody has read yet
+    const Onnx__TensorProto *tensor; // LAZY: an initializer that nobody has read yet
 };
 
 // ---- an instantiation
@@ -87,6 +83,7 @@ typedef struct {
     const Records *many; // read, or NULL
     int64_t lanes_left;  // budget of lanes that may still be made
     int64_t steps_left;  // budget of executed nodes
+    bool masked;         // a computed mask selects elements somewhere
     bool trace;          // every computed value becomes an output (to find the node that mixes rows)
     struct Traced *traced;
     int n_traced, cap_traced;
@@ -109,6 +106,7 @@ typedef struct {
     int opset;
     int n_in, n_out;
     Value *in, *out;
+    const Node *mask;   // what the operands carry, and so the results, unless the importer clears it
     bool failed, quiet; // quiet: depends on a node that failed
 } Call;
 
@@ -121,6 +119,8 @@ const Node *optional(Call *c, int i); // or NULL if absent
 bool has_arg(const Call *c, int i);
 void result(Call *c, int i, const Node *node); // NULL: nothing is set
 void result_value(Call *c, int i, Value v);
+// The mask whose true elements a computed number counts, or NULL.
+const Node *counted_mask(const Node *n);
 
 typedef struct {
     int64_t n;
@@ -184,9 +184,6 @@ const Node *mean_last(Call *c, const Node *x);                    // [.., n] -> 
 const Node *keep_last(Call *c, Op op, const Node *x);             // reduce, last dim 1
 const Node *softmax_last(Call *c, const Node *x, bool logarithm);
 
-// Values of a mask: see onnx_ops_mask.c. True if the call was about one and is done (or failed).
-bool masked_call(Call *c);
-
 // ---- onnx_graph.c: scopes and execution
 Importer *importer_new(Context *cx, Source *source, const Onnx__ModelProto *model, int64_t rows);
 // Executes a subgraph inside the scope of the call.
@@ -212,8 +209,14 @@ typedef struct {
     int row;
     double one, many; // its first differing number computed for one row, and among many
 } Mixing;
-// True if `many` (for `rows` rows) equals `one` row by row on random numbers. NULL axis: found by comparing shapes.
-bool rows_agree(const Function *one, const Function *many, int64_t rows, Mixing *out);
+
+enum { ROUND_WIDE, ROUND_NEAR, ROUND_POSITIVE, ROUNDS };
+
+// Random numbers for inputs of these types: x[i] as rows of the instantiation for one row, y[i] (malloc'd, as x[i])
+// the same numbers for many rows at once.
+bool row_numbers(int n, const Type *one, const Type *many, int64_t rows, int round, double **x, double **y);
+// True if `many` (for `rows` rows) equals `one` row by row on the numbers of a round.
+bool rows_agree(const Function *one, const Function *many, int64_t rows, int round, Mixing *out);
 
 // ---- onnx_read.c
 ProtobufCMessage *unknown_message(Arena *arena, const ProtobufCMessageDescriptor *type,

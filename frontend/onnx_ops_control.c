@@ -147,6 +147,7 @@ void import_if(Call *c, int a)
 {
     (void)a;
     const Node *cond = condition(c, arg(c, 0));
+    c->mask = NULL; // values inside carry their own
     if (!cond) return;
     bool yes = agreed(c, const_at(cond, 0) != 0) != 0;
     const Onnx__GraphProto *g = graph_attr(c, yes ? "then_branch" : "else_branch");
@@ -223,6 +224,7 @@ void import_loop(Call *c, int a)
     const Onnx__GraphProto *g = graph_attr(c, "body");
     int64_t trips = 0;
     bool go = true;
+    c->mask = NULL;
     if (!g || !loop_start(c, &trips, &go)) return;
     int carried = c->n_in > 2 ? c->n_in - 2 : 0, scans = c->n_out - carried;
     if (scans < 0 || (int)g->n_output != 1 + c->n_out) {
@@ -303,6 +305,7 @@ void import_scan(Call *c, int a)
     (void)a;
     const Onnx__GraphProto *g = graph_attr(c, "body");
     Scanning s;
+    c->mask = NULL;
     if (!g || !scan_start(c, &s)) return;
     Value *in = ARENA_ARRAY(call_arena(c), Value, c->n_in + 1), *out = ARENA_ARRAY(call_arena(c), Value, c->n_out + 1);
     Collected *all = ARENA_ARRAY(call_arena(c), Collected, s.outs + 1);
@@ -313,7 +316,7 @@ void import_scan(Call *c, int a)
             int64_t axis = listed(&s.axis, i), at = listed(&s.back, i) ? s.trips - 1 - t : t;
             const Node *e = element(c, x, (int)(axis < 0 ? axis + x->type.rank : axis), at);
             if (!e) return;
-            in[s.states + i] = (Value){.kind = VALUE_TENSOR, .node = e};
+            in[s.states + i] = (Value){.kind = VALUE_TENSOR, .node = e, .mask = c->in[s.states + i].mask};
         }
         if (!run_subgraph(c, g, t, c->n_in, in, c->n_out, out)) return;
         for (int i = 0; i < s.states; i++) in[i] = out[i];

@@ -562,15 +562,48 @@ static const Node *constant_index(Call *c, int i)
     return fail(c, "index with a constant, or choose with torch.where", "its indices are computed from data");
 }
 
+// Computed index tuples: one computed position in the indexed dims, merged; the other dims are lines of a table.
+static const Node *gather_nd_computed(Call *c, const Node *x, const Node *index, int batch_dims)
+{
+    int64_t r = type_last(index->type), B = 1, P = 1, n = 1, inner = 1, dim[2 * MAX_RANK];
+    int rank = 0;
+    if (batch_dims + r > x->type.rank || r < 1)
+        return fail(c, DAMAGED, "index tuples of %lld for rank %d", (long long)r, x->type.rank);
+    const Node *at = NULL;
+    for (int64_t k = 0; k < r; k++) {
+        const Node *column = build_slice(c->b, index, index->type.rank - 1, k, 1, 1),
+                   *size = build_ints(c->b, 1, &x->type.dim[batch_dims + k]);
+        if (!never_negative(column, 0)) {
+            const Node *negative = build_binary(c->b, OP_lt, column, build_ints(c->b, 1, (int64_t[]){0}));
+            column = build_select(c->b, negative, build_binary(c->b, OP_add, column, size), column);
+        }
+        at = at ? build_binary(c->b, OP_add, build_binary(c->b, OP_mul, at, size), column) : column;
+        P *= x->type.dim[batch_dims + k];
+    }
+    for (int i = 0; i < batch_dims; i++) B *= dim[rank++] = x->type.dim[i];
+    for (int i = batch_dims; i < index->type.rank - 1; i++) n *= dim[rank++] = index->type.dim[i];
+    for (int i = batch_dims + (int)r; i < x->type.rank; i++) inner *= dim[rank++] = x->type.dim[i];
+    const Node *table = checked_reshape(c, x, 3, (int64_t[]){B, P, inner});
+    if (!table || P == 0) return fail(c, DAMAGED, "it takes from an empty tensor");
+    table = build_transpose(c->b, table, (int[]){0, 2, 1});
+    at = checked_broadcast(c, checked_reshape(c, at, 3, (int64_t[]){B, 1, n}), 3, (int64_t[]){B, inner, n});
+    return at ? checked_reshape(c, build_transpose(c->b, build_take(c->b, table, at), (int[]){0, 2, 1}), rank, dim)
+              : NULL;
+}
+
 void import_gather_nd(Call *c, int a)
 {
     (void)a;
-    const Node *x = arg(c, 0), *index = constant_index(c, 1);
+    const Node *x = arg(c, 0), *index = arg(c, 1);
     int64_t batch_dims = attr_int(c, "batch_dims", 0), n = 0;
     int cut = -1, k = x && index ? batch_axis(c, 0) : -1;
     if (!x || !index) return;
     if (batch_dims < 0 || batch_dims >= index->type.rank || batch_dims > x->type.rank) {
         fail(c, DAMAGED, "batch_dims is %lld", (long long)batch_dims);
+        return;
+    }
+    if (!node_is_const(index)) {
+        result(c, 0, gather_nd_computed(c, x, index, (int)batch_dims));
         return;
     }
     if (k >= batch_dims) index = tuples_of_kept_rows(c, index, k - batch_dims, many_dim(c, 0, k), x->type.dim[k], &cut);
@@ -638,6 +671,36 @@ static const Node *scatter(Call *c, const Node *data, const Node *updates, int64
     return data;
 }
 
+// Scattered by an index list that carries a mask: where the mask holds the scattered value, elsewhere data.
+// n list entries, each for `inner` lanes.
+static const Node *where_mask(Call *c, const Node *mask, const Node *data, const Node *scattered, int64_t n,
+                              int64_t inner, const int64_t *target)
+{
+    if (!scattered) return NULL;
+    if (type_lanes(mask->type) != n)
+        return fail(c, "write the selection with torch.where", "it scatters by a part of a computed selection");
+    int64_t lanes = type_lanes(data->type);
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, lanes + 1);
+    for (int64_t i = 0; i < n * inner; i++) map[target[i]] = (int32_t)(1 + i / inner);
+    Type t = data->type;
+    t.dtype = T_BOOL;
+    const Node *no = build_cast(c->b, build_scalar(c->b, 0), T_BOOL);
+    const Node *hit = build_move(c->b, t, 2, (const Node *const[]){no, mask}, map);
+    return build_select(c->b, hit, scattered, data);
+}
+
+// The mask that the index list of a scatter carries. Its data must be whole; so is the result.
+static bool scatter_mask(Call *c, const Node **mask)
+{
+    *mask = c->in[1].mask;
+    if (!*mask) return true;
+    if (c->in[0].mask)
+        return fail(c, "write the selection with torch.where",
+                    "it scatters into elements that a computed mask selected") != NULL;
+    c->mask = NULL;
+    return true;
+}
+
 // Which axis of data the rows of a fixed batch lie along: its own batch axis, else the one the updates' is.
 static int scatter_axis(Call *c, const Node *index)
 {
@@ -664,9 +727,12 @@ static const Node *first_rows(Call *c, const Node *x, int axis, int64_t rows, in
 void import_scatter_nd(Call *c, int a)
 {
     (void)a;
-    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2);
-    if (!data || !index || !updates) return;
-    int k = c->im->fixed && c->im->many ? scatter_axis(c, index) : -1;
+    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
+    if (!data || !index || !updates || !scatter_mask(c, &mask)) return;
+    for (int i = 0; mask && c->im->fixed && i < mask->type.rank && i < data->type.rank; i++)
+        if (data->type.dim[i] == mask->type.dim[i] * c->im->many_rows)
+            data = build_slice(c->b, data, i, 0, mask->type.dim[i], 1);
+    int k = c->im->fixed && c->im->many && !mask ? scatter_axis(c, index) : -1;
     if (k >= 0) {
         int64_t rows = many_dim(c, 0, k), kept = rows / c->im->many_rows;
         int cut = -1, q = index->type.rank - 1;
@@ -685,14 +751,16 @@ void import_scatter_nd(Call *c, int a)
     }
     int64_t *target = ARENA_ARRAY(call_arena(c), int64_t, n *inner + 1);
     for (int64_t i = 0; i < n * inner; i++) target[i] = lane[i / inner] + i % inner;
-    result(c, 0, scatter(c, data, updates, n * inner, target, attr_text(c, "reduction", "none")));
+    const Node *y = scatter(c, data, updates, n * inner, target, attr_text(c, "reduction", "none"));
+    result(c, 0, mask ? where_mask(c, mask, data, y, n, inner, target) : y);
 }
 
 void import_scatter_elements(Call *c, int a)
 {
     (void)a;
-    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2);
+    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
     int axis = 0;
+    if (data && index && updates && c->in[1].mask && !c->in[0].mask && !scatter_mask(c, &mask)) return;
     if (!data || !index || !updates || !axis_of(c, attr_int(c, "axis", 0), data->type.rank, &axis)) return;
     data = unbaked(c, 3, 0, data);
     index = unbaked(c, 3, 1, index);
@@ -711,7 +779,8 @@ void import_scatter_elements(Call *c, int a)
         for (int k = 0; k < data->type.rank; k++) target[i] += (k == axis ? v : at[k]) * f.stride[k];
         for (int k = data->type.rank - 1; k >= 0 && ++at[k] == index->type.dim[k]; k--) at[k] = 0;
     }
-    result(c, 0, scatter(c, data, updates, n, target, attr_text(c, "reduction", "none")));
+    const Node *y = scatter(c, data, updates, n, target, attr_text(c, "reduction", "none"));
+    result(c, 0, mask ? where_mask(c, mask, data, y, n, 1, target) : y);
 }
 
 // ---- borders and triangles

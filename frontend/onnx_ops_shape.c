@@ -74,6 +74,7 @@ void import_shape(Call *c, int a)
     int64_t rank = x->type.rank, start = attr_int(c, "start", 0), end = attr_int(c, "end", rank);
     start = clamp(start < 0 ? start + rank : start, 0, rank);
     end = clamp(end < 0 ? end + rank : end, start, rank);
+    c->mask = NULL;
     result(c, 0, build_ints(c->b, end - start, x->type.dim + start));
 }
 
@@ -82,6 +83,7 @@ void import_size(Call *c, int a)
     (void)a;
     const Node *x = arg(c, 0);
     int64_t n = x ? type_lanes(x->type) : 0;
+    c->mask = NULL;
     if (x) result(c, 0, build_reshape(c->b, build_ints(c->b, 1, &n), 0, &n));
 }
 
@@ -127,17 +129,27 @@ static const Node *constant_arg(Call *c, int i, const char *what)
                 "%s of computed values is not supported", what);
 }
 
-// [rank, n] of the positions that are not zero, in order.
+// [rank, n] of the positions that are not zero, in order; of a computed mask all positions (see Value).
 void import_non_zero(Call *c, int a)
 {
     (void)a;
-    const Node *x = constant_arg(c, 0, "the position of true elements");
+    const Node *x = arg(c, 0);
     if (!x) return;
     int64_t n = type_lanes(x->type), count = 0, rank = x->type.rank ? x->type.rank : 1;
-    for (int64_t i = 0; i < n; i++) count += const_at(x, i) != 0;
+    bool computed = !node_is_const(x);
+    if (c->mask) {
+        fail(c, "write the selections with torch.where", "it selects from elements that a computed mask selected");
+        return;
+    }
+    if (!charge(c, rank * n)) return;
+    if (computed) {
+        c->im->masked = true;
+        c->mask = x->type.dtype == T_BOOL ? x : build_cast(c->b, x, T_BOOL);
+    }
+    for (int64_t i = 0; i < n; i++) count += computed || const_at(x, i) != 0;
     int64_t *v = ARENA_ARRAY(call_arena(c), int64_t, rank *count + 1), at = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (const_at(x, i) == 0) continue;
+        if (!computed && const_at(x, i) == 0) continue;
         int64_t rest = i;
         for (int axis = x->type.rank - 1; axis >= 0; axis--) {
             v[axis * count + at] = rest % x->type.dim[axis];

@@ -9,3 +9,6 @@ Module *pass_narrow(const Module *m, Context *cx);
 Module *pass_hoist_context(const Module *m, Context *cx);
 // derive alone also reads the user's words and fills the Flow.
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow);
+// What derive found, as properties of the module, and back (flow_state.c): a .nf file of a later stage is complete.
+const Module *flow_attach(Context *cx, const Module *m, const Flow *flow);
+bool flow_restore(Context *cx, const Module *m, Flow *flow);

@@ -78,12 +78,13 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
 {
     Run run = {cx, options, flow};
     int stop = pipeline && pipeline->stop_after ? find_pass(cx, pipeline->stop_after) : COUNT - 1;
-    if (stop < 0) return NULL;
+    if (stop < 0 || (m->stage >= STAGE_DERIVED && !flow_restore(cx, m, flow))) return NULL;
     for (int i = first_pass(m->stage); i <= stop; i++) {
         double start = seconds();
         size_t before = cx->diag->errors;
         m = run_pass(&run, i, m);
         if (!m || cx->diag->errors > before) return NULL;
+        if (i == PASS_derive) m = flow_attach(cx, m, flow);
         if (!module_verify(m, cx)) return NULL;
         if (i == PASS_derive && derived) *derived = m;
         if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
