@@ -342,15 +342,30 @@ static bool check_model(Context *cx, const Onnx__ModelProto *m)
     return false;
 }
 
+// Computed in float16 or bfloat16: then the exporter rounded the graph's own constants (log 2 pi, say) to that, which
+// the checks allow for. Weights that are only stored so, behind a Cast, do not count.
+static bool has_16_bits(const Onnx__ModelProto *model)
+{
+    const Onnx__GraphProto *g = model->graph;
+    for (size_t i = 0; i < g->n_output; i++) {
+        const Onnx__TypeProto *t = g->output[i]->type;
+        bool tensor = t && t->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+        int type = tensor ? t->tensor_type->elem_type : 0;
+        if (type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16) return true;
+    }
+    return false;
+}
+
 static void set_properties(Context *cx, const Onnx__ModelProto *model, Module *m)
 {
-    Property *p = ARENA_ARRAY(cx->arena, Property, model->n_metadata_props + 1);
+    Property *p = ARENA_ARRAY(cx->arena, Property, model->n_metadata_props + 2);
     for (size_t i = 0; i < model->n_metadata_props; i++) {
         const Onnx__StringStringEntryProto *e = model->metadata_props[i];
         p[i] = (Property){e->key ? e->key : "", e->value ? e->value : ""};
     }
     m->properties = p;
     m->n_properties = (int)model->n_metadata_props;
+    if (has_16_bits(model)) p[m->n_properties++] = (Property){"nfcc.floats", "16 bits"};
 }
 
 static Module *make_module(const Job *j, const Function *f, Port *outputs)
