@@ -362,7 +362,8 @@ static bool check_program(Context *cx, const Plan *plan, ProgramId id)
     const Program *p = &plan->programs[id];
     Arena *scratch = arena_new();
     Check c = {.cx = cx, .plan = plan, .program = names[id], .work_lanes = p->work_lanes, .step = -1, .ok = true};
-    c.may_read_prep = id == PROGRAM_TO_LATENT || id == PROGRAM_TO_EVENT || id == PROGRAM_SCORE || id == PROGRAM_ACT;
+    c.may_read_prep = id == PROGRAM_TO_LATENT || id == PROGRAM_TO_EVENT || id == PROGRAM_SCORE || id == PROGRAM_ACT ||
+                     id == PROGRAM_BASE;
     c.has_value = ARENA_ARRAY(scratch, bool, p->work_lanes);
     c.touched = ARENA_ARRAY(scratch, bool, p->work_lanes);
     if (p->work_lanes % ALIGN_LANES) fail(&c, "%u WORK lanes are no multiple of %d", p->work_lanes, ALIGN_LANES);

@@ -708,7 +708,7 @@ static PlanValue *port_values(Context *cx, const Port *ports, int n)
 static const struct {
     const char *name;
     ProgramId id;
-} PROGRAMS[] = {{"encode", PROGRAM_ENCODE}, {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT}, {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN}, {"score", PROGRAM_SCORE}};
+} PROGRAMS[] = {{"encode", PROGRAM_ENCODE}, {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT}, {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN}, {"score", PROGRAM_SCORE}, {"base", PROGRAM_BASE}};
 
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {

@@ -228,6 +228,7 @@ static const struct {
     [NFCC_PROGRAM_RUN] = {BIT(GRAPH), BIT(GRAPH), 0, 0},
     [NFCC_PROGRAM_SCORE] = {BIT(X), BIT(SCORE) | BIT(LOG_PROB), BIT(X), BIT(SCORE)},
     [NFCC_PROGRAM_ACT] = {BIT(Z), BIT(ACT), BIT(Z), BIT(ACT)},
+    [NFCC_PROGRAM_BASE] = {BIT(Z), BIT(Z), BIT(Z), BIT(Z)},
 };
 
 static bool array_lanes_ok(const nfcc_model *m, const Port *port, uint32_t at, uint32_t n)
@@ -378,7 +379,8 @@ static void set_work_size(nfcc_policy *p)
         if (m->programs[id].exists && m->programs[id].work_lanes > lanes) lanes = m->programs[id].work_lanes;
     p->main_bytes = region_bytes(p, lanes);
     p->prep_bytes = region_bytes(p, late > m->prep_lanes ? late : m->prep_lanes);
-    if (program_of(m, NFCC_PROGRAM_NOISE)) p->noise_bytes = region_bytes(p, m->programs[NFCC_PROGRAM_NOISE].work_lanes);
+    uint32_t noise = m->programs[NFCC_PROGRAM_NOISE].work_lanes, base = m->programs[NFCC_PROGRAM_BASE].work_lanes;
+    if (program_of(m, NFCC_PROGRAM_NOISE)) p->noise_bytes = region_bytes(p, noise > base ? noise : base);
     p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + p->noise_bytes;
 }
 
@@ -716,6 +718,17 @@ static void fill_lane(const Tile *tile, float *lane, uint32_t w)
     for (unsigned t = 0; t < tile->rows; t++) put32(lane + t, w);
 }
 
+/* Standard noise of a tile -> z, where the base has a mean and scale of its own. In place in the noise region. */
+static const float *apply_base(const Call *call, const Tile *tile, const float *z, const float *prep)
+{
+    const nfcc_model *m = call->p->model;
+    const Port *in = in_port(m, NFCC_PROGRAM_BASE, NFCC_PORT_Z);
+    if (!in || call->program == NFCC_PROGRAM_NOISE) return z;
+    memmove(lanes_at(call->noise, in, tile), z, (size_t)in->lanes * tile->rows * 4);
+    run_code(call->p, NFCC_PROGRAM_BASE, tile, call->noise, prep);
+    return lanes_at(call->noise, out_port(m, NFCC_PROGRAM_BASE, NFCC_PORT_Z), tile);
+}
+
 /* z of a tile by the noise program: T x D lanes. */
 static const float *draw_tile(const Call *call, const Tile *tile)
 {
@@ -740,7 +753,7 @@ static const Value *port_value(const nfcc_model *m, const Port *port, bool in)
     return (const Value *)at_offset(m, table) + port->index;
 }
 
-static void load_port(const Call *call, Tile *tile, const Port *port)
+static void load_port(const Call *call, Tile *tile, const Port *port, const float *prep)
 {
     float *to = lanes_at(call->main, port, tile);
     if (port->kind == NFCC_PORT_CONTEXT || port->kind == NFCC_PORT_GRAPH) {
@@ -753,14 +766,14 @@ static void load_port(const Call *call, Tile *tile, const Port *port)
     } else if (call->input) {
         load_words(tile, to, tile->item, call->input, port->lanes, port->lanes);
     } else {
-        memcpy(to, draw_tile(call, tile), (size_t)port->lanes * tile->rows * 4);
+        memcpy(to, apply_base(call, tile, draw_tile(call, tile), prep), (size_t)port->lanes * tile->rows * 4);
     }
 }
 
-static void load_inputs(const Call *call, Tile *tile)
+static void load_inputs(const Call *call, Tile *tile, const float *prep)
 {
     const Program *program = &call->p->model->programs[call->program];
-    for (uint32_t i = 0; i < program->n_in; i++) load_port(call, tile, &ports_in(call->p->model, program)[i]);
+    for (uint32_t i = 0; i < program->n_in; i++) load_port(call, tile, &ports_in(call->p->model, program)[i], prep);
     if (call->prepared && call->prepared->any_bad)
         for (unsigned t = 0; t < tile->rows; t++) tile->bad[t] |= prepared_flags(call->prepared)[tile->row[t]];
 }
@@ -791,8 +804,9 @@ static nfcc_status run_call(Call *call)
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
         set_tile(&tile, call_slot(call, call->items - at), at, call->items, call->n);
-        load_inputs(call, &tile);
-        run_code(call->p, call->program, &tile, call->main, tile_prep(call, &tile));
+        const float *prep = tile_prep(call, &tile);
+        load_inputs(call, &tile, prep);
+        run_code(call->p, call->program, &tile, call->main, prep);
         store_outputs(call, &tile);
         bad |= any_bad(&tile);
     }
@@ -818,7 +832,7 @@ static const float *prepare_tile(Call *call, Tile *tile, bool full, size_t *lane
     const Port *wanted = in_port(m, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
     *lanes = full ? m->prep_lanes : m->early_lanes;
     if (program_of(m, NFCC_PROGRAM_ENCODE)) {
-        load_inputs(call, tile);
+        load_inputs(call, tile, NULL);
         run_code(call->p, NFCC_PROGRAM_ENCODE, tile, call->main, NULL);
     }
     const float *early = made ? lanes_at(call->main, made, tile) : NULL;
