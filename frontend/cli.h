@@ -41,7 +41,7 @@ enum {
     O(neg_log_prob, "--neg-log-prob", "NAME", CMD_MODEL, "this output is the negative log-probability")               \
     O(base, "--base", "NAME", CMD_MODEL, "the base distribution: normal")                                             \
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
-    O(entries, "--entries", "LIST", CMD_MODEL, "entries wanted, with commas; run: never derive")                      \
+    O(entries, "--entries", "LIST", CMD_MODEL, "entries that there must be, with commas; run alone: never derive")    \
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
     O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY,                                              \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
@@ -110,7 +110,7 @@ typedef struct {
     Plan *plan;
     CheckReport report;
     bool verified, checked_double, checked_float; // not --no-verify; and the file held what the check needs
-    double reference_error; // worst distance from --reference, relative to scale; < 0: none given
+    double reference_error;                       // worst distance from --reference, relative to scale; < 0: none given
     const char *reference_worst;
     size_t reference_rows;
 } Build;

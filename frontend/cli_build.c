@@ -1,5 +1,7 @@
 // A compile in memory: import -> passes -> checks -> plan -> golden rows, and its last part, a policy.so that has been
 // opened and compared before it gets its name. Every command that needs a model comes through here.
+#include "cli_entry.h"
+
 #include "cli_rows.h"
 
 #include <errno.h>
@@ -145,6 +147,22 @@ static bool check_float(Session *s, Build *b, const CheckOptions *rows)
     return check_plan(&s->cx, b->derived, b->plan, &b->flow, rows, max_error, &b->report);
 }
 
+// --entries: what was asked for must be there.
+static bool has_entries(Session *s, const Plan *plan)
+{
+    const char *text = s->options->value[OPT_entries];
+    unsigned has = plan_entries(plan);
+    char *list = arena_string(s->arena, text ? text : ""), *save = NULL;
+    bool ok = true;
+    for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
+        if (has & entry_bit(word)) continue;
+        diag_error(&s->cx, NULL, arena_format(s->arena, "it has: %s", entry_list(s->arena, has)),
+                   "the model gives no entry '%s'", word);
+        ok = false;
+    }
+    return ok;
+}
+
 bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
                Build *b)
 {
@@ -156,7 +174,7 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
     if (reference && !rows_compare(s, b, reference)) return false;
     session_stage(s, "planning");
     b->plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash);
-    if (!b->plan) return false;
+    if (!b->plan || !has_entries(s, b->plan)) return false;
     plan_golden(&s->cx, b->plan);
     if (verify && !check_float(s, b, &rows)) return false;
     b->verified = verify;
