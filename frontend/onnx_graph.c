@@ -195,7 +195,11 @@ void *fail(Call *c, const char *hint, const char *format, ...)
     return NULL;
 }
 
-bool has_arg(const Call *c, int i) { return i < c->n_in && c->in[i].kind != VALUE_ABSENT; }
+bool has_arg(Call *c, int i)
+{
+    if (i < 64) c->read_in |= (uint64_t)1 << i;
+    return i < c->n_in && c->in[i].kind != VALUE_ABSENT;
+}
 
 const Node *optional(Call *c, int i)
 {
@@ -327,6 +331,8 @@ static const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodePr
 
 const Onnx__AttributeProto *attr(Call *c, const char *name)
 {
+    for (size_t i = 0; i < c->node->n_attribute && i < 64; i++)
+        if (c->node->attribute[i]->name && !strcmp(c->node->attribute[i]->name, name)) c->read_attr |= (uint64_t)1 << i;
     return attribute_of(call_arena(c), c->node, c->scope, name);
 }
 
@@ -593,6 +599,31 @@ static void run_function(Call *c, const Onnx__FunctionProto *f)
     }
 }
 
+// Attributes that say nothing about the result.
+static bool is_idle(const char *name)
+{
+    static const char *const IDLE[] = {
+        "momentum", "seed",    "stash_type",        "saturate",   "storage_order", "consumed_inputs",
+        "spatial",  "is_test", "softmax_precision", "round_mode", "ratio",         "qk_matmul_output_mode",
+        "sorted"};
+    for (size_t i = 0; i < sizeof IDLE / sizeof IDLE[0]; i++)
+        if (!strcmp(IDLE[i], name)) return true;
+    return false;
+}
+
+// An operand or attribute that the importer never looked at would be silently ignored: newer opsets add some.
+static void check_all_read(Call *c)
+{
+    for (int i = 0; i < c->n_in && i < 64; i++)
+        if (c->in[i].kind != VALUE_ABSENT && !(c->read_in >> i & 1))
+            fail(c, "export with opset_version=18", "its input %d is not supported", i);
+    for (size_t i = 0; i < c->node->n_attribute && i < 64; i++) {
+        const char *name = c->node->attribute[i]->name ? c->node->attribute[i]->name : "";
+        if (!(c->read_attr >> i & 1) && !is_idle(name))
+            fail(c, "export with opset_version=18", "its attribute '%.100s' is not supported", name);
+    }
+}
+
 static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
 {
     const Origin *outer = s->caller ? s->caller->origin : NULL;
@@ -615,7 +646,10 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
     if (!c.failed) gather_inputs(&c, row);
     if (f) c.mask = NULL; // values inside carry their own
     if (!c.failed && !c.quiet && f) run_function(&c, f);
-    if (!c.failed && !c.quiet && row) row->import(&c, row->arg);
+    if (!c.failed && !c.quiet && row) {
+        row->import(&c, row->arg);
+        if (!c.failed && !c.quiet) check_all_read(&c);
+    }
     bind_outputs(&c);
 }
 

@@ -351,7 +351,8 @@ static bool has_16_bits(const Onnx__ModelProto *model)
         const Onnx__TypeProto *t = g->output[i]->type;
         bool tensor = t && t->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
         int type = tensor ? t->tensor_type->elem_type : 0;
-        if (type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16) return true;
+        if (type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16)
+            return true;
     }
     return false;
 }

@@ -106,8 +106,9 @@ typedef struct {
     int opset;
     int n_in, n_out;
     Value *in, *out;
-    const Node *mask;   // what the operands carry, and so the results, unless the importer clears it
-    bool failed, quiet; // quiet: depends on a node that failed
+    const Node *mask;            // what the operands carry, and so the results, unless the importer clears it
+    uint64_t read_in, read_attr; // operands and attributes that were asked for: any other present one is an error
+    bool failed, quiet;          // quiet: depends on a node that failed
 } Call;
 
 // Report at this node, once; later calls are ignored. Always NULL, so that importers can return it.
@@ -116,7 +117,7 @@ Arena *call_arena(const Call *c);
 
 const Node *arg(Call *c, int i);      // tensor operand; NULL after an error
 const Node *optional(Call *c, int i); // or NULL if absent
-bool has_arg(const Call *c, int i);
+bool has_arg(Call *c, int i);
 void result(Call *c, int i, const Node *node); // NULL: nothing is set
 void result_value(Call *c, int i, Value v);
 // The mask whose true elements a computed number counts, or NULL.

@@ -27,7 +27,7 @@ void import_split_to_sequence(Call *c, int a)
     int axis = 0;
     Ints given = {-1, NULL}, sizes;
     if (!x || c->failed || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
-    bool keep = split || attr_int(c, "keepdims", 1);
+    bool keep = attr_int(c, "keepdims", 1) || split;
     int64_t total = x->type.dim[axis], n = total;
     if (split) {
         if (!ints_arg(c, 1, "list of sizes", &given)) return;
@@ -59,6 +59,7 @@ void import_split_to_sequence(Call *c, int a)
 void import_sequence_construct(Call *c, int a)
 {
     (void)a;
+    attr(c, "dtype"); // of an empty sequence
     for (int i = 0; i < c->n_in; i++)
         if (!arg(c, i)) return;
     result_sequence(c, c->in, c->n_in);
@@ -147,7 +148,8 @@ void import_if(Call *c, int a)
 {
     (void)a;
     const Node *cond = condition(c, arg(c, 0));
-    c->mask = NULL; // values inside carry their own
+    c->mask = NULL;            // values inside carry their own
+    c->read_attr = UINT64_MAX; // the other branch
     if (!cond) return;
     bool yes = agreed(c, const_at(cond, 0) != 0) != 0;
     const Onnx__GraphProto *g = graph_attr(c, yes ? "then_branch" : "else_branch");
@@ -225,6 +227,7 @@ void import_loop(Call *c, int a)
     int64_t trips = 0;
     bool go = true;
     c->mask = NULL;
+    c->read_in = UINT64_MAX;
     if (!g || !loop_start(c, &trips, &go)) return;
     int carried = c->n_in > 2 ? c->n_in - 2 : 0, scans = c->n_out - carried;
     if (scans < 0 || (int)g->n_output != 1 + c->n_out) {
@@ -306,6 +309,7 @@ void import_scan(Call *c, int a)
     const Onnx__GraphProto *g = graph_attr(c, "body");
     Scanning s;
     c->mask = NULL;
+    c->read_in = UINT64_MAX;
     if (!g || !scan_start(c, &s)) return;
     Value *in = ARENA_ARRAY(call_arena(c), Value, c->n_in + 1), *out = ARENA_ARRAY(call_arena(c), Value, c->n_out + 1);
     Collected *all = ARENA_ARRAY(call_arena(c), Collected, s.outs + 1);

@@ -325,7 +325,7 @@ void import_cast_like(Call *c, int a)
 void import_identity(Call *c, int a)
 {
     (void)a;
-    if (c->n_in == 1 && c->in[0].kind == VALUE_SEQUENCE)
+    if (has_arg(c, 0) && c->in[0].kind == VALUE_SEQUENCE)
         result_value(c, 0, c->in[0]);
     else
         result(c, 0, arg(c, 0));
@@ -336,6 +336,7 @@ void import_dropout(Call *c, int a)
 {
     (void)a;
     const Node *x = arg(c, 0), *training = optional(c, 2);
+    has_arg(c, 1); // the ratio
     if (!x || c->failed) return;
     if (training && !(node_is_const(training) && const_at(training, 0) == 0)) {
         fail(c, "call model.eval() before the export", "dropout in training mode");

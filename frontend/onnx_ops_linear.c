@@ -393,6 +393,7 @@ static bool geometry(Call *c, Window *w, const Node *x, const int64_t *kernel)
         w->in[i] = x->type.dim[2 + i];
         w->image *= w->in[i];
     }
+    attr(c, "kernel_shape"); // the weights have it, too
     if (kernel)
         memcpy(w->kernel, kernel, sizeof(int64_t) * (size_t)w->n);
     else if (!list(c, "kernel_shape", w->n, 0, 1, w->kernel))
@@ -408,6 +409,7 @@ static bool borders(Call *c, Window *w)
 {
     const char *automatic = attr_text(c, "auto_pad", "NOTSET");
     int64_t pads[2 * SPACE] = {0};
+    attr(c, "pads"); // ignored when automatic
     bool explicit_pads = !strcmp(automatic, "NOTSET") || !*automatic, same = !strncmp(automatic, "SAME_", 5),
          ceiling = attr_int(c, "ceil_mode", 0) != 0;
     if (explicit_pads && !list(c, "pads", 2 * w->n, 0, 0, pads)) return false;
@@ -540,6 +542,7 @@ void import_conv(Call *c, int unused)
 static bool transposed_borders(Call *c, Window *w)
 {
     const char *automatic = attr_text(c, "auto_pad", "NOTSET");
+    attr(c, "pads"); // ignored when automatic
     int64_t pads[2 * SPACE] = {0}, shape[SPACE] = {0};
     bool same = !strncmp(automatic, "SAME_", 5), given = attr(c, "output_shape") != NULL;
     if (!list(c, "output_padding", w->n, 0, 0, w->extra) || (given && !list(c, "output_shape", w->n, 0, 1, shape)))

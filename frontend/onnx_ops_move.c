@@ -68,6 +68,7 @@ void import_reshape(Call *c, int a)
     const Type *many = many_result(c, 0);
     Ints dims;
     if (!x || !ints_arg(c, 1, "shape", &dims)) return;
+    attr(c, "allowzero");
     if (!(c->im->fixed && many && one_row_of(c, many, &dims)) && !resolve_dims(c, x, &dims)) return;
     result(c, 0, checked_reshape(c, x, (int)dims.n, dims.v));
 }
@@ -923,6 +924,7 @@ void import_space_to_depth(Call *c, int a)
     Type t = x->type;
     x = checked_reshape(c, x, 6, (int64_t[]){d[0], d[1], d[2] / s, s, d[3] / s, s});
     if (!x) return;
-    x = build_transpose(c->b, x, (int[]){0, 3, 5, 1, 2, 4});
+    bool crd = !strcmp(attr_text(c, "mode", "DCR"), "CRD");
+    x = build_transpose(c->b, x, crd ? (int[]){0, 1, 3, 5, 2, 4} : (int[]){0, 3, 5, 1, 2, 4});
     result(c, 0, checked_reshape(c, x, 4, (int64_t[]){t.dim[0], t.dim[1] * s * s, t.dim[2] / s, t.dim[3] / s}));
 }

@@ -40,9 +40,10 @@ void import_reduce(Call *c, int how)
 {
     const Node *x = arg(c, 0);
     Ints axes;
+    bool idle = attr_int(c, "noop_with_empty_axes", 0) != 0;
     bool as_input = c->opset >= (how == REDUCE_SUM ? 13 : 18), keep = attr_int(c, "keepdims", 1) != 0;
     if (!x || !axes_of(c, as_input ? 1 : -1, x->type.rank, &axes)) return;
-    if (axes.n <= 0 && attr_int(c, "noop_with_empty_axes", 0)) {
+    if (axes.n <= 0 && idle) {
         result(c, 0, x);
         return;
     }
@@ -53,6 +54,10 @@ void import_reduce(Call *c, int how)
     LastAxes l = last_axes(x, axes.n, axes.v);
     const Node *lines = to_last(c, x, &l);
     if (!lines) return;
+    if (!type_last(lines->type) && lines->type.dtype == T_BOOL) {
+        fail(c, DAMAGED, "a reduction of no elements");
+        return;
+    }
     const Node *y = reduced(c, how, how >= REDUCE_L2 || how == REDUCE_L1 ? cast_real(c, lines) : lines);
     int64_t dim[MAX_RANK];
     int rank = 0;
@@ -215,6 +220,7 @@ void import_lp_norm(Call *c, int a)
     if (!lines) return;
     const Node *norm = p == 1 ? keep_last(c, OP_reduce_sum, build_unary(c->b, OP_abs, lines))
                               : build_unary(c->b, OP_sqrt, keep_last(c, OP_reduce_sum, op2(c, OP_mul, lines, lines)));
+    norm = build_select(c->b, op2(c, OP_eq, norm, number(c, 0)), number(c, 1), norm); // 0 stays 0
     result(c, 0, from_last(c, op2(c, OP_div, lines, norm), &l));
 }
 
@@ -254,6 +260,20 @@ static const Node *causal_mask(Call *c, int64_t queries, int64_t keys)
     return build_reals(c->b, type_make(T_F32, 2, dim), v);
 }
 
+// Where a row of scores is masked as a whole, nothing is attended to: 0 instead of 0 / 0.
+static const Node *attended(Call *c, const Node *s)
+{
+    const Node *mask = optional(c, 3), *p = softmax_last(c, s, false);
+    bool whole = mask && mask->type.dtype == T_BOOL;
+    int64_t n = whole && node_is_const(mask) ? type_last(mask->type) : 0, rows = n ? type_lanes(mask->type) / n : 0,
+            open = 0;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0, any = 0; k < n && !any; k++) open += any = const_at(mask, i * n + k) != 0;
+    if (!whole || (rows && open == rows && !attr_int(c, "is_causal", 0))) return p;
+    const Node *empty = op2(c, OP_eq, keep_last(c, OP_reduce_max, s), number(c, -INFINITY));
+    return build_select(c->b, empty, number(c, 0), p);
+}
+
 static const Node *masked_scores(Call *c, const Node *s)
 {
     const Node *mask = optional(c, 3);
@@ -286,7 +306,7 @@ void import_attention(Call *c, int a)
     if (scale == 0) scale = 1 / sqrt((double)type_last(q->type));
     const Node *s = product(c, op2(c, OP_mul, q, number(c, scale)), build_transpose(c->b, k, (int[]){0, 1, 3, 2}));
     if (!s || !(s = masked_scores(c, s))) return;
-    const Node *y = product(c, softmax_last(c, s, false), v);
+    const Node *y = product(c, attended(c, s), v);
     if (!y) return;
     Type t = y->type;
     if (flat)
