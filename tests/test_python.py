@@ -1,4 +1,5 @@
-"""The Python package on the fake policy (NFCC_FAKE: fake_policy.c with its descriptor, x = 2 z + prep)."""
+"""The Python package on the fake policy (NFCC_FAKE: fake_policy.c with its descriptor, x = 2 z + prep), and on compiled ones
+(NFCC: the compiler)."""
 import os
 import stat
 import subprocess
@@ -268,3 +269,103 @@ def test_wheel(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "site") in done.stdout
+
+
+# ---- compiled policies
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Compiled models by name, each once, with given rows of its contexts."""
+    made = {}
+
+    def get(name, rows=None):
+        if name not in made:
+            made[name] = nfcc.compile(ROOT / "tests" / "models" / f"{name}.onnx", verify=False)
+        policy, batch = made[name], () if rows is None else (rows,)
+        return policy, {c.name: normals(*batch, *c.shape) for c in policy.info.contexts}
+
+    return get
+
+
+FLOWS = ["nf4rl_tiny__density__dyn", "nflows_additive__sample__ts17", "freia_rnvp__density__ts17", "nfpo_quad_idx__policy_lp__dyn"]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_real_selftest(real, name):
+    policy, _ = real(name)
+    policy.selftest()
+    assert policy.report.strip() and policy.info.base.startswith("standard normal")
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("rows", [3, 16, 17, 83])
+def test_real_rows_alone(real, name, rows):
+    """A row's bits depend on that row alone: not on its neighbours, nor on the form of the prepared state."""
+    policy, given = real(name, rows)
+    if not given:
+        many = policy.sample_and_log_prob(rows, noise=nfcc.Noise(1))
+        alone = [policy.sample_and_log_prob(noise=nfcc.Noise(1, r)) for r in range(rows)]
+    else:
+        many = policy.sample_and_log_prob(5, noise=nfcc.Noise(1), contexts=given)
+        one = [policy.prepare({k: v[r] for k, v in given.items()}) for r in range(rows)]
+        alone = [p.sample_and_log_prob(5, noise=nfcc.Noise(1, 5 * r)) for r, p in enumerate(one)]
+    for k in range(2):
+        assert np.array_equal(many[k], np.stack([row[k] for row in alone]))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_real_entries_agree(real, name):
+    policy, given = real(name, 20)
+    z = normals(20, *policy.info.event.shape)
+    x, log_prob = policy.sample_and_log_prob(z=z, contexts=given)
+    back, to_latent = policy.to_latent(x, contexts=given)
+    again, to_event = policy.to_event(z, contexts=given)
+    assert np.array_equal(again, x) and np.array_equal(policy.sample(z=z, contexts=given), x)
+    assert np.allclose(back, z, atol=1e-3) and np.allclose(to_latent, -to_event, atol=1e-2)
+    assert np.allclose(policy.log_prob(x, contexts=given), log_prob, atol=2e-2)
+    base = -0.5 * (z.reshape(20, -1) ** 2).sum(-1) - 0.5 * np.log(2 * np.pi) * policy.info.event.shape[0]
+    assert np.allclose(log_prob, base - to_event, atol=1e-3)
+
+
+def test_real_noise_is_normal(real):
+    policy, _ = real(FLOWS[0])
+    z = policy.draw(5, 50000)
+    assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01 and abs(np.corrcoef(z.T) - np.eye(6)).max() < 0.02
+    assert np.array_equal(policy.draw(5, 10, first_row=123), z[123:133])
+
+
+def test_real_far_outside(real):
+    """-inf where nothing can be, never NaN, for finite x."""
+    policy, given = real("nfpo_quad_idx__policy_lp__dyn", 4)
+    for scale in (1, 2, 1e10, 3e38):
+        x = np.full((4,) + policy.info.event.shape, scale, np.float32)
+        assert not np.isnan(policy.log_prob(x, contexts=given)).any()
+
+
+def test_real_graph_that_is_no_flow(real):
+    policy, _ = real("gauss_policy__mean_std__ts17")
+    policy.selftest()
+    inputs = {v.name: normals(30, *v.shape) for v in policy.info.inputs}
+    made = policy.run(inputs)
+    for r in (0, 29):
+        one = policy.run({k: v[r] for k, v in inputs.items()})
+        assert all(np.array_equal(one[k], made[k][r]) for k in made)
+    with pytest.raises(nfcc.Error, match="sample: the policy has no such entry; it has run"):
+        policy.sample(noise=nfcc.Noise(1))
+
+
+def test_real_compile_again(tmp_path):
+    """The same name compiled with other options while the first is open is the new policy."""
+    model, path = ROOT / "tests" / "models" / "nf4rl_tiny__density__dyn.onnx", tmp_path / "p.so"
+    first = nfcc.compile(model, path, verify=False)
+    second = nfcc.compile(model, path, verify=False, clip=(-0.5, 0.5))
+    y = normals(100, 8)
+    assert np.abs(first.act(noise=nfcc.Noise(1), y=y)).max() > 0.5
+    assert np.abs(second.act(noise=nfcc.Noise(1), y=y)).max() == 0.5
+
+
+def test_real_refusal(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    with pytest.raises(nfcc.CompileError, match="m.onnx"):
+        nfcc.compile(tmp_path / "m.onnx")
