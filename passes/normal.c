@@ -6,6 +6,8 @@
 //   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|), x > 20 ? x : softplus(x)
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
+//   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
+//              that causal masks cut dependencies whatever number the exporter wrote
 #include "pipeline.h"
 #include "rewrite.h"
 
@@ -114,9 +116,70 @@ static bool tests_finite(const Node *c, const Node *x)
     return false;
 }
 
+// ---- masks
+
+static bool masks(const Node *c, int64_t i) { return const_at(c, type_lanes(c->type) == 1 ? 0 : i) <= -1e4; }
+
+// Every row of K lanes has a lane that is not masked.
+static bool rows_stay(const Node *c, int64_t lanes, int64_t K)
+{
+    for (int64_t row = 0; row < lanes; row += K) {
+        bool stays = false;
+        for (int64_t k = 0; k < K && !stays; k++) stays = !masks(c, row + k);
+        if (!stays) return false;
+    }
+    return true;
+}
+
+// By node id: the row length of the reduce_max that reads an add or select with constant lanes, or 0.
+static int64_t *find_logits(Context *cx, const Function *f)
+{
+    int64_t *logits = ARENA_ARRAY(cx->arena, int64_t, f->n_nodes + 1);
+    for (int i = 0; i < f->n_nodes; i++) {
+        const Node *n = f->nodes[i];
+        if (n->op != OP_reduce_max) continue;
+        const Node *v = n->in[0];
+        if (v->op == OP_move && v->n_in == 1 && !v->map) v = v->in[0];
+        if (v->op == OP_add || v->op == OP_select) logits[v->id] = type_last(n->in[0]->type);
+    }
+    return logits;
+}
+
+static const Node *masked(Builder *b, const Node *c, int64_t lanes, int64_t K)
+{
+    if (!node_is_const(c) || type_lanes(c->type) != lanes || !rows_stay(c, lanes, K)) return NULL;
+    double *v = ARENA_ARRAY(builder_context(b)->arena, double, lanes);
+    for (int64_t i = 0; i < lanes; i++) v[i] = masks(c, i) ? -INFINITY : const_at(c, i);
+    return build_reals(b, c->type, v);
+}
+
+// The mask is added to the logits, or chosen by a constant condition.
+static const Node *mask_logits(Builder *b, const Node *n, const Node *const *in, int64_t K)
+{
+    int64_t lanes = type_lanes(n->type);
+    for (int k = 0; n->op == OP_add && k < 2; k++) {
+        const Node *c = masked(b, in[k], lanes, K);
+        if (c) return build_binary(b, OP_add, in[1 - k], c);
+    }
+    if (n->op != OP_select || !node_is_const(in[0]) || type_lanes(in[0]->type) != lanes) return NULL;
+    for (int k = 1; k < 3; k++) {
+        double v = 0;
+        if (!node_is_const(in[k]) || !const_is_splat(in[k], &v) || v > -1e4) continue;
+        for (int64_t row = 0; row < lanes; row += K) {
+            bool stays = false;
+            for (int64_t i = 0; i < K; i++) stays = stays || (const_at(in[0], row + i) != 0) == (k == 2);
+            if (!stays) return NULL;
+        }
+        const Node *inf = build_scalar(b, -INFINITY);
+        return build_select(b, in[0], k == 1 ? inf : in[1], k == 2 ? inf : in[2]);
+    }
+    return NULL;
+}
+
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
-    (void)user;
+    const int64_t *logits = user;
+    if (logits[n->id]) return mask_logits(b, n, in, logits[n->id]);
     if (n->type.dtype != T_F32 || !op_elementwise(n->op)) return NULL;
     if (n->op == OP_log && in[0]->op == OP_exp) return in[0]->in[0];
     if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type)) return in[2];
@@ -131,7 +194,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
 
 Module *pass_normal(const Module *m, Context *cx)
 {
-    Module *out = rewrite_module(m, rule, cx);
-    out->stage = STAGE_NORMAL;
-    return out;
+    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
+    for (int i = 0; i < m->n_functions; i++) functions[i] = rewrite_function(cx, m->functions[i], rule, find_logits(cx, m->functions[i]));
+    return module_new(cx, STAGE_NORMAL, m->n_functions, functions, m);
 }

@@ -22,10 +22,3 @@ const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *ru
     for (int i = 0; i < f->n_outputs; i++) build_output(b, f->outputs[i].name, now[f->outputs[i].node->id]);
     return builder_finish(b);
 }
-
-Module *rewrite_module(const Module *m, RewriteRule *rule, Context *cx)
-{
-    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
-    for (int i = 0; i < m->n_functions; i++) functions[i] = rewrite_function(cx, m->functions[i], rule, NULL);
-    return module_new(cx, m->stage, m->n_functions, functions, m);
-}

@@ -5,4 +5,3 @@
 typedef const Node *RewriteRule(Builder *b, const Node *n, const Node *const *in, void *user);
 
 const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *rule, void *user);
-Module *rewrite_module(const Module *m, RewriteRule *rule, Context *cx);
