@@ -8,8 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64, MAX_STEPS = 1000000 };
-static const int64_t MAX_LANES = (int64_t)1 << 26, ALL_LANES = (int64_t)1 << 29;
+// What one instantiation may cost: a constant and so much for each byte of the files. The largest of known flows use
+// 2 lanes and 600 multiplications a byte.
+enum { MAX_DEPTH = 64, STEPS = 1 << 17, LANES = 1 << 24, LANES_A_BYTE = 64, MAX_LANES = 1 << 26 };
+static const double WORK = 5e8, WORK_A_BYTE = 4e3;
 
 typedef struct {
     const char *name;
@@ -401,12 +403,24 @@ bool axes_of(Call *c, int operand, int rank, Ints *out)
     return true;
 }
 
-bool charge(Call *c, int64_t work)
+static int64_t lanes_left(const Importer *im) { return LANES + (int64_t)im->source->size * LANES_A_BYTE - im->lanes; }
+
+bool charge(Call *c, int64_t lanes)
 {
-    c->im->lanes_left -= work;
-    if (c->im->lanes_left >= 0) return true;
-    return fail(c, "is this the intended model? its tensors together are larger than nfcc compiles",
-                "the tensors up to here have more than 2^29 numbers for one row") != NULL;
+    if (__builtin_add_overflow(c->im->lanes, lanes, &c->im->lanes)) c->im->lanes = INT64_MAX / 2;
+    if (lanes_left(c->im) >= 0) return true;
+    return fail(c, "is this the intended model? its tensors are far larger than its file",
+                "the tensors up to here are too large: %lld numbers for %lld rows", (long long)c->im->lanes,
+                (long long)c->im->rows) != NULL;
+}
+
+bool charge_work(Call *c, double multiplications)
+{
+    c->im->work += multiplications;
+    if (c->im->work <= (WORK + WORK_A_BYTE * (double)c->im->source->size) * (double)c->im->rows) return true;
+    return fail(c, "is this the intended model? its products are far larger than its file",
+                "the products up to here need %.3g multiplications for %lld rows", c->im->work,
+                (long long)c->im->rows) != NULL;
 }
 
 bool affordable(Call *c, int rank, const int64_t *dim)
@@ -415,10 +429,11 @@ bool affordable(Call *c, int rank, const int64_t *dim)
     if (rank > MAX_RANK)
         return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank) != NULL;
     for (int i = 0; i < rank; i++)
-        if (dim[i] < 0 || __builtin_mul_overflow(lanes, dim[i], &lanes) || lanes > MAX_LANES)
-            return fail(c, "is this the intended model? nfcc compiles tensors of up to 2^26 numbers a row",
+        if (dim[i] < 0 || __builtin_mul_overflow(lanes, dim[i], &lanes) || lanes > MAX_LANES ||
+            lanes > lanes_left(c->im))
+            return fail(c, "is this the intended model? its tensors are far larger than its file",
                         "the result would be too large") != NULL;
-    return charge(c, lanes);
+    return true;
 }
 
 // ---- executing nodes
@@ -559,6 +574,7 @@ static void bind_outputs(Call *c)
             if (!c->failed) *v = (Value){.kind = VALUE_LAZY}; // an error only where it is used
             continue;
         }
+        if (v->kind == VALUE_TENSOR && !charge(c, type_lanes(v->node->type))) *v = (Value){.kind = VALUE_BROKEN};
         if (v->kind == VALUE_TENSOR && c->mask) v->mask = c->mask;
         note_shape(c, name, v);
         if (!bind(call_arena(c), c->scope, name, *v))
@@ -624,6 +640,14 @@ static void check_all_read(Call *c)
     }
 }
 
+static int64_t max_steps(const Importer *im) { return STEPS + (int64_t)im->source->size / 16; }
+
+bool step(Call *c)
+{
+    return ++c->im->steps <= max_steps(c->im) ||
+           fail(c, "loop a fixed number of times", "the loop does not end") != NULL;
+}
+
 static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
 {
     const Origin *outer = s->caller ? s->caller->origin : NULL;
@@ -633,9 +657,10 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
     c.n_out = (int)node->n_output;
     c.out = ARENA_ARRAY(im->cx->arena, Value, c.n_out + 1);
     if (outer && !c.origin->source && !c.origin->module) c.origin = outer;
-    if (--im->steps_left < 0) {
-        if (im->steps_left == -1)
-            fail(&c, "is this the intended model?", "loops and functions unroll to more than %d nodes", MAX_STEPS);
+    if (++im->steps > max_steps(im)) {
+        if (im->steps == max_steps(im) + 1)
+            fail(&c, "is this the intended model?", "loops and functions unroll to more than %lld nodes",
+                 (long long)max_steps(im));
         return;
     }
     const Onnx__FunctionProto *f = function_of(im, node);
@@ -655,7 +680,7 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
 
 static void run_nodes(Importer *im, Scope *s, const bool *live)
 {
-    for (size_t i = 0; i < s->n_nodes && im->steps_left >= 0; i++)
+    for (size_t i = 0; i < s->n_nodes && im->steps <= max_steps(im); i++)
         if (!live || live[i]) run_node(im, s, s->nodes[i]);
 }
 
@@ -766,7 +791,6 @@ Importer *importer_new(Context *cx, Source *source, const Onnx__ModelProto *mode
     Importer *im = ARENA_NEW(cx->arena, Importer);
     *im = (Importer){
         .cx = cx, .b = builder_new(cx, "main"), .source = source, .model = model, .rows = rows, .many_rows = 1};
-    im->lanes_left = ALL_LANES;
-    im->steps_left = MAX_STEPS;
+
     return im;
 }

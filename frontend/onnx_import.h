@@ -16,6 +16,7 @@ typedef struct {
     const ImportOptions *options;
     const char *path; // of the model, or NULL: external data is refused
     struct DataFile *files;
+    size_t size; // bytes of all files read: what a model may cost follows from it
 } Source;
 
 Onnx__ModelProto *onnx_parse(Context *cx, const void *bytes, size_t size);
@@ -81,8 +82,9 @@ typedef struct {
     bool fixed;          // many_rows was fixed at export: shapes and constants of the file may carry it
     Records *record;     // filled, or NULL
     const Records *many; // read, or NULL
-    int64_t lanes_left;  // budget of lanes that may still be made
-    int64_t steps_left;  // budget of executed nodes
+    int64_t lanes;       // made so far
+    int64_t steps;       // nodes executed so far
+    double work;         // multiplications of computed values in products
     bool masked;         // a computed mask selects elements somewhere
     bool trace;          // every computed value becomes an output (to find the node that mixes rows)
     struct Traced *traced;
@@ -142,9 +144,11 @@ bool attr_ints(Call *c, const char *name, Ints *out); // false: absent
 bool axis_of(Call *c, int64_t axis, int rank, int *out); // negative from the end; error if outside
 // Axes of attribute `axes` or operand i (absent: n = -1), normalised and distinct.
 bool axes_of(Call *c, int operand, int rank, Ints *out);
-// The lanes of a value about to be built are charged to the budget; false after an error.
+// A small file must not become a large compile: true if a value of these dims may be built; false after an error.
 bool affordable(Call *c, int rank, const int64_t *dim);
-bool charge(Call *c, int64_t work);
+// Counts lanes beyond the results, which are counted when they are bound, and multiplications.
+bool charge(Call *c, int64_t lanes);
+bool charge_work(Call *c, double multiplications);
 
 // Batch axis of operand i at one row: its dim is 1/many_rows of the recorded one. -1: none or unknown.
 int batch_axis(const Call *c, int i);
@@ -194,6 +198,7 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
 bool run_main(Importer *im, int n_in, const char *const *names, const Value *in, int n_out, Value *out);
 // A decision that the instantiation for many rows took, if there was one: both must take the same path.
 int64_t agreed(Call *c, int64_t choice);
+bool step(Call *c); // one iteration of a loop; false after too many
 // The importer of an op, or NULL. `domain` "" is ONNX's own.
 typedef void (*ImportOp)(Call *c, int arg);
 typedef struct {

@@ -222,10 +222,9 @@ const Node *product(Call *c, const Node *a, const Node *w)
         return fail(c, "the file is damaged; export it again", "shapes %s and %s do not multiply",
                     type_text(call_arena(c), a->type), type_text(call_arena(c), w->type));
     if (!finite_weights(c, a, "weights") || !finite_weights(c, w, "weights")) return NULL;
-    int64_t work = type_lanes(a->type) / 64; // products of constants are computed now
-    if (__builtin_mul_overflow(work, w->type.dim[rw - 1], &work) ||
-        !charge(c, node_is_const(a) && node_is_const(w) ? work : 0))
-        return NULL;
+    int64_t K = a->type.dim[ra - 1], N = w->type.dim[rw - 1];
+    double every = (double)type_lanes(a->type), others = K ? (double)type_lanes(w->type) / (double)K : 0;
+    if (!charge_work(c, fmax(every * (double)N, ra > 1 ? others * (double)(a->type.dim[ra - 2] * K) : 0))) return NULL;
     if (node_is_const(w) && rw > 2 && type_lanes(w->type) == w->type.dim[rw - 1] * w->type.dim[rw - 2] && ra >= rw) {
         w = build_reshape(c->b, w, 2, &w->type.dim[rw - 2]);
         rw = 2;

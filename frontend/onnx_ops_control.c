@@ -242,11 +242,7 @@ void import_loop(Call *c, int a)
         Type boolean = type_make(T_BOOL, 0, &t);
         in[0] = (Value){.kind = VALUE_TENSOR, .node = build_reshape(c->b, build_ints(c->b, 1, &t), 0, &t)};
         in[1] = (Value){.kind = VALUE_TENSOR, .node = build_const(c->b, boolean, yes)};
-        if (--c->im->steps_left < 0) {
-            fail(c, "loop a fixed number of times", "the loop does not end");
-            return;
-        }
-        if (!run_subgraph(c, g, t, 2 + carried, in, 1 + c->n_out, out)) return;
+        if (!step(c) || !run_subgraph(c, g, t, 2 + carried, in, 1 + c->n_out, out)) return;
         const Node *next = out[0].kind == VALUE_TENSOR ? condition(c, out[0].node) : NULL;
         if (!next) return;
         go = const_at(next, 0) != 0;
@@ -315,6 +311,7 @@ void import_scan(Call *c, int a)
     Collected *all = ARENA_ARRAY(call_arena(c), Collected, s.outs + 1);
     for (int i = 0; i < s.states; i++) in[i] = c->in[i];
     for (int64_t t = 0; t < s.trips; t++) {
+        if (!step(c)) return;
         for (int i = 0; i < s.scans; i++) {
             const Node *x = c->in[s.states + i].node;
             int64_t axis = listed(&s.axis, i), at = listed(&s.back, i) ? s.trips - 1 - t : t;

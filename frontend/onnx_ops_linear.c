@@ -663,7 +663,7 @@ void import_cum_sum(Call *c, int unused)
         for (int64_t j = 0; j < n; j++) ones[i * n + j] = (reverse ? i > j : i < j) || (i == j && !exclusive);
     LastAxes l = last_axes(x, 1, (int64_t[]){axis});
     const Node *lines = to_last(c, x, &l), *w = build_reals(c->b, type_make(T_F32, 2, (int64_t[]){n, n}), ones);
-    if (!lines || (node_is_const(x) && !charge(c, type_lanes(x->type) / 16 * n))) return;
+    if (!lines || !charge_work(c, (double)type_lanes(x->type) * (double)n)) return;
     const Node *y = from_last(c, build_linear(c->b, lines, w, NULL, NULL), &l);
     result(c, 0, build_cast(c->b, y, x->type.dtype == T_F64 ? T_F32 : x->type.dtype));
 }

@@ -283,7 +283,7 @@ void import_unique(Call *c, int a)
         inverse[e[i].index] = m - 1;
     }
     for (int64_t i = 0; i < m; i++) rank[i] = i;
-    if (!sorted && !charge(c, m * m / 16)) return;
+    if (!sorted && !charge_work(c, (double)m * (double)m)) return;
     if (!sorted) { // in order of first occurrence
         for (int64_t i = 0; i < m; i++) {
             rank[i] = 0;
@@ -371,7 +371,7 @@ static bool dense(Call *c, double **inverse, double **det, const Node **x)
         return fail(c, "the file is damaged; export it again", "%s is not a square matrix",
                     type_text(call_arena(c), t)) != NULL;
     int64_t n = t.dim[t.rank - 1], count = n ? type_lanes(t) / (n * n) : 0;
-    if (!charge(c, count * n * n * n / 16)) return false;
+    if (!charge_work(c, (double)count * (double)(n * n) * (double)n)) return false;
     *inverse = ARENA_ARRAY(call_arena(c), double, type_lanes(t) + 1);
     *det = ARENA_ARRAY(call_arena(c), double, count + 1);
     double *m = ARENA_ARRAY(call_arena(c), double, n *n + 1);

@@ -216,6 +216,7 @@ static void open_data(Source *s, struct DataFile *f, const char *tensor)
     errno = 0;
     int fd = open_below(dir, f->location);
     f->bytes = fd >= 0 ? read_all(fd, s->cx->arena, &f->size) : NULL;
+    s->size += f->bytes ? f->size : 0;
     int why = errno;
     if (fd >= 0) close(fd);
     if (!f->bytes)
