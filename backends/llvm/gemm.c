@@ -1,6 +1,17 @@
 // gemm: groups of up to 128 outputs, each packed as its own matrix (plan.h), each one product.
 #include "llvm.h"
 
+GemmOperands gemm_operands(Gen *g, const GemmStep *s)
+{
+    GemmOperands o = {0};
+    o.x = operand(g, s->x_space);
+    if (s->has_add) o.add = operand(g, s->add_space);
+    o.w = operand(g, SPACE_CONST);
+    if (s->has_bias) o.bias = operand(g, SPACE_CONST);
+    o.out = operand(g, SPACE_WORK);
+    return o;
+}
+
 static void group_emit(Gen *g, const GemmStep *s, Product p, Value group, int64_t n)
 {
     Value first = mul(g, group, GEMM_GROUP);
@@ -21,11 +32,12 @@ void gemm_emit(Gen *g, const GemmStep *s)
                  .out_stride = s->n,
                  .has_add = s->has_add,
                  .has_bias = s->has_bias};
-    p.x = operand(g, s->x_space, GEMM_X);
-    p.w = operand(g, SPACE_CONST, GEMM_W);
-    p.out = operand(g, SPACE_WORK, GEMM_OUT);
-    if (s->has_add) p.add = operand(g, s->add_space, GEMM_ADD);
-    if (s->has_bias) p.bias = operand(g, SPACE_CONST, GEMM_BIAS);
+    GemmOperands o = gemm_operands(g, s);
+    p.x = o.x;
+    p.add = o.add;
+    p.w = o.w;
+    p.bias = o.bias;
+    p.out = o.out;
     int64_t full = s->n / GEMM_GROUP, rest = s->n % GEMM_GROUP;
     if (full) {
         Loop l = loop_begin(g, full);

@@ -13,9 +13,9 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
                               s->has_add, s->has_bias, s->x_space, s->has_add ? s->add_space : 0};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) word(g, k, words[i]);
     arg(g, k, s->x);
-    arg(g, k, s->has_add ? s->add : 0);
+    if (s->has_add) arg(g, k, s->add);
     arg(g, k, s->w);
-    arg(g, k, s->has_bias ? s->bias : 0);
+    if (s->has_bias) arg(g, k, s->bias);
     arg(g, k, s->out);
 }
 
@@ -94,7 +94,7 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
     word(g, k, dst.affine ? (uint32_t)dst.step : 0);
     arg(g, k, src.affine ? (uint32_t)src.first : s->src_table);
     arg(g, k, dst.affine ? s->out + (uint32_t)dst.first : s->dst_table);
-    arg(g, k, s->out);
+    if (!dst.affine) arg(g, k, s->out);
 }
 
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)

@@ -34,8 +34,9 @@ struct Gen {
     LLVMTypeRef f32, i32, i64, i8, ptr, none;
     LLVMTypeRef step_type, code_type; // of a step function, of a program
 
-    int tile;                            // T
-    int width;                           // floats of a vector
+    int tile;     // T
+    int width;    // floats of a vector
+    int next_arg; // of the step under construction: args are read in the order in which key.c lists them
     Value fn, work, prep, weights, args; // of the function under construction
 };
 
@@ -74,7 +75,8 @@ typedef struct {
     int64_t lane_bytes;
     bool shared;
 } Operand;
-Operand operand(Gen *g, uint32_t space, int arg);  // at the lane number args[arg]
+Operand operand(Gen *g, uint32_t space); // at the lane number in the next arg
+Operand space_start(Gen *g, uint32_t space);
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
 Operand operand_fixed(Gen *g, Operand o, int64_t lane);
 Value row_address(Gen *g, Operand o, Value row); // row (i64, or NULL: row 0) of its lane 0
@@ -113,8 +115,11 @@ void reduce_emit(Gen *g, const ReduceStep *s);
 void move_emit(Gen *g, const MoveStep *s);
 void matmul_emit(Gen *g, const MatmulStep *s);
 void take_emit(Gen *g, const TakeStep *s);
-// The args of a gemm, in order.
-enum { GEMM_X, GEMM_ADD, GEMM_W, GEMM_BIAS, GEMM_OUT };
+// The operands of a gemm in the order of its args.
+typedef struct {
+    Operand x, add, w, bias, out;
+} GemmOperands;
+GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 
 // ---- product.c: the two kernels of gemm and matmul
 // Sum over k of x[m][k] * w[k][n] in chains of kb, for `m` tokens and `n` outputs.

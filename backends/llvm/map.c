@@ -252,9 +252,9 @@ void map_emit(Gen *g, const MapStep *s)
     Map m = {.g = g, .s = s, .width = g->width < 8 ? 8 : g->width};
     for (uint32_t a = 0; a < s->n_args; a++) {
         m.pattern[a] = pattern_of(&s->args[a], s->n);
-        m.arg[a] = operand(g, s->args[a].space, (int)a);
+        m.arg[a] = operand(g, s->args[a].space);
     }
-    for (uint32_t o = 0; o < s->n_outs; o++) m.out[o] = operand(g, SPACE_WORK, (int)(s->n_args + o));
+    for (uint32_t o = 0; o < s->n_outs; o++) m.out[o] = operand(g, SPACE_WORK);
     m.run = run_of(&m);
     m.runs = s->n / m.run;
     Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);

@@ -1,9 +1,9 @@
 // Plan -> object: one function per distinct step and tile size, one table of steps per program, and the descriptor.
 //
 //     descriptor   the bytes of descriptor.c with code offsets filled in, then the weights: one constant
-//     table        per program and tile: {function, first argument} for each step, both as offsets
-//     args         all steps' lane numbers
-//     walk         the one loop that goes through a table
+//     steps        per program, for all tiles: for each step the number of its code and its lane numbers
+//     codes        per tile: {function, as its distance from here; words of a step} by number
+//     walk         the one loop that goes through the steps
 //
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
 #include "llvm.h"
@@ -30,12 +30,6 @@ typedef struct {
     Value fn[NFCC_TILES];
 } Code;
 
-// Where a program's steps are: which code, and where its arguments begin.
-typedef struct {
-    int code;
-    uint32_t first_arg;
-} Use;
-
 typedef struct {
     Gen g;
     LLVMTargetMachineRef machine;
@@ -43,10 +37,10 @@ typedef struct {
     int n_codes, cap_codes;
     int *buckets; // hash of a key -> code + 1
     int n_buckets;
-    uint32_t *args;
-    int n_args, cap_args;
-    Use *uses[PROGRAM_COUNT];
-    Value args_global, walk;
+    uint32_t *words[PROGRAM_COUNT]; // steps: code number, args, code number, ...
+    int n_words[PROGRAM_COUNT];
+    Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk;
+    LLVMTypeRef walk_type;
     Value program[PROGRAM_COUNT][NFCC_TILES];
     const char *problem; // first message of LLVM
 } Unit;
@@ -77,11 +71,12 @@ static int code_of(Unit *u, const Step *step, const StepKey *key)
 static void collect_program(Unit *u, int id)
 {
     const Program *p = &u->g.plan->programs[id];
-    u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, p->n_steps + 1);
+    int cap = 0;
     for (int i = 0; i < p->n_steps; i++) {
         StepKey key = step_key(&u->g, &p->steps[i]);
-        u->uses[id][i] = (Use){code_of(u, &p->steps[i], &key), (uint32_t)u->n_args};
-        for (int j = 0; j < key.n_args; j++) ARENA_PUSH(u->g.cx->arena, u->args, u->n_args, u->cap_args, key.args[j]);
+        uint32_t number = (uint32_t)code_of(u, &p->steps[i], &key);
+        ARENA_PUSH(u->g.cx->arena, u->words[id], u->n_words[id], cap, number);
+        for (int j = 0; j < key.n_args; j++) ARENA_PUSH(u->g.cx->arena, u->words[id], u->n_words[id], cap, key.args[j]);
     }
 }
 
@@ -157,6 +152,7 @@ static Value step_function(Gen *g, const Step *s)
     g->prep = LLVMGetParam(fn, 1);
     g->weights = LLVMGetParam(fn, 2);
     g->args = LLVMGetParam(fn, 3);
+    g->next_arg = 0;
     switch (s->kind) {
     case STEP_GEMM: g->gemm(g, &s->gemm); break;
     case STEP_MAP: map_emit(g, &s->map); break;
@@ -194,69 +190,79 @@ static Value constant_new(Gen *g, const char *name, LLVMTypeRef type, unsigned a
     return global;
 }
 
-static void emit_args(Unit *u)
+static const char *const program_names[] = {
+    [PROGRAM_ENCODE] = "encode",     [PROGRAM_LATE] = "late",   [PROGRAM_TO_LATENT] = "to_latent",
+    [PROGRAM_TO_EVENT] = "to_event", [PROGRAM_NOISE] = "noise", [PROGRAM_RUN] = "run",
+    [PROGRAM_SCORE] = "score",       [PROGRAM_ACT] = "act",     [PROGRAM_BASE] = "base",
+};
+_Static_assert(sizeof program_names / sizeof *program_names == PROGRAM_COUNT, "every program has a name");
+
+static Value words_new(Gen *g, const char *name, Value *words, unsigned n)
 {
-    Gen *g = &u->g;
-    Value *words = ARENA_ARRAY(g->cx->arena, Value, u->n_args + 1);
-    for (int i = 0; i < u->n_args; i++) words[i] = word_i32(g, (int32_t)u->args[i]);
-    words[u->n_args] = word_i32(g, 0);
-    unsigned n = (unsigned)u->n_args + 1;
-    u->args_global = constant_new(g, "args", LLVMArrayType2(g->i32, n), 16);
-    LLVMSetInitializer(u->args_global, LLVMConstArray2(g->i32, words, n));
+    Value global = constant_new(g, name, LLVMArrayType2(g->i32, n), 4);
+    LLVMSetInitializer(global, LLVMConstArray2(g->i32, words, n));
+    return global;
 }
 
-// void walk(work, prep, weights, table, i64 count), count > 0
+static void emit_program_steps(Unit *u, int id)
+{
+    Gen *g = &u->g;
+    int n = u->n_words[id];
+    Value *words = ARENA_ARRAY(g->cx->arena, Value, n + 1);
+    for (int i = 0; i < n; i++) words[i] = word_i32(g, (int32_t)u->words[id][i]);
+    const char *name = arena_format(g->cx->arena, "%s_steps", program_names[id]);
+    if (n) u->steps[id] = words_new(g, name, words, (unsigned)n);
+}
+
+static void emit_code_table(Unit *u, int t)
+{
+    Gen *g = &u->g;
+    unsigned n = 2 * (unsigned)u->n_codes;
+    const char *name = arena_format(g->cx->arena, "codes_t%d", tiles[t]);
+    Value table = u->code_table[t] = constant_new(g, name, LLVMArrayType2(g->i32, n), 4);
+    Value *words = ARENA_ARRAY(g->cx->arena, Value, n + 1);
+    for (int i = 0; i < u->n_codes; i++) {
+        words[2 * i] = distance(g, u->codes[i].fn[t], table);
+        words[2 * i + 1] = word_i32(g, 1 + u->codes[i].key.n_args);
+    }
+    LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
+}
+
+// void walk(work, prep, weights, steps, codes, i64 count), count > 0
 static void emit_walk(Unit *u)
 {
     Gen *g = &u->g;
-    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
-    Value fn = u->walk = function_new(g, "walk", LLVMFunctionType(g->none, params, 5, false));
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
+    u->walk_type = LLVMFunctionType(g->none, params, 6, false);
+    Value fn = u->walk = function_new(g, "walk", u->walk_type);
+    Value steps = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), count = LLVMGetParam(fn, 5);
     LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), head = block_new(g, "step"), done = block_new(g, "done");
     LLVMBuildBr(g->b, head);
     LLVMPositionBuilderAtEnd(g->b, head);
-    Value i = LLVMBuildPhi(g->b, g->i64, "i"), zero = word_i64(g, 0);
-    Value table = LLVMGetParam(fn, 3), entry = bytes_at(g, table, mul(g, i, 8));
+    Value at = LLVMBuildPhi(g->b, g->ptr, "at"), left = LLVMBuildPhi(g->b, g->i64, "left");
+    Value number = LLVMBuildZExt(g->b, load(g, g->i32, at), g->i64, ""), entry = bytes_at(g, codes, mul(g, number, 8));
     Value offset = LLVMBuildSExt(g->b, load(g, g->i32, entry), g->i64, "");
-    Value first = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
-    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
-                    bytes_at(g, u->args_global, mul(g, first, 4))};
-    LLVMBuildCall2(g->b, g->step_type, bytes_at(g, table, offset), args, 4, "");
-    Value next = add(g, i, word_i64(g, 1));
-    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntULT, next, LLVMGetParam(fn, 4), ""), head, done);
-    LLVMAddIncoming(i, &zero, &before, 1);
-    LLVMAddIncoming(i, &next, &head, 1);
+    Value words = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
+    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), bytes_at(g, at, word_i64(g, 4))};
+    LLVMBuildCall2(g->b, g->step_type, bytes_at(g, codes, offset), args, 4, "");
+    Value next = bytes_at(g, at, mul(g, words, 4)), fewer = add(g, left, word_i64(g, -1));
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, fewer, word_i64(g, 0), ""), head, done);
+    LLVMAddIncoming(at, (Value[]){steps, next}, (LLVMBasicBlockRef[]){before, head}, 2);
+    LLVMAddIncoming(left, (Value[]){count, fewer}, (LLVMBasicBlockRef[]){before, head}, 2);
     LLVMPositionBuilderAtEnd(g->b, done);
     LLVMBuildRetVoid(g->b);
 }
 
-static Value emit_table(Unit *u, int id, int t, const char *name)
-{
-    Gen *g = &u->g;
-    unsigned n = 2 * (unsigned)g->plan->programs[id].n_steps;
-    Value table = constant_new(g, arena_format(g->cx->arena, "%s_table", name), LLVMArrayType2(g->i32, n), 8);
-    Value *words = ARENA_ARRAY(g->cx->arena, Value, n);
-    for (unsigned i = 0; i < n / 2; i++) {
-        const Use *use = &u->uses[id][i];
-        words[2 * i] = distance(g, u->codes[use->code].fn[t], table);
-        words[2 * i + 1] = word_i32(g, (int32_t)use->first_arg);
-    }
-    LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
-    return table;
-}
-
 static void emit_program(Unit *u, int id, int t)
 {
-    static const char *const names[PROGRAM_COUNT] = {"encode", "late", "to_latent", "to_event",
-                                                     "noise",  "run",  "score",     "act"};
     Gen *g = &u->g;
     const Program *p = &g->plan->programs[id];
-    const char *name = arena_format(g->cx->arena, "%s_t%d", names[id], tiles[t]);
-    Value table = p->n_steps ? emit_table(u, id, t, name) : NULL;
+    const char *name = arena_format(g->cx->arena, "%s_t%d", program_names[id], tiles[t]);
     Value fn = u->program[id][t] = function_new(g, name, g->code_type);
-    if (table) {
-        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), table, word_i64(g, p->n_steps)};
-        LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
-        LLVMSetTailCall(LLVMBuildCall2(g->b, LLVMFunctionType(g->none, params, 5, false), u->walk, args, 5, ""), true);
+    if (p->n_steps) {
+        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
+                        u->steps[id],        u->code_table[t],    word_i64(g, p->n_steps)};
+        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, ""), true);
     }
     LLVMBuildRetVoid(g->b);
 }
@@ -442,9 +448,12 @@ static const Bytes *object_of(Unit *u)
 static void emit_all(Unit *u, const Target *target, const char *symbol)
 {
     collect(u);
-    emit_args(u);
     emit_walk(u);
     emit_steps(u);
+    for (int t = 0; t < NFCC_TILES; t++)
+        if (tiles[t]) emit_code_table(u, t);
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        if (u->g.plan->programs[i].exists) emit_program_steps(u, i);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         for (int t = 0; t < NFCC_TILES; t++)
             if (u->g.plan->programs[i].exists && tiles[t]) emit_program(u, i, t);

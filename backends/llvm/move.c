@@ -38,26 +38,22 @@ static void copy_run(Gen *g, Operand from, Operand to, int64_t n)
 void move_emit(Gen *g, const MoveStep *s)
 {
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
-    Operand table_of_src = {0}, table_of_dst = {0};
-    Operand from, to;
+    Operand src_table = {0}, dst_table = {0}, from, to;
     if (src.affine) {
-        from = operand(g, s->space, 0);
+        from = operand(g, s->space);
     } else {
-        table_of_src = operand(g, SPACE_CONST, 0);
-        from = (Operand){s->space == SPACE_WORK   ? g->work
-                         : s->space == SPACE_PREP ? g->prep
-                                                  : g->weights,
-                         s->space == SPACE_CONST ? 4 : 4 * g->tile, s->space == SPACE_CONST || g->tile == 1};
+        src_table = operand(g, SPACE_CONST);
+        from = space_start(g, s->space);
     }
-    if (!dst.affine) table_of_dst = operand(g, SPACE_CONST, 1);
-    to = operand(g, SPACE_WORK, dst.affine ? 1 : 2);
+    if (!dst.affine) dst_table = operand(g, SPACE_CONST);
+    to = operand(g, SPACE_WORK);
     if (g->tile == 1 && src.affine && dst.affine && src.step == 1 && dst.step == 1) {
         copy_run(g, from, to, s->n);
         return;
     }
     Loop l = loop_begin(g, s->n);
-    copy_lane(g, operand_at(g, from, table_lane(g, src, table_of_src, l.i)),
-              operand_at(g, to, table_lane(g, dst, table_of_dst, l.i)));
+    copy_lane(g, operand_at(g, from, table_lane(g, src, src_table, l.i)),
+              operand_at(g, to, table_lane(g, dst, dst_table, l.i)));
     loop_end(g, &l, NULL);
 }
 
@@ -96,8 +92,7 @@ static void take_one(Gen *g, Operand table, Operand index, Operand out, int64_t 
 
 void take_emit(Gen *g, const TakeStep *s)
 {
-    Operand table = operand(g, s->table_space, 0), index = operand(g, s->index_space, 1),
-            out = operand(g, SPACE_WORK, 2);
+    Operand table = operand(g, s->table_space), index = operand(g, s->index_space), out = operand(g, SPACE_WORK);
     Loop l = loop_begin(g, s->outer);
     Operand t = s->table_shared ? table : operand_at(g, table, mul(g, l.i, s->k));
     Loop j = loop_begin(g, s->j);

@@ -76,7 +76,7 @@ static void reduce_rows(Gen *g, const ReduceStep *s, Operand in, Operand out, Va
 
 void reduce_emit(Gen *g, const ReduceStep *s)
 {
-    Operand in = operand(g, s->in_space, 0), out = operand(g, SPACE_WORK, 1);
+    Operand in = operand(g, s->in_space), out = operand(g, SPACE_WORK);
     Loop l = loop_begin(g, s->outer);
     Operand from = operand_at(g, in, mul(g, l.i, s->k)), to = operand_at(g, out, l.i);
     if (g->tile == 1) {

@@ -106,14 +106,16 @@ void loop_end(Gen *g, Loop *l, const Value *next)
 }
 
 // ---- operands
-Operand operand(Gen *g, uint32_t space, int arg)
+Operand space_start(Gen *g, uint32_t space)
 {
-    Value base = space == SPACE_WORK ? g->work : space == SPACE_PREP ? g->prep : g->weights;
-    Operand o = {NULL, 4, true};
-    if (space != SPACE_CONST) o = (Operand){NULL, 4 * g->tile, g->tile == 1};
-    Value at = load(g, g->i32, bytes_at(g, g->args, word_i64(g, 4 * arg)));
-    o.base = bytes_at(g, base, mul(g, LLVMBuildZExt(g->b, at, g->i64, ""), o.lane_bytes));
-    return o;
+    if (space == SPACE_CONST) return (Operand){g->weights, 4, true};
+    return (Operand){space == SPACE_WORK ? g->work : g->prep, 4 * g->tile, g->tile == 1};
+}
+
+Operand operand(Gen *g, uint32_t space)
+{
+    Value at = load(g, g->i32, bytes_at(g, g->args, word_i64(g, 4 * g->next_arg++)));
+    return operand_at(g, space_start(g, space), LLVMBuildZExt(g->b, at, g->i64, ""));
 }
 
 Operand operand_at(Gen *g, Operand o, Value lane)

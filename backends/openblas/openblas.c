@@ -53,19 +53,16 @@ static void group_product(Gen *g, const GemmStep *s, Operand x, Operand w, Opera
 }
 
 // out[m][n] += add[m][n], then bias[n]: output by output, its rows by vectors.
-static void add_rest(Gen *g, const GemmStep *s, Operand out)
+static void add_rest(Gen *g, const GemmStep *s, const GemmOperands *o)
 {
-    Operand extra = {0}, bias = {0};
-    if (s->has_add) extra = operand(g, s->add_space, GEMM_ADD);
-    if (s->has_bias) bias = operand(g, SPACE_CONST, GEMM_BIAS);
     int w = g->tile == 1 ? 1 : g->width;
     Loop m = loop_begin(g, s->m);
     Loop n = loop_begin(g, s->n);
     Loop rows = loop_begin(g, g->tile / w);
     Value row = mul(g, rows.i, w), lane = add(g, mul(g, m.i, s->n), n.i);
-    Value to = bytes_at(g, operand_at(g, out, lane).base, mul(g, row, 4)), sum = load(g, floats(g, w), to);
-    if (s->has_add) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, extra, lane), row, w), "");
-    if (s->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, bias, n.i), row, w), "");
+    Value to = bytes_at(g, operand_at(g, o->out, lane).base, mul(g, row, 4)), sum = load(g, floats(g, w), to);
+    if (s->has_add) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, o->add, lane), row, w), "");
+    if (s->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, o->bias, n.i), row, w), "");
     store(g, sum, to);
     loop_end(g, &rows, NULL);
     loop_end(g, &n, NULL);
@@ -78,16 +75,15 @@ static void gemm_by_blas(Gen *g, const GemmStep *s)
         gemm_emit(g, s);
         return;
     }
-    Operand x = operand(g, s->x_space, GEMM_X), w = operand(g, SPACE_CONST, GEMM_W),
-            out = operand(g, SPACE_WORK, GEMM_OUT);
+    GemmOperands o = gemm_operands(g, s);
     int64_t full = s->n / GEMM_GROUP, rest = s->n % GEMM_GROUP;
     if (full) {
         Loop l = loop_begin(g, full);
-        group_product(g, s, x, w, out, mul(g, l.i, GEMM_GROUP), GEMM_GROUP);
+        group_product(g, s, o.x, o.w, o.out, mul(g, l.i, GEMM_GROUP), GEMM_GROUP);
         loop_end(g, &l, NULL);
     }
-    if (rest) group_product(g, s, x, w, out, word_i64(g, full * GEMM_GROUP), rest);
-    if (s->has_add || s->has_bias) add_rest(g, s, out);
+    if (rest) group_product(g, s, o.x, o.w, o.out, word_i64(g, full * GEMM_GROUP), rest);
+    if (s->has_add || s->has_bias) add_rest(g, s, &o);
 }
 
 const Bytes *openblas_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll)
