@@ -150,9 +150,11 @@ static const char *read_members(Zip z, Npz *out, NpyError *error)
     if (!find_directory(z, &at, &count)) return fail(error, "not a .npz file (no zip directory)");
     if (count > 65536) return fail(error, "more members than a .npz file has");
     const char *wrong = NULL;
+    size_t packed = 0;
     for (size_t i = 0; i < count && !wrong; i++) {
         Entry e;
         if (!read_entry(z, at, &e)) return fail(error, "the zip directory is corrupt");
+        if (e.packed > z.size || (packed += e.packed) > z.size) return fail(error, "members of the zip file overlap");
         wrong = add_member(z, &e, out, error);
         at = e.next;
     }

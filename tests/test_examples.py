@@ -19,6 +19,15 @@ def test_in_readme(tool, name):
     assert f"```{LANGUAGES[os.path.splitext(name)[1]]}\n{text}```" in readme
 
 
+def test_readme_quotes_real_messages(tool):
+    with open(os.path.join(tool.root, "README.md")) as f:
+        table = f.read().split("| message |")[1].split("\n\n")[0]
+    sources = subprocess.run("cat frontend/*.c passes/*.c backends/*.c", shell=True, cwd=tool.root, capture_output=True,
+                             text=True, check=True).stdout
+    phrases = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert len(phrases) > 5 and not [p for p in phrases if p not in sources]
+
+
 @pytest.mark.parametrize("name,compiler,standard", [("act.c", "cc", "c11"), ("batch.cpp", "c++", "c++17")])
 def test_compiles_and_runs(tool, lander, name, compiler, standard):
     program = lander / name.replace(".", "_")
