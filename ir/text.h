@@ -20,7 +20,7 @@ size_t text_dtype_size(DType dtype);
 
 // The rules of form. Each returns NULL, or a sentence in the arena. node_check looks at the node and its operands'
 // types only; function_check also at ids, order, inputs and outputs, and sets *at to the offending node (or NULL);
-// module_check at names, ports and stage, not into the functions.
+// module_check at names, ports and stage of a module whose functions are right.
 const char *type_check(Arena *arena, Type t);
 const char *node_check(Arena *arena, const Node *n);
 const char *function_check(Arena *arena, const Function *f, const Node **at);

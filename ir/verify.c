@@ -269,6 +269,30 @@ static const char *ports_rule(Arena *arena, const char *kind, const Port *ports,
     return NULL;
 }
 
+static const char *ports_fit(Arena *arena, const char *kind, const Port *ports, int n, const Function *f, bool outputs)
+{
+    int count = outputs ? f->n_outputs : f->n_inputs;
+    if (n != count) return arena_format(arena, "%d %s ports, but @%s has %d", n, kind, f->name, count);
+    for (int i = 0; i < n; i++) {
+        Type t = outputs ? f->outputs[i].node->type : f->inputs[i]->type;
+        if (type_lanes(t) != type_lanes(ports[i].type))
+            return arena_format(arena, "%s port '%s' is %s, but @%s has %s there", kind, ports[i].name,
+                                type_text(arena, ports[i].type), f->name, type_text(arena, t));
+    }
+    return NULL;
+}
+
+// The exported graph is @main before derive and @run after it; the ports, if there are any, are its inputs and outputs.
+static const char *stage_rule(Arena *arena, const Module *m)
+{
+    bool derived = m->stage >= STAGE_DERIVED;
+    const Function *f = module_function(m, derived ? "run" : "main");
+    if (derived && !f) return "a derived module has a function @run, the exported graph";
+    if (!f || !(m->n_inputs || m->n_outputs)) return NULL;
+    const char *why = ports_fit(arena, "input", m->inputs, m->n_inputs, f, false);
+    return why ? why : ports_fit(arena, "output", m->outputs, m->n_outputs, f, true);
+}
+
 const char *module_check(Arena *arena, const Module *m)
 {
     if ((unsigned)m->stage > STAGE_LOWERED) return "unknown stage";
@@ -285,31 +309,33 @@ const char *module_check(Arena *arena, const Module *m)
         if (!m->properties[i].key || !m->properties[i].value)
             return arena_format(arena, "property %d is incomplete", i);
     const char *why = ports_rule(arena, "input", m->inputs, m->n_inputs);
-    return why ? why : ports_rule(arena, "output", m->outputs, m->n_outputs);
+    if (!why) why = ports_rule(arena, "output", m->outputs, m->n_outputs);
+    return why ? why : stage_rule(arena, m);
 }
 
 static void report(Context *cx, const Function *f, const Node *n, const char *why)
 {
+    const char *function = f->name ? f->name : "?";
     if (!n) {
-        diag_error(cx, NULL, NULL, "func @%s: %s", f->name, why);
+        diag_error(cx, NULL, NULL, "func @%s: %s", function, why);
         return;
     }
     const char *op = (unsigned)n->op < OP_COUNT ? op_info(n->op)->name : "?";
     const char *name = n->name ? n->name : arena_format(cx->arena, "%%%d", n->id);
-    diag_error(cx, n->origin, NULL, "func @%s, value '%.200s' (%s): %s", f->name, name, op, why);
+    diag_error(cx, n->origin, NULL, "func @%s, value '%.200s' (%s): %s", function, name, op, why);
 }
 
 bool module_verify(const Module *m, Context *cx)
 {
-    const char *why = module_check(cx->arena, m);
-    if (why) diag_error(cx, NULL, NULL, "%s", why);
-    bool right = !why;
+    bool right = true;
     for (int i = 0; i < m->n_functions; i++) {
         const Node *at = NULL;
-        why = m->functions[i] ? function_check(cx->arena, m->functions[i], &at) : NULL;
+        const char *why = m->functions[i] ? function_check(cx->arena, m->functions[i], &at) : NULL;
         if (!why) continue;
         report(cx, m->functions[i], at, why);
         right = false;
     }
-    return right;
+    const char *why = right ? module_check(cx->arena, m) : NULL;
+    if (why) diag_error(cx, NULL, NULL, "%s", why);
+    return right && !why;
 }

@@ -211,7 +211,10 @@ static void test_header(void **state)
 {
     Fixture *f = *state;
     Made *m = made_new(f);
+    m->fn.name = "run";
     give(m, "x", make(m, OP_input, type_vector(2), "x", 0, NULL));
+    make(m, OP_input, type_make(T_BOOL, 2, (int64_t[]){4, 3}), "mask", 0, NULL);
+    make(m, OP_input, type_vector(1), "s", 0, NULL);
     Module *mod = made_module(m);
     Property properties[] = {{"nfcc.event", "x"}, {"", "a \"quoted\"\nline"}};
     Port in[] = {

@@ -5,9 +5,10 @@ property "" "two words"
 port in "obs" f32[4]
 port in "x" f32[2] batch 0
 port in "steps" i64[] batch 0
-port out "log_prob" f32[] batch 0
+port out "z" f32[2] batch 0
+port out "log_det" f32[] batch 0
 
-func @to_latent(obs: f32[1,4], x: f32[1,2], steps: i64[1,1]) {
+func @run(obs: f32[1,4], x: f32[1,2], steps: i64[1,1]) {
     w: f32[4,2] = constant [[1, 0], [0, 1], [1, 1], [2, -1]]
     h: f32[1,2] = linear obs, w, [0.5, -0.5], x
     h2: f32[1,2] = linear obs, w, _, x
@@ -33,8 +34,9 @@ property "" "two words"
 port in "obs" f32[4]
 port in "x" f32[2] batch 0
 port in "steps" i64[] batch 0
-port out "log_prob" f32[] batch 0
-func @to_latent(obs: f32[1,4], x: f32[1,2], steps: i64[1,1]) {
+port out "z" f32[2] batch 0
+port out "log_det" f32[] batch 0
+func @run(obs: f32[1,4], x: f32[1,2], steps: i64[1,1]) {
     w: f32[4,2] = constant [[1, 0], [0, 1], [1, 1], [2, -1]]
     h: f32[1,2] = linear obs, w, [0.5, -0.5], x
     h2: f32[1,2] = linear obs, w, _, x

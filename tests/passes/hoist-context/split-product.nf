@@ -2,6 +2,12 @@
 module stage=derived
 port in "obs" f32[2] batch 0
 port in "x" f32[2] batch 0
+port out "z" f32[1,2] batch 0
+func @run(obs: f32[1,2], x: f32[1,2]) {
+    c: f32[1,4] = move x, obs
+    z: f32[1,2] = linear c, [[1, 2], [3, 4], [5, 6], [7, 8]], [1, 1]
+    return z
+}
 func @to_latent(obs: f32[1,2], x: f32[2]) {
     c: f32[1,4] = move x, obs
     h: f32[1,2] = linear c, [[1, 2], [3, 4], [5, 6], [7, 8]], [1, 1]
@@ -18,6 +24,14 @@ func @to_event(obs: f32[1,2], z: f32[2]) {
 module stage=fused
 port in "obs" f32[2] batch 0
 port in "x" f32[2] batch 0
+port out "z" f32[1,2] batch 0
+func @run(obs: f32[1,2], x: f32[1,2]) {
+    %2: f32[2] = constant [1, 1]
+    %4: f32[1,2] = linear obs, [[5, 6], [7, 8]]
+    %6: f32[1,2] = linear x, [[1, 2], [3, 4]], %2, %4
+    return z=%6
+}
+
 func @to_latent(p: f32[2], x: f32[2]) {
     %2: f32[1,2] = move x
     %3: f32[2,2] = constant [[1, 2], [3, 4]]

@@ -1,6 +1,6 @@
 # An ActNorm in front of a product goes into it.
 module stage=derived
-func @f(x: f32[1,2]) {
+func @run(x: f32[1,2]) {
     c: f32[1,2] = mul x, [2, 4]
     d: f32[1,2] = add c, [1, -1]
     y: f32[1,3] = linear d, [[1, 2, 3], [4, 5, 6]]
@@ -8,7 +8,7 @@ func @f(x: f32[1,2]) {
 }
 ----
 module stage=derived
-func @f(x: f32[1,2]) {
+func @run(x: f32[1,2]) {
     %1: f32[3] = constant [-3, -3, -3]
     %3: f32[1,3] = linear x, [[2, 4, 6], [16, 20, 24]], %1
     return y=%3

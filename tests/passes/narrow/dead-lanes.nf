@@ -1,6 +1,6 @@
 # As lanes, on a derived program: what log_det does not need of z is not computed twice.
 module stage=derived
-func @to_latent(x: f32[4]) {
+func @run(x: f32[4]) {
     e: f32[4] = exp x
     a: f32[2] = move e [0, 1]
     y: f32[2] = tanh a
@@ -8,7 +8,7 @@ func @to_latent(x: f32[4]) {
 }
 ----
 module stage=derived
-func @to_latent(x: f32[4]) {
+func @run(x: f32[4]) {
     %1: f32[2] = move x [0, 1]
     %2: f32[2] = exp %1
     %3: f32[2] = tanh %2

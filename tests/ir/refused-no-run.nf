@@ -1,0 +1,5 @@
+# error: a derived module has a function @run
+module stage=derived
+func @f(x: f32[2]) {
+    return x
+}
