@@ -371,16 +371,22 @@ static size_t region_bytes(const nfcc_policy *p, uint32_t lanes)
     return (round_up(lanes, 16) + OVERREAD) * widest * 4;
 }
 
+static uint32_t work_lanes(const nfcc_model *m, int id)
+{
+    const Program *program = program_of(m, id);
+    return program ? program->work_lanes : 0;
+}
+
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
 static void set_work_size(nfcc_policy *p)
 {
     const nfcc_model *m = p->model;
-    uint32_t lanes = 0, late = m->programs[NFCC_PROGRAM_LATE].exists ? m->programs[NFCC_PROGRAM_LATE].work_lanes : 0;
-    for (int id = 0; id < NFCC_PROGRAMS; id++)
-        if (m->programs[id].exists && m->programs[id].work_lanes > lanes) lanes = m->programs[id].work_lanes;
+    uint32_t lanes = 0;
+    for (int id = 0; id < NFCC_PROGRAMS; id++) lanes = larger(lanes, work_lanes(m, id));
     p->main_bytes = region_bytes(p, lanes);
-    p->prep_bytes = region_bytes(p, late > m->prep_lanes ? late : m->prep_lanes);
-    uint32_t noise = m->programs[NFCC_PROGRAM_NOISE].work_lanes, base = m->programs[NFCC_PROGRAM_BASE].work_lanes;
-    if (program_of(m, NFCC_PROGRAM_NOISE)) p->noise_bytes = region_bytes(p, noise > base ? noise : base);
+    p->prep_bytes = region_bytes(p, larger(work_lanes(m, NFCC_PROGRAM_LATE), m->prep_lanes));
+    p->noise_bytes = region_bytes(p, larger(work_lanes(m, NFCC_PROGRAM_NOISE), work_lanes(m, NFCC_PROGRAM_BASE)));
     p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + p->noise_bytes;
 }
 
@@ -1412,6 +1418,17 @@ static bool dynamic_ok(const ElfFile *f, const Elf64_Phdr *dynamic)
     return false;
 }
 
+/* What a header speaks of is memory of one segment, to the end of its last page: the loader protects it. */
+static bool memory_ok(const ElfFile *f, const Elf64_Phdr *part)
+{
+    Elf64_Phdr ph;
+    for (unsigned i = 0; read_header(f, i, &ph); i++)
+        if (ph.p_type == PT_LOAD && part->p_vaddr >= ph.p_vaddr && part->p_memsz <= ph.p_memsz + PAGE &&
+            part->p_vaddr + part->p_memsz <= round_up(ph.p_vaddr + ph.p_memsz, PAGE))
+            return true;
+    return false;
+}
+
 static bool headers_ok(const ElfFile *f)
 {
     Elf64_Phdr ph, dynamic = {.p_type = PT_NULL};
@@ -1426,6 +1443,7 @@ static bool headers_ok(const ElfFile *f)
         if (ph.p_type == PT_LOAD || ph.p_filesz == 0) continue;
         uint32_t flags = ph.p_type == PT_DYNAMIC ? PF_R | PF_W : PF_R; /* the loader writes there */
         if (!address_in_file(f, ph.p_vaddr, ph.p_filesz, flags, &offset) || offset != ph.p_offset) return false;
+        if (!memory_ok(f, &ph)) return false;
     }
     return dynamic.p_type == PT_DYNAMIC && dynamic_ok(f, &dynamic);
 }

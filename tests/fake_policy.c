@@ -75,6 +75,13 @@ static void noise(float *work, const float *prep, const float *weights, size_t T
     stress(work, prep, weights, T);
 }
 
+// Reads and writes the same lanes.
+static void base(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t i = 0; i < FAKE_D * T; i++) work[i] = fake_base(work[i], prep[i]);
+    stress(work, prep, weights, T);
+}
+
 // wide -> wide + sum(count); count -> 2 count; wide[0] > 0
 static void run(float *work, const float *prep, const float *weights, size_t T)
 {
@@ -95,7 +102,8 @@ static void run(float *work, const float *prep, const float *weights, size_t T)
 TILES(encode)
 TILES(late)
 TILES(to_latent)
-TILES(to_event) TILES(noise) TILES(run) static void noise_32(float *work, const float *prep, const void *weights)
+TILES(to_event)
+TILES(noise) TILES(run) TILES(base) static void noise_32(float *work, const float *prep, const void *weights)
 {
     noise(work, prep, weights, 32);
 }
@@ -111,6 +119,7 @@ __attribute__((visibility("default"))) nfcc_abi_code *fake_code(int program, int
     case NFCC_PROGRAM_TO_EVENT: return PICK(to_event);
     case NFCC_PROGRAM_NOISE: return slot == 2 ? noise_32 : PICK(noise);
     case NFCC_PROGRAM_RUN: return PICK(run);
+    case NFCC_PROGRAM_BASE: return PICK(base);
     default: return NULL;
     }
 }

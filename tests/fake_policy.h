@@ -16,6 +16,7 @@ static inline float fake_weight(int l) { return 0.25f + 0.125f * (float)l; }
 static inline float fake_prep(const float *early, int l) { return early[l % FAKE_EARLY] * fake_weight(l) + (float)l; }
 static inline float fake_x(float z, float prep) { return 2 * z + prep; }
 static inline float fake_z(float x, float prep) { return (x - prep) * 0.5f; }
+static inline float fake_base(float z, float prep) { return 0.5f * z + prep; }
 static inline float fake_act(float x) { return x < -1 ? -1 : x > 1 ? 1 : x; }
 static inline float fake_log_prob(const float *z)
 {

@@ -105,6 +105,15 @@ static void add_programs(Tables *t, nfcc_model_header *m, const void *base)
         PORTS({NFCC_PORT_GRAPH, 0, 48, FAKE_WIDE}, {NFCC_PORT_GRAPH, 1, 44, FAKE_COUNT}, {NFCC_PORT_GRAPH, 2, 47, 1}));
 }
 
+// Noise gets the context's own mean and scale before it is z.
+static void add_base(unsigned char *image, const void *base)
+{
+    nfcc_model_header *m = (nfcc_model_header *)image;
+    Tables t = {.base = image, .used = m->size};
+    add_program(&t, m, base, NFCC_PROGRAM_BASE, PORTS({NFCC_PORT_Z, 0, 0, 3}), PORTS({NFCC_PORT_Z, 0, 0, 3}));
+    m->size = t.used;
+}
+
 static void add_golden(Tables *t, nfcc_model_header *m)
 {
     float words[GOLDEN_ROWS][2 * FAKE_D + 2];
@@ -402,6 +411,37 @@ static void test_rows_alone(void **state)
     }
     release(many);
     release(one);
+}
+
+// A base with its own mean and scale changes noise, not latents that are given.
+static void test_base(void **state)
+{
+    (void)state;
+    nfcc_policy *p = static_policy();
+    add_base(image, image);
+    assert_int_equal(nfcc_open_static((const nfcc_model *)image, static_memory, sizeof static_memory, &p), NFCC_OK);
+    for (size_t rows = 1; rows < 100; rows += 11)
+        for (size_t n = 1; n < 40; n += 9) {
+            Memory m = memory_for(p, rows, 2);
+            nfcc_noise noise = NFCC_NOISE(SEED), given = {.z = data.z[0]};
+            noise.temperature = 0.5f;
+            fill(rows, n);
+            assert_int_equal(nfcc_prepare(p, rows, data.context, m.prepared, m.work), NFCC_OK);
+            for (size_t i = 0; i < rows * n; i++) {
+                float early[FAKE_EARLY];
+                early_of(i / n, early);
+                for (int d = 0; d < FAKE_D; d++)
+                    data.z[i][d] = fake_base(fake_noise(SEED, i, d, 0.5f), fake_prep(early, d));
+            }
+            expect(rows, n);
+            assert_int_equal(nfcc_sample_and_log_prob(p, m.prepared, &noise, n, made.x[0], made.log_prob, m.work),
+                             NFCC_OK);
+            assert_same(made.x, data.x, rows * n * FAKE_D);
+            assert_same(made.log_prob, data.log_prob, rows * n);
+            assert_int_equal(nfcc_sample(p, m.prepared, &given, n, made.x[0], m.work), NFCC_OK);
+            assert_same(made.x, data.x, rows * n * FAKE_D);
+            release(m);
+        }
 }
 
 static void test_run(void **state)
@@ -998,6 +1038,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_entries),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_run),
+        cmocka_unit_test(test_base),
         cmocka_unit_test(test_integers),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_arguments),
