@@ -112,6 +112,7 @@ static void add_tables(Blob *b, nfcc_model_header *h, const Plan *plan)
 static void add_golden(Blob *b, nfcc_model_header *h, const Plan *plan)
 {
     h->golden_seed = golden_seed;
+    h->given_only = plan->given_only;
     h->golden_rows = plan->golden_rows;
     h->golden_words = plan->golden_words;
     if (plan->golden_words) h->golden = append(b, plan->golden, plan->golden_words * sizeof(uint32_t), 8);

@@ -537,12 +537,21 @@ static const Node *shaped(Builder *b, const Node *x, Type t)
     return build_reshape(b, x, t.rank, t.dim);
 }
 
+// Comparisons are bool; numbers are real where one operand is, integer where one is; two bools count as numbers.
+static DType binary_dtype(Op op, DType a, DType c)
+{
+    static const Op tests[] = {OP_lt, OP_le, OP_eq, OP_and, OP_or, OP_xor};
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        if (op == tests[i]) return T_BOOL;
+    bool real = a == T_F32 || a == T_F64 || c == T_F32 || c == T_F64 || (a == T_BOOL && c == T_BOOL);
+    return real ? T_F32 : T_I64;
+}
+
 const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c)
 {
     Type t;
     if (!broadcast_type(a->type, c->type, &t)) bug(b, "operands do not broadcast", a);
-    t.dtype = result_dtype(op, node_is_const(a) ? c : a);
-    if (t.dtype == T_I64 && (a->type.dtype == T_F32 || a->type.dtype == T_F64)) t.dtype = T_F32;
+    t.dtype = binary_dtype(op, a->type.dtype, c->type.dtype);
     const Node *same = neutral(op, a, c, t);
     if (same && t.dtype != T_BOOL && t.dtype != T_I64) return shaped(b, same, t);
     if (op == OP_mul && !node_is_const(a) && !node_is_const(c)) {
@@ -609,6 +618,16 @@ const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *b
     if (add && type_lanes(add->type) != type_lanes(t)) bug(b, "linear: add", add);
     const Node *in[4] = {x, w, bias, add};
     return finish_node(b, fresh(b, OP_linear, t, add ? 4 : bias ? 3 : 2, in));
+}
+
+const Node *build_linear_t(Builder *b, const Node *x, const Node *w)
+{
+    if (!node_is_const(w) || w->type.rank != 2 || !x->type.rank || type_last(x->type) != w->type.dim[1]) bug(b, "linear_t: shapes", x);
+    Type t = x->type;
+    t.dtype = T_F32;
+    t.dim[t.rank - 1] = w->type.dim[0];
+    const Node *in[2] = {x, w};
+    return finish_node(b, fresh(b, OP_linear_t, t, 2, in));
 }
 
 const Node *build_matmul(Builder *b, const Node *a, const Node *c)

@@ -5,6 +5,10 @@
 //     u = (w0 2^32 + w1 + 1/2) 2^-64,  R = sqrt(-2 ln u) <= 9.5,  theta = 2 pi (w2 2^32 + w3 + 1/2) 2^-64
 //     z[2 block] = temperature * (R cos theta),  z[2 block + 1] = temperature * (R sin theta)
 //
+// Other bases take words 0, 1 and words 2, 3 as two uniforms u and turn each by the inverse distribution function:
+//     uniform u;  logistic log u - log(1 - u);  Laplace log 2u below 1/2, else -log 2(1 - u)
+// (temperature 0 of the uniform is the middle of its interval).
+//
 // One map step over the blocks makes the even and the odd lanes, a move interleaves them.
 #include "expand.h"
 
@@ -46,13 +50,19 @@ static int fraction(MapCode *m, int high, int low)
     return mul(m, f, num(m, 0x1p-64f));
 }
 
+// The distance of u to the nearer of 0 and 1, and all ones where that is 1.
+static int nearer_end(MapCode *m, int high, int low, int *upper)
+{
+    *upper = op_word(m, S_sar, high, 31);
+    return fraction(m, op(m, S_xor, high, *upper), op(m, S_xor, low, *upper));
+}
+
 // sqrt(-2 ln u). v is the distance of u to the nearer of 0 and 1, so that R keeps its digits at both ends:
 // ln u is log v = log(2^e (1 + f)), f = v 2^-e - 1, or log(1 - v), f = -v 2^-e + (2^-e - 1).
 static int radius(MapCode *m, int high, int low)
 {
     const uint32_t half_root = 0x3f3504f3u;
-    int upper = op_word(m, S_sar, high, 31); // all ones where u >= 1/2
-    int v = fraction(m, op(m, S_xor, high, upper), op(m, S_xor, low, upper));
+    int upper, v = nearer_end(m, high, low, &upper);
     int y = pick(m, upper, sub(m, num(m, 1), v), v);
     int e = op_word(m, S_sar, op_word(m, S_isub, y, half_root), 23);
     int power = op(m, S_isub, num(m, 1), op_word(m, S_shl, e, 23)); // 2^-e
@@ -88,15 +98,43 @@ void math_box_muller(MapCode *m, const int w[4], int out[2])
 // temperature * normal, and +0 where that is -0.
 static int scaled(MapCode *m, int temperature, int normal) { return add(m, mul(m, temperature, normal), num(m, 0)); }
 
+// 1/2 + temperature (u - 1/2), u itself at temperature 1; below 1 always.
+static int uniform(MapCode *m, int temperature, int v, int upper)
+{
+    int one = num(m, 1), half = num(m, 0.5f), last = num(m, 0x1.fffffep-1f);
+    int u = pick(m, upper, sub(m, one, v), v);
+    u = pick(m, op(m, S_flt, u, one), u, last);
+    int warm = fma3(m, temperature, sub(m, u, half), half);
+    return pick(m, op(m, S_feq, temperature, one), u, warm);
+}
+
+// log v - log(1 - v), or log 2v, with the sign of the side.
+static int two_sided(MapCode *m, BaseKind base, int temperature, int v, int upper)
+{
+    int minus_v = op_word(m, S_xor, v, 0x80000000u);
+    int size = base == BASE_LOGISTIC ? sub(m, expand_op(m, OP_log, 0, v, 0, 0), expand_op(m, OP_log1p, 0, minus_v, 0, 0))
+                                     : expand_op(m, OP_log, 0, add(m, v, v), 0, 0);
+    int value = op(m, S_xor, size, op_word(m, S_and, upper, 0x80000000u));
+    return scaled(m, temperature, value);
+}
+
+static int other_base(MapCode *m, BaseKind base, int temperature, int high, int low)
+{
+    int upper, v = nearer_end(m, high, low, &upper);
+    return base == BASE_UNIFORM ? uniform(m, temperature, v, upper) : two_sided(m, base, temperature, v, upper);
+}
+
 // Arguments: 0 .. 3 the seed port, 4 the temperature, 5 the block. Returns the two values.
-static void block_code(MapCode *m, int out[2])
+static void block_code(MapCode *m, BaseKind base, int out[2])
 {
     int key[2] = {map_arg(m, 0), map_arg(m, 1)};
     int w[4] = {map_arg(m, 2), map_arg(m, 3), map_arg(m, 5), map_imm(m, 0)};
     math_philox(m, w, key);
-    math_box_muller(m, w, out);
     int temperature = map_arg(m, 4);
-    for (int i = 0; i < 2; i++) out[i] = scaled(m, temperature, out[i]);
+    bool normal = base == BASE_NORMAL || base == BASE_STUDENT_T;
+    if (normal) math_box_muller(m, w, out);
+    for (int i = 0; i < 2; i++)
+        out[i] = normal ? scaled(m, temperature, out[i]) : other_base(m, base, temperature, w[2 * i], w[2 * i + 1]);
 }
 
 static uint32_t round_up(uint32_t lanes) { return (lanes + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES; }
@@ -127,11 +165,11 @@ static void add_tables(Context *cx, uint32_t lanes, Layout *at, float **weights,
     *weight_lanes = end;
 }
 
-static Step block_step(Context *cx, uint32_t blocks, const Layout *at)
+static Step block_step(Context *cx, BaseKind base, uint32_t blocks, const Layout *at)
 {
     MapCode *m = ARENA_NEW(cx->arena, MapCode);
     int value[2];
-    block_code(m, value);
+    block_code(m, base, value);
     if (m->overflow) diag_error(cx, NULL, NULL, "internal error: the noise program does not fit in one map step");
     Step s = {.kind = STEP_MAP, .name = "noise"};
     s.map = (MapStep){.n = blocks, .n_args = 6, .n_outs = 2, .n_code = (uint32_t)m->n, .code = m->code};
@@ -145,7 +183,7 @@ static Step block_step(Context *cx, uint32_t blocks, const Layout *at)
     return s;
 }
 
-void plan_noise(Context *cx, uint32_t lanes, Program *program, float **weights, uint64_t *weight_lanes)
+void plan_noise(Context *cx, BaseKind base, uint32_t lanes, Program *program, float **weights, uint64_t *weight_lanes)
 {
     uint32_t blocks = (lanes + 1) / 2;
     Layout at = {.seed = 0, .temperature = ALIGN_LANES, .even = 2 * ALIGN_LANES};
@@ -154,7 +192,7 @@ void plan_noise(Context *cx, uint32_t lanes, Program *program, float **weights, 
     at.work = at.z + round_up(lanes);
     add_tables(cx, lanes, &at, weights, weight_lanes);
     Step *steps = ARENA_ARRAY(cx->arena, Step, 2);
-    steps[0] = block_step(cx, blocks, &at);
+    steps[0] = block_step(cx, base, blocks, &at);
     steps[1] = (Step){.kind = STEP_MOVE, .name = "noise"};
     steps[1].move = (MoveStep){lanes, SPACE_WORK, at.src, at.dst, at.z};
     const PlanPort in[] = {{PORT_SEED, 0, at.seed, 4}, {PORT_TEMPERATURE, 0, at.temperature, 1}};

@@ -45,9 +45,13 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 //   out = ((block 0 + block 1) + block 2) ... , then + add[m][n] if has_add, then + bias[n] if has_bias
 // Weights: packed in CONST at lane `w` in groups of up to 128 outputs; group g holds K rows of its width
 //   width(g) = min(128, N - 128 g);   w[k][n] is CONST lane  w + g * 128 * K + k * width(g) + (n - 128 g)
+//
+// transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
+//   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in
+//   rising order; then the tree of ReduceStep. No add, no bias; kb is not used.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, has_bias;
+    bool has_add, has_bias, transposed;
     uint32_t x_space, x;       // first lane
     uint32_t add_space, add;   // WORK or PREP
     uint32_t w, bias;          // CONST lanes
@@ -145,6 +149,9 @@ typedef struct {
     int n_in, n_out;
 } Program;
 
+// Base distributions, standardised, independent over the lanes. `noise` draws them; passes/base.c has their densities.
+typedef enum { BASE_NORMAL, BASE_LAPLACE, BASE_LOGISTIC, BASE_UNIFORM, BASE_STUDENT_T, BASE_COUNT } BaseKind;
+
 // A context, event, or graph input/output as the caller sees it.
 typedef struct {
     const char *name;
@@ -165,6 +172,7 @@ typedef struct {
     int n_contexts, n_inputs, n_outputs;
     PlanValue event;        // lanes 0: not a flow
     const char *base;       // "standard normal", ...
+    bool given_only;        // the base has no sampler (Student t): z must be given
     const char *notes;      // lines for `nfcc info`: direction and what decided it, base, verified errors
     // golden rows, see abi.h; filled after the plan has been run
     uint32_t golden_rows;
@@ -196,5 +204,6 @@ int map_op(MapCode *m, ScalarOp op, int a, int b, int c);
 // An elementwise op of the IR written in primitive operations (expand_math.c): exp, log, tanh, ... as polynomials.
 // Operands are value numbers; booleans are 0.0f and 1.0f. Returns the value number of the result.
 int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c);
-// The noise program (noise.c): Philox4x32-10 and Box-Muller for `lanes` normals. See runtime/nfcc.h.
-void plan_noise(Context *cx, uint32_t lanes, Program *program, float **weights, uint64_t *weight_lanes);
+// The noise program (noise.c): Philox4x32-10 and, for `lanes` numbers of the base, Box-Muller or the inverse distribution
+// function of 64-bit uniforms. See runtime/nfcc.h. Student t draws normals, for golden rows only.
+void plan_noise(Context *cx, BaseKind base, uint32_t lanes, Program *program, float **weights, uint64_t *weight_lanes);

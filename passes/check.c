@@ -6,6 +6,7 @@
 //   plan_golden  the rows that policy.so carries for its self test (runtime/abi.h)
 //
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
+#include "base.h"
 #include "flow.h"
 
 #include <math.h>
@@ -53,7 +54,7 @@ static void draw_inputs(Check *c, const CheckOptions *options)
     }
     if (!c->flow->is_flow) return;
     c->z = numbers(c->cx, c->rows * c->dims);
-    for (size_t k = 0; k < c->rows * c->dims; k++) c->z[k] = (double)(float)draw_normal(&state);
+    for (size_t k = 0; k < c->rows * c->dims; k++) c->z[k] = (double)(float)base_draw(c->flow->base_kind, c->flow->base_param, &state);
 }
 
 // Run a derived program on the drawn contexts and `last`.

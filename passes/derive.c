@@ -7,6 +7,7 @@
 //
 // The exported direction is built forward, the other from the solved steps; the log-determinant is the sum over the
 // same steps in both. log_prob = log N(z; 0, I) + log|det dz/dx|, and -inf where an intermediate overflowed.
+#include "base.h"
 #include "flow.h"
 #include "pipeline.h"
 
@@ -57,16 +58,6 @@ static void both_ends(Derive *d, bool exported_direction, const char *input, con
     *out = vector_of(d, map->out, map->dims);
 }
 
-// sum(-z^2 / 2) - D/2 log(2 pi)
-static const Node *normal_log_density(Derive *d, const Node *z)
-{
-    Builder *b = d->b;
-    int64_t one = 1;
-    const Node *sum = build_reshape(b, build_reduce(b, OP_reduce_sum, build_binary(b, OP_mul, z, z)), 1, &one);
-    double constant = -0.5 * (double)d->map->dims * log(6.283185307179586476925);
-    return build_binary(b, OP_add, build_binary(b, OP_mul, sum, build_scalar(b, -0.5)), build_scalar(b, constant));
-}
-
 static const Node *never_nan(Builder *b, const Node *v)
 {
     return build_select(b, build_binary(b, OP_eq, v, v), v, build_scalar(b, -INFINITY));
@@ -86,7 +77,7 @@ static const Function *program(Derive *d, const char *name, bool to_latent)
     bool along = to_latent == d->flow->density; // is this program's direction the map's?
     const Node *own = along ? log_det : negated, *to_z = d->flow->density ? log_det : negated;
     if (d->map->base) to_z = build_binary(b, OP_add, to_z, emit_log_det(d->env, d->map->base_solution));
-    const Node *log_prob = never_nan(b, build_binary(b, OP_add, to_z, normal_log_density(d, u)));
+    const Node *log_prob = never_nan(b, build_binary(b, OP_add, to_z, base_log_density(b, d->flow->base_kind, d->flow->base_param, u)));
     build_output(b, to_latent ? "z" : "x", to_latent ? z : x);
     build_output(b, "log_det", own);
     build_output(b, "log_prob", log_prob);

@@ -194,6 +194,13 @@ static void forward_whole(LaneEnv *env, const Node *n)
     lane_env_set_all(env, n, build_like(env->b, n, in));
 }
 
+// Transposed products stay whole, so that their weights are the very ones of the product.
+static void forward_linear_t(LaneEnv *env, const Node *n)
+{
+    const Node *x = gather_all(env, n->in[0]);
+    lane_env_set_all(env, n, build_linear_t(env->b, x, matrix_part(env->b, n->in[1], 0, NULL, 0, NULL)));
+}
+
 static void forward_matmul(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count)
 {
     int64_t N = type_last(n->type);
@@ -233,6 +240,7 @@ static void emit_forward_step(LaneEnv *env, const Node *n, const int64_t *lanes,
     case KIND_BINARY:
     case KIND_TERNARY: forward_elementwise(env, n, lanes, count); break;
     case KIND_LINEAR: forward_linear(env, n, lanes, count); break;
+    case KIND_LINEAR_T: forward_linear_t(env, n); break;
     case KIND_MATMUL: forward_matmul(env, n, lanes, count); break;
     case KIND_REDUCE: forward_reduce(env, n, lanes, count); break;
     case KIND_TAKE: forward_take(env, n, lanes, count); break;

@@ -25,15 +25,17 @@ LaneRef *input_lanes(Context *cx, const Node *input);
 bool lanes_independent(const LaneRef *lanes, int64_t n);
 
 // ---- the latent inside a log_prob (split.c)
-// If output `scalar` of f is a log_prob (or its negative) with a normal base: the function with one more output, named
+// If output `scalar` of f is a log_prob (or its negative) with this base: the function with one more output, named
 // "u": the standardised latent lanes. NULL: it is not.
 typedef struct {
     const Function *f; // f with the output "u" added last
     int64_t dims;
     bool negated;
-    bool plain;        // every square has weight -1/2 and no factor: u are lanes of f itself
+    bool plain;        // every term stands as in the standardised density: u are lanes of f itself
+    BaseKind base;
+    double param;      // Student t: degrees of freedom
 } Split;
-Split *split_log_prob(Context *cx, const Function *f, int scalar);
+Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base);
 
 // ---- roles (roles.c): decides roles and direction, fills flow; map is the solved exported direction, on `f` (the module's
 // @main, perhaps with "u" added). Returns false after reported errors. No flow: true with flow->is_flow false.

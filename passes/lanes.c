@@ -294,6 +294,17 @@ static void rebuild_whole(Lanes *s, const Node *n)
     lane_env_set_all(s->env, n, build_like(s->b, n, in));
 }
 
+// Whole, on the very weights of the product that it is the adjoint of.
+static void rebuild_linear_t(Lanes *s, const Node *n)
+{
+    int64_t lanes = type_lanes(n->in[0]->type);
+    LaneRef *refs = malloc((size_t)(lanes + 1) * sizeof *refs);
+    for (int64_t i = 0; i < lanes; i++) refs[i] = lane_env_lane(s->env, n->in[0], i);
+    const Node *x = lanes_gather_as(s->b, refs, n->in[0]->type), *w = matrix_part(s->b, n->in[1], 0, NULL, 0, NULL);
+    lane_env_set_all(s->env, n, build_linear_t(s->b, x, w));
+    free(refs);
+}
+
 static bool any_needed(const Lanes *s, const Node *n)
 {
     int64_t lanes = type_lanes(n->type);
@@ -313,6 +324,7 @@ static void rebuild(Lanes *s, const Node *n)
     case KIND_BINARY:
     case KIND_TERNARY: rebuild_elementwise(s, n); break;
     case KIND_LINEAR: rebuild_linear(s, n); break;
+    case KIND_LINEAR_T: rebuild_linear_t(s, n); break;
     case KIND_REDUCE: rebuild_reduce(s, n); break;
     case KIND_MATMUL:
     case KIND_TAKE: rebuild_whole(s, n); break;
@@ -357,7 +369,7 @@ static void need_operands(LaneEnv *env, bool *need, const Node *n)
         need_linear(env, need, n);
         return;
     }
-    bool whole = kind == KIND_MATMUL || kind == KIND_TAKE;
+    bool whole = kind == KIND_LINEAR_T || kind == KIND_MATMUL || kind == KIND_TAKE;
     for (int k = 0; k < n->n_in; k++) {
         int64_t count = type_lanes(n->in[k]->type), per = kind == KIND_REDUCE ? type_last(n->in[k]->type) : 1;
         for (int64_t i = 0; i < count; i++)

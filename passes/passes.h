@@ -8,7 +8,7 @@ typedef struct {
     const char *const *contexts;    // names that are contexts, for graphs with more than one candidate
     int n_contexts;
     const char *log_det, *log_prob, *neg_log_prob; // output names
-    const char *base;               // "normal" (confirms the assumption), later: uniform, logistic, ...
+    const char *base;               // normal (confirms the assumption), laplace, logistic, uniform, student_t:DF
     bool has_clip;
     double clip_lo, clip_hi;        // --clip LO,HI: the policy's output clip
     double max_condition;           // 0: 1e6
@@ -32,6 +32,8 @@ typedef struct {
     int64_t dims;             // D
     const char *base;         // "standard normal", "diagonal Gaussian (learned)", ...
     bool base_assumed;
+    BaseKind base_kind;
+    double base_param;        // Student t: degrees of freedom
     bool has_clip;            // the policy ends in a clip, or --clip
     double clip_lo, clip_hi;
     const char *explain;      // the inverse program: rounds, groups, rules, log-det terms (check --explain)

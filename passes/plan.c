@@ -284,6 +284,19 @@ static void emit_linear(Planner *p, const Node *n)
     put_step(p, s, n);
 }
 
+static void emit_linear_t(Planner *p, const Node *n)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    Step s = {.kind = STEP_GEMM};
+    Place x = place_of(p, n->in[0]);
+    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / K), .k = (uint32_t)K, .n = (uint32_t)N, .kb = (uint32_t)K,
+                        .transposed = true, .x_space = x.space, .w = pool_matrix(p->pool, w)};
+    s.gemm.x = FIELD(p, x, gemm.x);
+    s.gemm.out = FIELD(p, store(p, n), gemm.out);
+    put_step(p, s, n);
+}
+
 static void emit_reduce(Planner *p, const Node *n)
 {
     Place x = place_of(p, n->in[0]);
@@ -499,6 +512,7 @@ static void emit_unit(Planner *p, int root, const Node *const *members, int n)
     case KIND_BINARY:
     case KIND_TERNARY: emit_cluster(p, members, 0, n, n); break;
     case KIND_LINEAR: emit_linear(p, node); break;
+    case KIND_LINEAR_T: emit_linear_t(p, node); break;
     case KIND_MATMUL: emit_matmul(p, node); break;
     case KIND_REDUCE: emit_reduce(p, node); break;
     case KIND_TAKE: emit_take(p, node); break;
@@ -708,7 +722,7 @@ static PlanValue *port_values(Context *cx, const Port *ports, int n)
 static const struct {
     const char *name;
     ProgramId id;
-} PROGRAMS[] = {{"encode", PROGRAM_ENCODE}, {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT}, {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN}, {"score", PROGRAM_SCORE}, {"base", PROGRAM_BASE}};
+} PROGRAMS[] = {{"encode", PROGRAM_ENCODE}, {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT}, {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN}, {"score", PROGRAM_SCORE}, {"act", PROGRAM_ACT}, {"base", PROGRAM_BASE}};
 
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
@@ -725,7 +739,8 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     }
     uint64_t words = pool.n;
     float *weights = pool.words;
-    plan_noise(cx, flow->is_flow ? (uint32_t)flow->dims : 16, &plan->programs[PROGRAM_NOISE], &weights, &words);
+    plan->given_only = flow->base_kind == BASE_STUDENT_T;
+    plan_noise(cx, flow->base_kind, flow->is_flow ? (uint32_t)flow->dims : 16, &plan->programs[PROGRAM_NOISE], &weights, &words);
     plan->weights = weights;
     plan->weight_lanes = words;
     plan->n_inputs = m->n_inputs;

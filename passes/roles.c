@@ -2,6 +2,7 @@
 //   options, metadata (nfcc.*), a log_prob output, a log_det output with a published name, the published names.
 // Shapes and invertibility only propose candidates; they never tell density from sampling. Otherwise the compile is
 // refused (or, where nothing claims to be a flow, the graph compiles to `run`).
+#include "base.h"
 #include "flow.h"
 
 #include <math.h>
@@ -306,9 +307,9 @@ static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const 
     return true;
 }
 
-static bool try_log_prob(Roles *r, int scalar, bool said)
+static bool try_base(Roles *r, int scalar, BaseKind base)
 {
-    Split *s = split_log_prob(r->cx, r->f, scalar);
+    Split *s = split_log_prob(r->cx, r->f, scalar, base);
     if (!s) return false;
     const Function *before = r->f;
     r->f = s->f;
@@ -316,16 +317,28 @@ static bool try_log_prob(Roles *r, int scalar, bool said)
     accept_log_prob(r, s, scalar);
     const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name, s->negated ? " (negative)" : "");
     if (lanes_independent(u, s->dims) && (sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
-        r->flow->base = r->map->base ? "diagonal Gaussian (its mean and scale, from the log_prob; z is the exported latent)"
-                        : s->plain   ? "standard normal"
-                                     : "diagonal Gaussian (its mean and scale are part of the flow; z is standardised)";
+        r->flow->base_kind = base;
+        r->flow->base_param = s->param;
+        const char *standard = base_describe(r->cx, base, s->param);
+        r->flow->base = r->map->base ? arena_format(r->cx->arena, "%s with mean and scale, from the log_prob; z is the exported latent", standard)
+                        : s->plain   ? standard
+                                     : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised", standard);
         return true;
     }
     r->f = before;
     r->flow->log_prob_output = -1;
     r->flow->log_prob = NULL;
     r->flow->log_prob_negated = false;
-    if (said) diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph", "output '%s' is not a log_prob that nfcc can split into a normal base and a flow", r->m->outputs[scalar].name);
+    return false;
+}
+
+static bool try_log_prob(Roles *r, int scalar, bool said)
+{
+    for (int base = 0; base < BASE_COUNT; base++)
+        if (try_base(r, scalar, (BaseKind)base)) return true;
+    if (said)
+        diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph", "output '%s' is not a log_prob that nfcc can split into a base and a flow",
+                   r->m->outputs[scalar].name);
     return false;
 }
 
@@ -482,7 +495,11 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
     if (!flow->is_flow) return true;
     find_log_det(&r, flow->density);
     if (!flow->base) {
-        flow->base = "standard normal";
+        if (options->base && !base_named(options->base, &flow->base_kind, &flow->base_param)) {
+            diag_error(cx, NULL, "normal, laplace, logistic, uniform or student_t:DF", "--base '%s' is not a base distribution", options->base);
+            return false;
+        }
+        flow->base = base_describe(cx, flow->base_kind, flow->base_param);
         flow->base_assumed = !options->base;
     }
     if (options->has_clip) {

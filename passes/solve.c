@@ -115,6 +115,12 @@ static int64_t linear_ready(const Solver *s, const Node *n, int64_t *lanes)
     return count;
 }
 
+static bool linear_t_ready(const Solver *s, const Node *n, int64_t i)
+{
+    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
+    return range_ready(s, n->in[0], i / K * N, N);
+}
+
 static bool lane_ready(const Solver *s, const Node *n, int64_t i)
 {
     switch (op_info(n->op)->kind) {
@@ -127,6 +133,7 @@ static bool lane_ready(const Solver *s, const Node *n, int64_t i)
     case KIND_LEAF:
     case KIND_MOVE:
     case KIND_LINEAR: return false;
+    case KIND_LINEAR_T: return linear_t_ready(s, n, i);
     }
     return false;
 }

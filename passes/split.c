@@ -1,10 +1,15 @@
-// The latent inside a log_prob: the sum is followed to its squares.
+// The latent inside a log_prob: the sum is followed to the terms of its base.
 //
-//   log_prob = sum_i c_i k_i a_i^2 + rest,  c_i < 0 constant, k_i lanes that are factors (a learned or conditional scale)
-//   u_i = a_i sqrt(-2 c_i k_i)              so that the squares are -u^2 / 2
+//   log_prob = sum_i base(u_i) + rest     what the base's terms look like:
+//   normal     c k a^2            u = a sqrt(-2 c k)       c < 0 constant; k: lanes that are factors (a learned scale)
+//   laplace    c k |a|            u = a (-c k)
+//   logistic   -2 softplus(v)     u = -v
+//   student_t  c log(1 + q)       u = a sqrt(q' v), q = q' a^2, v = -2 c - 1 degrees of freedom
+//   uniform    log(low <= a and a < high), or select(inside, constant, -inf)      u = (a - low) / (high - low)
 //
 // Sums are adds, subtractions, negations, products with constants, reduce_sum and constant products (linear). What is
-// not a square (log-det terms, normalisers) is the rest; that it is right is checked by numbers, later.
+// no term of the base (log-det terms, normalisers) is the rest; that it is right is checked by numbers, later.
+#include "base.h"
 #include "flow.h"
 
 #include <math.h>
@@ -12,19 +17,29 @@
 
 enum { MOST_FACTORS = 6 };
 
+// One term of a base: weight * k * f(lane).
 typedef struct {
     LaneRef lane;
-    double weight; // constant factor of lane^2
+    double weight;
     LaneRef times[MOST_FACTORS], over[MOST_FACTORS];
     int n_times, n_over;
+    double low, high; // uniform
+    double outer;     // student_t: the weight of the logarithm
 } Square;
 
 typedef struct {
     Context *cx;
+    BaseKind base;
     Square *squares;
     int64_t n, cap;
     int64_t budget;
 } Collector;
+
+static bool abs_of(LaneRef r, LaneRef *base)
+{
+    *base = r.node->op == OP_abs ? lane_operand(r.node, 0, r.lane) : r;
+    return r.node->op == OP_abs;
+}
 
 static bool square_of(LaneRef r, LaneRef *base)
 {
@@ -40,26 +55,28 @@ static bool square_of(LaneRef r, LaneRef *base)
 }
 
 // A product: constants, at most one square, other factors. False: not of this form.
-static bool factor(Square *s, LaneRef r, bool over, bool *found, int depth)
+typedef bool CoreOf(LaneRef r, LaneRef *base);
+
+static bool factor(Square *s, LaneRef r, CoreOf *core, bool over, bool *found, int depth)
 {
     LaneRef base;
     if (lane_is_const(r)) {
         s->weight = over ? s->weight / lane_value(r) : s->weight * lane_value(r);
         return true;
     }
-    if (!over && !*found && square_of(r, &base)) {
+    if (!over && !*found && core(r, &base)) {
         s->lane = base;
         *found = true;
         return true;
     }
     if (depth < 12 && r.node->op == OP_neg) {
         s->weight = -s->weight;
-        return factor(s, lane_operand(r.node, 0, r.lane), over, found, depth + 1);
+        return factor(s, lane_operand(r.node, 0, r.lane), core, over, found, depth + 1);
     }
     if (depth < 12 && (r.node->op == OP_mul || r.node->op == OP_div)) {
         bool flip = r.node->op == OP_div;
-        return factor(s, lane_operand(r.node, 0, r.lane), over, found, depth + 1) &&
-               factor(s, lane_operand(r.node, 1, r.lane), over != flip, found, depth + 1);
+        return factor(s, lane_operand(r.node, 0, r.lane), core, over, found, depth + 1) &&
+               factor(s, lane_operand(r.node, 1, r.lane), core, over != flip, found, depth + 1);
     }
     LaneRef *list = over ? s->over : s->times;
     int *n = over ? &s->n_over : &s->n_times;
@@ -70,11 +87,79 @@ static bool factor(Square *s, LaneRef r, bool over, bool *found, int depth)
 
 static void collect(Collector *c, LaneRef r, double weight);
 
+// log(1 + q) with q a square and its factors.
+static bool student_term(Square *s, LaneRef r)
+{
+    const Node *n = r.node;
+    LaneRef q = lane_operand(n, 0, r.lane);
+    bool found = false;
+    if (n->op == OP_log && q.node->op == OP_add) {
+        for (int k = 0; k < 2 && !found; k++) {
+            LaneRef one = lane_operand(q.node, k, q.lane);
+            if (!lane_is_const(one) || lane_value(one) != 1) continue;
+            q = lane_operand(q.node, 1 - k, q.lane);
+            found = true;
+        }
+    } else found = n->op == OP_log1p;
+    if (!found) return false;
+    s->outer = s->weight;
+    s->weight = 1;
+    found = false;
+    return factor(s, q, square_of, false, &found, 0) && found;
+}
+
+// A bound test: constant <= a, or a < constant.
+static bool bound(Square *s, LaneRef r)
+{
+    if (r.node->op != OP_lt && r.node->op != OP_le) return false;
+    LaneRef a = lane_operand(r.node, 0, r.lane), b = lane_operand(r.node, 1, r.lane);
+    bool low = lane_is_const(a);
+    if (low == lane_is_const(b)) return false;
+    LaneRef lane = low ? b : a;
+    if (s->lane.node && !lane_same(s->lane, lane)) return false;
+    s->lane = lane;
+    (low ? &s->low : &s->high)[0] = lane_value(low ? a : b);
+    return true;
+}
+
+static bool bounds(Square *s, LaneRef r)
+{
+    if (r.node->op == OP_not || (r.node->op == OP_add && lane_is_const(lane_operand(r.node, 1, r.lane)))) return bounds(s, lane_operand(r.node, 0, r.lane));
+    if (r.node->op == OP_and || r.node->op == OP_mul || r.node->op == OP_min)
+        return bounds(s, lane_operand(r.node, 0, r.lane)) && bounds(s, lane_operand(r.node, 1, r.lane));
+    return bound(s, r);
+}
+
+static bool uniform_term(Square *s, LaneRef r)
+{
+    s->low = INFINITY;
+    s->high = -INFINITY;
+    bool ok = false;
+    if (r.node->op == OP_log) ok = bounds(s, lane_operand(r.node, 0, r.lane));
+    if (r.node->op == OP_select) ok = bounds(s, lane_operand(r.node, 0, r.lane));
+    return ok && s->low < s->high;
+}
+
+static bool logistic_term(Square *s, LaneRef r)
+{
+    if (r.node->op != OP_softplus || fabs(fabs(s->weight) - 2) > 1e-6) return false;
+    s->lane = lane_operand(r.node, 0, r.lane);
+    return !lane_is_const(s->lane);
+}
+
 static void collect_leaf(Collector *c, LaneRef r, double weight)
 {
     Square s = {.weight = weight};
     bool found = false;
-    if (factor(&s, r, false, &found, 0) && found) ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
+    switch (c->base) {
+    case BASE_NORMAL: found = factor(&s, r, square_of, false, &found, 0) && found; break;
+    case BASE_LAPLACE: found = factor(&s, r, abs_of, false, &found, 0) && found; break;
+    case BASE_LOGISTIC: found = logistic_term(&s, r); break;
+    case BASE_UNIFORM: found = uniform_term(&s, r); break;
+    case BASE_STUDENT_T: found = student_term(&s, r); break;
+    case BASE_COUNT: break;
+    }
+    if (found) ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
 }
 
 static void collect_linear(Collector *c, LaneRef r, double weight)
@@ -129,67 +214,93 @@ static void collect(Collector *c, LaneRef r, double weight)
     collect_leaf(c, r, weight);
 }
 
-static bool is_plain(const Square *s, double sign)
+// The term's own weight as it stands in a standardised log density.
+static double own_weight(BaseKind base) { return base == BASE_NORMAL ? -0.5 : base == BASE_LAPLACE ? -1 : -2; }
+
+static bool is_plain(const Square *s, BaseKind base, double sign)
 {
-    return fabs(s->weight * sign + 0.5) < 1e-6 && !s->n_times && !s->n_over;
+    if (base == BASE_UNIFORM || base == BASE_STUDENT_T) return false;
+    return fabs(s->weight * sign - own_weight(base)) < 1e-6 && !s->n_times && !s->n_over;
 }
 
-// Squares of one sign; where there are more of them than those of weight -1/2 exactly, the latter are meant.
-static int64_t choose(Square *s, int64_t n, double sign)
+static double weight_of(const Square *s, BaseKind base) { return base == BASE_STUDENT_T ? s->outer : s->weight; }
+
+// Terms of one sign; where there are more of them than plain ones, the latter are meant.
+static int64_t choose(Square *s, int64_t n, BaseKind base, double sign)
 {
     int64_t m = 0, plain = 0;
     for (int64_t i = 0; i < n; i++)
-        if (s[i].weight * sign < 0) {
+        if (base == BASE_UNIFORM || weight_of(&s[i], base) * sign < 0) {
             s[m] = s[i];
-            plain += is_plain(&s[m], sign);
+            plain += is_plain(&s[m], base, sign);
             m++;
         }
     if (!plain || plain == m) return m;
     int64_t k = 0;
     for (int64_t i = 0; i < m; i++)
-        if (is_plain(&s[i], sign)) s[k++] = s[i];
+        if (is_plain(&s[i], base, sign)) s[k++] = s[i];
     return k;
 }
 
-static const Node *standardised(LaneEnv *env, const Square *s, int64_t n, double sign)
+static const Node *lane_node(LaneEnv *env, LaneRef r)
 {
-    Builder *b = env->b;
-    const Node **parts = ARENA_ARRAY(builder_context(b)->arena, const Node *, n);
-    for (int64_t i = 0; i < n; i++) {
-        LaneRef a = lane_env_get(env, s[i].lane);
-        parts[i] = lanes_gather_as(b, &a, type_vector(1));
-        double k = -2 * sign * s[i].weight;
-        if (is_plain(&s[i], sign)) continue;
-        const Node *scale = build_scalar(b, k);
-        for (int j = 0; j < s[i].n_times; j++) {
-            LaneRef f = lane_env_get(env, s[i].times[j]);
-            scale = build_binary(b, OP_mul, lanes_gather_as(b, &f, type_vector(1)), scale);
-        }
-        for (int j = 0; j < s[i].n_over; j++) {
-            LaneRef f = lane_env_get(env, s[i].over[j]);
-            scale = build_binary(b, OP_div, scale, lanes_gather_as(b, &f, type_vector(1)));
-        }
-        parts[i] = build_binary(b, OP_mul, parts[i], build_unary(b, OP_sqrt, scale));
-    }
-    return build_move(b, type_vector(n), (int)n, parts, NULL);
+    LaneRef now = lane_env_get(env, r);
+    return lanes_gather_as(env->b, &now, type_vector(1));
 }
 
-Split *split_log_prob(Context *cx, const Function *f, int scalar)
+static const Node *scale_of(LaneEnv *env, const Square *s, double constant)
+{
+    Builder *b = env->b;
+    const Node *scale = build_scalar(b, constant);
+    for (int j = 0; j < s->n_times; j++) scale = build_binary(b, OP_mul, lane_node(env, s->times[j]), scale);
+    for (int j = 0; j < s->n_over; j++) scale = build_binary(b, OP_div, scale, lane_node(env, s->over[j]));
+    return scale;
+}
+
+static const Node *standardised_lane(LaneEnv *env, const Square *s, BaseKind base, double sign)
+{
+    Builder *b = env->b;
+    const Node *a = lane_node(env, s->lane);
+    switch (base) {
+    case BASE_NORMAL:
+        if (is_plain(s, base, sign)) return a;
+        return build_binary(b, OP_mul, a, build_unary(b, OP_sqrt, scale_of(env, s, -2 * sign * s->weight)));
+    case BASE_LAPLACE:
+        if (is_plain(s, base, sign)) return a;
+        return build_binary(b, OP_mul, a, scale_of(env, s, -sign * s->weight));
+    case BASE_LOGISTIC: return build_unary(b, OP_neg, a);
+    case BASE_UNIFORM:
+        return build_binary(b, OP_mul, build_binary(b, OP_sub, a, build_scalar(b, s->low)), build_scalar(b, 1 / (s->high - s->low)));
+    case BASE_STUDENT_T:
+        return build_binary(b, OP_mul, a, build_unary(b, OP_sqrt, scale_of(env, s, s->weight * (-2 * sign * s->outer - 1))));
+    case BASE_COUNT: break;
+    }
+    return a;
+}
+
+static const Node *standardised(LaneEnv *env, const Square *s, int64_t n, BaseKind base, double sign)
+{
+    const Node **parts = ARENA_ARRAY(builder_context(env->b)->arena, const Node *, n);
+    for (int64_t i = 0; i < n; i++) parts[i] = standardised_lane(env, &s[i], base, sign);
+    return build_move(env->b, type_vector(n), (int)n, parts, NULL);
+}
+
+Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
 {
     const Node *out = f->outputs[scalar].node;
     if (type_lanes(out->type) != 1) return NULL;
-    Collector c = {.cx = cx, .budget = 1 << 22};
+    Collector c = {.cx = cx, .base = base, .budget = 1 << 22};
     collect(&c, lane_canonical(out, 0), 1);
     int64_t negative = 0;
-    for (int64_t i = 0; i < c.n; i++) negative += c.squares[i].weight < 0;
+    for (int64_t i = 0; i < c.n; i++) negative += base == BASE_UNIFORM || weight_of(&c.squares[i], base) < 0;
     if (!c.n) return NULL;
     double sign = negative * 2 >= c.n ? 1 : -1;
-    int64_t n = choose(c.squares, c.n, sign);
+    int64_t n = choose(c.squares, c.n, base, sign);
     LaneRef *lanes = ARENA_ARRAY(cx->arena, LaneRef, n + 1);
     bool plain = true;
     for (int64_t i = 0; i < n; i++) {
         lanes[i] = c.squares[i].lane;
-        plain = plain && is_plain(&c.squares[i], sign);
+        plain = plain && is_plain(&c.squares[i], base, sign);
     }
     if (!n || !lanes_independent(lanes, n)) return NULL;
     Builder *b = builder_new(cx, f->name);
@@ -203,8 +314,8 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar)
         for (int64_t k = 0; k < count; k++) refs[k] = lane_env_lane(env, v, k);
         build_output(b, f->outputs[i].name, lanes_gather_as(b, refs, v->type));
     }
-    build_output(b, "u", standardised(env, c.squares, n, sign));
+    build_output(b, "u", standardised(env, c.squares, n, base, sign));
     Split *s = ARENA_NEW(cx->arena, Split);
-    *s = (Split){builder_finish(b), n, sign < 0, plain};
+    *s = (Split){builder_finish(b), n, sign < 0, plain, base, -2 * sign * c.squares[0].outer - 1};
     return s;
 }

@@ -56,7 +56,8 @@ typedef struct nfcc_model_header {
     uint32_t golden_rows, golden, golden_words, stack_bytes;
     uint64_t golden_seed;
     uint32_t weight_dtype; /* 0 f32 */
-    uint32_t reserved[15];
+    uint32_t given_only;   /* the base has no sampler: z must be given */
+    uint32_t reserved[14];
 } nfcc_model_header;
 
 #endif

@@ -980,6 +980,7 @@ static bool set_noise(Call *call, const nfcc_noise *noise)
 static nfcc_status sample(Call *call, nfcc_noise *noise)
 {
     if (!set_noise(call, noise)) return NFCC_BAD_ARGUMENT;
+    if (!noise->z && call->p->model->given_only) return NFCC_NO_ENTRY;
     nfcc_status status = run_call(call);
     if (!noise->z) noise->next += call->items;
     return status;

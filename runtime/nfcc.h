@@ -39,7 +39,7 @@ extern "C" {
     S(NOT_FINITE, "an input holds NaN or infinity; the outputs of its row are NaN")                                    \
     S(BAD_ARGUMENT, "a NULL or impossible argument")                                                                   \
     S(BAD_SHAPE, "the arrays do not fit the policy's shapes")                                                          \
-    S(NO_ENTRY, "the policy has no such entry; nfcc info POLICY.so lists them")                                        \
+    S(NO_ENTRY, "the policy has no such entry, or its base cannot be drawn; nfcc info POLICY.so lists them")                                        \
     S(CPU, "this CPU lacks instructions that the policy was compiled for; compile with --cpu x86-64-v3")               \
     S(ABI, "the file was made for another version of nfcc; compile it again or use that version's libnfcc")            \
     S(FILE, "the file cannot be opened or is not a policy")                                                            \

@@ -145,7 +145,7 @@ static Noise noise_new(uint32_t lanes)
     float *weights = ARENA_ARRAY(n.arena, float, 5); // something is there already, of an uneven size
     weights[4] = 42;
     uint64_t weight_lanes = 5;
-    plan_noise(&cx, lanes, &n.plan.programs[PROGRAM_NOISE], &weights, &weight_lanes);
+    plan_noise(&cx, BASE_NORMAL, lanes, &n.plan.programs[PROGRAM_NOISE], &weights, &weight_lanes);
     assert_true(weights[4] == 42 && weight_lanes % 16 == 0);
     n.plan.weights = weights;
     n.plan.weight_lanes = weight_lanes;
