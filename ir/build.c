@@ -12,7 +12,8 @@ struct Builder {
     Context *cx;
     const char *name;
     Node **nodes;
-    int n, cap;
+    uint64_t *hashes; // of nodes
+    int n, cap, cap_hashes;
     const Node **inputs;
     int n_inputs, cap_inputs;
     Output *outputs;
@@ -99,7 +100,7 @@ static bool same_node(const Node *a, const Node *b)
 
 static void table_put(Builder *b, int id)
 {
-    size_t at = hash_node(b->nodes[id]) & (b->table_size - 1);
+    size_t at = b->hashes[id] & (b->table_size - 1);
     while (b->table[at]) at = (at + 1) & (b->table_size - 1);
     b->table[at] = id + 1;
 }
@@ -114,13 +115,18 @@ static void table_grow(Builder *b)
 static const Node *add_node(Builder *b, Node *n)
 {
     if ((size_t)b->n * 2 >= b->table_size) table_grow(b);
+    uint64_t hash = hash_node(n);
     if (n->op != OP_input) {
-        size_t at = hash_node(n) & (b->table_size - 1);
-        for (; b->table[at]; at = (at + 1) & (b->table_size - 1))
-            if (same_node(b->nodes[b->table[at] - 1], n)) return b->nodes[b->table[at] - 1];
+        size_t at = hash & (b->table_size - 1);
+        for (; b->table[at]; at = (at + 1) & (b->table_size - 1)) {
+            int id = b->table[at] - 1;
+            if (b->hashes[id] == hash && same_node(b->nodes[id], n)) return b->nodes[id];
+        }
     }
     n->id = b->n;
     n->origin = b->origin;
+    int count = b->n;
+    ARENA_PUSH(b->cx->arena, b->hashes, count, b->cap_hashes, hash);
     ARENA_PUSH(b->cx->arena, b->nodes, b->n, b->cap, n);
     table_put(b, n->id);
     return n;

@@ -89,13 +89,18 @@ LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b)
         env->base[i + 1] = env->base[i] + (real ? type_lanes(n->type) : 0);
     }
     env->n_lanes = env->base[from->n_nodes];
+    env->constant = ARENA_ARRAY(cx->arena, const Node *, from->n_nodes + 1);
     env->ref = ARENA_ARRAY(cx->arena, LaneRef, env->n_lanes + 1);
     return env;
 }
 
 LaneRef lane_env_get(LaneEnv *env, LaneRef r)
 {
-    if (node_is_const(r.node)) return (LaneRef){build_const(env->b, r.node->type, r.node->data), r.lane};
+    if (node_is_const(r.node)) {
+        const Node **copy = &env->constant[r.node->id];
+        if (!*copy) *copy = build_const(env->b, r.node->type, r.node->data);
+        return (LaneRef){*copy, r.lane};
+    }
     return env->ref[env->base[r.node->id] + r.lane];
 }
 

@@ -28,6 +28,7 @@ typedef struct {
     int64_t *base;   // by node id: first lane number
     int64_t n_lanes;
     LaneRef *ref;    // by lane number: lane in the function being built
+    const Node **constant; // by node id: copies of constants
 } LaneEnv;
 
 LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b);
