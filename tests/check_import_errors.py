@@ -1,0 +1,466 @@
+#!/usr/bin/env python3
+"""Models made to be refused, or to be read in spite of how they were written: each with the words its message must hold.
+
+    tests/check_import_errors.py TOOL [--only WORD]
+
+TOOL is the program import_check. A case is a function that returns (model or bytes, expected words or None, extra
+files); None: the model must be read, and every row must equal ONNX's reference evaluator. Every case must end within
+10 seconds and 1 GiB, without a crash.
+"""
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper as h, numpy_helper as nh
+
+F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+
+def weights(name, *shape, seed=0):
+    return nh.from_array(np.random.default_rng(seed).standard_normal(shape).astype(np.float32), name)
+
+
+def ints(name, *values):
+    return nh.from_array(np.array(values, dtype=np.int64), name)
+
+
+def model(nodes, inits=(), x=("N", 4), y=None, opset=18, functions=(), domains=(), inputs=None, outputs=None):
+    inputs = inputs or [h.make_tensor_value_info("x", F, x)]
+    outputs = outputs or [h.make_tensor_value_info("y", F, y)]
+    g = h.make_graph(nodes, "g", inputs, outputs, list(inits))
+    imports = [h.make_opsetid("", opset)] + [h.make_opsetid(d, 1) for d in domains]
+    return h.make_model(g, opset_imports=imports, ir_version=8, functions=list(functions))
+
+
+def node(op, ins, outs, name=None, **attrs):
+    return h.make_node(op, ins, outs, name=name, **attrs)
+
+
+def copy(a="x", b="y"):
+    return node("Identity", [a], [b])
+
+
+# ---- bytes
+
+
+def field(number, payload):
+    size, n = b"", len(payload)
+    while n > 127:
+        size, n = size + bytes([n & 127 | 128]), n >> 7
+    return bytes([number << 3 | 2]) + size + bytes([n]) + payload
+
+
+def empty_file():
+    return b"", "the file is empty"
+
+
+def random_bytes():
+    return np.random.default_rng(1).integers(0, 256, 4000, dtype=np.uint8).tobytes(), ""
+
+
+def text_file():
+    return b"hello, this is no model\n", ""
+
+
+def truncated():
+    return model([node("MatMul", ["x", "w"], ["y"])], [weights("w", 4, 4)]).SerializeToString()[:-30], "truncated"
+
+
+def deep_messages():
+    graph = b""
+    for _ in range(80):  # graph { node { attribute { g { ... } } } }, by hand: the library refuses such depth itself
+        graph = field(1, field(5, field(6, graph)))
+    return field(7, graph), "nested deeper than 64"
+
+
+def graph_twice():
+    data = model([copy()]).SerializeToString()
+    return data + data, "appears twice"
+
+
+def unknown_field():
+    return model([copy()]).SerializeToString() + bytes([0xA2, 0x06, 0x01, 0x00]), "field 100 of ModelProto"
+
+
+def many_empty_messages():
+    return field(7, field(1, b"\x2a\x00" * 6_000_000)), "16 times its size"  # two bytes an attribute
+
+
+# ---- graphs
+
+
+def old_opset():
+    return model([copy()], opset=9), "opset 9 is older than 11"
+
+
+def no_opset():
+    m = model([copy()])
+    del m.opset_import[:]
+    return m, "does not say which opset"
+
+
+def two_unknown_ops():
+    nodes = [node("Foo", ["x"], ["a"], "first"), node("Bar", ["a"], ["b"], "second"), node("Add", ["b", "x"], ["y"])]
+    return model(nodes), ["'first' (Foo)", "'second' (Bar)"]
+
+
+def unused_unknown_op():
+    return model([node("Foo", ["x"], ["a"]), copy()]), None
+
+
+def custom_domain():
+    return model([node("Foo", ["x"], ["y"], "n", domain="my.ops")], domains=["my.ops"]), "domain 'my.ops'"
+
+
+def random_op():
+    return model([node("RandomNormalLike", ["x"], ["r"], "noise"), node("Add", ["x", "r"], ["y"])]), "make the noise an input"
+
+
+def cycle():
+    return model([node("Add", ["x", "b"], ["a"], "loop"), node("Neg", ["a"], ["b"]), copy("a")]), "'loop' (Add): its input 'b' is made by a later node"
+
+
+def missing_input():
+    return model([node("Add", ["x", "nowhere"], ["y"])]), "'nowhere' does not exist"
+
+
+def two_makers():
+    return model([node("Neg", ["x"], ["y"]), node("Abs", ["x"], ["y"])]), "exists already"
+
+
+def two_initializers():
+    return model([node("Add", ["x", "w"], ["y"])], [weights("w", 4), weights("w", 4)]), "two initializers"
+
+
+def symbolic_feature():
+    return model([copy()], x=("N", "D")), "dimension 1, 'D', is not fixed"
+
+
+def zero_batch_name():
+    return model([node("Neg", ["x"], ["y"])], x=(None, 4)), None
+
+
+def batch_moved():
+    return model([node("Softmax", ["x"], ["y"], axis=0)], x=(4, "N")), None
+
+
+def string_input():
+    return model([copy()], inputs=[h.make_tensor_value_info("x", TensorProto.STRING, ("N", 4))]), "string"
+
+
+def wrong_attribute_type():
+    return model([node("Softmax", ["x"], ["y"], axis=1.5)]), "attribute 'axis' has the wrong type"
+
+
+def new_attribute():
+    return model([node("Relu", ["x"], ["y"], window=3)]), "attribute 'window' is not supported"
+
+
+def axis_outside():
+    return model([node("Softmax", ["x"], ["y"], axis=7)]), "axis 7 of a tensor of rank 2"
+
+
+def shapes_do_not_fit():
+    return model([node("Add", ["x", "w"], ["y"])], [weights("w", 5)]), "do not fit together"
+
+
+def rank_nine():
+    return model([node("Reshape", ["x", "s"], ["y"])], [ints("s", -1, 1, 1, 1, 1, 1, 1, 1, 4)]), "rank 9"
+
+
+def computed_condition():
+    def branch(op):
+        return h.make_graph([node(op, ["x"], [op])], op, [], [h.make_tensor_value_info(op, F, None)])
+
+    nodes = [node("ReduceSum", ["x"], ["s"], keepdims=0), node("Greater", ["s", "zero"], ["c"]),
+             node("If", ["c"], ["y"], "branch", then_branch=branch("Neg"), else_branch=branch("Abs"))]
+    return model(nodes, [nh.from_array(np.float32(0), "zero")]), "'branch' (If): its condition depends on data"
+
+
+def computed_sort():
+    return model([node("TopK", ["x", "k"], ["y", "i"], "sort")], [ints("k", 2)]), "sorting of computed values"
+
+
+def batchnorm_training():
+    inits = [weights(n, 4) for n in "abcd"]
+    return model([node("BatchNormalization", ["x", "a", "b", "c", "d"], ["y", "m", "v"], training_mode=1)], inits), "model.eval()"
+
+
+# ---- sizes
+
+
+def lying_dims():
+    t = TensorProto(name="w", data_type=F, dims=[1 << 20, 1 << 20, 1 << 20])
+    return model([node("Add", ["x", "w"], ["y"])], [t]), "larger than any file"
+
+
+def short_weights():
+    t = weights("w", 4, 4)
+    t.dims[0] = 5
+    return model([node("MatMul", ["x", "w"], ["y"])], [t]), "its shape needs 80"
+
+
+def huge_fill():
+    return model([node("ConstantOfShape", ["s"], ["c"], "fill"), node("Add", ["x", "c"], ["y"])], [ints("s", 1 << 20, 1 << 20)]), "would be too large"
+
+
+def huge_broadcast():
+    nodes = [node("Expand", ["x", "s"], ["a"]), node("Expand", ["x", "t"], ["b"]), node("Add", ["a", "b"], ["y"])]
+    return model(nodes, [ints("s", 1, 8192, 1, 1, 4), ints("t", 8192, 1, 1, 1, 4)]), "too large"
+
+
+def many_fills():
+    nodes = [node("ConstantOfShape", ["s"], ["c0"])]
+    nodes += [node("Exp", [f"c{i}"], [f"c{i + 1}"]) for i in range(400)]
+    nodes += [node("ReduceSum", ["c400"], ["r"], keepdims=0), node("Add", ["x", "r"], ["y"])]
+    return model(nodes, [ints("s", 1 << 20)]), "too large"
+
+
+def huge_product():
+    nodes = [node("Expand", ["x", "s"], ["a"]), node("Transpose", ["a"], ["b"], perm=[0, 2, 1]), node("MatMul", ["a", "b"], ["y"])]
+    return model(nodes, [ints("s", 1, 4000, 4)], x=("N", 1, 4)), "too large"
+
+
+def endless_loop():
+    body = h.make_graph([node("Identity", ["c"], ["d"]), node("Neg", ["v"], ["w"])], "b",
+                        [h.make_tensor_value_info(n, t, None) for n, t in (("i", I), ("c", B), ("v", F))],
+                        [h.make_tensor_value_info(n, t, None) for n, t in (("d", B), ("w", F))])
+    return model([node("Loop", ["", "", "x"], ["y"], body=body)]), ["unroll to more than", "does not end"]
+
+
+def loop_of_a_billion():
+    m, _ = endless_loop()
+    m.graph.node[0].input[0] = "n"
+    m.graph.initializer.append(nh.from_array(np.array(10**9, dtype=np.int64), "n"))
+    return m, ["unroll to more than", "does not end"]
+
+
+def recursive_function():
+    f = h.make_function("f", "A", ["a"], ["b"], [node("A", ["a"], ["b"], domain="f")], [h.make_opsetid("", 18), h.make_opsetid("f", 1)])
+    return model([node("A", ["x"], ["y"], domain="f")], functions=[f], domains=["f"]), "nested deeper than 64"
+
+
+def doubling_functions():
+    fs = []
+    for i in range(40):
+        body = [node(f"A{i + 1}", ["a"], ["m"], domain="f"), node(f"A{i + 1}", ["m"], ["b"], domain="f")]
+        fs.append(h.make_function("f", f"A{i}", ["a"], ["b"], body, [h.make_opsetid("", 18), h.make_opsetid("f", 1)]))
+    fs.append(h.make_function("f", "A40", ["a"], ["b"], [node("Neg", ["a"], ["b"])], [h.make_opsetid("", 18)]))
+    return model([node("A0", ["x"], ["y"], domain="f")], functions=fs, domains=["f"]), "unroll to more than"
+
+
+# ---- weights
+
+
+def nan_weights():
+    t = nh.from_array(np.array([[1, np.nan], [0, 1]], dtype=np.float32), "w")
+    return model([node("MatMul", ["x", "w"], ["y"])], [t], x=("N", 2)), "contains NaN"
+
+
+def infinite_weights():
+    t = nh.from_array(np.array([[1, np.inf], [0, 1]], dtype=np.float32), "w")
+    return model([node("MatMul", ["x", "w"], ["y"], "product")], [t], x=("N", 2)), "'product' (MatMul): its weights contain infinity"
+
+
+def infinite_mask():
+    t = nh.from_array(np.array([[0, -np.inf, 0, 0]], dtype=np.float32), "w")
+    return model([node("Add", ["x", "w"], ["a"]), node("Softmax", ["a"], ["y"])], [t]), None
+
+
+def float8_weights():
+    t = TensorProto(name="w", data_type=17, dims=[4], raw_data=b"\0\0\0\0")
+    return model([node("Cast", ["w"], ["v"], to=F), node("Add", ["x", "v"], ["y"])], [t]), "float8e4m3fn"
+
+
+def sparse_constant():
+    return model([node("Constant", [], ["c"], value_string="a"), node("Add", ["x", "c"], ["y"])]), "string constants"
+
+
+# ---- rows
+
+
+def mean_over_batch():
+    nodes = [node("ReduceMean", ["x", "a"], ["m"], "batch_mean", keepdims=1), node("Sub", ["x", "m"], ["y"])]
+    return model(nodes, [ints("a", 0)]), "'batch_mean' (ReduceMean): mixes rows of the batch"
+
+
+def sum_over_batch():
+    return model([node("ReduceSum", ["x", "a"], ["y"], "total", keepdims=0)], [ints("a", 0)]), "mixes rows"
+
+
+def reversed_batch():
+    return model([node("Slice", ["x", "s", "e", "a", "t"], ["y"], "flip")], [ints("s", -1), ints("e", -(2**62)), ints("a", 0), ints("t", -1)]), "mixes rows"
+
+
+def fixed_batch_reshapes():
+    nodes = [node("Reshape", ["x", "s"], ["a"]), node("Reshape", ["a", "t"], ["b"]), node("Add", ["b", "z"], ["y"])]
+    zeros = nh.from_array(np.full((8, 4), 0.5, dtype=np.float32), "z")
+    return model(nodes, [ints("s", 8, 2, 2), ints("t", 8, -1), zeros], x=(8, 4)), None
+
+
+def fixed_batch_mixes():
+    return model([node("Softmax", ["x"], ["y"], "over_rows", axis=0)], x=(8, 4)), "'over_rows' (Softmax): mixes rows"
+
+
+def fixed_batch_row_constants():
+    w = weights("w", 8, 4)
+    return model([node("Add", ["x", "w"], ["y"], "rows_differ")], [w], x=(8, 4)), "'rows_differ' (Add): mixes rows"
+
+
+def masked_sum():
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
+             node("GatherND", ["x", "t"], ["v"]), node("ReduceSum", ["v"], ["s"], keepdims=1), node("Add", ["x", "s"], ["y"])]
+    return model(nodes, [nh.from_array(np.float32(0), "zero")]), ["not a tensor of fixed shape", "mask"]
+
+
+def masked_count():
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Shape", ["i"], ["s"]), node("Cast", ["s"], ["f"], to=F),
+             node("ReduceSum", ["f"], ["n"], keepdims=0), node("Add", ["x", "n"], ["y"])]
+    return model(nodes, [nh.from_array(np.float32(0), "zero")]), ["mixes rows", "mask selects are combined"]
+
+
+def masked_scatter():
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
+             node("GatherND", ["x", "t"], ["v"]), node("Exp", ["v"], ["w"]), node("ScatterND", ["x", "t", "w"], ["y"])]
+    return model(nodes, [nh.from_array(np.float32(0), "zero")]), None
+
+
+# ---- external data
+
+
+def external(location, size=64, files=(), **entries):
+    t = TensorProto(name="w", data_type=F, dims=[4, 4], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, **entries}.items():
+        t.external_data.add(key=key, value=str(value))
+    m = model([node("MatMul", ["x", "w"], ["y"])], [t])
+    return m, {"m.onnx.data": b"\0" * size, **dict(files)}
+
+
+def external_sibling():
+    m, files = external("m.onnx.data")
+    return m, None, files
+
+
+def external_other_name():
+    m, files = external("weights.bin", files={"weights.bin": b"\0" * 64})
+    return m, ["tensor 'w' is stored in 'weights.bin'", "--external-data"], files
+
+
+def external_absolute():
+    m, files = external("/etc/hostname")
+    return m, "only 'm.onnx.data' beside the model", files
+
+
+def external_parent():
+    m, files = external("../m.onnx.data")
+    return m, "only 'm.onnx.data' beside the model", files
+
+
+def external_short():
+    m, files = external("m.onnx.data", size=60)
+    return m, "needs 64 bytes at offset 0", files
+
+
+def external_offset():
+    m, files = external("m.onnx.data", offset=2**63 - 8, length=64)
+    return m, "which has 64", files
+
+
+def external_negative():
+    m, files = external("m.onnx.data", offset=-4)
+    return m, "which has 64", files
+
+
+def external_missing():
+    m, files = external("m.onnx.data")
+    return m, "No such file", {}
+
+
+def external_link():
+    m, files = external("m.onnx.data")
+    return m, "it is a link", {"m.onnx.data": None, "secret": b"\0" * 64}
+
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
+
+
+def write_files(folder, m, files):
+    path = os.path.join(folder, "m.onnx")
+    with open(path, "wb") as f:
+        f.write(m if isinstance(m, bytes) else m.SerializeToString())
+    for name, data in files.items():
+        file = os.path.join(folder, name)
+        if data is None:
+            os.symlink("secret", file)
+        else:
+            with open(file, "wb") as f:
+                f.write(data)
+    return path
+
+
+def rows_right(tool, path, folder):
+    """The model on 8 rows at once by ONNX's reference evaluator against each row by ours."""
+    from onnx.reference import ReferenceEvaluator
+
+    m = onnx.load(path)
+    shape = [d.dim_value or 8 for d in m.graph.input[0].type.tensor_type.shape.dim]
+    axis = next((i for i, d in enumerate(m.graph.input[0].type.tensor_type.shape.dim) if not d.dim_value), 0)
+    x = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+    node = next((n for n in m.graph.node if n.op_type == "Foo"), None)
+    if node is not None:
+        m.graph.node.remove(node)
+    want = np.moveaxis(ReferenceEvaluator(m).run(None, {"x": x})[0], axis, 0)
+    np.moveaxis(x, axis, 0).astype(np.float64).tofile(os.path.join(folder, "in"))
+    p = subprocess.run([tool, path, "--rows", "8", folder, "x=" + os.path.join(folder, "in")], capture_output=True, text=True, timeout=20)
+    if p.returncode:
+        return p.stderr.strip()
+    ours = np.fromfile(os.path.join(folder, "0")).reshape(8, -1)
+    return "" if np.allclose(ours, want.reshape(8, -1), atol=1e-5) else f"{ours[:2]} against {want[:2]}"
+
+
+def verdict(tool, case):
+    m, words, *files = case()
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_files(folder, m, files[0] if files else {})
+        if words is None:
+            return rows_right(tool, path, folder)
+        try:
+            p = subprocess.run([tool, path], capture_output=True, text=True, timeout=20, preexec_fn=limit, errors="replace")
+        except subprocess.TimeoutExpired:
+            return "took too long"
+        if p.returncode != 1:
+            return f"exit code {p.returncode}: {p.stderr.strip()[:300]}"
+        wanted = [words] if isinstance(words, str) else words
+        # of several words all must appear where the graph has several problems, else one
+        hit = [w in p.stderr for w in wanted]
+        good = all(hit) if case in (two_unknown_ops, external_other_name) else any(hit)
+        return "" if good and "error: " in p.stderr else p.stderr.strip()[:500]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tool")
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    helpers = {"field","weights", "ints", "model", "node", "copy", "external", "limit", "write_files", "rows_right", "verdict", "main"}
+    cases = [(n, f) for n, f in globals().items() if callable(f) and getattr(f, "__module__", "") == "__main__" and n not in helpers]
+    failed = 0
+    for name, case in cases:
+        if args.only not in name:
+            continue
+        why = verdict(os.path.abspath(args.tool), case)
+        failed += why != ""
+        print(f"{'FAIL' if why else 'ok  '} {name} {why}", flush=True)
+    print(f"{failed} of {len(cases)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
