@@ -17,7 +17,7 @@ typedef struct {
 } TargetInfo;
 
 // Stack that generated code may use; emission fails if a function needs more (llvm/module.c).
-enum { STACK_BYTES = 8192 };
+enum { STACK_BYTES = 32768 };
 
 // Of a resolved target.
 TargetInfo target_info(const Target *target);

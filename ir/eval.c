@@ -165,6 +165,27 @@ static void linear_block(const Node *w, size_t k_count, size_t n_count, size_t n
     }
 }
 
+enum { FEW = 8 };
+
+// One token of few rows: vectors run along the outputs instead.
+static void linear_few(const Node *w, size_t k_count, size_t n_count, size_t rows, const Operand *x, size_t x_lane, double *out)
+{
+    const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
+    double *acc = eval_alloc(n_count);
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < n_count; j++) acc[j] = 0;
+        for (size_t k = 0; k < k_count; k++) {
+            double v = x->v[(x_lane + k) * x->lane_step + r * x->row_step];
+            if (wf)
+                for (size_t j = 0; j < n_count; j++) acc[j] += (double)wf[k * n_count + j] * v;
+            else
+                for (size_t j = 0; j < n_count; j++) acc[j] += const_at(w, (int64_t)(k * n_count + j)) * v;
+        }
+        for (size_t j = 0; j < n_count; j++) out[j * rows + r] = acc[j];
+    }
+    free(acc);
+}
+
 static void eval_linear(const Node *n, size_t rows, const Operand *in, double *out)
 {
     const Node *w = n->in[1];
@@ -172,7 +193,8 @@ static void eval_linear(const Node *n, size_t rows, const Operand *in, double *o
     size_t tokens = N ? (size_t)type_lanes(n->type) / N : 0;
     bool has_bias = n->n_in > 2 && n->in[2], has_add = n->n_in > 3;
     for (size_t m = 0; m < tokens; m++) {
-        for (size_t n0 = 0; n0 < N; n0 += WIDE) {
+        if (rows < FEW) linear_few(w, K, N, rows, &in[0], m * K, out + m * N * rows);
+        for (size_t n0 = 0; n0 < N && rows >= FEW; n0 += WIDE) {
             size_t width = N - n0 < WIDE ? N - n0 : WIDE;
             linear_block(w, K, N, n0, width, rows, &in[0], m * K, out + (m * N + n0) * rows);
         }
@@ -184,6 +206,24 @@ static void eval_linear(const Node *n, size_t rows, const Operand *in, double *o
             }
         }
     }
+}
+
+static void eval_linear_t(const Node *n, size_t rows, const Operand *in, double *out)
+{
+    const Node *w = n->in[1];
+    size_t K = (size_t)w->type.dim[0], N = (size_t)w->type.dim[1];
+    size_t tokens = K ? (size_t)type_lanes(n->type) / K : 0;
+    const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
+    for (size_t m = 0; m < tokens; m++)
+        for (size_t k = 0; k < K; k++) {
+            double *o = out + (m * K + k) * rows;
+            for (size_t r = 0; r < rows; r++) o[r] = 0;
+            for (size_t j = 0; j < N; j++) {
+                double wk = wf ? (double)wf[k * N + j] : const_at(w, (int64_t)(k * N + j));
+                const double *x = in[0].v + (m * N + j) * in[0].lane_step;
+                for (size_t r = 0; r < rows && wk != 0; r++) o[r] += wk * x[r * in[0].row_step];
+            }
+        }
 }
 
 static void eval_matmul(const Node *n, size_t rows, const Operand *in, double *out)
@@ -260,7 +300,7 @@ void eval_node(const Node *n, size_t rows, const double *const *in, double *out)
     if (!ops) exit(4);
     OpKind kind = op_info(n->op)->kind;
     for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && !(kind == KIND_LINEAR && i == 1)) ops[i] = operand(n->in[i], in[i], rows);
+        if (n->in[i] && !((kind == KIND_LINEAR || kind == KIND_LINEAR_T) && i == 1)) ops[i] = operand(n->in[i], in[i], rows);
     switch (kind) {
     case KIND_LEAF: break;
     case KIND_MOVE: eval_move(n, rows, ops, out); break;
@@ -268,6 +308,7 @@ void eval_node(const Node *n, size_t rows, const double *const *in, double *out)
     case KIND_BINARY:
     case KIND_TERNARY: eval_elementwise(n, rows, ops, out); break;
     case KIND_LINEAR: eval_linear(n, rows, ops, out); break;
+    case KIND_LINEAR_T: eval_linear_t(n, rows, ops, out); break;
     case KIND_MATMUL: eval_matmul(n, rows, ops, out); break;
     case KIND_REDUCE: eval_reduce(n, rows, ops, out); break;
     case KIND_TAKE: eval_take(n, rows, ops, out); break;

@@ -514,6 +514,7 @@ int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
     case OP_constant:
     case OP_move:
     case OP_linear:
+    case OP_linear_t:
     case OP_matmul:
     case OP_reduce_sum:
     case OP_reduce_max:

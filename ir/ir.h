@@ -28,7 +28,7 @@ typedef enum {
     OP_COUNT
 } Op;
 
-typedef enum { KIND_LEAF, KIND_MOVE, KIND_UNARY, KIND_BINARY, KIND_TERNARY, KIND_LINEAR, KIND_MATMUL, KIND_REDUCE, KIND_TAKE } OpKind;
+typedef enum { KIND_LEAF, KIND_MOVE, KIND_UNARY, KIND_BINARY, KIND_TERNARY, KIND_LINEAR, KIND_LINEAR_T, KIND_MATMUL, KIND_REDUCE, KIND_TAKE } OpKind;
 
 typedef struct {
     const char *name;
@@ -138,6 +138,7 @@ const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c);
 const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y);
 const Node *build_cast(Builder *b, const Node *x, DType dtype); // real to integer truncates; to bool: != 0
 const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add); // bias, add: or NULL
+const Node *build_linear_t(Builder *b, const Node *x, const Node *w); // x[..., N] times w[K, N] transposed
 const Node *build_matmul(Builder *b, const Node *a, const Node *c); // leading dims equal
 const Node *build_reduce(Builder *b, Op op, const Node *x);         // last axis goes
 const Node *build_take(Builder *b, const Node *table, const Node *index);

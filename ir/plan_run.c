@@ -74,6 +74,29 @@ INLINE void gemm(const GemmStep *g, const float *x, const float *w, const float 
     }
 }
 
+// Sixteen partial sums of x . w[k], then the tree. x: of the token; w: the whole packed matrix.
+INLINE void gemm_dot(const GemmStep *g, uint32_t k, const float *x, const float *w, float *out)
+{
+    float p[16][TILE] = {0};
+    for (uint32_t first = 0; first < g->n; first += GEMM_GROUP) { // a group is a multiple of 16 outputs
+        uint32_t width = g->n - first < GEMM_GROUP ? g->n - first : GEMM_GROUP;
+        const float *row = w + (size_t)first * g->k + (size_t)k * width;
+        for (uint32_t j = 0; j < width; j++)
+            for (int t = 0; t < TILE; t++)
+                p[j % 16][t] = __builtin_fmaf(x[(size_t)(first + j) * TILE + t], row[j], p[j % 16][t]);
+    }
+    for (int half = 8; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            for (int t = 0; t < TILE; t++) p[j][t] = p[j][t] + p[j + half][t];
+    memcpy(out, p[0], sizeof p[0]);
+}
+
+INLINE void gemm_transposed(const GemmStep *g, const float *x, const float *w, float *out)
+{
+    for (size_t m = 0; m < g->m; m++)
+        for (uint32_t k = 0; k < g->k; k++) gemm_dot(g, k, x + m * g->n * TILE, w, out + (m * g->k + k) * TILE);
+}
+
 INLINE void matmul(const MatmulStep *s, const float *a, const float *c, float *out)
 {
     for (size_t b = 0; b < s->batch; b++)
@@ -98,7 +121,8 @@ INLINE void fma_words(const Word *a, const Word *b, const Word *c, Word *out, si
     attributes static void gemm_##suffix(const GemmStep *g, const float *x, const float *w, const float *add,   \
                                          const float *bias, float *out)                                         \
     {                                                                                                           \
-        gemm(g, x, w, add, bias, out);                                                                          \
+        if (g->transposed) gemm_transposed(g, x, w, out);                                                       \
+        else gemm(g, x, w, add, bias, out);                                                                     \
     }                                                                                                           \
     attributes static void matmul_##suffix(const MatmulStep *s, const float *a, const float *c, float *out)     \
     {                                                                                                           \
@@ -159,7 +183,7 @@ static const float *lanes_of(const Run *r, uint32_t space, size_t lane, size_t c
 static void run_gemm(const Run *r, const GemmStep *g, Arena *scratch)
 {
     const float *w = r->plan->weights;
-    const float *x = lanes_of(r, g->x_space, g->x, (size_t)g->m * g->k, scratch);
+    const float *x = lanes_of(r, g->x_space, g->x, (size_t)g->m * (g->transposed ? g->n : g->k), scratch);
     const float *add = g->has_add ? rows_of(r, g->add_space, g->add) : NULL;
     r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);
 }

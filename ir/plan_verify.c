@@ -126,10 +126,14 @@ static bool check_positive(Check *c, const char *what, uint64_t value)
 // ---- steps. Each returns at its first violation; `touched` is then cleared by check_step.
 static void check_gemm(Check *c, const GemmStep *g)
 {
-    uint64_t in = (uint64_t)g->m * g->k, result = (uint64_t)g->m * g->n;
+    uint64_t in = (uint64_t)g->m * (g->transposed ? g->n : g->k), result = (uint64_t)g->m * (g->transposed ? g->k : g->n);
     if (!check_positive(c, "m", g->m) || !check_positive(c, "k", g->k) || !check_positive(c, "n", g->n) ||
         !check_positive(c, "kb", g->kb))
         return;
+    if (g->transposed && (g->has_add || g->has_bias)) {
+        fail(c, "a transposed product has neither add nor bias");
+        return;
+    }
     if (!check_read(c, "x", g->x_space, g->x, in)) return;
     if (!check_read(c, "w", SPACE_CONST, g->w, (uint64_t)g->k * g->n)) return;
     if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, g->n)) return;

@@ -113,6 +113,19 @@ static const char *check_linear(Arena *arena, const Node *n)
     return result_rule(arena, n, wanted);
 }
 
+static const char *check_linear_t(Arena *arena, const Node *n)
+{
+    const char *why = count_rule(arena, n, 2);
+    if (why) return why;
+    Type x = n->in[0]->type, w = n->in[1]->type, wanted = x;
+    if (!node_is_const(n->in[1])) return "the weights of linear_t are not constant";
+    if (w.rank != 2) return arena_format(arena, "weights should be [K,N], not %s", type_text(arena, w));
+    if (x.rank < 1 || type_last(x) != w.dim[1])
+        return arena_format(arena, "x is %s, but the weights are %s", type_text(arena, x), type_text(arena, w));
+    wanted.dim[x.rank - 1] = w.dim[0];
+    return result_rule(arena, n, wanted);
+}
+
 static const char *check_matmul(Arena *arena, const Node *n)
 {
     const char *why = count_rule(arena, n, 2);
@@ -158,6 +171,7 @@ static const char *kind_rule(Arena *arena, const Node *n)
     case KIND_BINARY: return check_elementwise(arena, n, 2);
     case KIND_TERNARY: return check_elementwise(arena, n, 3);
     case KIND_LINEAR: return check_linear(arena, n);
+    case KIND_LINEAR_T: return check_linear_t(arena, n);
     case KIND_MATMUL: return check_matmul(arena, n);
     case KIND_REDUCE: return check_reduce(arena, n);
     case KIND_TAKE: return check_take(arena, n);

@@ -86,6 +86,22 @@ static void naive_gemm(const Row *r, const GemmStep *g, float *out)
         }
 }
 
+static void naive_transposed(const Row *r, const GemmStep *g, float *out)
+{
+    for (uint32_t m = 0; m < g->m; m++)
+        for (uint32_t k = 0; k < g->k; k++) {
+            float p[16] = {0};
+            for (uint32_t n = 0; n < g->n; n++) {
+                uint32_t group = n / 128, width = g->n - 128 * group < 128 ? g->n - 128 * group : 128;
+                float w = r->weights[g->w + group * 128 * g->k + k * width + (n - 128 * group)];
+                p[n % 16] = fmaf(lane(r, g->x_space, g->x + m * g->n + n), w, p[n % 16]);
+            }
+            for (int s = 8; s; s /= 2)
+                for (int j = 0; j < s; j++) p[j] = p[j] + p[j + s];
+            out[m * g->k + k] = p[0];
+        }
+}
+
 static float reduce_two(Op op, float p, float v)
 {
     if (op == OP_reduce_sum) return p + v;
@@ -155,7 +171,7 @@ static void naive_map(const Row *r, const MapStep *s, float *out)
 static void naive_step(const Row *r, const Step *s, float *out)
 {
     switch (s->kind) {
-    case STEP_GEMM: naive_gemm(r, &s->gemm, out); break;
+    case STEP_GEMM: (s->gemm.transposed ? naive_transposed : naive_gemm)(r, &s->gemm, out); break;
     case STEP_MAP: naive_map(r, &s->map, out); break;
     case STEP_REDUCE: naive_reduce(r, &s->reduce, out); break;
     case STEP_MOVE: naive_move(r, &s->move, out); break;
@@ -208,6 +224,22 @@ static void test_gemm(void **state)
         c->step.gemm.bias = 7000;
         c->step.gemm.out = OUT;
         check_case(c, s[0] * s[2]);
+    }
+}
+
+static void test_transposed(void **state)
+{
+    (void)state;
+    static const uint32_t shapes[][3] = {{1, 5, 7}, {1, 64, 100}, {1, 17, 3}, {4, 16, 33}, {1, 8, 300}, {1, 33, 129}, {2, 3, 32}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const uint32_t *s = shapes[i];
+        Case *c = case_new();
+        c->step.kind = STEP_GEMM;
+        c->step.gemm = (GemmStep){.m = s[0], .k = s[1], .n = s[2], .kb = s[1], .transposed = true};
+        c->step.gemm.x_space = s[0] * s[2] > 64 ? SPACE_CONST : i % 2 ? SPACE_PREP : SPACE_WORK;
+        c->step.gemm.w = 16;
+        c->step.gemm.out = OUT;
+        check_case(c, s[0] * s[1]);
     }
 }
 
@@ -489,7 +521,8 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_map),
+        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_transposed),
+                  cmocka_unit_test(test_map),
         cmocka_unit_test(test_reduce),         cmocka_unit_test(test_move),
         cmocka_unit_test(test_matmul),         cmocka_unit_test(test_take),
         cmocka_unit_test(test_in_place),       cmocka_unit_test(test_map_refusals),

@@ -25,6 +25,10 @@ static void group_emit(Gen *g, const GemmStep *s, Product p, Value group, int64_
 
 void gemm_emit(Gen *g, const GemmStep *s)
 {
+    if (s->transposed) {
+        transposed_emit(g, s);
+        return;
+    }
     Product p = {.m = s->m,
                  .k = s->k,
                  .kb = s->kb,

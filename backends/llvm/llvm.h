@@ -1,8 +1,9 @@
 // What the files of the llvm backend share: the generator's state and the small words it speaks in.
 //
-// One LLVM function is made per distinct step (its descriptor without the lane numbers) and tile size T:
-//     void step(float *work, const float *prep, const float *weights, const int32 *args)
-// args: the lane numbers of this use. A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
+// One LLVM function is made per distinct step (its descriptor without the lane numbers) and shape of code:
+//     void step(float *work, const float *prep, const float *weights, const int32 *args, int64 rows)
+// args: the lane numbers of this use; rows: the tile size T. Shapes: T = 1; T = 16 and T = 64 with AVX-512; elsewhere
+// one for every multiple of 16, which goes through the tile in passes of 16 rows ("strided"). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
 // Vectors are as wide as the target's registers (g->width floats) and run along lanes for T = 1, else along rows.
 // Every float operation is written as the Plan has it; there are no fast-math flags, and fma only where it says so.
 #pragma once
@@ -34,7 +35,9 @@ struct Gen {
     LLVMTypeRef f32, i32, i64, i8, ptr, none;
     LLVMTypeRef step_type, code_type; // of a step function, of a program
 
-    int tile;     // T
+    int tile;     // T; strided: 16, the rows of a pass
+    bool strided; // T is the code's last parameter: one code for every T that is a multiple of 16
+    Value lane_bytes; // from lane to lane of WORK and PREP
     int width;    // floats of a vector
     int next_arg; // of the step under construction: args are read in the order in which key.c lists them
     Value fn, work, prep, weights, args; // of the function under construction
@@ -60,19 +63,21 @@ LLVMBasicBlockRef block_new(Gen *g, const char *name);
 // come from loop_phi (in the order of `next` of loop_end); after the loop they are `next`.
 typedef struct {
     Value i; // i64
-    int64_t count;
+    int64_t count; // 0: known only when the code runs
+    Value passes;
     Value phi[64];
     int n;
     LLVMBasicBlockRef before, head, done;
 } Loop;
 Loop loop_begin(Gen *g, int64_t count);
+Loop loop_begin_n(Gen *g, Value count); // count known when the code runs, > 0; no branch left out
 Value loop_phi(Gen *g, Loop *l, Value first);
 void loop_end(Gen *g, Loop *l, const Value *next);
 
 // An operand: where lane 0 of it is, and bytes from lane to lane. `shared`: all rows have the same float (CONST).
 typedef struct {
     Value base;
-    int64_t lane_bytes;
+    Value lane_bytes;
     bool shared;
 } Operand;
 Operand operand(Gen *g, uint32_t space); // at the lane number in the next arg
@@ -110,6 +115,7 @@ Pattern pattern_of(const Access *a, uint32_t n);
 
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows
 void gemm_emit(Gen *g, const GemmStep *s);
+void transposed_emit(Gen *g, const GemmStep *s);
 void map_emit(Gen *g, const MapStep *s);
 void reduce_emit(Gen *g, const ReduceStep *s);
 void move_emit(Gen *g, const MoveStep *s);

@@ -1,8 +1,8 @@
-// Plan -> object: one function per distinct step and tile size, one table of steps per program, and the descriptor.
+// Plan -> object: one function per distinct step and shape of code, one list of steps per program, and the descriptor.
 //
 //     descriptor   the bytes of descriptor.c with code offsets filled in, then the weights: one constant
 //     steps        per program, for all tiles: for each step the number of its code and its lane numbers
-//     codes        per tile: {function, as its distance from here; words of a step} by number
+//     codes        per shape of code: {function, as its distance from here; words of a step} by number
 //     walk         the one loop that goes through the steps
 //
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
@@ -19,8 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Rows of a tile, by slot of nfcc_abi_program.code; 0: that slot is left empty.
-static const int tiles[NFCC_TILES] = {1, 16, 0, 64};
+// Rows of a tile, by slot of nfcc_abi_program.code.
+static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
+enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64, PASS = 16 };
 // Zeros behind the weights: reads may run 16 lanes over.
 enum { WEIGHTS_PAD = 128 };
 
@@ -119,11 +120,10 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
         set_text(g, fn, "prefer-vector-width", "512");
         set_text(g, fn, "min-legal-vector-width", "512");
     }
-    for (unsigned i = 1; i <= LLVMCountParams(fn) && i <= 4; i++) {
-        if (LLVMGetTypeKind(LLVMTypeOf(LLVMGetParam(fn, i - 1))) != LLVMPointerTypeKind) continue;
-        set_flag(g, fn, i, "noalias");
-        if (i > 1) set_flag(g, fn, i, "readonly");
-    }
+    // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop over
+    // rows, and spilled.
+    for (unsigned i = 2; i <= 4 && i <= LLVMCountParams(fn); i++) set_flag(g, fn, i, "readonly");
+    if (LLVMCountParams(fn) >= 4) set_flag(g, fn, 4, "noalias");
     g->fn = fn;
     LLVMPositionBuilderAtEnd(g->b, block_new(g, "entry"));
     return fn;
@@ -133,7 +133,9 @@ static const char *step_label(Gen *g, const Step *s)
 {
     Arena *a = g->cx->arena;
     switch (s->kind) {
-    case STEP_GEMM: return arena_format(a, "gemm_%ux%ux%u_t%d", s->gemm.m, s->gemm.k, s->gemm.n, g->tile);
+    case STEP_GEMM:
+        return arena_format(a, "gemm%s_%ux%ux%u_t%d", s->gemm.transposed ? "_t" : "", s->gemm.m, s->gemm.k, s->gemm.n,
+                            g->tile);
     case STEP_MAP: return arena_format(a, "map_%u_t%d", s->map.n, g->tile);
     case STEP_REDUCE: return arena_format(a, "reduce_%ux%u_t%d", s->reduce.outer, s->reduce.k, g->tile);
     case STEP_MOVE: return arena_format(a, "move_%u_t%d", s->move.n, g->tile);
@@ -145,13 +147,8 @@ static const char *step_label(Gen *g, const Step *s)
     return "step";
 }
 
-static Value step_function(Gen *g, const Step *s)
+static void step_code(Gen *g, const Step *s)
 {
-    Value fn = function_new(g, step_label(g, s), g->step_type);
-    g->work = LLVMGetParam(fn, 0);
-    g->prep = LLVMGetParam(fn, 1);
-    g->weights = LLVMGetParam(fn, 2);
-    g->args = LLVMGetParam(fn, 3);
     g->next_arg = 0;
     switch (s->kind) {
     case STEP_GEMM: g->gemm(g, &s->gemm); break;
@@ -161,16 +158,51 @@ static Value step_function(Gen *g, const Step *s)
     case STEP_MATMUL: matmul_emit(g, &s->matmul); break;
     case STEP_TAKE: take_emit(g, &s->take); break;
     }
+}
+
+// The code of a pass, for each 16 rows of the tile.
+static void strided_code(Gen *g, const Step *s, Value rows)
+{
+    Value work = g->work, prep = g->prep;
+    g->lane_bytes = mul(g, rows, 4);
+    Loop l = loop_begin_n(g, LLVMBuildUDiv(g->b, rows, word_i64(g, PASS), ""));
+    g->work = bytes_at(g, work, mul(g, l.i, 4 * PASS));
+    g->prep = bytes_at(g, prep, mul(g, l.i, 4 * PASS));
+    step_code(g, s);
+    loop_end(g, &l, NULL);
+}
+
+static Value step_function(Gen *g, const Step *s)
+{
+    Value fn = function_new(g, step_label(g, s), g->step_type);
+    g->work = LLVMGetParam(fn, 0);
+    g->prep = LLVMGetParam(fn, 1);
+    g->weights = LLVMGetParam(fn, 2);
+    g->args = LLVMGetParam(fn, 3);
+    g->lane_bytes = word_i64(g, 4 * g->tile);
+    if (g->strided && g->tile > 1)
+        strided_code(g, s, LLVMGetParam(fn, 4));
+    else
+        step_code(g, s);
     LLVMBuildRetVoid(g->b);
     return fn;
+}
+
+// The slot whose code serves `slot`, or -1: the programs have none for it.
+static int shape_slot(const Gen *g, int slot)
+{
+    if (slot > SLOT_16 && g->strided) return SLOT_16;
+    return slot == SLOT_32 ? -1 : slot;
 }
 
 static void emit_steps(Unit *u)
 {
     for (int i = 0; i < u->n_codes; i++)
         for (int t = 0; t < NFCC_TILES; t++) {
+            int shape = shape_slot(&u->g, t);
             u->g.tile = tiles[t];
-            if (tiles[t]) u->codes[i].fn[t] = step_function(&u->g, u->codes[i].step);
+            if (shape >= 0)
+                u->codes[i].fn[t] = shape == t ? step_function(&u->g, u->codes[i].step) : u->codes[i].fn[shape];
         }
 }
 
@@ -217,7 +249,12 @@ static void emit_program_steps(Unit *u, int id)
 static void emit_code_table(Unit *u, int t)
 {
     Gen *g = &u->g;
+    int shape = shape_slot(g, t);
     unsigned n = 2 * (unsigned)u->n_codes;
+    if (shape < t) {
+        u->code_table[t] = u->code_table[shape];
+        return;
+    }
     const char *name = arena_format(g->cx->arena, "codes_t%d", tiles[t]);
     Value table = u->code_table[t] = constant_new(g, name, LLVMArrayType2(g->i32, n), 4);
     Value *words = ARENA_ARRAY(g->cx->arena, Value, n + 1);
@@ -228,14 +265,14 @@ static void emit_code_table(Unit *u, int t)
     LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
 }
 
-// void walk(work, prep, weights, steps, codes, i64 count), count > 0
+// void walk(work, prep, weights, steps, codes, i64 rows, i64 count), count > 0
 static void emit_walk(Unit *u)
 {
     Gen *g = &u->g;
-    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
-    u->walk_type = LLVMFunctionType(g->none, params, 6, false);
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64, g->i64};
+    u->walk_type = LLVMFunctionType(g->none, params, 7, false);
     Value fn = u->walk = function_new(g, "walk", u->walk_type);
-    Value steps = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), count = LLVMGetParam(fn, 5);
+    Value steps = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), count = LLVMGetParam(fn, 6);
     LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), head = block_new(g, "step"), done = block_new(g, "done");
     LLVMBuildBr(g->b, head);
     LLVMPositionBuilderAtEnd(g->b, head);
@@ -243,8 +280,9 @@ static void emit_walk(Unit *u)
     Value number = LLVMBuildZExt(g->b, load(g, g->i32, at), g->i64, ""), entry = bytes_at(g, codes, mul(g, number, 8));
     Value offset = LLVMBuildSExt(g->b, load(g, g->i32, entry), g->i64, "");
     Value words = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
-    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), bytes_at(g, at, word_i64(g, 4))};
-    LLVMBuildCall2(g->b, g->step_type, bytes_at(g, codes, offset), args, 4, "");
+    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), bytes_at(g, at, word_i64(g, 4)),
+                    LLVMGetParam(fn, 5)};
+    LLVMBuildCall2(g->b, g->step_type, bytes_at(g, codes, offset), args, 5, "");
     Value next = bytes_at(g, at, mul(g, words, 4)), fewer = add(g, left, word_i64(g, -1));
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, fewer, word_i64(g, 0), ""), head, done);
     LLVMAddIncoming(at, (Value[]){steps, next}, (LLVMBasicBlockRef[]){before, head}, 2);
@@ -260,9 +298,9 @@ static void emit_program(Unit *u, int id, int t)
     const char *name = arena_format(g->cx->arena, "%s_t%d", program_names[id], tiles[t]);
     Value fn = u->program[id][t] = function_new(g, name, g->code_type);
     if (p->n_steps) {
-        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
-                        u->steps[id],        u->code_table[t],    word_i64(g, p->n_steps)};
-        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, ""), true);
+        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1),   LLVMGetParam(fn, 2),    u->steps[id],
+                        u->code_table[t],    word_i64(g, tiles[t]), word_i64(g, p->n_steps)};
+        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 7, ""), true);
     }
     LLVMBuildRetVoid(g->b);
 }
@@ -352,8 +390,8 @@ static void set_types(Gen *g)
     g->i64 = LLVMInt64TypeInContext(g->llvm);
     g->ptr = LLVMPointerTypeInContext(g->llvm, 0);
     g->none = LLVMVoidTypeInContext(g->llvm);
-    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr};
-    g->step_type = LLVMFunctionType(g->none, params, 4, false);
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
+    g->step_type = LLVMFunctionType(g->none, params, 5, false);
     g->code_type = LLVMFunctionType(g->none, params, 3, false);
 }
 
@@ -451,12 +489,12 @@ static void emit_all(Unit *u, const Target *target, const char *symbol)
     emit_walk(u);
     emit_steps(u);
     for (int t = 0; t < NFCC_TILES; t++)
-        if (tiles[t]) emit_code_table(u, t);
+        if (shape_slot(&u->g, t) >= 0) emit_code_table(u, t);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         if (u->g.plan->programs[i].exists) emit_program_steps(u, i);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         for (int t = 0; t < NFCC_TILES; t++)
-            if (u->g.plan->programs[i].exists && tiles[t]) emit_program(u, i, t);
+            if (u->g.plan->programs[i].exists && shape_slot(&u->g, t) >= 0) emit_program(u, i, t);
     emit_descriptor(u, target, symbol);
 }
 
@@ -478,6 +516,7 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     }
     Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
     u.g.width = u.g.info.width;
+    u.g.strided = u.g.width < PASS && gemm == gemm_emit;
     u.g.info.tune = tune_name(cx, u.g.info.tune);
     LLVMInstallFatalErrorHandler(fatal);
     const Bytes *object = NULL;

@@ -73,7 +73,7 @@ static void take_rows(Gen *g, Operand table, Operand index, Operand out, Value r
     int w = g->width;
     Value number = clamped(g, load_rows(g, index, row, w), k, w);
     Value offset = LLVMBuildZExt(g->b, number, LLVMVectorType(g->i64, (unsigned)w), "");
-    offset = LLVMBuildMul(g->b, offset, splat(g, word_i64(g, table.lane_bytes), w), "");
+    offset = LLVMBuildMul(g->b, offset, splat(g, table.lane_bytes, w), "");
     if (!table.shared) {
         Value rows = LLVMBuildZExt(g->b, iota(g, w), LLVMVectorType(g->i64, (unsigned)w), "");
         rows = LLVMBuildAdd(g->b, rows, splat(g, row, w), "");

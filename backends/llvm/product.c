@@ -129,24 +129,28 @@ static Block block_at_k(Gen *g, const Product *p, const Block *b, Value k)
     return moved;
 }
 
-// One block of K after the other.
+// One block of K after the other. The total starts at -0, which adds nothing to any number, not even to -0.
 static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *total)
 {
     Value sum[MOST_SUMS];
     int each = sums_of(b);
     int64_t full = p->k / p->kb, rest = p->k % p->kb;
-    zero_sums(g, total, each);
-    run_chains(g, p, b, 1, 0, full ? p->kb : rest, total);
-    if (full > 1) {
-        Loop l = loop_begin(g, full - 1);
+    if (full + (rest > 0) == 1) {
+        zero_sums(g, total, each);
+        run_chains(g, p, b, 1, 0, p->k, total);
+        return;
+    }
+    for (int i = 0; i < each; i++) total[i] = splat_float(g, -0.0f, g->width);
+    if (full) {
+        Loop l = loop_begin(g, full);
         for (int i = 0; i < each; i++) total[i] = loop_phi(g, &l, total[i]);
-        Block next = block_at_k(g, p, b, add(g, mul(g, l.i, p->kb), word_i64(g, p->kb)));
+        Block next = block_at_k(g, p, b, mul(g, l.i, p->kb));
         zero_sums(g, sum, each);
         run_chains(g, p, &next, 1, 0, p->kb, sum);
         add_sums(g, total, sum, each);
         loop_end(g, &l, total);
     }
-    if (full && rest) {
+    if (rest) {
         Block next = block_at_k(g, p, b, word_i64(g, full * p->kb));
         zero_sums(g, sum, each);
         run_chains(g, p, &next, 1, 0, rest, sum);

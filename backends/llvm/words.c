@@ -65,16 +65,27 @@ Value bytes_at(Gen *g, Value pointer, Value bytes) { return LLVMBuildGEP2(g->b, 
 LLVMBasicBlockRef block_new(Gen *g, const char *name) { return LLVMAppendBasicBlockInContext(g->llvm, g->fn, name); }
 
 // ---- loops
+static void loop_open(Gen *g, Loop *l)
+{
+    l->before = LLVMGetInsertBlock(g->b);
+    l->head = block_new(g, "loop");
+    LLVMBuildBr(g->b, l->head);
+    LLVMPositionBuilderAtEnd(g->b, l->head);
+    l->i = LLVMBuildPhi(g->b, g->i64, "i");
+}
+
 Loop loop_begin(Gen *g, int64_t count)
 {
     assert(count > 0);
-    Loop l = {.count = count, .i = word_i64(g, 0)};
-    if (count == 1) return l;
-    l.before = LLVMGetInsertBlock(g->b);
-    l.head = block_new(g, "loop");
-    LLVMBuildBr(g->b, l.head);
-    LLVMPositionBuilderAtEnd(g->b, l.head);
-    l.i = LLVMBuildPhi(g->b, g->i64, "i");
+    Loop l = {.count = count, .i = word_i64(g, 0), .passes = word_i64(g, count)};
+    if (count > 1) loop_open(g, &l);
+    return l;
+}
+
+Loop loop_begin_n(Gen *g, Value count)
+{
+    Loop l = {.passes = count};
+    loop_open(g, &l);
     return l;
 }
 
@@ -92,7 +103,7 @@ void loop_end(Gen *g, Loop *l, const Value *next)
     if (l->count == 1) return;
     Value zero = word_i64(g, 0);
     Value i = LLVMBuildNUWAdd(g->b, l->i, word_i64(g, 1), "");
-    Value more = LLVMBuildICmp(g->b, LLVMIntULT, i, word_i64(g, l->count), "");
+    Value more = LLVMBuildICmp(g->b, LLVMIntULT, i, l->passes, "");
     LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
     l->done = block_new(g, "done");
     LLVMBuildCondBr(g->b, more, l->head, l->done);
@@ -108,8 +119,8 @@ void loop_end(Gen *g, Loop *l, const Value *next)
 // ---- operands
 Operand space_start(Gen *g, uint32_t space)
 {
-    if (space == SPACE_CONST) return (Operand){g->weights, 4, true};
-    return (Operand){space == SPACE_WORK ? g->work : g->prep, 4 * g->tile, g->tile == 1};
+    if (space == SPACE_CONST) return (Operand){g->weights, word_i64(g, 4), true};
+    return (Operand){space == SPACE_WORK ? g->work : g->prep, g->lane_bytes, g->tile == 1};
 }
 
 Operand operand(Gen *g, uint32_t space)
@@ -120,15 +131,11 @@ Operand operand(Gen *g, uint32_t space)
 
 Operand operand_at(Gen *g, Operand o, Value lane)
 {
-    o.base = bytes_at(g, o.base, mul(g, lane, o.lane_bytes));
+    o.base = bytes_at(g, o.base, LLVMBuildMul(g->b, lane, o.lane_bytes, ""));
     return o;
 }
 
-Operand operand_fixed(Gen *g, Operand o, int64_t lane)
-{
-    if (lane) o.base = bytes_at(g, o.base, word_i64(g, lane * o.lane_bytes));
-    return o;
-}
+Operand operand_fixed(Gen *g, Operand o, int64_t lane) { return lane ? operand_at(g, o, word_i64(g, lane)) : o; }
 
 Value row_address(Gen *g, Operand o, Value row)
 {

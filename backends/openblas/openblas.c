@@ -1,16 +1,17 @@
 // openblas: the llvm backend's code with gemm steps as calls of cblas_sgemm. A tile of T rows is a K x T matrix:
 // out (N x T) = W^T (N x K) times x (K x T), one call per token and group of outputs; for T = 1 the tokens are the
-// rows of one product. `add` and bias follow in generated code. The bits are OpenBLAS's, not the Plan's.
+// rows of one product. Transposed products likewise, one call per group of inputs. `add` and bias follow in generated code. The bits are OpenBLAS's, not the Plan's.
 #include "../llvm/llvm.h"
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
 
-// c (m x n) = a (m x k; transposed: stored k x m) times b (k x n), all row-major with row lengths lda, ldb, ldc.
+// c (m x n) = or += a (m x k; stored k x m) times b (k x n; stored n x k), row-major with row lengths lda, ldb, ldc.
 typedef struct {
     int64_t m, n, k;
-    bool transposed;
+    bool a_stored, b_stored; // the other way
     Value a, b, c;
     int64_t lda, ldb, ldc;
+    bool adds;
 } Sgemm;
 
 static void call_sgemm(Gen *g, const Sgemm *s)
@@ -21,8 +22,8 @@ static void call_sgemm(Gen *g, const Sgemm *s)
     Value fn = LLVMGetNamedFunction(g->module, "cblas_sgemm");
     if (!fn) fn = LLVMAddFunction(g->module, "cblas_sgemm", type);
     Value args[] = {word_i32(g, ROW_MAJOR),
-                    word_i32(g, s->transposed ? TRANS : NO_TRANS),
-                    word_i32(g, NO_TRANS),
+                    word_i32(g, s->a_stored ? TRANS : NO_TRANS),
+                    word_i32(g, s->b_stored ? TRANS : NO_TRANS),
                     word_i32(g, s->m),
                     word_i32(g, s->n),
                     word_i32(g, s->k),
@@ -31,7 +32,7 @@ static void call_sgemm(Gen *g, const Sgemm *s)
                     word_i32(g, s->lda),
                     s->b,
                     word_i32(g, s->ldb),
-                    LLVMConstReal(g->f32, 0.0),
+                    LLVMConstReal(g->f32, s->adds ? 1.0 : 0.0),
                     s->c,
                     word_i32(g, s->ldc)};
     LLVMBuildCall2(g->b, type, fn, args, 14, "");
@@ -43,12 +44,26 @@ static void group_product(Gen *g, const GemmStep *s, Operand x, Operand w, Opera
     w = operand_at(g, w, mul(g, first, s->k));
     out = operand_at(g, out, first);
     if (g->tile == 1) {
-        call_sgemm(g, &(Sgemm){s->m, n, s->k, false, x.base, w.base, out.base, s->k, n, s->n});
+        call_sgemm(g, &(Sgemm){s->m, n, s->k, false, false, x.base, w.base, out.base, s->k, n, s->n, false});
         return;
     }
     Loop l = loop_begin(g, s->m);
     Value xm = operand_at(g, x, mul(g, l.i, s->k)).base, om = operand_at(g, out, mul(g, l.i, s->n)).base;
-    call_sgemm(g, &(Sgemm){n, g->tile, s->k, true, w.base, xm, om, n, g->tile, g->tile});
+    call_sgemm(g, &(Sgemm){n, g->tile, s->k, true, false, w.base, xm, om, n, g->tile, g->tile, false});
+    loop_end(g, &l, NULL);
+}
+
+// The group's `n` columns of x from `first` on times the group transposed: the first group makes out, others add to it.
+static void group_transposed(Gen *g, const GemmStep *s, const GemmOperands *o, int64_t first, int64_t n)
+{
+    Operand w = operand_fixed(g, o->w, first * s->k), x = operand_fixed(g, o->x, first);
+    if (g->tile == 1) {
+        call_sgemm(g, &(Sgemm){s->m, s->k, n, false, true, x.base, w.base, o->out.base, s->n, n, s->k, first > 0});
+        return;
+    }
+    Loop l = loop_begin(g, s->m);
+    Value xm = operand_at(g, x, mul(g, l.i, s->n)).base, om = operand_at(g, o->out, mul(g, l.i, s->k)).base;
+    call_sgemm(g, &(Sgemm){s->k, g->tile, n, false, false, w.base, xm, om, n, g->tile, g->tile, first > 0});
     loop_end(g, &l, NULL);
 }
 
@@ -76,6 +91,9 @@ static void gemm_by_blas(Gen *g, const GemmStep *s)
         return;
     }
     GemmOperands o = gemm_operands(g, s);
+    for (int64_t n = 0; s->transposed && n < s->n; n += GEMM_GROUP)
+        group_transposed(g, s, &o, n, least(GEMM_GROUP, s->n - n));
+    if (s->transposed) return;
     int64_t full = s->n / GEMM_GROUP, rest = s->n % GEMM_GROUP;
     if (full) {
         Loop l = loop_begin(g, full);

@@ -1,0 +1,239 @@
+// Transposed products (plan.h): out[k] = sum over n of x[n] * w[k][n], on the packing of the product itself. The sum is
+// sixteen partial sums by n % 16 and a tree; a group of 128 outputs is whole sixteens, so every sixteen of n lies in one.
+//
+//     T = 1    a partial-sum vector of 16 slots for each of up to 8 outputs; sixteen weights are one load. The tree
+//              folds the vectors of two outputs into one, so that it ends with one vector of all outputs
+//     T > 1    one partial at a time, its chain over n = j, j + 16, ... for a block of outputs x rows; in the order
+//              0 8 4 12 2 10 ..., in which the tree needs at most four sums at a time
+#include "llvm.h"
+
+enum { SLOTS = 16, MOST_OUTPUTS = 8, MOST_SUMS = 32 };
+
+// `n` outputs from the block's first on, of one token; v vectors of rows from `row` on.
+typedef struct {
+    int n, v;
+    int64_t k_all, n_all;
+    Operand x, w, out; // w: the whole matrix; x, out: of the token
+    Value k, row;      // first output, first row (i64)
+} Block;
+
+// Row k + i of the group at `first` of `width` weights, from column `col` (i64) on.
+static Operand weights_at(Gen *g, const Block *b, Value first, int64_t width, int i, Value col)
+{
+    Operand group = operand_at(g, b->w, mul(g, first, b->k_all));
+    Operand row = operand_fixed(g, operand_at(g, group, mul(g, b->k, width)), i * width);
+    return operand_at(g, row, col);
+}
+
+// ---- T = 1
+
+static Value first_slots(Gen *g, Value some, Value all, int64_t n)
+{
+    Value list[SLOTS];
+    for (int i = 0; i < SLOTS; i++) list[i] = word_i32(g, i < n ? i : SLOTS + i);
+    return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, SLOTS), "");
+}
+
+// Sixteen (the first `n` of them) elements from column `col` of a group on.
+static void slots_step(Gen *g, const Block *b, Value first, int64_t width, Value col, int64_t n, Value *sum)
+{
+    Value x = load_lanes(g, operand_at(g, operand_at(g, b->x, first), col), SLOTS);
+    for (int i = 0; i < b->n; i++) {
+        Value w = load_lanes(g, weights_at(g, b, first, width, i, col), SLOTS), next = fma_of(g, x, w, sum[i]);
+        sum[i] = n < SLOTS ? first_slots(g, next, sum[i], n) : next;
+    }
+}
+
+static void slots_group(Gen *g, const Block *b, Value first, int64_t width, Value *sum)
+{
+    int64_t full = width / SLOTS, rest = width % SLOTS;
+    if (full) {
+        Loop l = loop_begin(g, full);
+        for (int i = 0; i < b->n; i++) sum[i] = loop_phi(g, &l, sum[i]);
+        slots_step(g, b, first, width, mul(g, l.i, SLOTS), SLOTS, sum);
+        loop_end(g, &l, sum);
+    }
+    if (rest) slots_step(g, b, first, width, word_i64(g, full * SLOTS), rest, sum);
+}
+
+// Slots `half` wide of each output of a, then of b (or none): the lower or the upper halves.
+static Value halves(Gen *g, Value a, Value b, int outputs, int half, bool upper)
+{
+    Value list[MOST_OUTPUTS * SLOTS];
+    int n = 0, from = outputs * 2 * half;
+    for (int side = 0; side < (b ? 2 : 1); side++)
+        for (int o = 0; o < outputs; o++)
+            for (int i = 0; i < half; i++) list[n++] = word_i32(g, side * from + o * 2 * half + (upper ? half : 0) + i);
+    return LLVMBuildShuffleVector(g->b, a, b ? b : LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(list, (unsigned)n), "");
+}
+
+// The tree over n vectors of 16 partials (n a power of two): a vector of n sums.
+static Value slots_tree(Gen *g, Value *p, int n)
+{
+    int vectors = n, outputs = 1;
+    for (int half = SLOTS / 2; half; half /= 2) {
+        bool pair = vectors > 1;
+        int made = pair ? vectors / 2 : 1;
+        for (int i = 0; i < made; i++) {
+            Value a = p[pair ? 2 * i : i], b = pair ? p[2 * i + 1] : NULL;
+            Value low = halves(g, a, b, outputs, half, false), high = halves(g, a, b, outputs, half, true);
+            p[i] = LLVMBuildFAdd(g->b, low, high, "");
+        }
+        if (pair) outputs *= 2;
+        vectors = made;
+    }
+    return p[0];
+}
+
+static void slots_emit(Gen *g, const Block *b)
+{
+    Value sum[MOST_OUTPUTS];
+    int64_t full = b->n_all / GEMM_GROUP, rest = b->n_all % GEMM_GROUP;
+    for (int i = 0; i < b->n; i++) sum[i] = splat_float(g, 0.0f, SLOTS);
+    if (full) {
+        Loop l = loop_begin(g, full);
+        for (int i = 0; i < b->n; i++) sum[i] = loop_phi(g, &l, sum[i]);
+        slots_group(g, b, mul(g, l.i, GEMM_GROUP), GEMM_GROUP, sum);
+        loop_end(g, &l, sum);
+    }
+    if (rest) slots_group(g, b, word_i64(g, full * GEMM_GROUP), rest, sum);
+    store(g, slots_tree(g, sum, b->n), operand_at(g, b->out, b->k).base);
+}
+
+// ---- T > 1
+
+static Value row_at(Gen *g, const Block *b, int v) { return add(g, b->row, word_i64(g, v * g->width)); }
+
+// One element: x of all rows times the weights of all outputs.
+static void rows_step(Gen *g, const Block *b, Value first, int64_t width, Value col, Value *sum)
+{
+    Operand x = operand_at(g, operand_at(g, b->x, first), col);
+    Value held[MOST_SUMS];
+    for (int v = 0; v < b->v; v++) held[v] = load_rows(g, x, row_at(g, b, v), g->width);
+    for (int i = 0; i < b->n; i++) {
+        Value w = load_rows(g, weights_at(g, b, first, width, i, col), row_at(g, b, 0), g->width);
+        for (int v = 0; v < b->v; v++) sum[i * b->v + v] = fma_of(g, held[v], w, sum[i * b->v + v]);
+    }
+}
+
+// Elements j, j + 16, ... of a group; the last one may not be there (it is computed and not taken).
+static void rows_group(Gen *g, const Block *b, Value first, int64_t width, Value j, Value *sum)
+{
+    int sums = b->n * b->v;
+    int64_t full = width / SLOTS, rest = width % SLOTS;
+    if (full) {
+        Loop l = loop_begin(g, full);
+        for (int i = 0; i < sums; i++) sum[i] = loop_phi(g, &l, sum[i]);
+        rows_step(g, b, first, width, add(g, mul(g, l.i, SLOTS), j), sum);
+        loop_end(g, &l, sum);
+    }
+    if (!rest) return;
+    Value next[MOST_SUMS], there = LLVMBuildICmp(g->b, LLVMIntULT, j, word_i64(g, rest), "");
+    for (int i = 0; i < sums; i++) next[i] = sum[i];
+    rows_step(g, b, first, width, add(g, j, word_i64(g, full * SLOTS)), next);
+    for (int i = 0; i < sums; i++) sum[i] = LLVMBuildSelect(g->b, there, next[i], sum[i], "");
+}
+
+static void rows_partial(Gen *g, const Block *b, Value j, Value *sum)
+{
+    int64_t full = b->n_all / GEMM_GROUP, rest = b->n_all % GEMM_GROUP;
+    int sums = b->n * b->v;
+    for (int i = 0; i < sums; i++) sum[i] = splat_float(g, 0.0f, g->width);
+    if (full) {
+        Loop l = loop_begin(g, full);
+        for (int i = 0; i < sums; i++) sum[i] = loop_phi(g, &l, sum[i]);
+        rows_group(g, b, mul(g, l.i, GEMM_GROUP), GEMM_GROUP, j, sum);
+        loop_end(g, &l, sum);
+    }
+    if (rest) rows_group(g, b, word_i64(g, full * GEMM_GROUP), rest, j, sum);
+}
+
+static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum);
+
+// p[j] + p[j + step] in two passes of one piece of code, which keeps the code small.
+static void rows_pair_loop(Gen *g, const Block *b, Value j, int step, Value *sum)
+{
+    Value before[MOST_SUMS];
+    int sums = b->n * b->v;
+    Loop l = loop_begin(g, 2);
+    for (int i = 0; i < sums; i++) before[i] = loop_phi(g, &l, splat_float(g, 0.0f, g->width));
+    Value first = LLVMBuildICmp(g->b, LLVMIntEQ, l.i, word_i64(g, 0), "");
+    rows_tree(g, b, add(g, j, mul(g, l.i, step)), step * 2, sum);
+    for (int i = 0; i < sums; i++) {
+        Value both = LLVMBuildFAdd(g->b, before[i], sum[i], "");
+        sum[i] = LLVMBuildSelect(g->b, first, sum[i], both, "");
+    }
+    loop_end(g, &l, sum);
+}
+
+// Partial j of the level that has `step` partials: p[j] + p[j + step], down to the sixteen themselves.
+static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum)
+{
+    if (step == SLOTS) {
+        rows_partial(g, b, j, sum);
+        return;
+    }
+    if (step < 4) {
+        rows_pair_loop(g, b, j, step, sum);
+        return;
+    }
+    Value other[MOST_SUMS];
+    rows_tree(g, b, j, step * 2, sum);
+    rows_tree(g, b, add(g, j, word_i64(g, step)), step * 2, other);
+    for (int i = 0; i < b->n * b->v; i++) sum[i] = LLVMBuildFAdd(g->b, sum[i], other[i], "");
+}
+
+static void rows_emit(Gen *g, const Block *b)
+{
+    Value sum[MOST_SUMS];
+    rows_tree(g, b, word_i64(g, 0), 1, sum);
+    for (int i = 0; i < b->n; i++)
+        for (int v = 0; v < b->v; v++)
+            store(g, sum[i * b->v + v], row_address(g, operand_fixed(g, operand_at(g, b->out, b->k), i), row_at(g, b, v)));
+}
+
+// ---- blocks of outputs
+
+static void block_emit(Gen *g, const Block *b)
+{
+    if (g->tile == 1) slots_emit(g, b);
+    else rows_emit(g, b);
+}
+
+// All outputs in blocks of `most`; what is left for T = 1 in smaller powers of two.
+static void outputs_emit(Gen *g, Block b, int most)
+{
+    int64_t full = b.k_all / most, at = full * most;
+    if (full) {
+        Loop l = loop_begin(g, full);
+        b.n = most;
+        b.k = mul(g, l.i, most);
+        block_emit(g, &b);
+        loop_end(g, &l, NULL);
+    }
+    for (int n = most; n; n /= 2) {
+        int64_t left = b.k_all - at;
+        if (left < n && (g->tile == 1 || !left)) continue;
+        b.n = (int)least(left, n);
+        b.k = word_i64(g, at);
+        block_emit(g, &b);
+        at += b.n;
+    }
+}
+
+void transposed_emit(Gen *g, const GemmStep *s)
+{
+    GemmOperands o = gemm_operands(g, s);
+    Block b = {.v = 1, .k_all = s->k, .n_all = s->n, .w = o.w};
+    bool wide = g->info.level == LEVEL_AVX512;
+    if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
+    int most = wide && b.v == 1 ? 8 : 4;
+    Loop l = loop_begin(g, s->m);
+    b.x = operand_at(g, o.x, mul(g, l.i, s->n));
+    b.out = operand_at(g, o.out, mul(g, l.i, s->k));
+    Loop rows = loop_begin(g, g->tile == 1 ? 1 : g->tile / (b.v * g->width));
+    b.row = mul(g, rows.i, (int64_t)b.v * g->width);
+    outputs_emit(g, b, most);
+    loop_end(g, &rows, NULL);
+    loop_end(g, &l, NULL);
+}
