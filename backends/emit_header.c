@@ -128,9 +128,11 @@ static void write_sampling(Header *h)
                 "n, (const float *)z, (float *)x, log_det");
     if (!h->plan->programs[PROGRAM_NOISE].exists) return;
     write_entry(h, "sample", "nfcc_noise *noise, size_t n, E *x", "noise, n, (float *)x");
-    if (has_out(h->plan, PROGRAM_TO_EVENT, PORT_LOG_PROB))
-        write_entry(h, "sample_and_log_prob", "nfcc_noise *noise, size_t n, E *x, float *log_prob",
-                    "noise, n, (float *)x, log_prob");
+    if (has_out(h->plan, PROGRAM_TO_EVENT, PORT_LOG_PROB)) {
+        const char *params = "nfcc_noise *noise, size_t n, E *x, float *log_prob";
+        write_entry(h, "sample_and_log_prob", params, "noise, n, (float *)x, log_prob");
+        write_entry(h, "sample_best", params, "noise, n, (float *)x, log_prob");
+    }
     write_entry(h, "act", "nfcc_noise *noise, size_t n, E *x", "noise, n, (float *)x");
 }
 

@@ -69,6 +69,14 @@ static inline uint32_t get32(const void *p)
 
 static inline void put32(void *p, uint32_t w) { memcpy(p, &w, 4); }
 
+/* Integers in the order of the floats: -0 is 0, and NaN comes before -inf. */
+static inline int32_t order_of(uint32_t w)
+{
+    int32_t magnitude = (int32_t)(w & 0x7fffffffu);
+    int32_t order = w >> 31 ? -magnitude : magnitude;
+    return magnitude > (int32_t)INF_BITS ? INT32_MIN : order;
+}
+
 /* Bit 31 of the result is set for NaN and infinity only. */
 static inline uint32_t not_finite(uint32_t w) { return (w & 0x7fffffffu) + 0x00800000u; }
 
@@ -347,7 +355,7 @@ static unsigned entries_of(const nfcc_model *m)
         entries |= NFCC_HAS_TO_EVENT;
         if (program_of(m, NFCC_PROGRAM_NOISE)) entries |= NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
         if ((entries & NFCC_HAS_SAMPLE) && out_port(m, NFCC_PROGRAM_TO_EVENT, NFCC_PORT_LOG_PROB))
-            entries |= NFCC_HAS_SAMPLE_AND_LOG_PROB;
+            entries |= NFCC_HAS_SAMPLE_AND_LOG_PROB | NFCC_HAS_SAMPLE_BEST;
     }
     if (program_of(m, NFCC_PROGRAM_RUN)) entries |= NFCC_HAS_RUN;
     return m->event.lanes ? entries : entries & NFCC_HAS_RUN;
@@ -650,6 +658,8 @@ typedef struct {
     void *const *out_arrays;    /* graph outputs */
     void *out[PORT_KINDS];      /* [items][lanes of the port] */
     bool words;                 /* graph values are words whatever their type (self test) */
+    bool best;                  /* of the n items of a row only the most likely is an output */
+    int32_t best_order;         /* order_of the log_prob that the row has so far */
     unsigned tiles;             /* those to choose from */
     uint64_t seed, next;        /* noise */
     uint32_t temperature;       /* bits */
@@ -804,6 +814,35 @@ static void store_outputs(const Call *call, const Tile *tile)
     }
 }
 
+/* Row t of a port into row `to` of its output array, or, where !better, what is there once more: the number of
+ * instructions does not depend on which candidate wins. */
+static void store_if(const Call *call, const Tile *tile, const Port *port, unsigned t, bool better)
+{
+    uint32_t mask = 0u - better;
+    unsigned char *to = call->out[port->kind];
+    if (!to) return;
+    to += tile->row[t] * port->lanes * 4;
+    for (size_t l = 0; l < port->lanes; l++) {
+        uint32_t w = tile->bad[t] ? NAN_BITS : get32(lanes_at(call->main, port, tile) + l * tile->rows + t);
+        put32(to + 4 * l, (w & mask) | (get32(to + 4 * l) & ~mask));
+    }
+}
+
+/* The n items of a row follow each other. The first of them is stored, then each that is larger than all before it. */
+static void store_best(Call *call, const Tile *tile)
+{
+    const Port *x = out_port(call->p->model, call->program, NFCC_PORT_X);
+    const Port *log_prob = out_port(call->p->model, call->program, NFCC_PORT_LOG_PROB);
+    for (unsigned t = 0; t < tile->used; t++) {
+        int32_t order = order_of(get32(lanes_at(call->main, log_prob, tile) + t));
+        if (tile->bad[t]) order = INT32_MIN;
+        bool better = tile->item[t] % call->n == 0 || order > call->best_order;
+        call->best_order = better ? order : call->best_order;
+        store_if(call, tile, x, t, better);
+        store_if(call, tile, log_prob, t, better);
+    }
+}
+
 static nfcc_status run_call(Call *call)
 {
     bool bad = false;
@@ -813,7 +852,10 @@ static nfcc_status run_call(Call *call)
         const float *prep = tile_prep(call, &tile);
         load_inputs(call, &tile, prep);
         run_code(call->p, call->program, &tile, call->main, prep);
-        store_outputs(call, &tile);
+        if (call->best)
+            store_best(call, &tile);
+        else
+            store_outputs(call, &tile);
         bad |= any_bad(&tile);
     }
     return bad ? NFCC_NOT_FINITE : NFCC_OK;
@@ -1002,6 +1044,19 @@ nfcc_status nfcc_sample_and_log_prob(const nfcc_policy *p, const void *prepared,
     call.out[NFCC_PORT_X] = x;
     call.out[NFCC_PORT_LOG_PROB] = log_prob;
     return status == NFCC_OK ? sample(&call, noise) : status;
+}
+
+nfcc_status nfcc_sample_best(const nfcc_policy *p, const void *prepared, nfcc_noise *noise, size_t n, float *x,
+                             float *log_prob, void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_SAMPLE_BEST, NFCC_PROGRAM_TO_EVENT, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    if (n == 0) return NFCC_BAD_ARGUMENT;
+    call.best = true;
+    call.out[NFCC_PORT_X] = x;
+    call.out[NFCC_PORT_LOG_PROB] = log_prob;
+    return sample(&call, noise);
 }
 
 nfcc_status nfcc_act(const nfcc_policy *p, const void *prepared, nfcc_noise *noise, size_t n, float *x, void *work)

@@ -81,7 +81,8 @@ typedef struct {
 
 enum {
     NFCC_HAS_TO_LATENT = 1u << 0, NFCC_HAS_TO_EVENT = 1u << 1, NFCC_HAS_LOG_PROB = 1u << 2, NFCC_HAS_SAMPLE = 1u << 3,
-    NFCC_HAS_SAMPLE_AND_LOG_PROB = 1u << 4, NFCC_HAS_ACT = 1u << 5, NFCC_HAS_RUN = 1u << 6, NFCC_HAS_SCORE = 1u << 7
+    NFCC_HAS_SAMPLE_AND_LOG_PROB = 1u << 4, NFCC_HAS_ACT = 1u << 5, NFCC_HAS_RUN = 1u << 6, NFCC_HAS_SCORE = 1u << 7,
+    NFCC_HAS_SAMPLE_BEST = 1u << 8
 };
 
 typedef struct {
@@ -130,6 +131,9 @@ nfcc_status nfcc_to_event(const nfcc_policy *, const void *prepared, size_t n, c
 nfcc_status nfcc_log_prob(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *log_prob, void *work);
 nfcc_status nfcc_sample(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, void *work);
 nfcc_status nfcc_sample_and_log_prob(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, float *log_prob, void *work);
+/* Of n >= 1 samples of each row the most likely: x [N][D], log_prob [N]; noise (z: [N][n][D]) as for nfcc_sample. Of equals
+ * the first; a candidate whose log_prob is NaN loses to all others. */
+nfcc_status nfcc_sample_best(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, float *log_prob, void *work);
 /* The action that ships: a sample after the policy's own output clip (and denoising, where compiled in). */
 nfcc_status nfcc_act(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, void *work);
 /* The exported graph itself: in[i]: [rows][shape of input i], out[i]: [rows][shape of output i] or NULL. */

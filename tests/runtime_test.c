@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fenv.h>
+#include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -271,6 +272,8 @@ static Data data, made;
 
 static float spread(uint64_t i) { return (float)(int32_t)(i * 2654435761u + 12345u) * 0x1p-30f; }
 
+static float special(int i) { return i % 3 == 0 ? INFINITY : i % 3 == 1 ? -INFINITY : NAN; }
+
 static void fill(size_t rows, size_t n)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -338,6 +341,23 @@ static void release(Memory m)
 
 // ---- entries
 
+// Of the n candidates of each row (data.x, data.log_prob) the first that none exceeds.
+static void check_best(const nfcc_policy *p, const Memory *m, nfcc_noise noise, size_t rows, size_t n)
+{
+    uint64_t next = noise.z ? noise.next : noise.next + rows * n;
+    memset(&made, 0, sizeof made);
+    assert_int_equal(nfcc_sample_best(p, m->prepared, &noise, n, made.x[0], made.log_prob, m->work), NFCC_OK);
+    assert_true(noise.next == next);
+    for (size_t r = 0; r < rows; r++) {
+        size_t best = r * n;
+        for (size_t i = r * n; i < r * n + n; i++)
+            if (data.log_prob[i] > data.log_prob[best]) best = i;
+        assert_same(made.x[r], data.x[best], FAKE_D);
+        assert_same(&made.log_prob[r], &data.log_prob[best], 1);
+    }
+    assert_true(made.log_prob[rows] == 0 && made.x[rows][0] == 0);
+}
+
 static void check_noise_entries(const nfcc_policy *p, const Memory *m, size_t rows, size_t n)
 {
     nfcc_noise given = {.z = data.z[0], .temperature = -1}, drawn = NFCC_NOISE(SEED);
@@ -357,6 +377,10 @@ static void check_noise_entries(const nfcc_policy *p, const Memory *m, size_t ro
     assert_same(made.x, data.x, rows * n * FAKE_D);
     assert_same(made.log_prob, data.log_prob, rows * n);
     assert_int_equal(drawn.next, UINT32_MAX - 3ull + rows * n);
+    drawn.next = UINT32_MAX - 3ull;
+    check_best(p, m, drawn, rows, n);
+    given.z = data.z[0];
+    check_best(p, m, given, rows, n);
 }
 
 static void check_entries(const nfcc_policy *p, size_t rows, size_t n, size_t shift)
@@ -411,6 +435,70 @@ static void test_rows_alone(void **state)
     }
     release(many);
     release(one);
+}
+
+// Equal candidates: the first. A candidate that is NaN never wins, whatever its place; where all are, the row is NaN.
+static void test_best(void **state)
+{
+    (void)state;
+    enum { N = 130, ROWS = 5 };
+    nfcc_policy *p = static_policy();
+    Memory m = memory_for(p, ROWS, 3);
+    nfcc_noise given = {.z = data.z[0]};
+    fill(ROWS, N);
+    for (size_t i = 0; i < ROWS * N; i++) data.z[i][0] = data.z[i][1] = data.z[i][2] = 3;
+    const size_t first[ROWS] = {0, 7, 64, 129, 0};
+    for (size_t r = 0; r < ROWS; r++) // two of equal log_prob and different x
+        for (size_t k = first[r]; k < N; k += 40) data.z[r * N + k][0] = k == first[r] ? -1 : 1;
+    for (size_t i = 0; i < 6; i++) data.z[N + i][1] = special((int)i);
+    for (size_t i = 0; i < N; i++) data.z[4 * N + i][2] = NAN;
+    expect(ROWS, N);
+    assert_int_equal(nfcc_prepare(p, ROWS, data.context, m.prepared, m.work), NFCC_OK);
+    assert_int_equal(nfcc_sample_best(p, m.prepared, &given, N, made.x[0], made.log_prob, m.work), NFCC_NOT_FINITE);
+    for (size_t r = 0; r < 4; r++) {
+        assert_same(made.x[r], data.x[r * N + first[r]], FAKE_D);
+        assert_same(&made.log_prob[r], &data.log_prob[r * N + first[r]], 1);
+    }
+    assert_true(made.x[4][0] != made.x[4][0] && made.log_prob[4] != made.log_prob[4]);
+    assert_int_equal(nfcc_sample_best(p, m.prepared, &given, 0, made.x[0], NULL, m.work), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_sample_best(p, m.prepared, &given, N, NULL, NULL, m.work), NFCC_NOT_FINITE);
+    release(m);
+}
+
+// Two candidates whose log_prob is lane `lane` of to_event; which of them is given.
+static int better_of(const nfcc_policy *p, const Memory *m, uint32_t lane, float a, float b)
+{
+    nfcc_abi_port *out = (nfcc_abi_port *)(image + ((nfcc_model_header *)image)->programs[NFCC_PROGRAM_TO_EVENT].out);
+    const float z[2][FAKE_D] = {{a, 1, a}, {b, 2, b}};
+    nfcc_noise given = {.z = z[0]};
+    out[3].at = lane;
+    assert_int_equal(nfcc_sample_best(p, m->prepared, &given, 2, made.x[0], made.log_prob, m->work), NFCC_OK);
+    return made.x[0][1] == fake_x(2, fake_weight(1) + 1);
+}
+
+// The order of log_probs: numbers with both zeros equal, infinities, and NaN below all of them.
+static void test_best_order(void **state)
+{
+    (void)state;
+    static const float rising[] = {-FLT_MAX, -2, -1, -FLT_MIN, -1e-45f, -0.0f, 0, 1e-45f, FLT_MIN, 1, FLT_MAX};
+    enum { K = sizeof rising / sizeof *rising, GIVEN = 2, X = 48 };
+    nfcc_policy *p = static_policy();
+    float *weights = (float *)(image + FAKE_TABLES);
+    Memory m = memory_for(p, 1, 0);
+    fill(1, 1);
+    data.obs[0][0] = data.obs[0][1] = 1;
+    assert_int_equal(nfcc_prepare(p, 1, data.context, m.prepared, m.work), NFCC_OK);
+    for (int a = 0; a < K; a++)
+        for (int b = 0; b < K; b++)
+            assert_int_equal(better_of(p, &m, GIVEN, rising[a], rising[b]), rising[b] > rising[a]);
+    assert_true(better_of(p, &m, X, -FLT_MAX, 0) && !better_of(p, &m, X, 0, -FLT_MAX));     // -inf
+    assert_true(better_of(p, &m, X, 0, FLT_MAX) && !better_of(p, &m, X, FLT_MAX, FLT_MAX)); // inf
+    for (float sign = -1; sign <= 1; sign += 2) {                                           // NaN, and an infinity
+        weights[0] = sign * INFINITY;
+        assert_int_equal(nfcc_prepare(p, 1, data.context, m.prepared, m.work), NFCC_OK);
+        assert_true(better_of(p, &m, X, -sign * FLT_MAX, 0) && !better_of(p, &m, X, 0, -sign * FLT_MAX));
+    }
+    release(m);
 }
 
 // A base with its own mean and scale changes noise, not latents that are given.
@@ -507,8 +595,6 @@ static void test_integers(void **state)
 }
 
 // ---- values that are not finite
-
-static float special(int i) { return i % 3 == 0 ? INFINITY : i % 3 == 1 ? -INFINITY : NAN; }
 
 static void check_bad_rows(const nfcc_policy *p, size_t rows, size_t n)
 {
@@ -620,7 +706,7 @@ static void test_info(void **state)
     assert_string_equal(info->inputs[1].name, "count");
     assert_string_equal(info->outputs[2].name, "positive");
     assert_int_equal(info->event_size, FAKE_D);
-    assert_int_equal(info->entries, 0x7f);
+    assert_int_equal(info->entries, 0x17f);
     assert_int_equal(info->weights_size, 4096);
     assert_null(nfcc_get_info(NULL));
     for (int s = 0; s <= NFCC_ENVIRONMENT + 1; s++) assert_true(strlen(nfcc_status_text((nfcc_status)s)) > 3);
@@ -937,6 +1023,7 @@ static unsigned call_everything(const nfcc_policy *p, const Memory *m, void *tes
     status |= nfcc_sample(p, m->prepared, &noise, 3, made.x[0], m->work);
     status |= nfcc_act(p, m->prepared, &noise, 3, made.x[0], m->work);
     status |= nfcc_sample_and_log_prob(p, m->prepared, &noise, 3, made.x[0], made.log_prob, m->work);
+    status |= nfcc_sample_best(p, m->prepared, &noise, 3, made.x[0], made.log_prob, m->work);
     status |= nfcc_to_latent(p, m->prepared, 3, made.x[0], made.z[0], made.log_det, m->work);
     status |= nfcc_to_event(p, m->prepared, 3, made.z[0], made.x[0], made.log_det, m->work);
     status |= nfcc_log_prob(p, m->prepared, 3, made.x[0], made.log_prob, m->work);
@@ -1038,6 +1125,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_entries),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_run),
+        cmocka_unit_test(test_best),
+        cmocka_unit_test(test_best_order),
         cmocka_unit_test(test_base),
         cmocka_unit_test(test_integers),
         cmocka_unit_test(test_not_finite),

@@ -94,6 +94,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "nfcc_log_prob": (c_int, [_P, _P, _Z, _P, _P, _P]),
     "nfcc_sample": (c_int, [_P, _P, _N, _Z, _P, _P]),
     "nfcc_sample_and_log_prob": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
+    "nfcc_sample_best": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
     "nfcc_act": (c_int, [_P, _P, _N, _Z, _P, _P]),
     "nfcc_run": (c_int, [_P, _Z, POINTER(_P), POINTER(_P), _P]),
     "nfcc_draw": (c_int, [_P, c_uint64, c_uint64, _Z, _P, _P]),
@@ -103,7 +104,8 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
 _HERE = Path(__file__).resolve().parent
 _NOT_FINITE = 1
 _DTYPES = {0: np.dtype(np.float32), 2: np.dtype(np.int64), 3: np.dtype(np.bool_)}
-_ENTRIES = ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run", "score")
+_ENTRIES = ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run", "score",
+            "sample_best")
 
 
 def _places(name: str, variable: str) -> List[Path]:
@@ -389,6 +391,19 @@ class Prepared:
         self._entry("sample_and_log_prob", count, byref(c_noise), count, _address(x), _address(log_prob))
         return x, log_prob
 
+    def sample_best(self, n: int, *, noise: Optional[Noise] = None, z: Any = None,
+                    out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
+        """The most likely of n samples of each row: (x [*B, *E], log_prob [*B]). z, if given: [*B, n, *E]."""
+        self.policy._require("sample_best")
+        c_noise, _lead, count, _keep = self._noise(n, noise, z)
+        if count < 1:
+            raise ValueError("n: wanted at least one sample per context row")
+        first, second = _two(out)
+        x = _output("x", first, self._batch + self.policy._event().shape)
+        log_prob = _output("log_prob", second, self._batch)
+        self._entry("sample_best", count, byref(c_noise), count, _address(x), _address(log_prob))
+        return x, log_prob
+
 
 class Policy:
     """An opened policy. Its methods are the entries; `info` says which there are, and all names and shapes.
@@ -483,6 +498,12 @@ class Policy:
                             **named: Any) -> Tuple[Array, Array]:
         """(x [*B, n, *E], log_prob [*B, n]), without n [*B, *E] and [*B]."""
         return self.prepare(contexts, **named).sample_and_log_prob(n, noise=noise, z=z, out=out)
+
+    def sample_best(self, n: int, *, noise: Optional[Noise] = None, z: Any = None,
+                    out: Optional[Sequence[Optional[Array]]] = None, contexts: Optional[Contexts] = None,
+                    **named: Any) -> Tuple[Array, Array]:
+        """The most likely of n samples of each row: (x [*B, *E], log_prob [*B]). z, if given: [*B, n, *E]."""
+        return self.prepare(contexts, **named).sample_best(n, noise=noise, z=z, out=out)
 
     def run(self, inputs: Optional[Contexts] = None, *, out: Optional[Mapping[str, Array]] = None,
             **named: Any) -> Dict[str, Array]:
