@@ -729,6 +729,16 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
     return !c->failed && !c->quiet;
 }
 
+bool *inputs_with_defaults(Arena *arena, const Onnx__GraphProto *g)
+{
+    Scope names = {0};
+    bool *has = ARENA_ARRAY(arena, bool, g->n_input + 1);
+    for (size_t i = 0; i < g->n_initializer; i++)
+        bind(arena, &names, g->initializer[i]->name ? g->initializer[i]->name : "", (Value){0});
+    for (size_t i = 0; i < g->n_input; i++) has[i] = find(&names, g->input[i]->name ? g->input[i]->name : "") != NULL;
+    return has;
+}
+
 // Marks what the nodes of a subgraph read, which may be names of the graphs around it.
 static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g);
 

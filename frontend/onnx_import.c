@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEVERAL = 3, OLDEST_OPSET = 11 };
+enum { SEVERAL = 3, OLDEST_OPSET = 11, MOST_INPUTS = 1024 };
 
 typedef struct {
     const char *name;
@@ -26,13 +26,6 @@ typedef struct {
 } Inputs;
 
 // ---- inputs
-
-static bool is_initializer(const Onnx__GraphProto *g, const char *name)
-{
-    for (size_t i = 0; i < g->n_initializer; i++)
-        if (g->initializer[i]->name && !strcmp(g->initializer[i]->name, name)) return true;
-    return false;
-}
 
 static bool input_dims(Context *cx, const Origin *where, const Onnx__TensorShapeProto *shape, Input *in)
 {
@@ -120,35 +113,33 @@ static bool find_symbols(Context *cx, Inputs *all)
     return ok;
 }
 
-// A batch fixed at export: the first dim that all inputs (of rank 2, and vectors) share.
+// A batch fixed at export: the first dim that all inputs of rank 2 and more share; one of them may be 1 (one for all
+// rows). Vectors of that length are one number a row, others are shared.
 static void find_fixed(Inputs *all)
 {
     int64_t rows = 0;
-    bool wide = false;
-    for (int i = 0; i < all->n_inputs; i++) {
-        const Input *in = &all->inputs[i];
-        if (!in->rank) continue;
-        wide |= in->rank > 1;
-        if (in->dim[0] > rows) rows = in->dim[0];
-    }
-    for (int i = 0; i < all->n_inputs && wide; i++)
-        if (all->inputs[i].rank && all->inputs[i].dim[0] != rows &&
-            (all->inputs[i].dim[0] != 1 || all->inputs[i].rank < 2))
-            wide = false;
-    for (int i = 0; i < all->n_inputs && wide; i++)
+    bool agree = true;
+    for (int i = 0; i < all->n_inputs; i++)
+        if (all->inputs[i].rank > 1 && all->inputs[i].dim[0] > rows) rows = all->inputs[i].dim[0];
+    for (int i = 0; i < all->n_inputs; i++)
+        agree &= all->inputs[i].rank < 2 || all->inputs[i].dim[0] == rows || all->inputs[i].dim[0] == 1;
+    for (int i = 0; i < all->n_inputs && agree && rows; i++)
         if (all->inputs[i].rank && all->inputs[i].dim[0] == rows) all->inputs[i].batch_axis = 0;
-    if (!wide || rows <= 1) return;
+    if (!agree || rows <= 1) return;
     all->rows = rows;
     all->fixed = true;
 }
 
 static bool read_inputs(Context *cx, const Onnx__GraphProto *g, Inputs *all)
 {
-    bool ok = true;
+    bool ok = true, *has_default = inputs_with_defaults(cx->arena, g);
     *all = (Inputs){.inputs = ARENA_ARRAY(cx->arena, Input, g->n_input + 1), .rows = 1};
-    for (size_t i = 0; i < g->n_input; i++)
-        if (!is_initializer(g, g->input[i]->name ? g->input[i]->name : ""))
-            ok &= read_input(cx, g->input[i], &all->inputs[all->n_inputs++]);
+    for (size_t i = 0; i < g->n_input && all->n_inputs < MOST_INPUTS; i++)
+        if (!has_default[i]) ok &= read_input(cx, g->input[i], &all->inputs[all->n_inputs++]);
+    if (all->n_inputs == MOST_INPUTS) {
+        diag_error(cx, NULL, "is this the intended model?", "%d inputs or more", MOST_INPUTS);
+        return false;
+    }
     if (!ok || !find_symbols(cx, all)) return false;
     if (all->rows == 1) find_fixed(all);
     return true;
@@ -255,9 +246,12 @@ static Importer *for_one(const Job *j, const Records *records)
 
 static void report_mixing(const Job *j, const Origin *where, const Mixing *m)
 {
-    diag_error(j->cx, where, "compute each row from its own inputs only: no statistics, sums or sorting over the batch",
-               "mixes rows of the batch: row %d is %.6g alone and %.6g among %lld rows", m->row, m->one, m->many,
-               (long long)j->inputs->rows);
+    const char *hint = "compute each row from its own inputs only: no statistics, sums or sorting over the batch";
+    if (j->inputs->fixed)
+        hint = "compute each row from its own inputs only; if the first dimension of the inputs is no batch, give them "
+               "one";
+    diag_error(j->cx, where, hint, "mixes rows of the batch: row %d is %.6g alone and %.6g among %lld rows", m->row,
+               m->one, m->many, (long long)j->inputs->rows);
 }
 
 // All rounds, or one where they would take long.
@@ -387,7 +381,39 @@ static Module *make_module(const Job *j, const Function *f, Port *outputs)
     return m;
 }
 
-static Module *import_model(const Job *j)
+// The instantiation for many rows, noting shapes. A batch that claims to vary, but is written into the graph as a
+// number, is tried again with that number.
+static const Function *instantiate_many(Job *j, Records *records, Value *values, Port *ports, double *work)
+{
+    Diag *d = j->cx->diag;
+    size_t n = d->n, errors = d->errors;
+    Importer *im = for_many(j, records);
+    bool ok = instantiate(im, j->inputs, NULL, values);
+    if (!ok && !j->inputs->fixed && im->suggested > 0 && im->suggested != j->inputs->rows) {
+        Inputs *fixed = arena_copy(j->cx->arena, j->inputs, sizeof *fixed);
+        size_t all = d->n, all_errors = d->errors;
+        fixed->rows = im->suggested;
+        fixed->fixed = true;
+        *records = (Records){0};
+        d->n = n;
+        d->errors = errors;
+        im = importer_new(j->cx, j->source, j->model, fixed->rows);
+        im->record = records;
+        im->many_rows = fixed->rows;
+        Diagnostic *first = arena_copy(j->cx->arena, d->list, all * sizeof *d->list);
+        ok = instantiate(im, fixed, NULL, values);
+        if (ok) j->inputs = fixed;
+        if (!ok) { // the first attempt says it better
+            d->list = first;
+            d->n = d->cap = all;
+            d->errors = all_errors;
+        }
+    }
+    *work = im->work;
+    return ok ? finish(im, values, ports) : NULL;
+}
+
+static Module *import_model(Job *j)
 {
     const Onnx__GraphProto *g = j->model->graph;
     Records records = {0};
@@ -395,12 +421,7 @@ static Module *import_model(const Job *j)
     Port *ports = ARENA_ARRAY(j->cx->arena, Port, g->n_output + 1);
     const Function *many = NULL;
     double work = 0;
-    if (j->inputs->rows > 1) {
-        Importer *im = for_many(j, &records);
-        if (!instantiate(im, j->inputs, NULL, values)) return NULL;
-        if (!(many = finish(im, values, ports))) return NULL;
-        work = im->work;
-    }
+    if (j->inputs->rows > 1 && !(many = instantiate_many(j, &records, values, ports, &work))) return NULL;
     Importer *im = for_one(j, &records);
     if (!instantiate(im, j->inputs, NULL, values)) return NULL;
     const Function *one = finish(im, values, ports);

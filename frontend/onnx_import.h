@@ -17,6 +17,10 @@ typedef struct {
     const char *path; // of the model, or NULL: external data is refused
     struct DataFile *files;
     size_t size; // bytes of all files read: what a model may cost follows from it
+    struct Transposed {
+        struct Transposed *next;
+        const void *from, *to;
+    } *transposed; // weights that both instantiations transpose are transposed once
 } Source;
 
 Onnx__ModelProto *onnx_parse(Context *cx, const void *bytes, size_t size);
@@ -79,6 +83,7 @@ typedef struct {
     const Onnx__ModelProto *model;
     int64_t rows;        // instantiated for
     int64_t many_rows;   // of the instantiation that `many` recorded
+    int64_t suggested;   // a batch size that seems to be written into the graph, found where shapes did not fit
     bool fixed;          // many_rows was fixed at export: shapes and constants of the file may carry it
     Records *record;     // filled, or NULL
     const Records *many; // read, or NULL
@@ -198,6 +203,8 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
 bool run_main(Importer *im, int n_in, const char *const *names, const Value *in, int n_out, Value *out);
 // A decision that the instantiation for many rows took, if there was one: both must take the same path.
 int64_t agreed(Call *c, int64_t choice);
+// For each input of the graph: is it an initializer, too (a default, as old files have them)?
+bool *inputs_with_defaults(Arena *arena, const Onnx__GraphProto *g);
 bool step(Call *c); // one iteration of a loop; false after too many
 // The importer of an op, or NULL. `domain` "" is ONNX's own.
 typedef void (*ImportOp)(Call *c, int arg);

@@ -71,6 +71,12 @@ const Node *unbaked(Call *c, int n, int i, const Node *x)
 
 // ---- broadcasting
 
+// Notes a batch size that seems to be written into a graph whose batch claims to vary.
+static void suggest(Call *c, int64_t rows, bool likely)
+{
+    if (likely && !c->im->suggested && rows > 0 && rows <= 65536) c->im->suggested = rows;
+}
+
 bool broadcast_ok(Call *c, int n, const Node *const *in, Type *out)
 {
     *out = type_scalar();
@@ -80,6 +86,8 @@ bool broadcast_ok(Call *c, int n, const Node *const *in, Type *out)
     for (int i = 0; i < n; i++) {
         for (int back = 1; back <= in[i]->type.rank; back++) {
             int64_t d = in[i]->type.dim[in[i]->type.rank - back], *o = &out->dim[out->rank - back];
+            if (d != *o && d != 1 && *o != 1)
+                suggest(c, d == c->im->rows ? *o : d, d == c->im->rows || *o == c->im->rows);
             if (d != *o && d != 1 && *o != 1)
                 return fail(c, "the file is damaged, or its batch size is written into it; export with a dynamic batch",
                             "shapes %s and %s do not fit together", type_text(call_arena(c), in[0]->type),
@@ -108,7 +116,9 @@ const Node *checked_reshape(Call *c, const Node *x, int rank, const int64_t *dim
 {
     if (!x || !affordable(c, rank, dim)) return NULL;
     Type t = type_make(x->type.dtype, rank, dim);
-    if (type_lanes(t) != type_lanes(x->type))
+    int64_t have = type_lanes(x->type), want = type_lanes(t);
+    if (have != want) suggest(c, have ? want * c->im->rows / have : 0, have && want * c->im->rows % have == 0);
+    if (have != want)
         return fail(c, "the file is damaged, or its batch size is written into it; export with a dynamic batch",
                     "%s does not reshape to %s", type_text(call_arena(c), x->type), type_text(call_arena(c), t));
     return build_reshape(c->b, x, rank, dim);
@@ -120,6 +130,7 @@ const Node *checked_broadcast(Call *c, const Node *x, int rank, const int64_t *d
     for (int back = 1; back <= x->type.rank; back++) {
         int64_t d = x->type.dim[x->type.rank - back];
         if (back <= rank && (d == 1 || d == dim[rank - back])) continue;
+        if (back <= rank) suggest(c, dim[rank - back], d == c->im->rows);
         return fail(c, "the file is damaged, or its batch size is written into it; export with a dynamic batch",
                     "%s does not expand to %s", type_text(call_arena(c), x->type),
                     type_text(call_arena(c), type_make(T_F32, rank, dim)));

@@ -9,9 +9,24 @@
 
 static const char DAMAGED[] = "the file is damaged; export it again";
 
+// A weight matrix, transposed once for both instantiations.
+static const Node *transposed_weights(Call *c, const Node *x)
+{
+    Source *s = c->im->source;
+    int64_t dim[2] = {x->type.dim[1], x->type.dim[0]};
+    for (struct Transposed *t = s->transposed; t; t = t->next)
+        if (t->from == x->data) return build_const(c->b, type_make(x->type.dtype, 2, dim), t->to);
+    const Node *y = build_transpose(c->b, x, (int[]){1, 0});
+    struct Transposed *t = ARENA_NEW(call_arena(c), struct Transposed);
+    *t = (struct Transposed){s->transposed, x->data, y->data};
+    s->transposed = t;
+    return y;
+}
+
 static const Node *swapped(Call *c, const Node *x)
 {
     int perm[MAX_RANK], r = x->type.rank;
+    if (r == 2 && x->type.dim[0] > 16 && x->type.dim[1] > 16 && node_is_const(x)) return transposed_weights(c, x);
     for (int a = 0; a < r; a++) perm[a] = a;
     perm[r - 1] = r - 2;
     perm[r - 2] = r - 1;

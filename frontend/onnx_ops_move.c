@@ -351,10 +351,11 @@ static bool in_range(Call *c, int64_t *index, int64_t n)
                 c->im->fixed && c->im->many ? "; it picks other rows of the batch" : "") != NULL;
 }
 
-static bool never_negative(const Node *n, int depth)
+// Looks at no more than `*budget` nodes.
+static bool never_negative(const Node *n, int *budget)
 {
     if (n->type.dtype == T_BOOL) return true;
-    if (depth > 8) return false;
+    if (--*budget < 0) return false;
     if (node_is_const(n)) {
         for (int64_t i = 0; i < type_lanes(n->type); i++)
             if (!(const_at(n, i) >= 0)) return false;
@@ -363,9 +364,18 @@ static bool never_negative(const Node *n, int depth)
     bool all = n->op == OP_add || n->op == OP_mul || n->op == OP_min || n->op == OP_move || n->op == OP_reduce_sum ||
                n->op == OP_trunc;
     if (n->op == OP_abs) return true;
-    if (n->op == OP_max) return never_negative(n->in[0], depth + 1) || never_negative(n->in[1], depth + 1);
-    for (int i = 0; i < n->n_in && all; i++) all = never_negative(n->in[i], depth + 1);
+    if (n->op == OP_max) return never_negative(n->in[0], budget) || never_negative(n->in[1], budget);
+    for (int i = 0; i < n->n_in && all; i++) all = never_negative(n->in[i], budget);
     return all;
+}
+
+// An index that may count from the end (-1 is the last of n) as one from the start.
+static const Node *from_start(Call *c, const Node *index, int64_t n)
+{
+    int budget = 64;
+    if (never_negative(index, &budget)) return index;
+    const Node *negative = build_binary(c->b, OP_lt, index, build_ints(c->b, 1, (int64_t[]){0}));
+    return build_select(c->b, negative, build_binary(c->b, OP_add, index, build_ints(c->b, 1, &n)), index);
 }
 
 // table[..., n] taken at index[..., j], lines equal; a negative index counts from the end.
@@ -373,11 +383,7 @@ static const Node *take(Call *c, const Node *table, const Node *index)
 {
     int64_t n = type_last(table->type);
     if (n == 0) return fail(c, DAMAGED, "it takes from an empty tensor");
-    if (!never_negative(index, 0)) {
-        const Node *negative = build_binary(c->b, OP_lt, index, build_ints(c->b, 1, (int64_t[]){0}));
-        index = build_select(c->b, negative, build_binary(c->b, OP_add, index, build_ints(c->b, 1, &n)), index);
-    }
-    return build_take(c->b, table, index);
+    return build_take(c->b, table, from_start(c, index, n));
 }
 
 // Computed indices: table as [lines, n], the same indices on every line.
@@ -574,10 +580,7 @@ static const Node *gather_nd_computed(Call *c, const Node *x, const Node *index,
     for (int64_t k = 0; k < r; k++) {
         const Node *column = build_slice(c->b, index, index->type.rank - 1, k, 1, 1),
                    *size = build_ints(c->b, 1, &x->type.dim[batch_dims + k]);
-        if (!never_negative(column, 0)) {
-            const Node *negative = build_binary(c->b, OP_lt, column, build_ints(c->b, 1, (int64_t[]){0}));
-            column = build_select(c->b, negative, build_binary(c->b, OP_add, column, size), column);
-        }
+        column = from_start(c, column, x->type.dim[batch_dims + k]);
         at = at ? build_binary(c->b, OP_add, build_binary(c->b, OP_mul, at, size), column) : column;
         P *= x->type.dim[batch_dims + k];
     }

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { DEPTH = 64, MEMBER = 64 /* protobuf-c's note of one field while it parses */ };
+enum { DEPTH = 64, MEMBER = 96 /* protobuf-c's notes of one field while it parses */ };
 
 typedef struct {
     const ProtobufCMessageDescriptor *type;

@@ -303,6 +303,22 @@ def fixed_batch_reshapes():
     return model(nodes, [ints("s", 8, 2, 2), ints("t", 8, -1), zeros], x=(8, 4)), None
 
 
+def baked_batch_claims_to_vary():
+    zeros = nh.from_array(np.full((8, 4), 0.5, dtype=np.float32), "z")
+    return model([node("Exp", ["x"], ["a"]), node("Add", ["a", "z"], ["y"])], [zeros]), None
+
+
+def baked_batch_in_reshape():
+    nodes = [node("Reshape", ["x", "s"], ["a"]), node("Softmax", ["a"], ["b"]), node("Reshape", ["b", "t"], ["y"])]
+    return model(nodes, [ints("s", 8, 2, 2), ints("t", 8, 4)]), None
+
+
+def shared_vector_beside_fixed_batch():
+    nodes = [node("Add", ["x", "v"], ["a"]), node("ReduceSum", ["a", "k"], ["y"], "sum_of_rows", keepdims=0)]
+    inputs = [h.make_tensor_value_info("x", F, (8, 4)), h.make_tensor_value_info("v", F, (4,))]
+    return model(nodes, [ints("k", 0)], inputs=inputs), "'sum_of_rows' (ReduceSum): mixes rows"
+
+
 def fixed_batch_mixes():
     return model([node("Softmax", ["x"], ["y"], "over_rows", axis=0)], x=(8, 4)), "'over_rows' (Softmax): mixes rows"
 
