@@ -3,7 +3,7 @@
 // One LLVM function is made per distinct step (its descriptor without the lane numbers) and shape of code:
 //     void step(float *work, const float *prep, const float *weights, const int32 *args, int64 rows)
 // args: the lane numbers of this use; rows: the tile size T. Shapes: T = 1; T = 16 and T = 64 with AVX-512; elsewhere
-// one for every multiple of 16, which goes through the tile in passes of 16 rows ("strided"). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
+// one for every multiple of 16 ("strided": bytes from lane to lane are known when it runs). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
 // Vectors are as wide as the target's registers (g->width floats) and run along lanes for T = 1, else along rows.
 // Every float operation is written as the Plan has it; there are no fast-math flags, and fma only where it says so.
 #pragma once
@@ -35,9 +35,10 @@ struct Gen {
     LLVMTypeRef f32, i32, i64, i8, ptr, none;
     LLVMTypeRef step_type, code_type; // of a step function, of a program
 
-    int tile;     // T; strided: 16, the rows of a pass
+    int tile; // T; strided: 16, the least
     bool strided; // T is the code's last parameter: one code for every T that is a multiple of 16
     Value lane_bytes; // from lane to lane of WORK and PREP
+    Value rows;       // T (i64)
     int width;    // floats of a vector
     int next_arg; // of the step under construction: args are read in the order in which key.c lists them
     Value fn, work, prep, weights, args; // of the function under construction
@@ -70,7 +71,7 @@ typedef struct {
     LLVMBasicBlockRef before, head, done;
 } Loop;
 Loop loop_begin(Gen *g, int64_t count);
-Loop loop_begin_n(Gen *g, Value count); // count known when the code runs, > 0; no branch left out
+Loop rows_begin(Gen *g, int rows); // over the tile's rows in steps of `rows`; one pass for T = 1
 Value loop_phi(Gen *g, Loop *l, Value first);
 void loop_end(Gen *g, Loop *l, const Value *next);
 

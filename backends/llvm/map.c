@@ -223,7 +223,7 @@ static void run_by_rows(Map *m, Value run, Value *value)
         args[a] = at[a].shared ? load_rows(g, at[a], NULL, m->width) : NULL;
     }
     Value lane = add(g, mul(g, run, m->run), l.i);
-    Loop rows = loop_begin(g, g->tile / m->width);
+    Loop rows = rows_begin(g, m->width);
     Value row = mul(g, rows.i, m->width);
     for (int a = 0; a < (int)m->s->n_args; a++)
         if (!at[a].shared) args[a] = load_rows(g, at[a], row, m->width);

@@ -21,7 +21,7 @@
 
 // Rows of a tile, by slot of nfcc_abi_program.code.
 static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
-enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64, PASS = 16 };
+enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64 };
 // Zeros behind the weights: reads may run 16 lanes over.
 enum { WEIGHTS_PAD = 128 };
 
@@ -120,8 +120,8 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
         set_text(g, fn, "prefer-vector-width", "512");
         set_text(g, fn, "min-legal-vector-width", "512");
     }
-    // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop over
-    // rows, and spilled.
+    // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop
+    // over rows, and spilled.
     for (unsigned i = 2; i <= 4 && i <= LLVMCountParams(fn); i++) set_flag(g, fn, i, "readonly");
     if (LLVMCountParams(fn) >= 4) set_flag(g, fn, 4, "noalias");
     g->fn = fn;
@@ -149,7 +149,6 @@ static const char *step_label(Gen *g, const Step *s)
 
 static void step_code(Gen *g, const Step *s)
 {
-    g->next_arg = 0;
     switch (s->kind) {
     case STEP_GEMM: g->gemm(g, &s->gemm); break;
     case STEP_MAP: map_emit(g, &s->map); break;
@@ -160,18 +159,6 @@ static void step_code(Gen *g, const Step *s)
     }
 }
 
-// The code of a pass, for each 16 rows of the tile.
-static void strided_code(Gen *g, const Step *s, Value rows)
-{
-    Value work = g->work, prep = g->prep;
-    g->lane_bytes = mul(g, rows, 4);
-    Loop l = loop_begin_n(g, LLVMBuildUDiv(g->b, rows, word_i64(g, PASS), ""));
-    g->work = bytes_at(g, work, mul(g, l.i, 4 * PASS));
-    g->prep = bytes_at(g, prep, mul(g, l.i, 4 * PASS));
-    step_code(g, s);
-    loop_end(g, &l, NULL);
-}
-
 static Value step_function(Gen *g, const Step *s)
 {
     Value fn = function_new(g, step_label(g, s), g->step_type);
@@ -179,11 +166,10 @@ static Value step_function(Gen *g, const Step *s)
     g->prep = LLVMGetParam(fn, 1);
     g->weights = LLVMGetParam(fn, 2);
     g->args = LLVMGetParam(fn, 3);
-    g->lane_bytes = word_i64(g, 4 * g->tile);
-    if (g->strided && g->tile > 1)
-        strided_code(g, s, LLVMGetParam(fn, 4));
-    else
-        step_code(g, s);
+    g->rows = g->strided && g->tile > 1 ? LLVMGetParam(fn, 4) : word_i64(g, g->tile);
+    g->lane_bytes = mul(g, g->rows, 4);
+    g->next_arg = 0;
+    step_code(g, s);
     LLVMBuildRetVoid(g->b);
     return fn;
 }
@@ -516,7 +502,7 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     }
     Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
     u.g.width = u.g.info.width;
-    u.g.strided = u.g.width < PASS && gemm == gemm_emit;
+    u.g.strided = u.g.info.level != LEVEL_AVX512 && gemm == gemm_emit;
     u.g.info.tune = tune_name(cx, u.g.info.tune);
     LLVMInstallFatalErrorHandler(fatal);
     const Bytes *object = NULL;

@@ -2,6 +2,8 @@
 // become addresses; others are read from CONST as the code runs.
 #include "llvm.h"
 
+enum { COPY_ROWS = 16 }; // rows copied at a time
+
 // Lane number i of a table: i64, relative to the operand's base.
 static Value table_lane(Gen *g, TableShape t, Operand table, Value i)
 {
@@ -15,8 +17,13 @@ static void copy_lane(Gen *g, Operand from, Operand to)
         store(g, load(g, g->f32, from.base), to.base);
         return;
     }
-    for (int row = 0; row < g->tile; row += g->width)
-        store(g, load_rows(g, from, word_i64(g, row), g->width), row_address(g, to, word_i64(g, row)));
+    Loop rows = rows_begin(g, COPY_ROWS);
+    Value first = mul(g, rows.i, COPY_ROWS);
+    for (int i = 0; i < COPY_ROWS; i += g->width) {
+        Value row = add(g, first, word_i64(g, i));
+        store(g, load_rows(g, from, row, g->width), row_address(g, to, row));
+    }
+    loop_end(g, &rows, NULL);
 }
 
 // A run of n lanes, T = 1.
@@ -101,7 +108,7 @@ void take_emit(Gen *g, const TakeStep *s)
     if (g->tile == 1) {
         take_one(g, t, i, o, s->k);
     } else {
-        Loop rows = loop_begin(g, g->tile / g->width);
+        Loop rows = rows_begin(g, g->width);
         take_rows(g, t, i, o, mul(g, rows.i, g->width), s->k);
         loop_end(g, &rows, NULL);
     }

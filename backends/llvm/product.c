@@ -251,7 +251,7 @@ void product_emit(Gen *g, const Product *p)
 {
     Shape s = shape_of(g, p);
     Block b = {1, 1, s.v, 0, p->x, p->w, NULL, p->add, p->bias, p->out};
-    Loop rows = loop_begin(g, g->tile == 1 ? 1 : g->tile / (s.v * g->width));
+    Loop rows = rows_begin(g, s.v * g->width);
     b.row = mul(g, rows.i, (int64_t)s.v * g->width);
     int64_t full = p->m / s.m;
     Loop l = loop_begin(g, full);

@@ -82,7 +82,7 @@ void reduce_emit(Gen *g, const ReduceStep *s)
     if (g->tile == 1) {
         reduce_slots(g, s, from, to);
     } else {
-        Loop rows = loop_begin(g, g->tile / g->width);
+        Loop rows = rows_begin(g, g->width);
         reduce_rows(g, s, from, to, mul(g, rows.i, g->width));
         loop_end(g, &rows, NULL);
     }

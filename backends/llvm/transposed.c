@@ -231,7 +231,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     Loop l = loop_begin(g, s->m);
     b.x = operand_at(g, o.x, mul(g, l.i, s->n));
     b.out = operand_at(g, o.out, mul(g, l.i, s->k));
-    Loop rows = loop_begin(g, g->tile == 1 ? 1 : g->tile / (b.v * g->width));
+    Loop rows = rows_begin(g, b.v * g->width);
     b.row = mul(g, rows.i, (int64_t)b.v * g->width);
     outputs_emit(g, b, most);
     loop_end(g, &rows, NULL);

@@ -82,9 +82,11 @@ Loop loop_begin(Gen *g, int64_t count)
     return l;
 }
 
-Loop loop_begin_n(Gen *g, Value count)
+Loop rows_begin(Gen *g, int rows)
 {
-    Loop l = {.passes = count};
+    if (g->tile == 1) return loop_begin(g, 1);
+    if (!g->strided) return loop_begin(g, g->tile / rows);
+    Loop l = {.passes = LLVMBuildUDiv(g->b, g->rows, word_i64(g, rows), "")};
     loop_open(g, &l);
     return l;
 }
