@@ -112,8 +112,9 @@ static int uniform(MapCode *m, int temperature, int v, int upper)
 static int two_sided(MapCode *m, BaseKind base, int temperature, int v, int upper)
 {
     int minus_v = op_word(m, S_xor, v, 0x80000000u);
-    int size = base == BASE_LOGISTIC ? sub(m, expand_op(m, OP_log, 0, v, 0, 0), expand_op(m, OP_log1p, 0, minus_v, 0, 0))
-                                     : expand_op(m, OP_log, 0, add(m, v, v), 0, 0);
+    int size = base == BASE_LOGISTIC
+                   ? sub(m, expand_op(m, OP_log, 0, v, 0, 0), expand_op(m, OP_log1p, 0, minus_v, 0, 0))
+                   : expand_op(m, OP_log, 0, add(m, v, v), 0, 0);
     int value = op(m, S_xor, size, op_word(m, S_and, upper, 0x80000000u));
     return scaled(m, temperature, value);
 }

@@ -18,9 +18,8 @@ const char *scalar_name(ScalarOp op) { return scalars[op].name; }
 
 int scalar_operands(ScalarOp op) { return scalars[op].operands; }
 
-static const char *const program_names[PROGRAM_COUNT] = {"encode", "late", "to_latent", "to_event",
-                                                         "noise",  "run",  "score",     "act",
-                                                         "base"};
+static const char *const program_names[PROGRAM_COUNT] = {"encode", "late",  "to_latent", "to_event", "noise",
+                                                         "run",    "score", "act",       "base"};
 static const char *const port_names[] = {"context", "x",    "z",     "log_det", "log_prob",    "act",
                                          "early",   "prep", "graph", "seed",    "temperature", "score"};
 static const char *const space_names[] = {"work", "prep", "const"};

@@ -121,8 +121,10 @@ INLINE void fma_words(const Word *a, const Word *b, const Word *c, Word *out, si
     attributes static void gemm_##suffix(const GemmStep *g, const float *x, const float *w, const float *add,   \
                                          const float *bias, float *out)                                         \
     {                                                                                                           \
-        if (g->transposed) gemm_transposed(g, x, w, out);                                                       \
-        else gemm(g, x, w, add, bias, out);                                                                     \
+        if (g->transposed)                                                                                      \
+            gemm_transposed(g, x, w, out);                                                                      \
+        else                                                                                                    \
+            gemm(g, x, w, add, bias, out);                                                                      \
     }                                                                                                           \
     attributes static void matmul_##suffix(const MatmulStep *s, const float *a, const float *c, float *out)     \
     {                                                                                                           \

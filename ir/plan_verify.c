@@ -126,7 +126,8 @@ static bool check_positive(Check *c, const char *what, uint64_t value)
 // ---- steps. Each returns at its first violation; `touched` is then cleared by check_step.
 static void check_gemm(Check *c, const GemmStep *g)
 {
-    uint64_t in = (uint64_t)g->m * (g->transposed ? g->n : g->k), result = (uint64_t)g->m * (g->transposed ? g->k : g->n);
+    uint64_t in = (uint64_t)g->m * (g->transposed ? g->n : g->k),
+             result = (uint64_t)g->m * (g->transposed ? g->k : g->n);
     if (!check_positive(c, "m", g->m) || !check_positive(c, "k", g->k) || !check_positive(c, "n", g->n) ||
         !check_positive(c, "kb", g->kb))
         return;
@@ -367,7 +368,7 @@ static bool check_program(Context *cx, const Plan *plan, ProgramId id)
     Arena *scratch = arena_new();
     Check c = {.cx = cx, .plan = plan, .program = names[id], .work_lanes = p->work_lanes, .step = -1, .ok = true};
     c.may_read_prep = id == PROGRAM_TO_LATENT || id == PROGRAM_TO_EVENT || id == PROGRAM_SCORE || id == PROGRAM_ACT ||
-                     id == PROGRAM_BASE;
+                      id == PROGRAM_BASE;
     c.has_value = ARENA_ARRAY(scratch, bool, p->work_lanes);
     c.touched = ARENA_ARRAY(scratch, bool, p->work_lanes);
     if (p->work_lanes % ALIGN_LANES) fail(&c, "%u WORK lanes are no multiple of %d", p->work_lanes, ALIGN_LANES);

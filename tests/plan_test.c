@@ -230,7 +230,8 @@ static void test_gemm(void **state)
 static void test_transposed(void **state)
 {
     (void)state;
-    static const uint32_t shapes[][3] = {{1, 5, 7}, {1, 64, 100}, {1, 17, 3}, {4, 16, 33}, {1, 8, 300}, {1, 33, 129}, {2, 3, 32}};
+    static const uint32_t shapes[][3] = {{1, 5, 7},   {1, 64, 100}, {1, 17, 3}, {4, 16, 33},
+                                         {1, 8, 300}, {1, 33, 129}, {2, 3, 32}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const uint32_t *s = shapes[i];
         Case *c = case_new();
@@ -521,14 +522,14 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_transposed),
-                  cmocka_unit_test(test_map),
-        cmocka_unit_test(test_reduce),         cmocka_unit_test(test_move),
-        cmocka_unit_test(test_matmul),         cmocka_unit_test(test_take),
-        cmocka_unit_test(test_in_place),       cmocka_unit_test(test_map_refusals),
-        cmocka_unit_test(test_code_refusals),  cmocka_unit_test(test_move_refusals),
-        cmocka_unit_test(test_other_refusals), cmocka_unit_test(test_prep_refusal),
-        cmocka_unit_test(test_code_sharing),   cmocka_unit_test(test_print),
+        cmocka_unit_test(test_gemm),          cmocka_unit_test(test_transposed),
+        cmocka_unit_test(test_map),           cmocka_unit_test(test_reduce),
+        cmocka_unit_test(test_move),          cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_take),          cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_map_refusals),  cmocka_unit_test(test_code_refusals),
+        cmocka_unit_test(test_move_refusals), cmocka_unit_test(test_other_refusals),
+        cmocka_unit_test(test_prep_refusal),  cmocka_unit_test(test_code_sharing),
+        cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
