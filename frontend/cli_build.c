@@ -38,16 +38,17 @@ static bool parse_base(Arena *arena, const char *text, FlowOptions *f)
 
 static bool parse_entries(Arena *arena, const char *text, FlowOptions *f)
 {
-    static const char *const names[] = {"to_latent",           "to_event", "log_prob", "sample",
-                                        "sample_and_log_prob", "act",      "run"};
+    static const char *const names[] = {"to_latent",           "to_event",    "log_prob", "sample",
+                                        "sample_and_log_prob", "sample_best", "act",      "run"};
+    enum { N = sizeof names / sizeof *names };
     if (!text) return true;
     char *list = arena_string(arena, text), *save = NULL;
     bool any = false, other = false;
     for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
         bool known = false;
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++) known |= !strcmp(word, names[i]);
+        for (int i = 0; i < N; i++) known |= !strcmp(word, names[i]);
         if (!known) {
-            usage_error("--entries: '%.100s' is no entry of this version%s", word, nearest_word(arena, word, names, 7));
+            usage_error("--entries: '%.100s' is no entry of this version%s", word, nearest_word(arena, word, names, N));
             return false;
         }
         any = true;

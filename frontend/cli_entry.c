@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 enum { DONE, WRONG_MODEL, WRONG_USAGE, IO_FAILED };
-enum { TAKES_X = 1, TAKES_Z = 2, DRAWS = 4 };
+enum { TAKES_X = 1, TAKES_Z = 2, DRAWS = 4, ONE_OF_N = 8 }; // ONE_OF_N: outputs are one of the --samples of a row
 
 typedef struct {
     const char *name;
@@ -25,6 +25,7 @@ static const EntryRow entries[] = {
     {"log_prob", NFCC_HAS_LOG_PROB, TAKES_X, {"log_prob"}},
     {"sample", NFCC_HAS_SAMPLE, TAKES_Z | DRAWS, {"x"}},
     {"sample_and_log_prob", NFCC_HAS_SAMPLE_AND_LOG_PROB, TAKES_Z | DRAWS, {"x", "log_prob"}},
+    {"sample_best", NFCC_HAS_SAMPLE_BEST, TAKES_Z | DRAWS | ONE_OF_N, {"x", "log_prob"}},
     {"act", NFCC_HAS_ACT, TAKES_Z | DRAWS, {"x"}},
     {"run", NFCC_HAS_RUN, 0, {NULL}},
 };
@@ -266,7 +267,7 @@ static void shape_output(Run *r, Out *out, const nfcc_value *shape)
 {
     Array *a = &out->array;
     *a = (Array){.type = r->engine->doubles ? NPY_F64 : NPY_F32};
-    bool samples = r->request->samples != 0;
+    bool samples = r->request->samples != 0 && !(r->entry->takes & ONE_OF_N);
     if (!samples || r->n_contexts) a->dim[a->rank++] = r->rows;
     if (samples) a->dim[a->rank++] = r->request->samples;
     for (unsigned i = 0; shape && i < shape->rank; i++) a->dim[a->rank++] = shape->shape[i];
@@ -352,7 +353,8 @@ static nfcc_status call_engine(Run *r, Out *outs, int n_outs)
 {
     Input *event = event_input(r);
     size_t samples = r->request->samples ? r->request->samples : 1, total = r->rows * samples;
-    bool run = r->entry->bit == NFCC_HAS_RUN, shared = !run && one_context_row(r);
+    bool run = r->entry->bit == NFCC_HAS_RUN, one_of_n = r->entry->takes & ONE_OF_N;
+    bool shared = !run && !one_of_n && one_context_row(r);
     const void **contexts = ARENA_ARRAY(r->arena, const void *, r->n_contexts + 1);
     void **out = ARENA_ARRAY(r->arena, void *, n_outs + 1);
     for (int i = 0; i < r->n_contexts; i++) contexts[i] = data_for(r, &r->inputs[i], shared ? 1 : r->rows);
@@ -389,6 +391,8 @@ static int check_request(const Run *r)
     if (q->samples && !draws)
         return fail(WRONG_USAGE, "--samples draws noise; %s draws none (sample, sample_and_log_prob and act do)",
                     r->entry->name);
+    if (!q->samples && (r->entry->takes & ONE_OF_N))
+        return fail(WRONG_USAGE, "%s needs --samples K: it gives the most likely of K", r->entry->name);
     if (q->has_temperature && (!draws || given))
         return fail(WRONG_USAGE, "--temperature scales drawn noise; %s",
                     draws ? "z= is used as it is" : "this entry draws none");
@@ -443,6 +447,7 @@ static nfcc_status call_entry(const nfcc_policy *p, const EntryCall *c, const vo
     case NFCC_HAS_LOG_PROB: return nfcc_log_prob(p, prepared, c->n, c->x, first, work);
     case NFCC_HAS_SAMPLE: return nfcc_sample(p, prepared, &noise, c->n, first, work);
     case NFCC_HAS_SAMPLE_AND_LOG_PROB: return nfcc_sample_and_log_prob(p, prepared, &noise, c->n, first, second, work);
+    case NFCC_HAS_SAMPLE_BEST: return nfcc_sample_best(p, prepared, &noise, c->n, first, second, work);
     case NFCC_HAS_ACT: return nfcc_act(p, prepared, &noise, c->n, first, work);
     }
     return NFCC_NO_ENTRY;

@@ -19,7 +19,7 @@ unsigned plan_entries(const Plan *plan)
     unsigned bits = 0;
     if (latent->exists) bits |= NFCC_HAS_TO_LATENT | (has_port(latent, PORT_LOG_PROB) ? NFCC_HAS_LOG_PROB : 0);
     if (event->exists) bits |= NFCC_HAS_TO_EVENT | NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
-    if (event->exists && has_port(event, PORT_LOG_PROB)) bits |= NFCC_HAS_SAMPLE_AND_LOG_PROB;
+    if (event->exists && has_port(event, PORT_LOG_PROB)) bits |= NFCC_HAS_SAMPLE_AND_LOG_PROB | NFCC_HAS_SAMPLE_BEST;
     if (plan->programs[PROGRAM_RUN].exists) bits |= NFCC_HAS_RUN;
     if (plan->programs[PROGRAM_SCORE].exists) bits |= NFCC_HAS_SCORE;
     return bits;

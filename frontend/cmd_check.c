@@ -98,6 +98,7 @@ static void json_entries(const Plan *plan)
                 {"log_prob", NFCC_HAS_LOG_PROB},
                 {"sample", NFCC_HAS_SAMPLE},
                 {"sample_and_log_prob", NFCC_HAS_SAMPLE_AND_LOG_PROB},
+                {"sample_best", NFCC_HAS_SAMPLE_BEST},
                 {"score", NFCC_HAS_SCORE},
                 {"act", NFCC_HAS_ACT},
                 {"run", NFCC_HAS_RUN}};

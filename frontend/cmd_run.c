@@ -21,7 +21,7 @@ static bool request_of(const Options *o, EntryRequest *q)
         !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature))
         return false;
     if (o->value[OPT_samples] && !q->samples) usage_error("--samples 0: at least 1 is wanted");
-    if (!entry_bit(q->entry)) usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, 0x7f));
+    if (!entry_bit(q->entry)) usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, ~0u));
     q->temperature = (float)temperature;
     q->has_temperature = o->value[OPT_temperature] != NULL;
     return (!o->value[OPT_samples] || q->samples) && entry_bit(q->entry);
@@ -136,6 +136,25 @@ static nfcc_status run_graph(Interp *e, const EntryCall *c)
     return NFCC_OK;
 }
 
+// Of the n candidates of each row the first that none exceeds; NaN loses.
+static nfcc_status pick_best(Interp *e, const EntryCall *c, const double *const *in)
+{
+    const Function *f = module_function(e->b->derived, "to_event");
+    size_t total = c->rows * c->n, dims = e->info.event_size;
+    double *x = ARENA_ARRAY(e->s->arena, double, total *dims + 1);
+    double *log_prob = ARENA_ARRAY(e->s->arena, double, total + 1);
+    if (!f || !eval_output(f, total, in, "x", x) || !eval_output(f, total, in, "log_prob", log_prob))
+        return NFCC_NO_ENTRY;
+    for (size_t r = 0; r < c->rows; r++) {
+        size_t best = r * c->n;
+        for (size_t i = best; i < (r + 1) * c->n; i++)
+            if (log_prob[i] > log_prob[best] || (isnan(log_prob[best]) && !isnan(log_prob[i]))) best = i;
+        memcpy((double *)c->out[0] + r * dims, x + best * dims, dims * sizeof *x);
+        ((double *)c->out[1])[r] = log_prob[best];
+    }
+    return NFCC_OK;
+}
+
 static nfcc_status call_interp(void *user, const EntryCall *c)
 {
     static const struct {
@@ -154,6 +173,7 @@ static nfcc_status call_interp(void *user, const EntryCall *c)
     const double **in = ARENA_ARRAY(e->s->arena, const double *, n + 1);
     for (size_t i = 0; i < n; i++) in[i] = doubles_of(e->s->arena, &e->info.contexts[i], c->contexts[i], c->rows, c->n);
     in[n] = doubles_of(e->s->arena, &e->info.event, event, total, 1);
+    if (c->entry == NFCC_HAS_SAMPLE_BEST) return pick_best(e, c, in);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const Function *f = module_function(e->b->derived, rows[i].program);
         if (rows[i].entry != c->entry || !f) continue;

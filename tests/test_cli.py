@@ -95,7 +95,7 @@ def test_block(tool, tmp_path):
     assert "x -> z" in lines["direction"]
     assert lines["base"] == "standard normal (assumed; confirm with --base normal)"
     assert lines["event"] == "x [6]" and lines["contexts"] == "y [8]"
-    assert lines["entries"] == "to_latent, to_event, log_prob, sample, sample_and_log_prob, act, run"
+    assert lines["entries"] == "to_latent, to_event, log_prob, sample, sample_and_log_prob, sample_best, act, run"
     assert "32 rows" in lines["verified"] and "4 rows" in lines["compiled"]
     assert lines["next"].startswith("nfcc run p.so sample")
     assert os.listdir(tmp_path) == ["p.so"]
@@ -190,6 +190,24 @@ def test_run_samples(tool, lander, files, rows):
     assert out["x"].shape == (16, 5, 8) and (out["x"] == x).all() and (out["log_prob"] == log_prob).all()
 
 
+def test_run_best_of(tool, lander, files, rows):
+    policy = nfcc.open(lander / "policy.so")
+    x, log_prob = policy.sample_and_log_prob(9, obs=rows["obs"], noise=nfcc.Noise(7, next=3))
+    tool("run", lander / "policy.so", "sample_best", "obs=obs.npy", "--samples", 9, "--seed", 7, "--first-row", 3, "-o", "out",
+         cwd=files)
+    out, best = outputs(files / "out"), log_prob.argmax(1)
+    assert (out["x"] == x[np.arange(16), best]).all() and (out["log_prob"] == log_prob.max(1)).all()
+    tool("run", tool.model("lander_nfbc"), "sample_best", "obs=obs.npy", "--samples", 9, "--seed", 7, "--first-row", 3,
+         "--backend", "interp", "-o", "interp", cwd=files)
+    assert np.abs(outputs(files / "interp")["x"] - out["x"]).max() < 1e-4
+    np.save(files / "one.npy", rows["obs"][:1])
+    np.save(files / "many.npy", policy.draw(7, 18).reshape(2, 9, 8))  # two rows of candidates for one observation
+    tool("run", lander / "policy.so", "sample_best", "obs=one.npy", "z=many.npy", "--samples", 9, "-o", "two", cwd=files)
+    x, log_prob = policy.sample_best(9, obs=rows["obs"][[0, 0]], noise=nfcc.Noise(7))
+    out = outputs(files / "two")
+    assert (out["x"] == x).all() and (out["log_prob"] == log_prob).all() and x.shape == (2, 8)
+
+
 def test_run_without_samples_and_temperature(tool, lander, files, rows):
     policy = nfcc.open(lander / "policy.so")
     tool("run", lander / "policy.so", "act", "obs=obs.npy", "--temperature", 0, "-o", "out", cwd=files)
@@ -224,6 +242,7 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["to_latent", "x=x.npy", "obs=obs.npy", "--samples", "3"], 2, "--samples"),
     (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2, "--temperature"),
     (["sample", "obs=obs.npy", "--samples", "0"], 2, "at least 1"),
+    (["sample_best", "obs=obs.npy"], 2, "needs --samples"),
     (["log_prob", "x=bad.npy", "obs=obs.npy"], 2, "wanted as [N, 8], got [3, 5]"),
     (["log_prob", "x=few.npy", "obs=obs.npy"], 2, "3 rows"),
     (["log_prob", "x=none.npy", "obs=obs.npy"], 3, "none.npy"),

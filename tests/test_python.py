@@ -48,7 +48,8 @@ def test_info(policy):
     assert [c.name for c in info.contexts] == ["obs", "a/goal", "flag"]
     assert info.contexts[1] == nfcc.Value("a/goal", np.dtype(np.int64), (2, 1))
     assert info.contexts[2].shape == () and info.event.shape == (3,)
-    assert info.entries == ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run")
+    assert info.entries == ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run",
+                            "sample_best")
     assert "sample_and_log_prob" in repr(policy)
 
 
@@ -75,6 +76,24 @@ def test_entries(policy, batch, n):
     stream = policy.draw(3, rows, first_row=10).reshape(lead + (3,))
     assert noise.next == 10 + rows and log_prob.shape == lead
     assert np.array_equal(drawn, x_of(stream, given["obs"], n is not None))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (7,), (100,)])
+def test_best_of_n(policy, batch):
+    given, noise = contexts(*batch), nfcc.Noise(5, next=9)
+    x, log_prob = policy.sample_and_log_prob(20, contexts=given, noise=nfcc.Noise(5, next=9))
+    best, largest = policy.sample_best(20, contexts=given, noise=noise)
+    assert noise.next == 9 + 20 * int(np.prod(batch)) and best.shape == batch + (3,) and largest.shape == batch
+    assert np.array_equal(largest, log_prob.max(-1))
+    winner = log_prob.argmax(-1)[..., np.newaxis, np.newaxis]
+    assert np.array_equal(best, np.take_along_axis(x, winner, -2).reshape(batch + (3,)))
+    out = np.empty_like(best), None
+    assert policy.sample_best(20, contexts=given, noise=nfcc.Noise(5, 9), out=out)[0] is out[0]
+    assert np.array_equal(out[0], best)
+    z = policy.draw(5, 20 * int(np.prod(batch)), first_row=9).reshape(batch + (20, 3))
+    assert np.array_equal(policy.prepare(given).sample_best(20, z=z)[0], best)
+    with pytest.raises(ValueError, match="at least one"):
+        policy.sample_best(0, contexts=given, noise=noise)
 
 
 def test_prepared_is_reusable(policy):
