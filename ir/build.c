@@ -330,8 +330,9 @@ static const Node *finish_move(Builder *b, Type type, Sources *s, Lane *lanes)
     if (s->n == 1 && node_is_const(s->nodes[0])) return move_of_const(b, type, s->nodes[0], identity ? NULL : map);
     Node *m = fresh(b, OP_move, type, s->n, s->nodes);
     m->map = identity ? NULL : map;
-    bool folds = all_const(m);
-    return folds ? finish_node(b, m) : add_node(b, m);
+    if (all_const(m)) return finish_node(b, m);
+    if (type.dtype == T_F64) m->type.dtype = T_F32; // F64 is for constants alone
+    return add_node(b, m);
 }
 
 const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map)

@@ -240,16 +240,17 @@ static const Function *late_function(Shared *s, int64_t n_early, const Node *con
 
 Module *pass_hoist_context(const Module *m, Context *cx)
 {
-    const Function *programs[8], *out[12];
-    const bool *event[8];
-    const Node *const *copies[8];
+    int most = m->n_functions + 3;
+    const Function **programs = ARENA_ARRAY(cx->arena, const Function *, most), **out = ARENA_ARRAY(cx->arena, const Function *, most);
+    const bool **event = ARENA_ARRAY(cx->arena, const bool *, most);
+    const Node *const **copies = ARENA_ARRAY(cx->arena, const Node *const *, most);
     int n_programs = 0, n_out = 0, n_contexts = 0;
     for (int i = 0; i < m->n_functions; i++) {
         const Function *f = m->functions[i];
         if (strcmp(f->name, "run")) programs[n_programs++] = f;
     }
     if (n_programs) n_contexts = programs[0]->n_inputs - 1;
-    if (!n_contexts) return module_new(cx, STAGE_FUSED, m->n_functions, m->functions, m);
+    if (n_contexts <= 0) return module_new(cx, STAGE_FUSED, m->n_functions, m->functions, m);
     const Function *run = module_function(m, "run");
     SplitUser run_user = {event_dependent(cx, run, programs[0], n_contexts)};
     out[n_out++] = rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file

@@ -3,7 +3,7 @@
 //
 //   atanh:     0.5 (log(1 + x) - log(1 - x)), 0.5 log((1 + x) / (1 - x)), the same with log1p, / 2 for 0.5
 //   sigmoid:   1 / (1 + e^-x)
-//   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|), x > 20 ? x : softplus(x)
+//   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x)
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
@@ -78,13 +78,13 @@ static const Node *find_sigmoid(const Node *n)
 
 static const Node *exponent(const Node *n) { return n && n->op == OP_exp ? n->in[0] : NULL; }
 
-// max(x, 0) + log1p(e^-|x|)
+// max(x, 0) + softplus(-|x|), where log1p(e^-|x|) has become softplus already.
 static const Node *find_logaddexp(const Node *n)
 {
     for (int k = 0; n->op == OP_add && k < 2; k++) {
-        const Node *m = n->in[k], *p = exponent(log_one_plus(n->in[1 - k]) ? log_one_plus(n->in[1 - k]) : n);
-        if (!p || m->op != OP_max) continue;
-        const Node *x = is_value(m->in[1], 0) ? m->in[0] : is_value(m->in[0], 0) ? m->in[1] : NULL, *a = scaled(p, -1);
+        const Node *m = n->in[k], *p = n->in[1 - k];
+        if (p->op != OP_softplus || m->op != OP_max) continue;
+        const Node *x = is_value(m->in[1], 0) ? m->in[0] : is_value(m->in[0], 0) ? m->in[1] : NULL, *a = scaled(p->in[0], -1);
         if (x && a && a->op == OP_abs && (a->in[0] == x || scaled(a->in[0], -1) == x)) return x;
     }
     return NULL;

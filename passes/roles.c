@@ -485,6 +485,14 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
 {
     Roles r = {cx, m, module_function(m, "main"), options, flow, NULL};
     *flow = (Flow){.event_input = -1, .event_output = -1, .latent_input = -1, .latent_output = -1, .log_det_output = -1, .log_prob_output = -1};
+    if (!r.f) {
+        diag_error(cx, NULL, "name the exported graph's function @main", "the module has no function @main");
+        return false;
+    }
+    if (m->n_inputs != r.f->n_inputs || m->n_outputs != r.f->n_outputs) {
+        diag_error(cx, NULL, "write a line `port in NAME TYPE batch 0` for each input, `port out ...` for each output", "the module has no ports for @main's inputs and outputs");
+        return false;
+    }
     if (options->run_only) {
         flow->why = "only run was asked for";
         return true;
