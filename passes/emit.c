@@ -57,7 +57,8 @@ static void forward_elementwise(LaneEnv *env, const Node *n, const int64_t *lane
     set_result(env, n, lanes, count, lanes_apply(env->b, n, in));
 }
 
-static const Node *gather_range(LaneEnv *env, const Node *v, const int64_t *first, int64_t n_first, int64_t width, Type type)
+static const Node *gather_range(LaneEnv *env, const Node *v, const int64_t *first, int64_t n_first, int64_t width,
+                                Type type)
 {
     LaneRef *refs = new_refs(n_first * width);
     LaneRef zero = {build_scalar(env->b, 0), 0};
@@ -79,7 +80,8 @@ static void forward_reduce(LaneEnv *env, const Node *n, const int64_t *lanes, in
 }
 
 // Tokens `tokens`, columns `cols` (NULL: all) of a product.
-static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens, const int32_t *cols, int64_t n_cols)
+static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
+                                const int32_t *cols, int64_t n_cols)
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], n_rows = 0;
@@ -106,12 +108,14 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
     const Node *add = NULL;
     if (n->n_in > 3) {
         for (int64_t t = 0; t < n_tokens; t++)
-            for (int64_t c = 0; c < n_cols; c++) refs[t * n_cols + c] = lane_env_lane(env, n->in[3], tokens[t] * N + (cols ? cols[c] : c));
+            for (int64_t c = 0; c < n_cols; c++)
+                refs[t * n_cols + c] = lane_env_lane(env, n->in[3], tokens[t] * N + (cols ? cols[c] : c));
         dim[1] = n_cols;
         add = lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim));
     }
     const Node *now;
-    if (x) now = build_linear(env->b, x, matrix_part(env->b, w, n_rows, n_rows == K ? NULL : rows, n_cols, cols), b, add);
+    if (x)
+        now = build_linear(env->b, x, matrix_part(env->b, w, n_rows, n_rows == K ? NULL : rows, n_cols, cols), b, add);
     else {
         dim[1] = n_cols;
         now = build_broadcast(env->b, b ? b : zero.node, 2, dim);
@@ -167,9 +171,11 @@ static void forward_matmul_row(LaneEnv *env, const Node *n, int64_t row, const i
         set_result(env, n, lanes, count, build_scalar(env->b, 0));
     } else {
         for (int64_t k = 0; k < k_count; k++)
-            for (int64_t j = 0; j < count; j++) y[k * count + j] = lane_env_lane(env, n->in[1], (batch * K + ks[k]) * N + lanes[j] % N);
+            for (int64_t j = 0; j < count; j++)
+                y[k * count + j] = lane_env_lane(env, n->in[1], (batch * K + ks[k]) * N + lanes[j] % N);
         int64_t xd[2] = {1, k_count}, yd[2] = {k_count, count};
-        const Node *now = build_matmul(env->b, lanes_gather_as(env->b, x, type_make(T_F32, 2, xd)), lanes_gather_as(env->b, y, type_make(T_F32, 2, yd)));
+        const Node *now = build_matmul(env->b, lanes_gather_as(env->b, x, type_make(T_F32, 2, xd)),
+                                       lanes_gather_as(env->b, y, type_make(T_F32, 2, yd)));
         set_result(env, n, lanes, count, now);
     }
     free(x);
@@ -230,7 +236,7 @@ static void forward_take(LaneEnv *env, const Node *n, const int64_t *lanes, int6
     }
 }
 
-static void emit_forward_step(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count)
+void emit_forward_lanes(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count)
 {
     builder_origin(env->b, n->origin);
     switch (op_info(n->op)->kind) {
@@ -255,8 +261,23 @@ void emit_forward(LaneEnv *env)
         if (kind == KIND_LEAF || kind == KIND_MOVE) continue;
         int64_t lanes = type_lanes(n->type), *all = malloc((size_t)(lanes + 1) * sizeof *all);
         for (int64_t k = 0; k < lanes; k++) all[k] = k;
-        emit_forward_step(env, n, all, lanes);
+        emit_forward_lanes(env, n, all, lanes);
         free(all);
+    }
+    builder_origin(env->b, NULL);
+}
+
+void emit_missing(LaneEnv *env)
+{
+    for (int i = 0; i < env->from->n_nodes; i++) {
+        const Node *n = env->from->nodes[i];
+        OpKind kind = op_info(n->op)->kind;
+        if (kind == KIND_LEAF || kind == KIND_MOVE) continue;
+        int64_t lanes = type_lanes(n->type), *missing = malloc((size_t)(lanes + 1) * sizeof *missing), count = 0;
+        for (int64_t k = 0; k < lanes; k++)
+            if (!lane_env_get(env, (LaneRef){n, k}).node) missing[count++] = k;
+        if (count) emit_forward_lanes(env, n, missing, count);
+        free(missing);
     }
     builder_origin(env->b, NULL);
 }
@@ -268,11 +289,12 @@ static const Node *num(LaneEnv *env, double v) { return build_scalar(env->b, v);
 // u / c, where c = exp s is written u * exp(-s).
 static const Node *divide(LaneEnv *env, const Node *u, const Node *c)
 {
-    if (c->op == OP_exp) return build_binary(env->b, OP_mul, u, build_unary(env->b, OP_exp, build_unary(env->b, OP_neg, c->in[0])));
+    if (c->op == OP_exp)
+        return build_binary(env->b, OP_mul, u, build_unary(env->b, OP_exp, build_unary(env->b, OP_neg, c->in[0])));
     return build_binary(env->b, OP_div, u, c);
 }
 
-static const Node *inverse_unary(LaneEnv *env, const Node *n, const Node *u)
+const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u)
 {
     Builder *b = env->b;
     switch ((int)n->op) {
@@ -290,17 +312,20 @@ static const Node *inverse_unary(LaneEnv *env, const Node *n, const Node *u)
     case OP_sigmoid: // log u - log(1 - u)
         return build_binary(b, OP_sub, build_unary(b, OP_log, u), build_unary(b, OP_log1p, build_unary(b, OP_neg, u)));
     case OP_softplus: // u + log(1 - e^-u)
-        return build_binary(b, OP_add, u, build_unary(b, OP_log, build_unary(b, OP_neg, build_unary(b, OP_expm1, build_unary(b, OP_neg, u)))));
+        return build_binary(
+            b, OP_add, u,
+            build_unary(b, OP_log, build_unary(b, OP_neg, build_unary(b, OP_expm1, build_unary(b, OP_neg, u)))));
     case OP_leaky_relu: return build_alpha(b, OP_leaky_relu, u, 1 / n->alpha);
     case OP_elu: {
-        const Node *below = build_unary(b, OP_log1p, build_binary(b, OP_mul, build_binary(b, OP_min, u, num(env, 0)), num(env, 1 / n->alpha)));
+        const Node *below = build_unary(
+            b, OP_log1p, build_binary(b, OP_mul, build_binary(b, OP_min, u, num(env, 0)), num(env, 1 / n->alpha)));
         return build_select(b, build_binary(b, OP_lt, num(env, 0), u), u, below);
     }
     default: return NULL;
     }
 }
 
-static const Node *inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other)
+const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other)
 {
     Builder *b = env->b;
     switch ((int)n->op) {
@@ -317,14 +342,17 @@ static void emit_backward_step(LaneEnv *env, const SolveStep *s)
     const Node *n = s->node;
     // a lane may stand behind several output lanes; the first one gives it
     const Node *u = result_at(env, n, s->lanes, s->n), *v;
-    if (n->n_in == 1) v = inverse_unary(env, n, u);
-    else v = inverse_binary(env, n, s->operand, u, operand_at(env, n, 1 - s->operand, s->lanes, s->n));
+    if (n->n_in == 1)
+        v = emit_inverse_unary(env, n, u);
+    else
+        v = emit_inverse_binary(env, n, s->operand, u, operand_at(env, n, 1 - s->operand, s->lanes, s->n));
     int64_t have = type_lanes(v->type);
     for (int64_t i = 0; i < s->n; i++)
         lane_env_set(env, lane_operand(n, s->operand, s->lanes[i]), (LaneRef){v, have == 1 ? 0 : i});
 }
 
-// x[rows] = (u[cols] - b - add - x_known W_known) W^-1, as one product of [u[cols], add, x_known] with constant weights.
+// x[rows] = (u[cols] - b - add - x_known W_known) W^-1, as one product of [u[cols], add, x_known] with constant
+// weights.
 static void emit_block_step(LaneEnv *env, const SolveStep *s)
 {
     const Node *n = s->node, *w = n->in[1];
@@ -346,11 +374,13 @@ static void emit_block_step(LaneEnv *env, const SolveStep *s)
             m[j * k + i] = inv;
             if (has_add) m[(k + j) * k + i] = -inv;
             if (has_bias) bias[i] -= const_at(n->in[2], s->cols[j]) * inv;
-            for (int64_t r = 0; r < n_known; r++) m[(inputs - n_known + r) * k + i] -= const_at(w, known[r] * N + s->cols[j]) * inv;
+            for (int64_t r = 0; r < n_known; r++)
+                m[(inputs - n_known + r) * k + i] -= const_at(w, known[r] * N + s->cols[j]) * inv;
         }
     for (int64_t t = 0; t < s->n; t++) {
         for (int64_t j = 0; j < k; j++) refs[at++] = lane_env_get(env, (LaneRef){n, s->lanes[t] * N + s->cols[j]});
-        for (int64_t j = 0; j < k && has_add; j++) refs[at++] = lane_env_lane(env, n->in[3], s->lanes[t] * N + s->cols[j]);
+        for (int64_t j = 0; j < k && has_add; j++)
+            refs[at++] = lane_env_lane(env, n->in[3], s->lanes[t] * N + s->cols[j]);
         for (int64_t r = 0; r < n_known; r++) refs[at++] = lane_env_lane(env, n->in[0], s->lanes[t] * K + known[r]);
     }
     int64_t xd[2] = {s->n, inputs}, wd[2] = {inputs, k};
@@ -372,9 +402,10 @@ void emit_solution(LaneEnv *env, const Solution *s)
         const SolveStep *step = &s->steps[i];
         builder_origin(env->b, step->node->origin);
         switch (step->kind) {
-        case STEP_FORWARD: emit_forward_step(env, step->node, step->lanes, step->n); break;
+        case STEP_FORWARD: emit_forward_lanes(env, step->node, step->lanes, step->n); break;
         case STEP_BACKWARD: emit_backward_step(env, step); break;
         case STEP_BLOCK: emit_block_step(env, step); break;
+        case STEP_FUNCTION: one_lane_emit(env, step->function); break;
         }
     }
     builder_origin(env->b, NULL);
@@ -402,7 +433,8 @@ static void add_term(Total *t, double scale, const Node *v, int64_t count)
     }
     const Node *s = build_reduce(b, OP_reduce_sum, build_reshape(b, v, 1, &lanes));
     s = build_reshape(b, s, 1, &one);
-    if (scale == -1) t->sum = t->sum ? build_binary(b, OP_sub, t->sum, s) : build_unary(b, OP_neg, s);
+    if (scale == -1)
+        t->sum = t->sum ? build_binary(b, OP_sub, t->sum, s) : build_unary(b, OP_neg, s);
     else {
         if (scale != 1) s = build_binary(b, OP_mul, s, build_scalar(b, scale));
         t->sum = t->sum ? build_binary(b, OP_add, t->sum, s) : s;
@@ -446,10 +478,17 @@ static void add_log_abs_node(Total *t, double scale, const LaneRef *refs, int64_
     LaneRef *in = new_refs(n);
     for (int k = 0; k < v->n_in; k++) {
         for (int64_t i = 0; i < n; i++) in[i] = built_operand(v, k, refs[i].lane);
-        if (v->op == OP_exp) add_term(t, scale, lanes_gather_as(b, in, type_vector(n)), n);
+        if (v->op == OP_exp)
+            add_term(t, scale, lanes_gather_as(b, in, type_vector(n)), n);
         else if (v->op == OP_sigmoid)
-            add_term(t, -scale, build_unary(b, OP_softplus, build_unary(b, OP_neg, lanes_gather_as(b, in, type_vector(n)))), n);
-        else add_log_abs(t, v->op == OP_sqrt ? 0.5 * scale : v->op == OP_div && k == 1 ? -scale : scale, in, n, depth + 1);
+            add_term(t, -scale,
+                     build_unary(b, OP_softplus, build_unary(b, OP_neg, lanes_gather_as(b, in, type_vector(n)))), n);
+        else
+            add_log_abs(t,
+                        v->op == OP_sqrt            ? 0.5 * scale
+                        : v->op == OP_div && k == 1 ? -scale
+                                                    : scale,
+                        in, n, depth + 1);
     }
     free(in);
 }
@@ -545,6 +584,10 @@ static void add_step(Total *t, const SolveStep *s)
         return;
     }
     builder_origin(t->env->b, s->node->origin);
+    if (s->kind == STEP_FUNCTION) {
+        add_term(t, 1, one_lane_log_slope(t->env, s->function), s->n);
+        return;
+    }
     if (s->node->n_in == 1) add_unary(t, s);
     if (s->node->op == OP_mul) add_log_abs_operand(t, 1, s, 1 - s->operand);
     if (s->node->op == OP_div && s->operand == 0) add_log_abs_operand(t, -1, s, 1);

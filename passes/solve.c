@@ -3,7 +3,8 @@
 // Every canonical lane is known or unknown. Two kinds of step are tried until nothing changes: forward (an output
 // lane whose needed inputs are known) in topological order, then backward at the last node that may allow it: a
 // one-lane bijection with one unknown operand, or a product in which k outputs are known and only k inputs with a
-// weight are not. Nodes are visited only when a lane next to them became known (two bit sets, forward and backward).
+// weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h).
+// Nodes are visited only when a lane next to them became known (two bit sets, forward and backward).
 #include "solve.h"
 
 #include <math.h>
@@ -20,12 +21,13 @@ typedef struct {
     const Function *f;
     LaneEnv *base;
     bool *known;
-    Users *users;       // by node id: ids of the nodes that read it (through moves)
+    Users *users;                 // by node id: ids of the nodes that read it (through moves)
     uint64_t *forward, *backward; // nodes to visit
-    const bool *clips;  // by node id: min or max in front of atanh or log
+    const bool *clips;            // by node id: min or max in front of atanh or log
     SolveStep *steps;
     int n_steps, cap_steps;
     double condition;
+    OneLaneFinder *finder; // NULL: not needed yet
 } Solver;
 
 static int64_t lane_number(const Solver *s, LaneRef r) { return s->base->base[r.node->id] + r.lane; }
@@ -48,7 +50,8 @@ static void learn(Solver *s, LaneRef r)
 
 static SolveStep *push_step(Solver *s, SolveKind kind, const Node *n, int64_t count, const int64_t *lanes)
 {
-    SolveStep step = {.kind = kind, .node = n, .n = count, .lanes = arena_copy(s->cx->arena, lanes, (size_t)count * sizeof *lanes)};
+    SolveStep step = {
+        .kind = kind, .node = n, .n = count, .lanes = arena_copy(s->cx->arena, lanes, (size_t)count * sizeof *lanes)};
     ARENA_PUSH(s->cx->arena, s->steps, s->n_steps, s->cap_steps, step);
     return &s->steps[s->n_steps - 1];
 }
@@ -73,7 +76,8 @@ static bool range_ready(const Solver *s, const Node *v, int64_t first, int64_t c
 static bool matmul_ready(const Solver *s, const Node *n, int64_t i)
 {
     Type a = n->in[0]->type;
-    int64_t M = a.dim[a.rank - 2], K = type_last(a), N = type_last(n->type), batch = i / (M * N), m = i / N % M, j = i % N;
+    int64_t M = a.dim[a.rank - 2], K = type_last(a), N = type_last(n->type), batch = i / (M * N), m = i / N % M,
+            j = i % N;
     for (int64_t k = 0; k < K; k++) {
         LaneRef x = lane_canonical(n->in[0], (batch * M + m) * K + k);
         if (lane_is_const(x) && lane_value(x) == 0) continue;
@@ -142,7 +146,8 @@ static void visit_forward(Solver *s, const Node *n)
 {
     int64_t lanes = type_lanes(n->type), count = 0;
     int64_t *ready = malloc((size_t)(lanes + 1) * sizeof *ready);
-    if (op_info(n->op)->kind == KIND_LINEAR) count = linear_ready(s, n, ready);
+    if (op_info(n->op)->kind == KIND_LINEAR)
+        count = linear_ready(s, n, ready);
     else
         for (int64_t i = 0; i < lanes; i++)
             if (!is_known(s, (LaneRef){n, i}) && lane_ready(s, n, i)) ready[count++] = i;
@@ -297,7 +302,7 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
     const Node *w = n->in[1];
     int64_t k = b->n_rows, N = w->type.dim[1];
     double *a = malloc((size_t)(k * k) * sizeof *a), log_det = 0;
-    double *inverse = ARENA_ARRAY(s->cx->arena, double, k * k);
+    double *inverse = ARENA_ARRAY(s->cx->arena, double, k *k);
     for (int64_t r = 0; r < k; r++)
         for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
     double norm = norm1(a, k);
@@ -321,7 +326,8 @@ static bool rows_distinct(const Node *n, int64_t m, const Block *b)
     int64_t K = n->in[1]->type.dim[0];
     for (int64_t i = 1; i < b->n_rows && b->n_rows < 64; i++)
         for (int64_t j = 0; j < i; j++)
-            if (lane_same(lane_canonical(n->in[0], m * K + b->rows[i]), lane_canonical(n->in[0], m * K + b->rows[j]))) return false;
+            if (lane_same(lane_canonical(n->in[0], m * K + b->rows[i]), lane_canonical(n->in[0], m * K + b->rows[j])))
+                return false;
     return true;
 }
 
@@ -329,7 +335,8 @@ static bool visit_linear_back(Solver *s, const Node *n)
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
-    Block b = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0}, first = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0};
+    Block b = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0},
+          first = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0};
     int64_t *same = malloc((size_t)(tokens + 1) * sizeof *same), n_same = 0;
     bool any = false;
     for (int64_t m = 0; m < tokens; m++) {
@@ -362,8 +369,10 @@ static bool visit_linear_back(Solver *s, const Node *n)
 
 static void visit_backward(Solver *s, const Node *n)
 {
-    if (op_elementwise(n->op)) visit_elementwise_back(s, n);
-    else if (n->op == OP_linear) visit_linear_back(s, n);
+    if (op_elementwise(n->op))
+        visit_elementwise_back(s, n);
+    else if (n->op == OP_linear)
+        visit_linear_back(s, n);
 }
 
 // ---- set-up and loop
@@ -396,7 +405,8 @@ static void find_users(Solver *s)
 static bool *find_clips(const Solver *s)
 {
     const Function *f = s->f;
-    bool *clips = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1), *guarded = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1);
+    bool *clips = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1),
+         *guarded = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1);
     for (int i = f->n_nodes - 1; i >= 0; i--) {
         const Node *n = f->nodes[i];
         Users u = s->users[i];
@@ -420,6 +430,32 @@ static bool *find_clips(const Solver *s)
         }
     }
     return clips;
+}
+
+// ---- functions of one lane
+
+static bool visit_function(Solver *s, const Node *n)
+{
+    const OneLane *g = one_lane_find(s->finder, n);
+    if (!g) return false;
+    int64_t *lanes = malloc((size_t)(g->n + 1) * sizeof *lanes);
+    for (int i = 0; i < g->n; i++) lanes[i] = g->u[i].lane;
+    push_step(s, STEP_FUNCTION, n, g->n, lanes)->function = g;
+    free(lanes);
+    for (int i = 0; i < g->n; i++) {
+        learn(s, g->v[i]);
+        for (int p = 0; p < g->n_lanes[i]; p++)
+            if (g->fixed[i][p]) learn(s, g->lanes[i][p]);
+    }
+    return true;
+}
+
+static bool visit_functions(Solver *s)
+{
+    if (!s->finder) s->finder = one_lane_finder(s->cx, s->f, s->base, s->known);
+    for (int i = s->f->n_nodes - 1; i >= 0; i--)
+        if (visit_function(s, s->f->nodes[i])) return true;
+    return false;
 }
 
 static int first_of(uint64_t *set, int words)
@@ -451,7 +487,8 @@ static bool all_known(const Solver *s, const LaneRef *to, int64_t n_to)
     return true;
 }
 
-Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64_t n_from, const LaneRef *to, int64_t n_to)
+Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64_t n_from, const LaneRef *to,
+                      int64_t n_to)
 {
     Solver s = {.cx = cx, .f = f, .base = lane_env_new(cx, f, NULL)};
     int words = f->n_nodes / 64 + 1;
@@ -467,12 +504,16 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
     for (int64_t i = 0; i < n_from; i++) learn(&s, from[i]);
     while (!all_known(&s, to, n_to)) {
         int id = first_of(s.forward, words);
-        if (id >= 0) visit_forward(&s, f->nodes[id]);
-        else if ((id = last_of(s.backward, words)) >= 0) visit_backward(&s, f->nodes[id]);
-        else break;
+        if (id >= 0)
+            visit_forward(&s, f->nodes[id]);
+        else if ((id = last_of(s.backward, words)) >= 0)
+            visit_backward(&s, f->nodes[id]);
+        else if (!visit_functions(&s))
+            break;
     }
     Solution *out = ARENA_NEW(cx->arena, Solution);
-    *out = (Solution){f, s.steps, s.n_steps, all_known(&s, to, n_to), s.condition, s.base, s.known};
+    *out = (Solution){f,           s.steps, s.n_steps, all_known(&s, to, n_to),
+                      s.condition, s.base,  s.known,   s.finder ? one_lane_why(s.finder) : NULL};
     return out;
 }
 
@@ -481,7 +522,9 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
 static const char *node_label(Context *cx, const Node *n)
 {
     if (n->op == OP_input) return arena_format(cx->arena, "input '%s'", n->name);
-    if (n->origin && n->origin->node) return arena_format(cx->arena, "'%s' (%s)", n->origin->node, n->origin->op ? n->origin->op : op_info(n->op)->name);
+    if (n->origin && n->origin->node)
+        return arena_format(cx->arena, "'%s' (%s)", n->origin->node,
+                            n->origin->op ? n->origin->op : op_info(n->op)->name);
     return arena_format(cx->arena, "node %d (%s)", n->id, op_info(n->op)->name);
 }
 
@@ -510,10 +553,11 @@ const char *solve_explain(Context *cx, const Solution *s, const LaneRef *to, int
         if (missing++ && shown >= 3) continue;
         const Node *at = waits_at(s, to[i]);
         shown++;
-        text = arena_format(cx->arena, "%s%s%s[%lld] waits at %s", text ? text : "", text ? "; " : "", name, (long long)i,
-                            at ? node_label(cx, at) : "nothing (it is not used)");
+        text = arena_format(cx->arena, "%s%s%s[%lld] waits at %s", text ? text : "", text ? "; " : "", name,
+                            (long long)i, at ? node_label(cx, at) : "nothing (it is not used)");
     }
     if (missing > shown) text = arena_format(cx->arena, "%s; %lld more", text, (long long)(missing - shown));
+    if (text && s->why) text = arena_format(cx->arena, "%s; %s", text, s->why);
     return text ? text : "";
 }
 
@@ -525,13 +569,18 @@ const char *solve_text(Context *cx, const Solution *s)
     if (!f) return "";
     for (int i = 0; i < s->n_steps; i++) {
         const SolveStep *t = &s->steps[i];
-        if (t->kind == STEP_FORWARD) fprintf(f, "%4d  forward   %6lld lanes of %s\n", i, (long long)t->n, node_label(cx, t->node));
+        if (t->kind == STEP_FORWARD)
+            fprintf(f, "%4d  forward   %6lld lanes of %s\n", i, (long long)t->n, node_label(cx, t->node));
         if (t->kind == STEP_BACKWARD)
-            fprintf(f, "%4d  inverse   %6lld lanes through %s of %s, operand %d\n", i, (long long)t->n, op_info(t->node->op)->name,
-                    node_label(cx, t->node), t->operand);
+            fprintf(f, "%4d  inverse   %6lld lanes through %s of %s, operand %d\n", i, (long long)t->n,
+                    op_info(t->node->op)->name, node_label(cx, t->node), t->operand);
+        if (t->kind == STEP_FUNCTION)
+            fprintf(f, "%4d  function  %6lld lanes of %s: %s\n", i, (long long)t->n, node_label(cx, t->node),
+                    one_lane_text(cx, t->function));
         if (t->kind == STEP_BLOCK)
-            fprintf(f, "%4d  solve     %lld x %lld block of %s, %lld token(s), log|det| %.6g, condition %.3g\n", i, (long long)t->k,
-                    (long long)t->k, node_label(cx, t->node), (long long)t->n, t->log_det, t->condition);
+            fprintf(f, "%4d  solve     %lld x %lld block of %s, %lld token(s), log|det| %.6g, condition %.3g\n", i,
+                    (long long)t->k, (long long)t->k, node_label(cx, t->node), (long long)t->n, t->log_det,
+                    t->condition);
     }
     fclose(f);
     const char *text = arena_string(cx->arena, out);

@@ -1,0 +1,7 @@
+// Order of lanes of a function under construction, proved from what defines them.
+#pragma once
+#include "lane_env.h"
+
+// a <= b for every input? Affine combinations of the same lanes are compared: by signs of what is left, and for shares
+// of a whole (exp(x_i) / sum of exp(x)) by the corners of their simplex.
+bool lanes_in_order(LaneRef a, LaneRef b);

@@ -1,0 +1,85 @@
+// One-lane functions: u = g(v; known lanes), where the unknown lane v is used more than once (a spline, softsign).
+//
+// A group of such functions of equal structure is solved by a Way: how the value of one slot gives the value of v.
+//
+//   WAY_END       the slot is v
+//   WAY_CHAIN     only one operand leads to v: the op is inverted (a clamp, or a branch that is known to be taken:
+//   identity) WAY_SELECT    both answers lead to v: v = select(c, v of the first way, v of the second). c compares a
+//   monotone
+//                 function of v with known lanes; as g is monotone, c is known: v >= K is u >= g(K) (or <=)
+//   WAY_RATIONAL  a polynomial relation F(t, u) = 0 with the nearest slot t through which all uses of v lead:
+//                 of degree 1 in t, or of degree 1 in u and 2 in t
+#pragma once
+#include "lane_env.h"
+#include "poly.h"
+
+// A lane between u and v, the same one in every function of the group.
+typedef struct {
+    const Node *node;
+    const int64_t *lanes; // by function
+    int in[3];            // operand's slot; -1: known, or constant between the thresholds of v
+} Slot;
+
+typedef enum { WAY_END, WAY_CHAIN, WAY_SELECT, WAY_RATIONAL } WayKind;
+
+typedef struct Way Way;
+struct Way {
+    WayKind kind;
+    int slot;
+    bool same;       // CHAIN: the identity
+    int operand;     // CHAIN
+    int slope;       // CHAIN, RATIONAL: sign of the slope by the next slot; 0: not known
+    bool has_number; // CHAIN: the other operand is this number
+    double number;
+    bool uses_fixed; // CHAIN: an operand is constant between the thresholds of v
+    int test;        // SELECT: a slot that chooses (select, abs, leaky_relu, min, max); see one_lane_test in emission
+    const Way *next, *otherwise; // SELECT: otherwise where the test is false; NULL: that branch cannot be reached
+    int t;                       // RATIONAL: slot of t, given by next
+    Poly relation;               // F; symbol 0 is t, 1 is u, the others the lanes of symbols
+    int n_symbols;
+    const LaneRef *const *symbols; // by symbol, by function
+    const int *sign;               // of the symbols
+    int relation_slope; // RATIONAL of degree 2 in t: sign of dF/dt at the wanted root; 0: found when running, by F(1) -
+                        // F(0)
+    bool in_bin;        // t is the position in a bin: 0..1
+    bool from_bin;      // u is
+};
+
+typedef struct {
+    const Function *f;
+    int n; // functions in the group
+    const LaneRef *u, *v;
+    const Slot *slots; // 0 is u
+    int n_slots, v_slot;
+    const Way *way;
+    int slope; // sign of dg/dv: 1, -1; 0: not known
+    // Lanes that depend on v, of function i: sorted by node and lane; which of them are constant between thresholds.
+    const LaneRef *const *lanes;
+    const bool *const *fixed;
+    const int *n_lanes;
+} OneLane;
+
+typedef struct OneLaneFinder OneLaneFinder;
+OneLaneFinder *one_lane_finder(Context *cx, const Function *f, const LaneEnv *base, const bool *known);
+// A group whose outputs are lanes of node n, or NULL.
+const OneLane *one_lane_find(OneLaneFinder *finder, const Node *n);
+// Why the last one found nothing, for people; NULL: no one-lane function was seen.
+const char *one_lane_why(const OneLaneFinder *finder);
+// How it is solved, in a few words (check --explain).
+const char *one_lane_text(Context *cx, const OneLane *g);
+// Sign of a lane by the ops that define it: 1, -1; 0: not known.
+int one_lane_sign(LaneRef r);
+bool one_lane_invertible(const Node *n, int k);
+
+// With F = p + q other = 0: p' q - p q' by own, where own is t if F is of degree 1 in u (other = u), else u (other =
+// t).
+Poly one_lane_slope(Arena *a, const Way *way);
+
+// ---- emission (one_lane_emit.c)
+void one_lane_emit(LaneEnv *env, const OneLane *g);
+// log|du/dv| of each function, all lanes being in env: a vector (or one lane for all).
+const Node *one_lane_log_slope(LaneEnv *env, const OneLane *g);
+// From emit.c: forward lanes of one node, and the inverse of one elementwise step.
+void emit_forward_lanes(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count);
+const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u);
+const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other);
