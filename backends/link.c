@@ -119,6 +119,7 @@ static bool link_to(Context *cx, const NewFile *file, int object, const TargetIn
                             "-z",
                             "noseparate-code",
                             "--gc-sections",
+                            "--discard-all",
                             "--hash-style=gnu",
                             "--build-id=none",
                             "-soname",
@@ -126,7 +127,7 @@ static bool link_to(Context *cx, const NewFile *file, int object, const TargetIn
                             "-o",
                             file->temp,
                             arena_format(cx->arena, "/proc/self/fd/%d", object)};
-    int n = 17;
+    int n = 18;
     if (needs_blas) {
         argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s", info->debian);
         argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian);

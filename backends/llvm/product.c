@@ -10,7 +10,7 @@
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, SIDE_BY_SIDE = 4 };
+enum { MOST_SUMS = 64, SIDE_BY_SIDE = 4, AHEAD = 32, CACHE_LINE = 64 };
 
 typedef struct {
     int m, n, v;
@@ -75,6 +75,17 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
         hold_x(g, p, b, x, w, sum);
 }
 
+// T > 1: the weights of a block are a narrow column, which no hardware prefetcher foresees.
+static void prefetch(Gen *g, const Product *p, const Block *b, Operand w)
+{
+    if (g->tile == 1 || !w.shared || p->k < 4 * AHEAD) return;
+    Value address = operand_fixed(g, w, AHEAD * p->w_stride).base;
+    for (int64_t byte = 0; byte < 4 * b->n; byte += CACHE_LINE) {
+        Value args[] = {bytes_at(g, address, word_i64(g, byte)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
+        call(g, "llvm.prefetch", g->ptr, args, 4);
+    }
+}
+
 static void zero_sums(Gen *g, Value *sum, int n)
 {
     for (int i = 0; i < n; i++) sum[i] = splat_float(g, 0.0f, g->width);
@@ -95,6 +106,7 @@ static void run_chains(Gen *g, const Product *p, const Block *b, int chains, int
             for (int c = 0; c < chains; c++)
                 multiply_add(g, p, b, operand_fixed(g, xi, u + c * p->kb),
                              operand_fixed(g, wi, (u + c * p->kb) * p->w_stride), sum + c * each);
+        prefetch(g, p, b, wi);
         loop_end(g, &l, sum);
     }
     for (int64_t u = passes * unroll; u < passes * unroll + rest; u++)
@@ -170,7 +182,7 @@ static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, i
         store_first(g, sum, n == b->n - 1 ? b->last : g->width, g->width, out.base);
 }
 
-static void block_emit(Gen *g, const Product *p, const Block *b, int chains)
+static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
 {
     Value total[MOST_SUMS];
     assert(sums_of(b) * chains <= MOST_SUMS);
@@ -181,6 +193,15 @@ static void block_emit(Gen *g, const Product *p, const Block *b, int chains)
     for (int m = 0; m < b->m; m++)
         for (int n = 0; n < b->n; n++)
             for (int v = 0; v < b->v; v++) store_unit(g, p, b, m, n, v, total[(m * b->n + n) * b->v + v]);
+}
+
+// The rows innermost: the block's weights are used for all of them while they are near.
+static void block_emit(Gen *g, const Product *p, Block b, int chains)
+{
+    Loop rows = rows_begin(g, b.v * g->width);
+    b.row = mul(g, rows.i, (int64_t)b.v * g->width);
+    rows_emit(g, p, &b, chains);
+    loop_end(g, &rows, NULL);
 }
 
 // ---- the shape of blocks
@@ -223,7 +244,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
         b.out = operand_at(g, first.out, lane);
         if (p->has_add) b.add = operand_at(g, first.add, lane);
         if (p->has_bias) b.bias = operand_at(g, first.bias, lane);
-        block_emit(g, p, &b, s->chains);
+        block_emit(g, p, b, s->chains);
         loop_end(g, &l, NULL);
     }
     if (!rest) return;
@@ -234,7 +255,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
     b.out = operand_fixed(g, first.out, lane);
     if (p->has_add) b.add = operand_fixed(g, first.add, lane);
     if (p->has_bias) b.bias = operand_fixed(g, first.bias, lane);
-    block_emit(g, p, &b, s->chains);
+    block_emit(g, p, b, s->chains);
 }
 
 // `m` tokens from `token` (i64) on.
@@ -251,12 +272,9 @@ void product_emit(Gen *g, const Product *p)
 {
     Shape s = shape_of(g, p);
     Block b = {1, 1, s.v, 0, p->x, p->w, NULL, p->add, p->bias, p->out};
-    Loop rows = rows_begin(g, s.v * g->width);
-    b.row = mul(g, rows.i, (int64_t)s.v * g->width);
     int64_t full = p->m / s.m;
     Loop l = loop_begin(g, full);
     tokens_emit(g, p, &s, b, s.m, mul(g, l.i, s.m));
     loop_end(g, &l, NULL);
     if (p->m % s.m) tokens_emit(g, p, &s, b, (int)(p->m % s.m), word_i64(g, full * s.m));
-    loop_end(g, &rows, NULL);
 }
