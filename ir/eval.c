@@ -176,10 +176,13 @@ static void linear_few(const Node *w, size_t k_count, size_t n_count, size_t row
         for (size_t j = 0; j < n_count; j++) acc[j] = 0;
         for (size_t k = 0; k < k_count; k++) {
             double v = x->v[(x_lane + k) * x->lane_step + r * x->row_step];
-            if (wf)
+            if (wf && isfinite(v))
                 for (size_t j = 0; j < n_count; j++) acc[j] += (double)wf[k * n_count + j] * v;
-            else
-                for (size_t j = 0; j < n_count; j++) acc[j] += const_at(w, (int64_t)(k * n_count + j)) * v;
+            else // a weight of zero hides what is not finite
+                for (size_t j = 0; j < n_count; j++) {
+                    double weight = const_at(w, (int64_t)(k * n_count + j));
+                    if (weight != 0) acc[j] += weight * v;
+                }
         }
         for (size_t j = 0; j < n_count; j++) out[j * rows + r] = acc[j];
     }
