@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SHIFTED = 1, SCALED = 2, POSITION = SHIFTED | SCALED }; // (v - x_k) / w: the position in a bin
 enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_ASSUMED = 64, MOST_SPLITS = 6, MOST_CUTS = 6 };
 
 // ---- the lanes between u and v, of one function
@@ -430,7 +431,7 @@ typedef struct {
     int n_assumed;
     int8_t *truth; // by slot: 1, -1, 0: not assumed
     int splits;
-    bool fixed_above;
+    unsigned fixed_above; // SHIFTED, SCALED by fixed lanes on the way down from u
 } WayFinder;
 
 static const Way DEAD = {.kind = WAY_END, .slot = -1};
@@ -585,11 +586,12 @@ static const Way *chain(WayFinder *w, int s, int k, bool same)
     Way *way = new_way(w, WAY_CHAIN, s);
     way->operand = k;
     way->same = same;
-    bool above = w->fixed_above;
+    unsigned above = w->fixed_above;
     const Slot *slot = &w->slots[s];
+    bool scale = slot->node->op == OP_mul || slot->node->op == OP_div;
     for (int j = 0; j < slot->node->n_in && !same; j++)
-        if (slot->in[j] < 0 && place_of(w->q, slot_operand(w, s, j, 0))) w->fixed_above = true;
-    way->uses_fixed = w->fixed_above && !above;
+        if (slot->in[j] < 0 && place_of(w->q, slot_operand(w, s, j, 0))) way->uses_fixed = scale ? SCALED : SHIFTED;
+    w->fixed_above |= way->uses_fixed;
     if (!same) way->slope = chain_slope(w, s, k);
     way->next = find_way(w, slot->in[k]);
     w->fixed_above = above;
@@ -895,11 +897,12 @@ static const int *symbol_signs(const Rational *x)
     return sign;
 }
 
-static bool chain_uses_fixed(const Way *way)
+// Is the way's first slot a position in a bin?
+static bool is_position(const Way *way)
 {
-    for (; way->kind == WAY_CHAIN; way = way->next)
-        if (way->uses_fixed) return true;
-    return false;
+    unsigned found = 0;
+    for (; way->kind == WAY_CHAIN; way = way->next) found |= way->uses_fixed;
+    return found == POSITION;
 }
 
 // Slot s as a rational function of slot t. *wants: a test to assume first.
@@ -923,13 +926,10 @@ static const Way *try_rational(WayFinder *w, int s, int t, const bool *inside, i
     way->n_symbols = x.n_symbols;
     way->symbols = (const LaneRef *const *)x.symbols;
     way->sign = symbol_signs(&x);
-    way->from_bin = w->fixed_above;
-    bool above = w->fixed_above;
-    w->fixed_above = false; // are there fixed lanes below t?
+    way->from_bin = w->fixed_above == POSITION;
     way->next = find_way(w, t);
-    w->fixed_above = above;
     if (!way->next || way->next == &DEAD) return way->next;
-    way->in_bin = chain_uses_fixed(way->next);
+    way->in_bin = is_position(way->next);
     way->slope = rational_slope(w, way);
     // F = p + u q: dF/dt = -q du/dt
     if (by_t == 2)

@@ -31,7 +31,7 @@ struct Way {
     int slope;       // CHAIN, RATIONAL: sign of the slope by the next slot; 0: not known
     bool has_number; // CHAIN: the other operand is this number
     double number;
-    bool uses_fixed; // CHAIN: an operand is constant between the thresholds of v
+    unsigned uses_fixed; // CHAIN: shifts (1) or scales (2) by a lane that is constant between the thresholds of v
     int test;        // SELECT: a slot that chooses (select, abs, leaky_relu, min, max); see one_lane_test in emission
     const Way *next, *otherwise; // SELECT: otherwise where the test is false; NULL: that branch cannot be reached
     int t;                       // RATIONAL: slot of t, given by next
