@@ -1,4 +1,5 @@
-/* nfcc: run a compiled normalizing-flow policy. This header and nfcc.c (or libnfcc) are all that ships beside policy.so.
+/* nfcc: run a compiled normalizing-flow policy. This header and nfcc.c (with nfcc_threads.c for nfcc_bulk), or libnfcc,
+ * are all that ships beside policy.so.
  *
  *     nfcc_policy *p;
  *     if (nfcc_open("policy.so", 0, &p)) ...;
@@ -9,18 +10,19 @@
  *     nfcc_noise noise = NFCC_NOISE(seed);
  *     nfcc_sample_and_log_prob(p, prepared, &noise, 1, action, &log_prob, work);
  *
- * Shapes. All arrays are C-contiguous f32 unless nfcc_info says otherwise. N = rows of the prepared state, n = events per
- * row, D = info->event_size: x and z are [N][n][D], log_prob and log_det [N][n]. A context is [N][its shape]. NULL for an
- * output that is not wanted.
+ * Shapes. All arrays are C-contiguous f32 unless nfcc_info says otherwise. N = rows of the prepared state, n = events
+ * per row, D = info->event_size: x and z are [N][n][D], log_prob and log_det [N][n]. A context is [N][its shape]. NULL
+ * for an output that is not wanted.
+ *
  * Units. log_prob and log_det are natural logarithms (nats), in the units of the event as the graph sees it.
  *
- * Promises. After nfcc_open nothing here allocates, locks, makes a system call or keeps state: every function may be called
- * by any number of threads at once with the same policy, each with its own noise, prepared state and workspace (prepared
- * state is read-only after nfcc_prepare and may be shared). A row's result depends on that row alone, bit for bit, whatever
- * N, n and the tile it falls into. This file and nfcc.c hold no floating-point arithmetic.
+ * Promises. After nfcc_open nothing here but nfcc_bulk allocates, locks, makes a system call or keeps state: every
+ * function may be called by any number of threads at once with the same policy, each with its own noise, prepared state
+ * and workspace (prepared state is read-only after nfcc_prepare and may be shared). A row's result depends on that row
+ * alone, bit for bit, whatever N, n and the tile it falls into. This file and nfcc.c hold no floating-point arithmetic.
  *
- * Status. NFCC_OK, or what happened; outputs are valid for NFCC_OK and NFCC_NOT_FINITE only. NFCC_NOT_FINITE: an input row
- * held a NaN or an infinity; the outputs of that row are NaN, all others are as usual.
+ * Status. NFCC_OK, or what happened; outputs are valid for NFCC_OK and NFCC_NOT_FINITE only. NFCC_NOT_FINITE: an input
+ * row held a NaN or an infinity; the outputs of that row are NaN, all others are as usual.
  */
 #ifndef NFCC_H
 #define NFCC_H
@@ -34,17 +36,17 @@ extern "C" {
 #endif
 
 /* Status codes and their sentences, once. */
-#define NFCC_STATUSES(S)                                                                                               \
-    S(OK, "done")                                                                                                      \
-    S(NOT_FINITE, "an input holds NaN or infinity; the outputs of its row are NaN")                                    \
-    S(BAD_ARGUMENT, "a NULL or impossible argument")                                                                   \
-    S(BAD_SHAPE, "the arrays do not fit the policy's shapes")                                                          \
-    S(NO_ENTRY, "the policy has no such entry, or its base cannot be drawn; nfcc info POLICY.so lists them")                                        \
-    S(CPU, "this CPU lacks instructions that the policy was compiled for; compile with --cpu x86-64-v3")               \
-    S(ABI, "the file was made for another version of nfcc; compile it again or use that version's libnfcc")            \
-    S(FILE, "the file cannot be opened or is not a policy")                                                            \
-    S(MEMORY, "not enough memory")                                                                                     \
-    S(GOLDEN, "the golden rows differ: this machine or process computes other bits")                                   \
+#define NFCC_STATUSES(S)                                                                                     \
+    S(OK, "done")                                                                                            \
+    S(NOT_FINITE, "an input holds NaN or infinity; the outputs of its row are NaN")                          \
+    S(BAD_ARGUMENT, "a NULL or impossible argument")                                                         \
+    S(BAD_SHAPE, "the arrays do not fit the policy's shapes")                                                \
+    S(NO_ENTRY, "the policy has no such entry, or its base cannot be drawn; nfcc info POLICY.so lists them") \
+    S(CPU, "this CPU lacks instructions that the policy was compiled for; compile with --cpu x86-64-v3")     \
+    S(ABI, "the file was made for another version of nfcc; compile it again or use that version's libnfcc")  \
+    S(FILE, "the file cannot be opened or is not a policy")                                                  \
+    S(MEMORY, "not enough memory")                                                                           \
+    S(GOLDEN, "the golden rows differ: this machine or process computes other bits")                         \
     S(ENVIRONMENT, "the floating-point environment is not the default (rounding mode or flush to zero)")
 
 typedef enum {
@@ -56,12 +58,13 @@ typedef enum {
 typedef struct nfcc_policy nfcc_policy;      /* immutable after open */
 typedef struct nfcc_model_header nfcc_model; /* the descriptor inside policy.so or a linked policy.o */
 
-/* Noise of a call. Start from NFCC_NOISE(seed). z != NULL: [N][n][D] latents used as they are (seed, next and temperature
- * are not looked at). Else N*n rows are drawn: row i of the call is row next + i of the stream `seed`, and `next` moves on by
- * N*n. The same (seed, row) gives the same bits on every machine. temperature scales the noise; 0 is the deterministic
- * action; log_prob stays the trained density's. A zeroed nfcc_noise is the deterministic action.
- * Generator: Philox4x32-10 (Salmon et al., SC 2011), key = seed, counter = (row low, row high, block, 0); block b makes lanes
- * 2b and 2b+1 by Box-Muller: words 0 (high) and 1 (low) are the radius, u = (r + 0.5) 2^-64; words 2 and 3 the angle. */
+/* Noise of a call. Start from NFCC_NOISE(seed). z != NULL: [N][n][D] latents used as they are (seed, next and
+ * temperature are not looked at). Else N*n rows are drawn: row i of the call is row next + i of the stream `seed`, and
+ * `next` moves on by N*n. The same (seed, row) gives the same bits on every machine. temperature scales the noise; 0 is
+ * the deterministic action; log_prob stays the trained density's. A zeroed nfcc_noise is the deterministic action.
+ * Generator: Philox4x32-10 (Salmon et al., SC 2011), key = seed, counter = (row low, row high, block, 0); block b makes
+ * lanes 2b and 2b+1 by Box-Muller: words 0 (high) and 1 (low) are the radius, u = (r + 0.5) 2^-64; words 2 and 3 the
+ * angle. */
 typedef struct {
     uint64_t seed, next;
     float temperature;
@@ -72,31 +75,37 @@ typedef struct {
 typedef enum { NFCC_TYPE_F32, NFCC_TYPE_F64, NFCC_TYPE_I64, NFCC_TYPE_BOOL } nfcc_type;
 
 typedef struct {
-    const char *name;   /* as in the ONNX file */
+    const char *name; /* as in the ONNX file */
     nfcc_type type;
     unsigned rank;
-    size_t shape[8];    /* without the batch */
-    size_t size;        /* elements of one row */
+    size_t shape[8]; /* without the batch */
+    size_t size;     /* elements of one row */
 } nfcc_value;
 
 enum {
-    NFCC_HAS_TO_LATENT = 1u << 0, NFCC_HAS_TO_EVENT = 1u << 1, NFCC_HAS_LOG_PROB = 1u << 2, NFCC_HAS_SAMPLE = 1u << 3,
-    NFCC_HAS_SAMPLE_AND_LOG_PROB = 1u << 4, NFCC_HAS_ACT = 1u << 5, NFCC_HAS_RUN = 1u << 6, NFCC_HAS_SCORE = 1u << 7,
+    NFCC_HAS_TO_LATENT = 1u << 0,
+    NFCC_HAS_TO_EVENT = 1u << 1,
+    NFCC_HAS_LOG_PROB = 1u << 2,
+    NFCC_HAS_SAMPLE = 1u << 3,
+    NFCC_HAS_SAMPLE_AND_LOG_PROB = 1u << 4,
+    NFCC_HAS_ACT = 1u << 5,
+    NFCC_HAS_RUN = 1u << 6,
+    NFCC_HAS_SCORE = 1u << 7,
     NFCC_HAS_SAMPLE_BEST = 1u << 8
 };
 
 typedef struct {
     unsigned abi_version;
     const char *name, *compiler, *target, *base, *notes;
-    uint8_t model_hash[32];                  /* SHA-256 of the ONNX file */
-    unsigned entries;                        /* NFCC_HAS_* */
-    size_t n_contexts, n_inputs, n_outputs;  /* inputs, outputs: of the exported graph, for nfcc_run */
+    uint8_t model_hash[32];                 /* SHA-256 of the ONNX file */
+    unsigned entries;                       /* NFCC_HAS_* */
+    size_t n_contexts, n_inputs, n_outputs; /* inputs, outputs: of the exported graph, for nfcc_run */
     const nfcc_value *contexts, *inputs, *outputs;
-    nfcc_value event;                        /* shape of x; size 0: not a flow */
-    size_t event_size;                       /* D */
-    size_t work_size;                        /* bytes of workspace for any call, any alignment */
-    size_t weights_size;                     /* bytes */
-    unsigned cpu;                            /* NFCC_CPU_* of abi.h */
+    nfcc_value event;    /* shape of x; size 0: not a flow */
+    size_t event_size;   /* D */
+    size_t work_size;    /* bytes of workspace for any call, any alignment */
+    size_t weights_size; /* bytes */
+    unsigned cpu;        /* NFCC_CPU_* of abi.h */
 } nfcc_info;
 
 enum {
@@ -119,21 +128,29 @@ const char *nfcc_status_text(nfcc_status status); /* one sentence, never NULL */
 
 /* Bytes of prepared state for `rows` context rows. */
 size_t nfcc_prepared_size(const nfcc_policy *policy, size_t rows);
-/* Everything that depends on the contexts alone, once. context[i]: [rows][shape of context i]; NULL array if there are none
- * (then rows may be any number >= 1). Errors: BAD_ARGUMENT, NOT_FINITE. */
-nfcc_status nfcc_prepare(const nfcc_policy *policy, size_t rows, const void *const context[], void *prepared, void *work);
+/* Everything that depends on the contexts alone, once. context[i]: [rows][shape of context i]; NULL array if there are
+ * none (then rows may be any number >= 1). Errors: BAD_ARGUMENT, NOT_FINITE. */
+nfcc_status nfcc_prepare(const nfcc_policy *policy, size_t rows, const void *const context[], void *prepared,
+                         void *work);
 
 /* x -> z, log_det = log|det dz/dx|. */
-nfcc_status nfcc_to_latent(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *z, float *log_det, void *work);
+nfcc_status nfcc_to_latent(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *z,
+                           float *log_det, void *work);
 /* z -> x, log_det = log|det dx/dz|. */
-nfcc_status nfcc_to_event(const nfcc_policy *, const void *prepared, size_t n, const float *z, float *x, float *log_det, void *work);
+nfcc_status nfcc_to_event(const nfcc_policy *, const void *prepared, size_t n, const float *z, float *x, float *log_det,
+                          void *work);
 /* log density of x; -inf outside the support, never NaN for finite x. */
-nfcc_status nfcc_log_prob(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *log_prob, void *work);
+nfcc_status nfcc_log_prob(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *log_prob,
+                          void *work);
+/* score = d log_prob / d x, [N][n][D]; NaN where log_prob is -inf. */
+nfcc_status nfcc_score(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *score, void *work);
 nfcc_status nfcc_sample(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, void *work);
-nfcc_status nfcc_sample_and_log_prob(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, float *log_prob, void *work);
-/* Of n >= 1 samples of each row the most likely: x [N][D], log_prob [N]; noise (z: [N][n][D]) as for nfcc_sample. Of equals
- * the first; a candidate whose log_prob is NaN loses to all others. */
-nfcc_status nfcc_sample_best(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, float *log_prob, void *work);
+nfcc_status nfcc_sample_and_log_prob(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x,
+                                     float *log_prob, void *work);
+/* Of n >= 1 samples of each row the most likely: x [N][D], log_prob [N]; noise (z: [N][n][D]) as for nfcc_sample. Of
+ * equals the first; a candidate whose log_prob is NaN loses to all others. */
+nfcc_status nfcc_sample_best(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x,
+                             float *log_prob, void *work);
 /* The action that ships: a sample after the policy's own output clip (and denoising, where compiled in). */
 nfcc_status nfcc_act(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, void *work);
 /* The exported graph itself: in[i]: [rows][shape of input i], out[i]: [rows][shape of output i] or NULL. */
@@ -143,6 +160,32 @@ nfcc_status nfcc_draw(const nfcc_policy *, uint64_t seed, uint64_t first_row, si
 /* Compute the golden rows stored at compile time and compare bit for bit. Errors: GOLDEN, ENVIRONMENT, BAD_ARGUMENT. */
 nfcc_status nfcc_selftest(const nfcc_policy *, void *memory, size_t size);
 size_t nfcc_selftest_size(const nfcc_policy *);
+
+/* ---- many rows, several threads: in libnfcc, or nfcc_threads.c (POSIX threads) beside nfcc.c ----
+ * A whole job as data: contexts are prepared and the entry is computed piece by piece, so memory does not grow with the
+ * rows, and arrays may be mapped files. The bits are those of the entry's own function, whatever the number of threads.
+ */
+typedef struct {
+    unsigned entry;        /* one NFCC_HAS_* */
+    size_t rows, n;        /* N context rows (0: nothing to do), n >= 1 events per row; run: n = 1 */
+    const void *const *in; /* as for nfcc_prepare; run: as for nfcc_run */
+    const float *given;    /* to_latent, log_prob: x; to_event: z */
+    nfcc_noise *noise;     /* sample, sample_and_log_prob, sample_best, act */
+    void *const *out;      /* the outputs in the order of the entry's function; NULL: not wanted */
+} nfcc_call;
+
+/* Who works. {0}: one thread per processor that this process may use, made for the call. run, if not NULL, is the
+ * caller's own pool: it calls task(argument, i) for every i < count (at most `threads`), on any threads, and returns
+ * when all have returned. */
+typedef struct {
+    unsigned threads; /* 0: one per processor */
+    void (*run)(void *user, void (*task)(void *argument, size_t index), void *argument, size_t count);
+    void *user;
+} nfcc_threads;
+
+/* Unlike all else here this allocates (a workspace per thread, given back at the end) and starts threads: it is for
+ * throughput, not for a control loop. NULL for `how` is {0}. Errors: those of the entry, and MEMORY. */
+nfcc_status nfcc_bulk(const nfcc_policy *, const nfcc_call *call, const nfcc_threads *how);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

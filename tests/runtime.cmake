@@ -12,6 +12,15 @@ add_executable(runtime_test ${CMAKE_CURRENT_LIST_DIR}/runtime_test.c ${CMAKE_CUR
 target_link_libraries(runtime_test PRIVATE nfcc_static cmocka pthread m)
 add_test(NAME runtime/entries COMMAND runtime_test $<TARGET_FILE:fake_policy>)
 
+# The same code with every access of several threads watched.
+add_executable(runtime_test_tsan ${CMAKE_CURRENT_LIST_DIR}/runtime_test.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c ${RUNTIME_SOURCES})
+target_include_directories(runtime_test_tsan PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
+target_compile_options(runtime_test_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
+target_link_options(runtime_test_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
+target_link_libraries(runtime_test_tsan PRIVATE cmocka m ${CMAKE_DL_LIBS})
+add_test(NAME runtime/threads COMMAND runtime_test_tsan $<TARGET_FILE:fake_policy> --only *_bulk*)
+add_test(NAME runtime/shared_policy COMMAND runtime_test_tsan $<TARGET_FILE:fake_policy> --only *_threads)
+
 # libnfcc.so exports the functions of nfcc.h and nothing else; nfcc.c computes no floats, alone compiles as C11, and nfcc.h
 # as C++.
 add_test(NAME runtime/abi COMMAND ${CMAKE_CURRENT_LIST_DIR}/abi.sh ${NM_TOOL} $<TARGET_FILE:nfcc_shared>)

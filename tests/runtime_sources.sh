@@ -13,7 +13,9 @@ fail() {
 
 for cc in gcc clang-19 aarch64-linux-gnu-gcc; do
     command -v $cc >/dev/null || continue
-    $cc -std=c11 -O2 $strict -c "$runtime/nfcc.c" -o "$work/nfcc.o" || fail "$cc does not compile nfcc.c"
+    for file in nfcc nfcc_threads; do
+        $cc -std=c11 -O2 $strict -c "$runtime/$file.c" -o "$work/$file.o" || fail "$cc does not compile $file.c"
+    done
 done
 echo '#include "nfcc.h"
 int main() { return nfcc_status_text(NFCC_OK) == nullptr; }' >"$work/cpp.cc"

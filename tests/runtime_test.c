@@ -1,6 +1,7 @@
 // The runtime on the fake policy: every entry against plain formulas, for all numbers of rows and samples, by any
 // number of threads, without system calls; damaged files and descriptors; and that nothing allocates once a policy is
-// open. Usage: runtime_test FAKE.so (the library of fake_policy.c); with a second name, only writes the policy there.
+// open. Usage: runtime_test FAKE.so [--only PATTERN] (the library of fake_policy.c); with a second name alone, only
+// writes the policy there.
 #include "fake_policy.h"
 #include "nfcc.h"
 #include <dlfcn.h>
@@ -34,7 +35,7 @@ enum { GOLDEN_ROWS = 5, MAX_ROWS = 200, MAX_ITEMS = 4096 };
 // ---- allocations are counted, and the n-th can be made to fail
 static int allocations;
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static int fail_at = -1;
 extern void *__libc_malloc(size_t size);
 void *malloc(size_t size)
@@ -1010,6 +1011,154 @@ static void test_threads(void **state)
     nfcc_close(p);
 }
 
+// ---- bulk: the bits of the plain entries, whoever does the work
+
+typedef struct {
+    float x[MAX_ITEMS][FAKE_D], one[MAX_ITEMS];
+} Outputs;
+
+static Outputs plain, bulk;
+
+// A caller's pool of one thread that takes the tasks in the wrong order.
+static void run_backwards(void *user, void (*task)(void *argument, size_t index), void *argument, size_t count)
+{
+    assert_true(count >= 1 && count <= 5);
+    *(size_t *)user += 1;
+    while (count > 0) task(argument, --count);
+}
+
+static nfcc_status call_plain(const nfcc_policy *p, const Memory *m, unsigned entry, size_t n, nfcc_noise *noise)
+{
+    float *x = plain.x[0], *one = plain.one;
+    switch (entry) {
+    case NFCC_HAS_TO_LATENT: return nfcc_to_latent(p, m->prepared, n, data.x[0], x, one, m->work);
+    case NFCC_HAS_TO_EVENT: return nfcc_to_event(p, m->prepared, n, data.x[0], x, one, m->work);
+    case NFCC_HAS_LOG_PROB: return nfcc_log_prob(p, m->prepared, n, data.x[0], one, m->work);
+    case NFCC_HAS_SAMPLE: return nfcc_sample(p, m->prepared, noise, n, x, m->work);
+    case NFCC_HAS_SAMPLE_AND_LOG_PROB: return nfcc_sample_and_log_prob(p, m->prepared, noise, n, x, one, m->work);
+    case NFCC_HAS_SAMPLE_BEST: return nfcc_sample_best(p, m->prepared, noise, n, x, one, m->work);
+    default: return nfcc_act(p, m->prepared, noise, n, x, m->work);
+    }
+}
+
+static void check_bulk(const nfcc_policy *p, const Memory *m, unsigned entry, size_t rows, size_t n, const float *z)
+{
+    size_t calls = 0;
+    const nfcc_threads hows[] = {{1, NULL, NULL}, {2, NULL, NULL}, {3, NULL, NULL},
+                                 {8, NULL, NULL}, {0, NULL, NULL}, {5, run_backwards, &calls}};
+    nfcc_noise start = {SEED, UINT32_MAX - 3ull, 0.5f, z}, noise = start;
+    memset(&plain, 0, sizeof plain);
+    nfcc_status status = call_plain(p, m, entry, n, &noise);
+    for (size_t i = 0; i < sizeof hows / sizeof *hows; i++) {
+        nfcc_noise used = start;
+        bool number = entry == NFCC_HAS_LOG_PROB;
+        void *out[] = {number ? (void *)bulk.one : (void *)bulk.x, bulk.one};
+        nfcc_call call = {.entry = entry, .rows = rows, .n = n, .in = data.context, .noise = &used, .out = out};
+        call.given = data.x[0];
+        memset(&bulk, 0, sizeof bulk);
+        assert_int_equal(nfcc_bulk(p, &call, &hows[i]), status);
+        assert_memory_equal(&bulk, &plain, sizeof bulk);
+        assert_true(used.next == noise.next);
+    }
+    assert_int_equal(calls, 1);
+}
+
+static const struct {
+    size_t rows, n;
+} BULK_SHAPES[] = {{1, 1}, {1, 130}, {1, 4096}, {200, 20}, {70, 1}, {33, 7}, {3, 1300}, {2, 2048}, {200, 1}};
+
+static void test_bulk(void **state)
+{
+    (void)state;
+    nfcc_policy *p = static_policy();
+    for (size_t i = 0; i < sizeof BULK_SHAPES / sizeof *BULK_SHAPES; i++) {
+        size_t rows = BULK_SHAPES[i].rows, n = BULK_SHAPES[i].n;
+        Memory m = memory_for(p, rows, 0);
+        fill(rows, n);
+        expect(rows, n);
+        for (int bad = 0; bad < 2; bad++) {
+            if (bad) data.x[rows * n / 2][1] = data.z[rows * n - 1][0] = NAN, data.obs[rows / 3][2] = INFINITY;
+            nfcc_status status = nfcc_prepare(p, rows, data.context, m.prepared, m.work);
+            assert_int_equal(status, bad ? NFCC_NOT_FINITE : NFCC_OK);
+            for (unsigned bit = 1; bit <= NFCC_HAS_SAMPLE_BEST; bit <<= 1) {
+                if (bit == NFCC_HAS_RUN || !(nfcc_get_info(p)->entries & bit)) continue;
+                check_bulk(p, &m, bit, rows, n, NULL);
+                check_bulk(p, &m, bit, rows, n, data.z[0]);
+            }
+        }
+        release(m);
+    }
+}
+
+static void test_bulk_run(void **state)
+{
+    (void)state;
+    enum { ROWS = 1000 };
+    static float wide[ROWS][FAKE_WIDE], sum[2][ROWS][FAKE_WIDE];
+    static int64_t count[ROWS][FAKE_COUNT], twice[2][ROWS][FAKE_COUNT];
+    static unsigned char positive[2][ROWS];
+    const void *in[] = {wide, count};
+    nfcc_policy *p = static_policy();
+    void *work = malloc(nfcc_get_info(p)->work_size);
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t l = 0; l < FAKE_WIDE; l++) wide[r][l] = spread(r * FAKE_WIDE + l);
+        for (size_t l = 0; l < FAKE_COUNT; l++) count[r][l] = (int64_t)(r * l);
+    }
+    assert_int_equal(nfcc_run(p, ROWS, in, (void *[]){sum[0], twice[0], positive[0]}, work), NFCC_OK);
+    for (unsigned threads = 1; threads <= 8; threads++) {
+        nfcc_threads how = {.threads = threads};
+        nfcc_call call = {NFCC_HAS_RUN, ROWS, 1, in, NULL, NULL, (void *[]){sum[1], twice[1], positive[1]}};
+        memset(sum[1], 0, sizeof sum[1]);
+        assert_int_equal(nfcc_bulk(p, &call, &how), NFCC_OK);
+        assert_memory_equal(sum[0], sum[1], sizeof sum[0]);
+        assert_memory_equal(twice[0], twice[1], sizeof twice[0]);
+        assert_memory_equal(positive[0], positive[1], sizeof positive[0]);
+        call.out = (void *[]){NULL, NULL, NULL};
+        assert_int_equal(nfcc_bulk(p, &call, &how), NFCC_OK);
+    }
+    free(work);
+}
+
+static void test_bulk_arguments(void **state)
+{
+    (void)state;
+    nfcc_policy *p = static_policy();
+    nfcc_noise noise = NFCC_NOISE(1);
+    const void *lacks_one[] = {data.obs, data.goal, NULL};
+    void *out[] = {bulk.x, NULL};
+    fill(3, 1);
+    const nfcc_call good = {NFCC_HAS_SAMPLE, 3, 2, data.context, NULL, &noise, out};
+    nfcc_call call = good;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_OK);
+    assert_int_equal(noise.next, 6);
+    assert_int_equal(nfcc_bulk(NULL, &call, NULL), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_bulk(p, NULL, NULL), NFCC_BAD_ARGUMENT);
+    call.in = lacks_one;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call.in = NULL;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.noise = NULL;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.out = NULL;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.n = 0;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.rows = SIZE_MAX / 2;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.entry = NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.entry = NFCC_HAS_LOG_PROB;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.entry = NFCC_HAS_RUN;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
+    call = good, call.rows = 0;
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_OK);
+    assert_int_equal(noise.next, 6);
+    noise.temperature = NAN;
+    assert_int_equal(nfcc_bulk(p, &good, NULL), NFCC_BAD_ARGUMENT);
+    assert_int_equal(noise.next, 6);
+}
+
 // Every function that may be called after open.
 static unsigned call_everything(const nfcc_policy *p, const Memory *m, void *test, size_t test_size)
 {
@@ -1050,7 +1199,7 @@ static void test_no_allocation(void **state)
     nfcc_close(p);
 }
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 // Under strict seccomp any call of the system but read, write and exit kills the child.
 static void test_no_system_call(void **state)
 {
@@ -1072,6 +1221,28 @@ static void test_no_system_call(void **state)
     free(test);
     release(m);
     nfcc_close(p);
+}
+
+// Bulk with every allocation failing in turn: a status, and with one more all is well.
+static void test_bulk_out_of_memory(void **state)
+{
+    (void)state;
+    nfcc_policy *p = static_policy();
+    nfcc_noise noise = NFCC_NOISE(1);
+    nfcc_threads how = {.threads = 1};
+    for (size_t rows = 1; rows < 200; rows += 150) {
+        nfcc_call call = {NFCC_HAS_SAMPLE, rows, 2, data.context, NULL, &noise, (void *[]){bulk.x}};
+        nfcc_status status = NFCC_MEMORY;
+        fill(rows, 2);
+        for (int n = 0; n < 20 && status != NFCC_OK; n++) {
+            fail_at = allocations + n;
+            status = nfcc_bulk(p, &call, &how);
+            fail_at = -1;
+            assert_true(status == NFCC_OK || (status == NFCC_MEMORY && noise.next == 0));
+        }
+        assert_int_equal(status, NFCC_OK);
+        noise.next = 0;
+    }
 }
 
 // Open with every allocation failing in turn: a status, and nothing is left open.
@@ -1142,14 +1313,19 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_damaged_headers),
         cmocka_unit_test(test_static_memory),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bulk),
+        cmocka_unit_test(test_bulk_run),
+        cmocka_unit_test(test_bulk_arguments),
         cmocka_unit_test(test_no_allocation),
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_no_system_call),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_bulk_out_of_memory),
 #endif
     };
     if (argc < 2) return 2;
     library = argv[1];
     if (argc == 3) return write_policy(argv[2]);
+    if (argc == 4) cmocka_set_test_filter(argv[3]); // FAKE.so --only PATTERN
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
