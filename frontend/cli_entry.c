@@ -16,13 +16,14 @@ enum { TAKES_X = 1, TAKES_Z = 2, DRAWS = 4, ONE_OF_N = 8 }; // ONE_OF_N: outputs
 typedef struct {
     const char *name;
     unsigned bit, takes;
-    const char *out[2]; // x and z have the event's shape, the others one number
+    const char *out[2]; // x, z and score have the event's shape, the others one number
 } EntryRow;
 
 static const EntryRow entries[] = {
     {"to_latent", NFCC_HAS_TO_LATENT, TAKES_X, {"z", "log_det"}},
     {"to_event", NFCC_HAS_TO_EVENT, TAKES_Z, {"x", "log_det"}},
     {"log_prob", NFCC_HAS_LOG_PROB, TAKES_X, {"log_prob"}},
+    {"score", NFCC_HAS_SCORE, TAKES_X, {"score"}},
     {"sample", NFCC_HAS_SAMPLE, TAKES_Z | DRAWS, {"x"}},
     {"sample_and_log_prob", NFCC_HAS_SAMPLE_AND_LOG_PROB, TAKES_Z | DRAWS, {"x", "log_prob"}},
     {"sample_best", NFCC_HAS_SAMPLE_BEST, TAKES_Z | DRAWS | ONE_OF_N, {"x", "log_prob"}},
@@ -65,7 +66,7 @@ unsigned entry_bit(const char *name)
 {
     for (int i = 0; i < N_ENTRIES; i++)
         if (!strcmp(entries[i].name, name)) return entries[i].bit;
-    return !strcmp(name, "score") ? NFCC_HAS_SCORE : 0;
+    return 0;
 }
 
 const char *entry_list(Arena *arena, unsigned bits)
@@ -73,7 +74,6 @@ const char *entry_list(Arena *arena, unsigned bits)
     const char *text = "";
     for (int i = 0; i < N_ENTRIES; i++)
         if (bits & entries[i].bit) text = arena_format(arena, "%s%s%s", text, *text ? ", " : "", entries[i].name);
-    if (bits & NFCC_HAS_SCORE) text = arena_format(arena, "%s%sscore", text, *text ? ", " : "");
     return text;
 }
 
@@ -292,7 +292,8 @@ static int make_outputs(Run *r, Out **outs)
     int n = 0;
     for (; n < 2 && r->entry->out[n]; n++) {
         (*outs)[n].name = r->entry->out[n];
-        shape_output(r, &(*outs)[n], (*outs)[n].name[1] ? NULL : &info->event);
+        bool number = !strncmp((*outs)[n].name, "log_", 4);
+        shape_output(r, &(*outs)[n], number ? NULL : &info->event);
     }
     return n;
 }
@@ -445,6 +446,7 @@ static nfcc_status call_entry(const nfcc_policy *p, const EntryCall *c, const vo
     case NFCC_HAS_TO_LATENT: return nfcc_to_latent(p, prepared, c->n, c->x, first, second, work);
     case NFCC_HAS_TO_EVENT: return nfcc_to_event(p, prepared, c->n, c->noise.z, first, second, work);
     case NFCC_HAS_LOG_PROB: return nfcc_log_prob(p, prepared, c->n, c->x, first, work);
+    case NFCC_HAS_SCORE: return nfcc_score(p, prepared, c->n, c->x, first, work);
     case NFCC_HAS_SAMPLE: return nfcc_sample(p, prepared, &noise, c->n, first, work);
     case NFCC_HAS_SAMPLE_AND_LOG_PROB: return nfcc_sample_and_log_prob(p, prepared, &noise, c->n, first, second, work);
     case NFCC_HAS_SAMPLE_BEST: return nfcc_sample_best(p, prepared, &noise, c->n, first, second, work);

@@ -200,6 +200,14 @@ static bool check_to_latent(Native *n, size_t rows, float *z, float *one)
     return status_ok(n, "log_prob", status) && compare(n, "log_prob", "log_prob", one, log_prob, rows);
 }
 
+static bool check_score(Native *n, size_t rows, float *score, float *one)
+{
+    (void)one;
+    const Value *want = at_board(n, PORT_SCORE, 0);
+    return status_ok(n, "score", nfcc_score(n->policy, n->prepared, 1, n->x, score, n->work)) &&
+           compare(n, "score", "score", score, want, rows);
+}
+
 static const size_t row_counts[] = {ROWS, 1, 32, MOST_ROWS};
 enum { N_COUNTS = sizeof row_counts / sizeof *row_counts };
 
@@ -267,6 +275,7 @@ static bool check_flow_entries(Native *n)
     if (run_program(n, PROGRAM_ACT) && !check_rows(n, check_act_entry)) return false;
     if (!at_board(n, PORT_X, 0)->words) draw_event(n, PORT_X);
     n->x = repeat_rows(n, at_board(n, PORT_X, 0));
+    if (run_program(n, PROGRAM_SCORE) && !check_rows(n, check_score)) return false;
     clear_outputs(n);
     return !run_program(n, PROGRAM_TO_LATENT) || check_rows(n, check_to_latent);
 }

@@ -262,8 +262,7 @@ static bool compare_flow(Compare *c)
     ok &= compare(c, to_latent, x, "log_prob", at + KEY_LOG_PROB);
     ok &= compare(c, to_event, noise, "x", at + KEY_TO_EVENT_X);
     ok &= compare(c, to_event, noise, "log_det", at + KEY_TO_EVENT_LOG_DET);
-    if (rows_key(f, KEY_SCORE))
-        diag_note(&c->s->cx, NULL, "the reference's 'score' is not compared: this version derives no score");
+    ok &= compare(c, module_function(c->b->derived, "score"), x, "score", at + KEY_SCORE);
     return ok;
 }
 

@@ -163,6 +163,7 @@ static nfcc_status call_interp(void *user, const EntryCall *c)
     } rows[] = {{NFCC_HAS_TO_LATENT, "to_latent", {"z", "log_det"}},
                 {NFCC_HAS_TO_EVENT, "to_event", {"x", "log_det"}},
                 {NFCC_HAS_LOG_PROB, "to_latent", {"log_prob"}},
+                {NFCC_HAS_SCORE, "score", {"score"}},
                 {NFCC_HAS_SAMPLE, "to_event", {"x"}},
                 {NFCC_HAS_SAMPLE_AND_LOG_PROB, "to_event", {"x", "log_prob"}},
                 {NFCC_HAS_ACT, "to_event", {"act"}}};
@@ -176,6 +177,8 @@ static nfcc_status call_interp(void *user, const EntryCall *c)
     if (c->entry == NFCC_HAS_SAMPLE_BEST) return pick_best(e, c, in);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const Function *f = module_function(e->b->derived, rows[i].program);
+        const Function *act = c->entry == NFCC_HAS_ACT ? module_function(e->b->derived, "act") : NULL;
+        if (act) f = act;
         if (rows[i].entry != c->entry || !f) continue;
         for (int k = 0; k < 2 && rows[i].out[k]; k++)
             if (!eval_output(f, total, in, rows[i].out[k], c->out[k]) &&

@@ -3,12 +3,20 @@
 //   @to_latent(contexts, x) -> z, log_det = log|det dz/dx|, log_prob
 //   @to_event(contexts, z)  -> x, log_det = log|det dx/dz|, log_prob, act (where the policy ends in a clip)
 //   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps them
+//   @score(contexts, x)     -> score = d log_prob / dx
+//   @act(contexts, z)       -> act = clip(x + sigma^2 score(x)), x = to_event(z): only with --denoise
 //   @run                    the exported graph
 //
 // The exported direction is built forward, the other from the solved steps; the log-determinant is the sum over the
 // same steps in both. log_prob = log N(z; 0, I) + log|det dz/dx|, and -inf where an intermediate overflowed.
+//
+// @score is the adjoint of @to_latent. @act is one march: every lane of @to_latent is also a lane of the inverse program
+// (both are lanes of the exported graph), so the adjoint is taken at the values that the inverse has computed, and no net
+// is evaluated twice. It runs from z to x, as the inverse does; march_order puts each node of it behind its operands, so
+// that a block's weights are read again while they are in cache.
 #include "base.h"
 #include "flow.h"
+#include "grad.h"
 #include "pipeline.h"
 
 #include <math.h>
@@ -63,31 +71,138 @@ static const Node *never_nan(Builder *b, const Node *v)
     return build_select(b, build_binary(b, OP_eq, v, v), v, build_scalar(b, -INFINITY));
 }
 
-static const Function *program(Derive *d, const char *name, bool to_latent)
+typedef struct {
+    const Node *x, *z, *log_det, *log_prob; // log_prob may be NaN
+} Ends;
+
+// One direction, from its input ("x" or "z") on.
+static Ends ends_of(Derive *d, bool to_latent)
 {
-    Builder *b;
+    Builder *b = d->b;
     const Node *in, *out;
-    start(d, name);
-    b = d->b;
-    both_ends(d, to_latent == d->flow->density, to_latent ? "x" : "z", &in, &out);
+    bool along = to_latent == d->flow->density; // is this program's direction the map's?
+    both_ends(d, along, to_latent ? "x" : "z", &in, &out);
     const Node *log_det = emit_log_det(d->env, d->map->solution); // log|d out / d in|
     const Node *negated = build_unary(b, OP_neg, log_det);
-    const Node *x = d->flow->density ? in : out, *z = d->flow->density ? out : in;
-    const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : z;
-    bool along = to_latent == d->flow->density; // is this program's direction the map's?
-    const Node *own = along ? log_det : negated, *to_z = d->flow->density ? log_det : negated;
+    Ends e = {d->flow->density ? in : out, d->flow->density ? out : in, along ? log_det : negated, NULL};
+    const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : e.z, *to_z = d->flow->density ? log_det : negated;
     if (d->map->base) to_z = build_binary(b, OP_add, to_z, emit_log_det(d->env, d->map->base_solution));
-    const Node *log_prob = never_nan(b, build_binary(b, OP_add, to_z, base_log_density(b, d->flow->base_kind, d->flow->base_param, u)));
-    build_output(b, to_latent ? "z" : "x", to_latent ? z : x);
-    build_output(b, "log_det", own);
-    build_output(b, "log_prob", log_prob);
-    if (!to_latent && d->flow->has_clip) {
-        const Node *act = x;
-        if (d->flow->clip_lo > -INFINITY) act = build_binary(b, OP_max, act, build_scalar(b, d->flow->clip_lo));
-        if (d->flow->clip_hi < INFINITY) act = build_binary(b, OP_min, act, build_scalar(b, d->flow->clip_hi));
-        build_output(b, "act", act);
-    }
+    e.log_prob = build_binary(b, OP_add, to_z, base_log_density(b, d->flow->base_kind, d->flow->base_param, u));
+    return e;
+}
+
+static const Node *clipped(Builder *b, const Flow *flow, const Node *x)
+{
+    if (flow->has_clip && flow->clip_lo > -INFINITY) x = build_binary(b, OP_max, x, build_scalar(b, flow->clip_lo));
+    if (flow->has_clip && flow->clip_hi < INFINITY) x = build_binary(b, OP_min, x, build_scalar(b, flow->clip_hi));
+    return x;
+}
+
+static const Function *program(Derive *d, const char *name, bool to_latent)
+{
+    start(d, name);
+    Ends e = ends_of(d, to_latent);
+    build_output(d->b, to_latent ? "z" : "x", to_latent ? e.z : e.x);
+    build_output(d->b, "log_det", e.log_det);
+    build_output(d->b, "log_prob", never_nan(d->b, e.log_prob));
+    if (!to_latent && d->flow->has_clip && !(d->flow->denoise > 0)) build_output(d->b, "act", clipped(d->b, d->flow, e.x));
+    return builder_finish(d->b);
+}
+
+// ---- score and march
+
+// @to_latent with the log_prob alone, and where the lanes of the graph are in it.
+typedef struct {
+    const Function *f;
+    const LaneEnv *lanes;
+} Density;
+
+static Density density_of(Derive *d)
+{
+    start(d, "density");
+    build_output(d->b, "log_prob", ends_of(d, true).log_prob);
+    return (Density){builder_finish(d->b), d->env};
+}
+
+static const Node *input_named(const Function *f, const char *name)
+{
+    for (int i = 0; i < f->n_inputs; i++)
+        if (!strcmp(f->inputs[i]->name, name)) return f->inputs[i];
+    return NULL;
+}
+
+static const Function *score_program(Derive *d, const Density *density)
+{
+    const Function *f = density->f;
+    Builder *b = builder_new(d->cx, "score");
+    LaneEnv *env = lane_env_new(d->cx, f, b);
+    const Node *score, *x = f->inputs[f->n_inputs - 1];
+    for (int i = 0; i < f->n_inputs; i++) lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+    emit_forward(env);
+    grad_of(env, f->outputs[0].node, 1, &x, &score);
+    build_output(b, "score", score);
     return builder_finish(b);
+}
+
+static bool alive(const Function *f, const Node *n) { return n && !node_is_const(n) && n->id < f->n_nodes && f->nodes[n->id] == n; }
+
+// The lanes of `density` that the program under construction has computed already.
+static LaneEnv *computed_lanes(Derive *d, const Density *density)
+{
+    LaneEnv *env = lane_env_new(d->cx, density->f, d->b);
+    for (int64_t i = 0; i < d->env->n_lanes; i++)
+        if (alive(density->f, density->lanes->ref[i].node) && d->env->ref[i].node) lane_env_set(env, density->lanes->ref[i], d->env->ref[i]);
+    return env;
+}
+
+static bool march_ready(const Node *n, const Node *const *now)
+{
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] && !now[n->in[k]->id]) return false;
+    return true;
+}
+
+static void march_copy(Context *cx, Builder *b, const Node *n, const Node **now)
+{
+    const Node **in = ARENA_ARRAY(cx->arena, const Node *, n->n_in + 1);
+    for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
+    now[n->id] = build_like(b, n, in);
+}
+
+// f without its last output: the nodes that this output needs in their order, each other one as soon as its operands are there.
+static const Function *march_order(Context *cx, const Function *f, int n_outputs)
+{
+    bool *forward = ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1);
+    forward[f->outputs[n_outputs].node->id] = true;
+    for (int i = f->n_nodes - 1; i >= 0; i--)
+        for (int k = 0; forward[i] && k < f->nodes[i]->n_in; k++)
+            if (f->nodes[i]->in[k]) forward[f->nodes[i]->in[k]->id] = true;
+    Builder *b = builder_new(cx, f->name);
+    const Node **now = ARENA_ARRAY(cx->arena, const Node *, f->n_nodes + 1);
+    for (int i = 0; i < f->n_inputs; i++) now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
+    for (int i = 0; i < f->n_nodes; i++) {
+        if (!forward[i] || now[i]) continue;
+        march_copy(cx, b, f->nodes[i], now);
+        for (int j = 0; j < f->n_nodes; j++)
+            if (!forward[j] && !now[j] && march_ready(f->nodes[j], now)) march_copy(cx, b, f->nodes[j], now);
+    }
+    for (int i = 0; i < n_outputs; i++) build_output(b, f->outputs[i].name, now[f->outputs[i].node->id]);
+    return builder_finish(b);
+}
+
+static const Function *act_program(Derive *d, const Density *density)
+{
+    const Node *score, *x_in = input_named(density->f, "x");
+    start(d, "act");
+    Builder *b = d->b;
+    Ends e = ends_of(d, false);
+    LaneEnv *env = computed_lanes(d, density);
+    emit_missing(env);
+    grad_of(env, density->f->outputs[0].node, 1, &x_in, &score);
+    const Node *step = build_binary(b, OP_mul, score, build_scalar(b, d->flow->denoise * d->flow->denoise));
+    build_output(b, "act", clipped(b, d->flow, build_binary(b, OP_add, e.x, step)));
+    build_output(b, "x", e.x); // tells march_order the inverse from the adjoint
+    return march_order(d->cx, builder_finish(b), 1);
 }
 
 // Noise of the base: u -> z, where the base has a mean and scale of its own.
@@ -111,9 +226,11 @@ static const Function *renamed(Context *cx, const Function *f, const char *name)
 
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow)
 {
-    const Function *f = NULL, *functions[4];
+    const Function *f = NULL, *functions[6];
     Map *map = NULL;
+    m = pass_merge_linear(m, cx); // here, so that all programs and the adjoint have the same weights
     if (!decide_roles(cx, m, options, flow, &f, &map)) return NULL;
+    flow->denoise = flow->is_flow ? options->denoise : 0;
     int n = 0;
     functions[n++] = renamed(cx, module_function(m, "main"), "run");
     if (flow->is_flow) {
@@ -127,6 +244,9 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
         functions[n++] = program(&d, "to_latent", true);
         functions[n++] = program(&d, "to_event", false);
         if (map->base) functions[n++] = base_program(&d);
+        Density density = density_of(&d);
+        functions[n++] = score_program(&d, &density);
+        if (flow->denoise > 0) functions[n++] = act_program(&d, &density);
     }
     return module_new(cx, STAGE_DERIVED, n, functions, m);
 }

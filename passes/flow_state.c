@@ -53,6 +53,7 @@ static void put_flow(Writer *w, const Flow *f)
     put_name(w, "base", f->base);
     put(w, "flags", "%d %d %d", f->log_prob_negated, f->log_det_mean, f->base_assumed);
     if (f->has_clip) put(w, "clip", "%a %a", f->clip_lo, f->clip_hi);
+    if (f->denoise > 0) put(w, "denoise", "%a", f->denoise);
     put(w, "solved", "%a %d", f->condition, f->rounds);
 }
 
@@ -119,6 +120,8 @@ static bool get_flow(Context *cx, const Module *m, Flow *f)
     f->log_prob_negated = flags[0], f->log_det_mean = flags[1], f->base_assumed = flags[2];
     const char *clip = get(m, "clip"), *solved = get(m, "solved");
     f->has_clip = clip && sscanf(clip, "%la %la", &f->clip_lo, &f->clip_hi) == 2;
+    const char *denoise = get(m, "denoise");
+    if (denoise && sscanf(denoise, "%la", &f->denoise) != 1) return false;
     if (solved && sscanf(solved, "%la %d", &f->condition, &f->rounds) != 2) return false;
     return !clip || f->has_clip;
 }

@@ -2,6 +2,7 @@
 //
 //     linear([x; y], W)  =  linear(x, W_x) + linear(y, W_y)      x event lanes, y context lanes
 //
+// and its adjoint likewise: linear_t(a, W) is linear_t(a, W_x) in the event's lanes, linear_t(a, W_y) in the context's.
 // Afterwards the context-only nodes of @to_latent and @to_event move to two functions that both share:
 //     @encode(contexts) -> e     the encoder: what the products read
 //     @late(e) -> p              all the products W_y y, and what else the programs read
@@ -34,9 +35,65 @@ static bool *event_dependent(Context *cx, const Function *f, const Function *pro
 
 // ---- splitting products
 
+// A matrix cut into the rows of the event and of the context: the same parts for every program and for the adjoint, so
+// that equal products of the context are one and the weights stand once in the file.
+typedef struct {
+    const Node *w;
+    const Node *x, *y; // the parts: constants of some function
+    const int32_t *x_rows, *y_rows;
+    int64_t n_x, n_y;
+} Cut;
+
+typedef struct {
+    Context *cx;
+    Cut *cuts;
+    int n, cap;
+} Cuts;
+
 typedef struct {
     const bool *event;
+    Cuts *cuts;
 } SplitUser;
+
+static bool same_matrix(const Node *a, const Node *b) { return a->data == b->data && type_equal(a->type, b->type); }
+
+static const Cut *find_cut(const Cuts *c, const Node *w, const int32_t *y_rows, int64_t n_y)
+{
+    for (int i = 0; i < c->n; i++)
+        if (same_matrix(c->cuts[i].w, w) && (!y_rows || (c->cuts[i].n_y == n_y && !memcmp(c->cuts[i].y_rows, y_rows, (size_t)n_y * 4)))) return &c->cuts[i];
+    return NULL;
+}
+
+static const Cut *cut_of(Cuts *c, Builder *b, const Node *w, const int32_t *x_rows, int64_t n_x, const int32_t *y_rows, int64_t n_y)
+{
+    const Cut *known = find_cut(c, w, y_rows, n_y);
+    if (known) return known;
+    int64_t N = w->type.dim[1];
+    Cut cut = {w, matrix_part(b, w, n_x, x_rows, N, NULL), matrix_part(b, w, n_y, y_rows, N, NULL), NULL, NULL, n_x, n_y};
+    cut.x_rows = arena_copy(c->cx->arena, x_rows, (size_t)n_x * 4);
+    cut.y_rows = arena_copy(c->cx->arena, y_rows, (size_t)n_y * 4);
+    ARENA_PUSH(c->cx->arena, c->cuts, c->n, c->cap, cut);
+    return &c->cuts[c->n - 1];
+}
+
+static const Node *part_here(Builder *b, const Node *part) { return build_const(b, part->type, part->data); }
+
+// linear_t on a matrix that is cut: each part's lanes from the part, in the order of the whole.
+static const Node *split_adjoint(Builder *b, const Node *n, const Node *const *in, const Cuts *cuts)
+{
+    const Cut *c = find_cut(cuts, n->in[1], NULL, 0);
+    if (!c) return NULL;
+    int64_t K = n->in[1]->type.dim[0], tokens = type_lanes(n->type) / K, total = tokens * c->n_x;
+    const Node *parts[2] = {build_linear_t(b, in[0], part_here(b, c->x)), build_linear_t(b, in[0], part_here(b, c->y))};
+    int32_t *map = malloc((size_t)(tokens * K + 1) * sizeof *map);
+    for (int64_t m = 0; m < tokens; m++) {
+        for (int64_t r = 0; r < c->n_x; r++) map[m * K + c->x_rows[r]] = (int32_t)(m * c->n_x + r);
+        for (int64_t r = 0; r < c->n_y; r++) map[m * K + c->y_rows[r]] = (int32_t)(total + m * c->n_y + r);
+    }
+    const Node *whole = build_move(b, n->type, 2, parts, map);
+    free(map);
+    return whole;
+}
 
 // Row k of the product is context only: in every token its lane comes from a context-only node.
 static bool row_is_context(const Node *n, const bool *event, int64_t k, int64_t tokens)
@@ -61,6 +118,7 @@ static const Node *pick(Builder *b, const Node *x, int64_t tokens, int64_t K, co
 static const Node *split_rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
     const SplitUser *u = user;
+    if (n->op == OP_linear_t) return split_adjoint(b, n, in, u->cuts);
     if (n->op != OP_linear || n->n_in > 3 || !u->event[n->id]) return NULL;
     int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1], tokens = type_lanes(n->type) / N, n_y = 0, n_x = 0;
     int32_t *y = malloc((size_t)(K + 1) * 4), *x = malloc((size_t)(K + 1) * 4);
@@ -70,9 +128,10 @@ static const Node *split_rule(Builder *b, const Node *n, const Node *const *in, 
         else x[n_x++] = (int32_t)k;
     }
     if (n_x && n_y) {
-        const Node *p = build_linear(b, pick(b, in[0], tokens, K, y, n_y), matrix_part(b, in[1], n_y, y, N, NULL), NULL, NULL);
+        const Cut *c = cut_of(u->cuts, b, in[1], x, n_x, y, n_y);
+        const Node *p = build_linear(b, pick(b, in[0], tokens, K, y, n_y), part_here(b, c->y), NULL, NULL);
         const Node *bias = n->n_in > 2 ? in[2] : NULL;
-        now = build_linear(b, pick(b, in[0], tokens, K, x, n_x), matrix_part(b, in[1], n_x, x, N, NULL), bias, p);
+        now = build_linear(b, pick(b, in[0], tokens, K, x, n_x), part_here(b, c->x), bias, p);
         now = build_reshape(b, now, n->type.rank, n->type.dim);
     }
     free(y);
@@ -252,13 +311,14 @@ Module *pass_hoist_context(const Module *m, Context *cx)
     if (n_programs) n_contexts = programs[0]->n_inputs - 1;
     if (n_contexts <= 0) return module_new(cx, STAGE_FUSED, m->n_functions, m->functions, m);
     const Function *run = module_function(m, "run");
-    SplitUser run_user = {event_dependent(cx, run, programs[0], n_contexts)};
+    Cuts cuts = {cx, NULL, 0, 0};
+    SplitUser run_user = {event_dependent(cx, run, programs[0], n_contexts), &cuts};
     out[n_out++] = rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
     Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
     const Node **inputs = ARENA_ARRAY(cx->arena, const Node *, n_contexts);
     for (int i = 0; i < n_contexts; i++) inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
     for (int p = 0; p < n_programs; p++) {
-        SplitUser user = {event_dependent(cx, programs[p], programs[p], n_contexts)};
+        SplitUser user = {event_dependent(cx, programs[p], programs[p], n_contexts), &cuts};
         programs[p] = rewrite_function(cx, programs[p], split_rule, &user);
         event[p] = event_dependent(cx, programs[p], programs[p], n_contexts);
         copies[p] = copy_context_nodes(&s, programs[p], event[p], inputs, n_contexts);

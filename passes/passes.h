@@ -11,6 +11,7 @@ typedef struct {
     const char *base;               // normal (confirms the assumption), laplace, logistic, uniform, student_t:DF
     bool has_clip;
     double clip_lo, clip_hi;        // --clip LO,HI: the policy's output clip
+    double denoise;                 // --denoise SIGMA: act = clip(x + SIGMA^2 score(x)); 0: not
     double max_condition;           // 0: 1e6
     bool run_only;                  // --entries run: never derive
     const char *entries;            // --entries a,b,c or NULL
@@ -36,6 +37,7 @@ typedef struct {
     double base_param;        // Student t: degrees of freedom
     bool has_clip;            // the policy ends in a clip, or --clip
     double clip_lo, clip_hi;
+    double denoise;           // sigma of the policy's denoising step, 0: none
     const char *explain;      // the inverse program: rounds, groups, rules, log-det terms (check --explain)
     double condition;         // worst condition number of a solved block, 0: none
     int rounds;

@@ -95,7 +95,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
 const Module *pass_run_one(Context *cx, const char *name, const Module *m)
 {
     FlowOptions none = {0};
-    Flow flow;
+    Flow flow = {0};
     Run run = {cx, &none, &flow};
     int pass = find_pass(cx, name);
     if (pass < 0) return NULL;

@@ -351,6 +351,7 @@ static unsigned entries_of(const nfcc_model *m)
     unsigned entries = 0;
     if (out_port(m, NFCC_PROGRAM_TO_LATENT, NFCC_PORT_Z)) entries |= NFCC_HAS_TO_LATENT;
     if (out_port(m, NFCC_PROGRAM_TO_LATENT, NFCC_PORT_LOG_PROB)) entries |= NFCC_HAS_LOG_PROB;
+    if (out_port(m, NFCC_PROGRAM_SCORE, NFCC_PORT_SCORE)) entries |= NFCC_HAS_SCORE;
     if (program_of(m, NFCC_PROGRAM_TO_EVENT)) {
         entries |= NFCC_HAS_TO_EVENT;
         if (program_of(m, NFCC_PROGRAM_NOISE)) entries |= NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
@@ -1004,6 +1005,17 @@ nfcc_status nfcc_log_prob(const nfcc_policy *p, const void *prepared, size_t n, 
     if (!x) return NFCC_BAD_ARGUMENT;
     call.input = x;
     call.out[NFCC_PORT_LOG_PROB] = log_prob;
+    return run_call(&call);
+}
+
+nfcc_status nfcc_score(const nfcc_policy *p, const void *prepared, size_t n, const float *x, float *score, void *work)
+{
+    Call call;
+    nfcc_status status = begin(&call, p, NFCC_HAS_SCORE, NFCC_PROGRAM_SCORE, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    if (!x) return NFCC_BAD_ARGUMENT;
+    call.input = x;
+    call.out[NFCC_PORT_SCORE] = score;
     return run_call(&call);
 }
 

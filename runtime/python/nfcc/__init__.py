@@ -92,6 +92,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "nfcc_to_latent": (c_int, [_P, _P, _Z, _P, _P, _P, _P]),
     "nfcc_to_event": (c_int, [_P, _P, _Z, _P, _P, _P, _P]),
     "nfcc_log_prob": (c_int, [_P, _P, _Z, _P, _P, _P]),
+    "nfcc_score": (c_int, [_P, _P, _Z, _P, _P, _P]),
     "nfcc_sample": (c_int, [_P, _P, _N, _Z, _P, _P]),
     "nfcc_sample_and_log_prob": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
     "nfcc_sample_best": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
@@ -363,6 +364,13 @@ class Prepared:
         self._entry("log_prob", n, n, _address(array), _address(log_prob))
         return log_prob
 
+    def score(self, x: Any, *, out: Optional[Array] = None) -> Array:
+        """x [*B, n, *E] or [*B, *E] -> d log_prob / d x as x; NaN where log_prob is -inf."""
+        array, _, n = self._leading("x", x)
+        score = _output("score", out, array.shape)
+        self._entry("score", n, n, _address(array), _address(score))
+        return score
+
     def _draw(self, entry: str, n: Optional[int], noise: Optional[Noise], z: Any, out: Optional[Array]) -> Array:
         self.policy._require(entry)
         c_noise, lead, count, _keep = self._noise(n, noise, z)
@@ -482,6 +490,10 @@ class Policy:
     def log_prob(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
         """x [*B, n, *E] or [*B, *E] -> log density [*B, n] or [*B] in nats; -inf outside the support."""
         return self.prepare(contexts, **named).log_prob(x, out=out)
+
+    def score(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+        """x [*B, n, *E] or [*B, *E] -> d log_prob / d x as x; NaN where log_prob is -inf."""
+        return self.prepare(contexts, **named).score(x, out=out)
 
     def sample(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
                out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:

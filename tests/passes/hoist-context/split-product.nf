@@ -27,8 +27,9 @@ port in "x" f32[2] batch 0
 port out "z" f32[1,2] batch 0
 func @run(obs: f32[1,2], x: f32[1,2]) {
     %2: f32[2] = constant [1, 1]
-    %4: f32[1,2] = linear obs, [[5, 6], [7, 8]]
-    %6: f32[1,2] = linear x, [[1, 2], [3, 4]], %2, %4
+    %3: f32[2,2] = constant [[1, 2], [3, 4]]
+    %5: f32[1,2] = linear obs, [[5, 6], [7, 8]]
+    %6: f32[1,2] = linear x, %3, %2, %5
     return z=%6
 }
 
