@@ -40,7 +40,8 @@ enum {
     O(log_prob, "--log-prob", "NAME", CMD_MODEL, "this output is the log-probability")                                \
     O(neg_log_prob, "--neg-log-prob", "NAME", CMD_MODEL, "this output is the negative log-probability")               \
     O(base, "--base", "NAME", CMD_MODEL, "the base distribution: normal")                                             \
-    O(denoise, "--denoise", "SIGMA", CMD_MODEL, "act is one denoising step after the sample: x + SIGMA^2 d log_prob / d x")  \
+    O(denoise, "--denoise", "SIGMA", CMD_MODEL,                                                                       \
+      "act is one denoising step after the sample: x + SIGMA^2 d log_prob / d x")                                     \
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
     O(entries, "--entries", "LIST", CMD_MODEL, "entries that there must be, with commas; run alone: never derive")    \
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \

@@ -38,8 +38,8 @@ static bool parse_base(Arena *arena, const char *text, FlowOptions *f)
 
 static bool parse_entries(Arena *arena, const char *text, FlowOptions *f)
 {
-    static const char *const names[] = {"to_latent",           "to_event",    "log_prob", "sample",
-                                        "sample_and_log_prob", "sample_best", "act",      "run", "score"};
+    static const char *const names[] = {"to_latent",   "to_event", "log_prob", "sample", "sample_and_log_prob",
+                                        "sample_best", "act",      "run",      "score"};
     enum { N = sizeof names / sizeof *names };
     if (!text) return true;
     char *list = arena_string(arena, text), *save = NULL;
@@ -71,7 +71,8 @@ bool flow_options(Session *s, FlowOptions *f)
                        .log_prob = o->value[OPT_log_prob],
                        .neg_log_prob = o->value[OPT_neg_log_prob]};
     return parse_clip(o->value[OPT_clip], f) && parse_base(s->arena, o->value[OPT_base], f) &&
-           option_double(o, OPT_denoise, &f->denoise) && parse_entries(s->arena, o->value[OPT_entries], f) && option_double(o, OPT_max_condition, &f->max_condition);
+           option_double(o, OPT_denoise, &f->denoise) && parse_entries(s->arena, o->value[OPT_entries], f) &&
+           option_double(o, OPT_max_condition, &f->max_condition);
 }
 
 // ---- import
