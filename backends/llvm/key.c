@@ -9,8 +9,8 @@ static void arg(Gen *g, StepKey *k, uint32_t a) { ARENA_PUSH(g->cx->arena, k->ar
 
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    const uint32_t words[] = {s->m,       s->k,        s->n,       s->kb,
-                              s->has_add, s->has_bias, s->transposed, s->x_space, s->has_add ? s->add_space : 0};
+    const uint32_t words[] = {
+        s->m, s->k, s->n, s->kb, s->has_add, s->has_bias, s->transposed, s->x_space, s->has_add ? s->add_space : 0};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) word(g, k, words[i]);
     arg(g, k, s->x);
     if (s->has_add) arg(g, k, s->add);
