@@ -10,7 +10,7 @@
 
 // What one instantiation may cost: a constant and so much for each byte of the files. The largest of known flows use
 // 2 lanes and 600 multiplications a byte.
-enum { MAX_DEPTH = 64, STEPS = 1 << 17, LANES = 1 << 24, LANES_A_BYTE = 64, MAX_LANES = 1 << 26 };
+enum { MAX_DEPTH = 64, STEPS = 1 << 17, LANES = 1 << 23, LANES_A_BYTE = 64, MAX_LANES = 1 << 26 };
 static const double WORK = 5e8, WORK_A_BYTE = 4e3;
 
 typedef struct {
@@ -126,6 +126,12 @@ int64_t agreed(Call *c, int64_t choice)
 
 // ---- where a node comes from
 
+static bool in_library(const char *path)
+{
+    return strstr(path, "site-packages") || strstr(path, "dist-packages") || strstr(path, "torch/nn/") ||
+           strstr(path, "torch/_");
+}
+
 // The user's own frame of a Python traceback: the last one outside installed packages.
 static const char *user_line(Arena *arena, const char *trace)
 {
@@ -134,7 +140,7 @@ static const char *user_line(Arena *arena, const char *trace)
         size_t n = strcspn(at + 6, "\"");
         char *path = arena_copy(arena, at + 6, n + 1);
         path[n] = 0;
-        if (!best || !strstr(path, "site-packages")) best = at;
+        if (!best || !in_library(path)) best = at;
     }
     if (!best) return NULL;
     size_t n = strcspn(best + 6, "\"");

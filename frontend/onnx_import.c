@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEVERAL = 3, OLDEST_OPSET = 11, MOST_INPUTS = 1024 };
+enum { SEVERAL = 3, OLDEST_OPSET = 11, MOST_INPUTS = 1024, WIDEST_INPUT = 1 << 22 };
 
 typedef struct {
     const char *name;
@@ -34,14 +34,17 @@ static bool input_dims(Context *cx, const Origin *where, const Onnx__TensorShape
         diag_error(cx, where, "merge dimensions in the model", "more than 8 dimensions");
         return false;
     }
+    int64_t lanes = 1;
     for (int i = 0; i < in->rank; i++) {
         const Onnx__TensorShapeProto__Dimension *d = shape->dim[i];
         bool value = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
         bool param = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
         in->dim[i] = value ? d->dim_value : -1;
         in->symbol[i] = param && d->dim_param && *d->dim_param ? d->dim_param : NULL;
-        if (!value || (d->dim_value > 0 && d->dim_value <= INT32_MAX)) continue;
-        diag_error(cx, where, "export it again", "dimension %d is %lld", i, (long long)d->dim_value);
+        if (!value) continue;
+        if (d->dim_value > 0 && d->dim_value <= WIDEST_INPUT && (lanes *= d->dim_value) <= WIDEST_INPUT) continue;
+        diag_error(cx, where, "is this the intended model? inputs have up to 2^22 numbers", "dimension %d is %lld", i,
+                   (long long)d->dim_value);
         return false;
     }
     return true;
