@@ -4,8 +4,8 @@
     tests/zoo.py [FOLDER|MODEL.onnx ...] [--backend llvm,openblas] [--issue3] [--only GLOB] [-j N] [--json FILE]
 
 A model is NAME.onnx beside NAME.json and NAME.npz (rows, references, tolerances). Each is compiled with build/nfcc and
-its entries are run through the Python package: to_latent(x), to_event(noise), log_prob(x), sample_and_log_prob(noise)
-and run. The table shows, per entry, the worst distance from the reference as a multiple of the advised tolerance; up to
+its entries are run through the Python package: to_latent(x), to_event(noise), log_prob(x), sample_and_log_prob(noise),
+score(x) and run. The table shows, per entry, the worst distance from the reference as a multiple of the advised tolerance; up to
 4 is right. A model whose json says so must be refused without its options, and right with them.
 """
 import argparse
@@ -26,7 +26,7 @@ ROOT = os.path.dirname(HERE)
 NFCC = os.environ.get("NFCC", os.path.join(ROOT, "build", "nfcc"))
 sys.path.insert(0, os.path.join(ROOT, "runtime", "python"))
 ALLOWED = 4.0
-ENTRIES = ["to_latent", "to_event", "log_prob", "sample", "run"]
+ENTRIES = ["to_latent", "to_event", "log_prob", "sample", "score", "run"]
 
 # The families that the solver's affine and additive rules must handle; wild files of other families are left out.
 FAMILIES = ["nf4rl*", "flax*", "nfpo*", "small_policy*", "gauss*", "critic*", "nflows_affine*", "nflows_additive*",
@@ -125,7 +125,8 @@ class Model:
         return {"to_latent": [(z, ("u", "z") if u else ("z",)), (log_det, ("logdet",))],
                 "to_event": [(x, ("x_sample",)), (log_det_x, ("logdet_sample", "logdet"))],
                 "log_prob": [(log_prob, ("log_prob",))],
-                "sample": [(x, ("x_sample",)), (log_prob_x, ("log_prob_sample", "log_prob"))]}
+                "sample": [(x, ("x_sample",)), (log_prob_x, ("log_prob_sample", "log_prob"))],
+                "score": [(None if self.assumed and base != "standard_normal" else n.get("score"), ("score",))]}
 
     def graph_outputs(self):
         """(name, reference, tolerance keys) of the graph's own outputs, where the npz has them."""
@@ -188,7 +189,8 @@ def run_entries(model, policy):
         calls = {"to_latent": lambda: policy.to_latent(x, contexts=contexts),
                  "to_event": lambda: policy.to_event(noise, contexts=contexts),
                  "log_prob": lambda: (policy.log_prob(x, contexts=contexts),),
-                 "sample": lambda: policy.sample_and_log_prob(z=noise, contexts=contexts)}
+                 "sample": lambda: policy.sample_and_log_prob(z=noise, contexts=contexts),
+                 "score": lambda: (policy.score(x, contexts=contexts),)}
         for entry, call in calls.items():
             worst[entry] = 0.0
             for value, (reference, keys) in zip(call(), model.references[entry]):
