@@ -126,7 +126,7 @@ void nfcc_close(nfcc_policy *policy); /* NULL is allowed; after open_static it d
 const nfcc_info *nfcc_get_info(const nfcc_policy *policy);
 const char *nfcc_status_text(nfcc_status status); /* one sentence, never NULL */
 
-/* Bytes of prepared state for `rows` context rows. */
+/* Bytes of prepared state for exactly `rows` context rows; fewer rows may take more, since more is kept of each. */
 size_t nfcc_prepared_size(const nfcc_policy *policy, size_t rows);
 /* Everything that depends on the contexts alone, once. context[i]: [rows][shape of context i]; NULL array if there are
  * none (then rows may be any number >= 1). Errors: BAD_ARGUMENT, NOT_FINITE. */
@@ -169,7 +169,7 @@ typedef struct {
     unsigned entry;        /* one NFCC_HAS_* */
     size_t rows, n;        /* N context rows (0: nothing to do), n >= 1 events per row; run: n = 1 */
     const void *const *in; /* as for nfcc_prepare; run: as for nfcc_run */
-    const float *given;    /* to_latent, log_prob: x; to_event: z */
+    const float *given;    /* to_latent, log_prob, score: x; to_event: z */
     nfcc_noise *noise;     /* sample, sample_and_log_prob, sample_best, act */
     void *const *out;      /* the outputs in the order of the entry's function; NULL: not wanted */
 } nfcc_call;

@@ -31,13 +31,10 @@ typedef struct {
 } Entry;
 
 static const Entry ENTRIES[] = {
-    {NFCC_HAS_TO_LATENT, false, false, "E1"},
-    {NFCC_HAS_TO_EVENT, false, false, "E1"},
-    {NFCC_HAS_LOG_PROB, false, false, "1"},
-    {NFCC_HAS_SAMPLE, true, false, "E"},
-    {NFCC_HAS_SAMPLE_AND_LOG_PROB, true, false, "E1"},
-    {NFCC_HAS_SAMPLE_BEST, true, true, "E1"},
-    {NFCC_HAS_ACT, true, false, "E"},
+    {NFCC_HAS_TO_LATENT, false, false, "E1"}, {NFCC_HAS_TO_EVENT, false, false, "E1"},
+    {NFCC_HAS_LOG_PROB, false, false, "1"},   {NFCC_HAS_SCORE, false, false, "E"},
+    {NFCC_HAS_SAMPLE, true, false, "E"},      {NFCC_HAS_SAMPLE_AND_LOG_PROB, true, false, "E1"},
+    {NFCC_HAS_SAMPLE_BEST, true, true, "E1"}, {NFCC_HAS_ACT, true, false, "E"},
     {NFCC_HAS_RUN, false, false, ""},
 };
 
@@ -113,6 +110,7 @@ static nfcc_status call_entry(const Job *job, const void *prepared, const Piece 
     case NFCC_HAS_TO_LATENT: return nfcc_to_latent(p, prepared, n, given, out[0], out[1], work);
     case NFCC_HAS_TO_EVENT: return nfcc_to_event(p, prepared, n, given, out[0], out[1], work);
     case NFCC_HAS_LOG_PROB: return nfcc_log_prob(p, prepared, n, given, out[0], work);
+    case NFCC_HAS_SCORE: return nfcc_score(p, prepared, n, given, out[0], work);
     case NFCC_HAS_SAMPLE: return nfcc_sample(p, prepared, noise, n, out[0], work);
     case NFCC_HAS_SAMPLE_AND_LOG_PROB: return nfcc_sample_and_log_prob(p, prepared, noise, n, out[0], out[1], work);
     case NFCC_HAS_SAMPLE_BEST: return nfcc_sample_best(p, prepared, noise, n, out[0], out[1], work);
@@ -157,6 +155,14 @@ static Piece piece_at(const Job *job, size_t index)
 
 /* ---- workers */
 
+/* Of a piece's rows or of the last piece's: fewer rows may take more, since few are prepared in full. */
+static size_t prepared_size(const Job *job)
+{
+    size_t most = nfcc_prepared_size(job->policy, job->rows), rest = job->call->rows % job->rows;
+    size_t last = rest ? nfcc_prepared_size(job->policy, rest) : 0;
+    return last > most ? last : most;
+}
+
 static bool open_desk(const Job *job, Desk *desk)
 {
     size_t in = job->info->n_contexts > job->info->n_inputs ? job->info->n_contexts : job->info->n_inputs;
@@ -164,7 +170,7 @@ static bool open_desk(const Job *job, Desk *desk)
     *desk = (Desk){.work = malloc(job->info->work_size)};
     desk->in = malloc((in + 1) * sizeof *desk->in);
     desk->out = malloc((job->info->n_outputs + 1) * sizeof *desk->out);
-    if (prepares) desk->prepared = malloc(nfcc_prepared_size(job->policy, job->rows) + 1);
+    if (prepares) desk->prepared = malloc(prepared_size(job) + 1);
     return desk->work && desk->in && desk->out && (desk->prepared || !prepares);
 }
 

@@ -75,6 +75,14 @@ static void noise(float *work, const float *prep, const float *weights, size_t T
     stress(work, prep, weights, T);
 }
 
+// Of log_prob(x): z = (x - prep) / 2, so -z / 2.
+static void score(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t d = 0; d < FAKE_D; d++)
+        for (size_t t = 0; t < T; t++) work[(OUT + d) * T + t] = -0.5f * fake_z(work[d * T + t], prep[d * T + t]);
+    stress(work, prep, weights, T);
+}
+
 // Reads and writes the same lanes.
 static void base(float *work, const float *prep, const float *weights, size_t T)
 {
@@ -103,6 +111,7 @@ TILES(encode)
 TILES(late)
 TILES(to_latent)
 TILES(to_event)
+TILES(score)
 TILES(noise) TILES(run) TILES(base) static void noise_32(float *work, const float *prep, const void *weights)
 {
     noise(work, prep, weights, 32);
@@ -117,6 +126,7 @@ __attribute__((visibility("default"))) nfcc_abi_code *fake_code(int program, int
     case NFCC_PROGRAM_LATE: return PICK(late);
     case NFCC_PROGRAM_TO_LATENT: return PICK(to_latent);
     case NFCC_PROGRAM_TO_EVENT: return PICK(to_event);
+    case NFCC_PROGRAM_SCORE: return PICK(score);
     case NFCC_PROGRAM_NOISE: return slot == 2 ? noise_32 : PICK(noise);
     case NFCC_PROGRAM_RUN: return PICK(run);
     case NFCC_PROGRAM_BASE: return PICK(base);

@@ -96,6 +96,7 @@ static void add_programs(Tables *t, nfcc_model_header *m, const void *base)
                 PORTS({NFCC_PORT_PREP, 0, 48, FAKE_PREP}));
     add_program(t, m, base, NFCC_PROGRAM_TO_LATENT, PORTS({NFCC_PORT_X, 0, 0, 3}),
                 PORTS({NFCC_PORT_Z, 0, 48, 3}, {NFCC_PORT_LOG_DET, 0, 64, 1}, {NFCC_PORT_LOG_PROB, 0, 65, 1}));
+    add_program(t, m, base, NFCC_PROGRAM_SCORE, PORTS({NFCC_PORT_X, 0, 0, 3}), PORTS({NFCC_PORT_SCORE, 0, 48, 3}));
     add_program(t, m, base, NFCC_PROGRAM_TO_EVENT, PORTS({NFCC_PORT_Z, 0, 0, 3}),
                 PORTS({NFCC_PORT_X, 0, 48, 3}, {NFCC_PORT_ACT, 0, 52, 3}, {NFCC_PORT_LOG_DET, 0, 64, 1},
                       {NFCC_PORT_LOG_PROB, 0, 65, 1}));
@@ -403,6 +404,9 @@ static void check_entries(const nfcc_policy *p, size_t rows, size_t n, size_t sh
     }
     assert_int_equal(nfcc_log_prob(p, m.prepared, n, data.x[0], made.log_prob, m.work), NFCC_OK);
     assert_same(made.log_prob, data.log_prob, rows * n);
+    assert_int_equal(nfcc_score(p, m.prepared, n, data.x[0], made.act[0], m.work), NFCC_OK);
+    for (size_t i = 0; i < rows * n; i++)
+        for (int d = 0; d < FAKE_D; d++) assert_true(made.act[i][d] == -0.5f * made.z[i][d]);
     check_noise_entries(p, &m, rows, n);
     release(m);
 }
@@ -707,7 +711,7 @@ static void test_info(void **state)
     assert_string_equal(info->inputs[1].name, "count");
     assert_string_equal(info->outputs[2].name, "positive");
     assert_int_equal(info->event_size, FAKE_D);
-    assert_int_equal(info->entries, 0x17f);
+    assert_int_equal(info->entries, 0x1ff);
     assert_int_equal(info->weights_size, 4096);
     assert_null(nfcc_get_info(NULL));
     for (int s = 0; s <= NFCC_ENVIRONMENT + 1; s++) assert_true(strlen(nfcc_status_text((nfcc_status)s)) > 3);
@@ -1034,6 +1038,7 @@ static nfcc_status call_plain(const nfcc_policy *p, const Memory *m, unsigned en
     case NFCC_HAS_TO_LATENT: return nfcc_to_latent(p, m->prepared, n, data.x[0], x, one, m->work);
     case NFCC_HAS_TO_EVENT: return nfcc_to_event(p, m->prepared, n, data.x[0], x, one, m->work);
     case NFCC_HAS_LOG_PROB: return nfcc_log_prob(p, m->prepared, n, data.x[0], one, m->work);
+    case NFCC_HAS_SCORE: return nfcc_score(p, m->prepared, n, data.x[0], x, m->work);
     case NFCC_HAS_SAMPLE: return nfcc_sample(p, m->prepared, noise, n, x, m->work);
     case NFCC_HAS_SAMPLE_AND_LOG_PROB: return nfcc_sample_and_log_prob(p, m->prepared, noise, n, x, one, m->work);
     case NFCC_HAS_SAMPLE_BEST: return nfcc_sample_best(p, m->prepared, noise, n, x, one, m->work);
@@ -1065,7 +1070,7 @@ static void check_bulk(const nfcc_policy *p, const Memory *m, unsigned entry, si
 
 static const struct {
     size_t rows, n;
-} BULK_SHAPES[] = {{1, 1}, {1, 130}, {1, 4096}, {200, 20}, {70, 1}, {33, 7}, {3, 1300}, {2, 2048}, {200, 1}};
+} BULK_SHAPES[] = {{1, 1}, {1, 130}, {1, 4096}, {200, 20}, {70, 1}, {33, 7}, {192, 7}, {3, 1300}, {2, 2048}, {200, 1}};
 
 static void test_bulk(void **state)
 {
@@ -1176,6 +1181,7 @@ static unsigned call_everything(const nfcc_policy *p, const Memory *m, void *tes
     status |= nfcc_to_latent(p, m->prepared, 3, made.x[0], made.z[0], made.log_det, m->work);
     status |= nfcc_to_event(p, m->prepared, 3, made.z[0], made.x[0], made.log_det, m->work);
     status |= nfcc_log_prob(p, m->prepared, 3, made.x[0], made.log_prob, m->work);
+    status |= nfcc_score(p, m->prepared, 3, made.x[0], made.z[0], m->work);
     status |= nfcc_draw(p, 1, 2, 30, made.z[0], m->work);
     status |= nfcc_run(p, 30, in, out, m->work);
     status |= nfcc_selftest(p, test, test_size);

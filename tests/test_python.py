@@ -49,7 +49,7 @@ def test_info(policy):
     assert info.contexts[1] == nfcc.Value("a/goal", np.dtype(np.int64), (2, 1))
     assert info.contexts[2].shape == () and info.event.shape == (3,)
     assert info.entries == ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run",
-                            "sample_best")
+                            "score", "sample_best")
     assert "sample_and_log_prob" in repr(policy)
 
 
@@ -94,6 +94,39 @@ def test_best_of_n(policy, batch):
     assert np.array_equal(policy.prepare(given).sample_best(20, z=z)[0], best)
     with pytest.raises(ValueError, match="at least one"):
         policy.sample_best(0, contexts=given, noise=noise)
+
+
+@pytest.mark.parametrize("batch,n", [((), None), ((), 3000), ((1,), 2), ((700,), None), ((300,), 7)])
+def test_threads_give_the_same_bits(policy, batch, n):
+    given, lead = contexts(*batch), batch if n is None else batch + (n,)
+    z = normals(*lead, 3)
+    for threads in (0, 1, 2, 3, 8):
+        for entry in ("to_latent", "to_event", "log_prob", "score"):
+            one, many = (getattr(policy, entry)(z, contexts=given, threads=t) for t in (None, threads))
+            assert np.array_equal(np.asarray(one if isinstance(one, np.ndarray) else one[0]),
+                                  many if isinstance(many, np.ndarray) else many[0])
+            assert isinstance(one, np.ndarray) or np.array_equal(one[1], many[1])
+        for entry in ("sample", "act", "sample_and_log_prob") + (("sample_best",) if n else ()):
+            noise = nfcc.Noise(5, 77), nfcc.Noise(5, 77)
+            one, many = (getattr(policy, entry)(n, noise=w, contexts=given, threads=t) for w, t in zip(noise, (None, threads)))
+            assert noise[0] == noise[1]
+            for a, b in zip(*((r,) if isinstance(r, np.ndarray) else r for r in (one, many))):
+                assert a.shape == b.shape and np.array_equal(a, b)
+        assert np.array_equal(policy.sample(z=z, contexts=given, threads=threads), policy.to_event(z, contexts=given)[0])
+
+
+def test_threads_arguments(policy):
+    given = contexts(5)
+    for threads in (-1, 1025, 1.5, True, "2"):
+        with pytest.raises(ValueError, match="threads"):
+            policy.log_prob(normals(5, 3), contexts=given, threads=threads)
+    given["obs"][2, 1] = np.nan
+    with pytest.warns(nfcc.NotFiniteWarning, match="log_prob"):
+        assert np.isnan(policy.log_prob(normals(5, 3), contexts=given, threads=2)).tolist() == [r == 2 for r in range(5)]
+    assert policy.sample(noise=nfcc.Noise(1), contexts=contexts(0), threads=2).shape == (0, 3)
+    wide, count = normals(300, 8, 5), np.arange(900).reshape(300, 3)
+    one, many = (policy.run(wide=wide, count=count, threads=t) for t in (None, 3))
+    assert one.keys() == many.keys() and all(np.array_equal(one[k], many[k]) for k in one)
 
 
 def test_prepared_is_reusable(policy):

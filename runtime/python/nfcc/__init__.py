@@ -16,6 +16,8 @@ arguments, in `contexts={"a/b": ...}`. A context is [N, *its shape] or a single 
 A context that has one row or no batch axis is shared by all rows of the others.
 
 Arrays of the right type that are C-contiguous are passed as they are (memory-mapped files too), others are converted.
+`threads=4` (0: one per processor) computes an entry of `Policy` by several threads, contexts included, in pieces, so that
+memory does not grow with the rows; the bits are the same. It is for thousands of rows: threads are started for the call.
 The GIL is released during a call, and any number of threads may use one policy. Log densities are in nats.
 """
 from __future__ import annotations
@@ -77,6 +79,15 @@ class _Info(ctypes.Structure):
                 ("cpu", c_uint)]
 
 
+class _Call(ctypes.Structure):
+    _fields_ = [("entry", c_uint), ("rows", c_size_t), ("n", c_size_t), ("arrays", POINTER(c_void_p)), ("given", c_void_p),
+                ("noise", c_void_p), ("out", POINTER(c_void_p))]
+
+
+class _Threads(ctypes.Structure):
+    _fields_ = [("threads", c_uint), ("run", c_void_p), ("user", c_void_p)]
+
+
 class _Noise(ctypes.Structure):
     _fields_ = [("seed", c_uint64), ("next", c_uint64), ("temperature", c_float), ("z", c_void_p)]
 
@@ -98,6 +109,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "nfcc_sample_best": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
     "nfcc_act": (c_int, [_P, _P, _N, _Z, _P, _P]),
     "nfcc_run": (c_int, [_P, _Z, POINTER(_P), POINTER(_P), _P]),
+    "nfcc_bulk": (c_int, [_P, POINTER(_Call), POINTER(_Threads)]),
     "nfcc_draw": (c_int, [_P, c_uint64, c_uint64, _Z, _P, _P]),
     "nfcc_selftest": (c_int, [_P, _P, _Z]),
     "nfcc_selftest_size": (_Z, [_P]),
@@ -274,6 +286,12 @@ def _two(out: Optional[Sequence[Optional[Array]]]) -> Sequence[Optional[Array]]:
     return out
 
 
+def _thread_count(threads: int) -> int:
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 0 <= threads <= 1024:
+        raise ValueError(f"threads: wanted a number from 0 (one per processor) to 1024, got {threads!r}")
+    return int(threads)
+
+
 def _names(contexts: Optional[Contexts], named: Contexts) -> Dict[str, Any]:
     twice = [name for name in named if contexts and name in contexts]
     if twice:
@@ -413,6 +431,24 @@ class Prepared:
         return x, log_prob
 
 
+class _Bulk(Prepared):
+    """The same with contexts as they are: each entry prepares and computes them piece by piece, on several threads."""
+
+    def __init__(self, policy: "Policy", contexts: Contexts, threads: int) -> None:
+        self.policy = policy
+        self.rows, self._arrays = _rows(policy.info.contexts, contexts, "context")
+        self._batch = () if self.rows is None else (self.rows,)
+        self._threads = threads
+
+    def _entry(self, name: str, n: int, *arguments: Any) -> None:
+        first, second, *outputs = arguments  # n and x or z; or noise and n
+        given, noise = (second, None) if first == n else (None, ctypes.cast(first, c_void_p))
+        self.policy._require(name)
+        if n > 0 and self.rows != 0:
+            self.policy._bulk(name, 1 if self.rows is None else self.rows, n, self._arrays, given, noise,
+                              (c_void_p * len(outputs))(*outputs), self._threads)
+
+
 class Policy:
     """An opened policy. Its methods are the entries; `info` says which there are, and all names and shapes.
 
@@ -468,6 +504,11 @@ class Policy:
         self._require(name)
         _check(getattr(_lib, "nfcc_" + name)(self._open(), *arguments), name)
 
+    def _bulk(self, name: str, rows: int, n: int, arrays: List[Array], given: Any, noise: Any, outputs: Any,
+              threads: int) -> None:
+        call = _Call(1 << _ENTRIES.index(name), rows, n, _pointers(arrays), given, noise, outputs)
+        _check(_lib.nfcc_bulk(self._open(), byref(call), byref(_Threads(threads, None, None))), name)
+
     def _event(self) -> Value:
         if self.info.event is None:
             raise Error(f"{self.path} is no flow; it has only {', '.join(self.info.entries)}", 4)
@@ -477,48 +518,53 @@ class Policy:
         """Work through contexts once, for several calls. Each context is [N, *its shape] or [*its shape]."""
         return Prepared(self, _names(contexts, named))
 
+    def _with(self, contexts: Optional[Contexts], named: Contexts, threads: Optional[int]) -> Prepared:
+        if threads is None:
+            return self.prepare(contexts, **named)
+        return _Bulk(self, _names(contexts, named), _thread_count(threads))
+
     def to_latent(self, x: Any, *, out: Optional[Sequence[Optional[Array]]] = None,
-                  contexts: Optional[Contexts] = None, **named: Any) -> Tuple[Array, Array]:
+                  contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Tuple[Array, Array]:
         """x [*B, n, *E] or [*B, *E] -> (z as x, log_det [*B, n] or [*B]), log_det = log abs det dz/dx."""
-        return self.prepare(contexts, **named).to_latent(x, out=out)
+        return self._with(contexts, named, threads).to_latent(x, out=out)
 
     def to_event(self, z: Any, *, out: Optional[Sequence[Optional[Array]]] = None,
-                 contexts: Optional[Contexts] = None, **named: Any) -> Tuple[Array, Array]:
+                 contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Tuple[Array, Array]:
         """z [*B, n, *E] or [*B, *E] -> (x as z, log_det [*B, n] or [*B]), log_det = log abs det dx/dz."""
-        return self.prepare(contexts, **named).to_event(z, out=out)
+        return self._with(contexts, named, threads).to_event(z, out=out)
 
-    def log_prob(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+    def log_prob(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
         """x [*B, n, *E] or [*B, *E] -> log density [*B, n] or [*B] in nats; -inf outside the support."""
-        return self.prepare(contexts, **named).log_prob(x, out=out)
+        return self._with(contexts, named, threads).log_prob(x, out=out)
 
-    def score(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+    def score(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
         """x [*B, n, *E] or [*B, *E] -> d log_prob / d x as x; NaN where log_prob is -inf."""
-        return self.prepare(contexts, **named).score(x, out=out)
+        return self._with(contexts, named, threads).score(x, out=out)
 
     def sample(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
-               out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+               out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
         """Events [*B, n, *E] ([*B, *E] without n), from a noise stream or from latents z of that shape."""
-        return self.prepare(contexts, **named).sample(n, noise=noise, z=z, out=out)
+        return self._with(contexts, named, threads).sample(n, noise=noise, z=z, out=out)
 
     def act(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
-            out: Optional[Array] = None, contexts: Optional[Contexts] = None, **named: Any) -> Array:
+            out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
         """The actions that ship, after the policy's output clip: shapes as `sample`."""
-        return self.prepare(contexts, **named).act(n, noise=noise, z=z, out=out)
+        return self._with(contexts, named, threads).act(n, noise=noise, z=z, out=out)
 
     def sample_and_log_prob(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
                             out: Optional[Sequence[Optional[Array]]] = None, contexts: Optional[Contexts] = None,
-                            **named: Any) -> Tuple[Array, Array]:
+                            threads: Optional[int] = None, **named: Any) -> Tuple[Array, Array]:
         """(x [*B, n, *E], log_prob [*B, n]), without n [*B, *E] and [*B]."""
-        return self.prepare(contexts, **named).sample_and_log_prob(n, noise=noise, z=z, out=out)
+        return self._with(contexts, named, threads).sample_and_log_prob(n, noise=noise, z=z, out=out)
 
     def sample_best(self, n: int, *, noise: Optional[Noise] = None, z: Any = None,
                     out: Optional[Sequence[Optional[Array]]] = None, contexts: Optional[Contexts] = None,
-                    **named: Any) -> Tuple[Array, Array]:
+                    threads: Optional[int] = None, **named: Any) -> Tuple[Array, Array]:
         """The most likely of n samples of each row: (x [*B, *E], log_prob [*B]). z, if given: [*B, n, *E]."""
-        return self.prepare(contexts, **named).sample_best(n, noise=noise, z=z, out=out)
+        return self._with(contexts, named, threads).sample_best(n, noise=noise, z=z, out=out)
 
     def run(self, inputs: Optional[Contexts] = None, *, out: Optional[Mapping[str, Array]] = None,
-            **named: Any) -> Dict[str, Array]:
+            threads: Optional[int] = None, **named: Any) -> Dict[str, Array]:
         """The exported graph itself: its inputs by name, [N, *shape] or [*shape] -> its outputs by name likewise."""
         self._require("run")
         rows, arrays = _rows(self.info.inputs, _names(inputs, named), "input")
@@ -528,8 +574,10 @@ class Policy:
         lead = () if rows is None else (rows,)
         made = {value.name: _output(value.name, (out or {}).get(value.name), lead + value.shape, value.dtype)
                 for value in self.info.outputs}
-        if rows != 0:
-            outputs = _pointers(list(made.values()))
+        outputs = _pointers(list(made.values()))
+        if rows != 0 and threads is not None:
+            self._bulk("run", 1 if rows is None else rows, 1, arrays, None, None, outputs, _thread_count(threads))
+        elif rows != 0:
             self._call("run", 1 if rows is None else rows, _pointers(arrays), outputs, self._workspace())
         return made
 
