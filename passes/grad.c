@@ -11,6 +11,9 @@
 //   y = c ? a : b   a' = c ? y' : 0, b' = c ? 0 : y'                never a product with a mask: 0 * inf is NaN
 //   y = f(x)        x' = y' f'(x), written in y where that is cheaper (exp, tanh, sigmoid, sqrt)
 //
+// An adjoint that a select, min or max may have set to 0 is *masked*: what it reaches may be a branch not taken, whose values
+// are anything (the root of a negative number). There 0 times anything is 0: x' = (y' = 0) ? 0 : y' f'(x).
+//
 // Comparisons, roundings and integers have no adjoint. A constant adjoint (of a sum of log-det terms: 1) stays one lane.
 #include "grad.h"
 
@@ -21,6 +24,7 @@
 typedef struct {
     const Node *value;
     const int32_t *lane; // by lane of the node: lane of value, -1: none. NULL: in order, or one lane for all
+    bool masked;
 } Layer;
 
 typedef struct {
@@ -34,6 +38,7 @@ typedef struct {
     Builder *b;
     Sum *sums;     // by node id of the function
     bool *depends; // by node id: on an input that is differentiated by
+    bool masked;   // of what is contributed now
 } Grad;
 
 // The adjoint of some lanes of a node: value has n lanes or one.
@@ -41,6 +46,7 @@ typedef struct {
     const Node *value;
     int64_t n;
     int64_t *lanes; // which lanes of the node, rising
+    bool masked;
 } Adjoint;
 
 static void *room(int64_t n, size_t size)
@@ -69,7 +75,7 @@ static const Node *flat(Builder *b, const Node *v)
 static void push_layer(Grad *g, const Node *n, const Node *value, const int32_t *lane)
 {
     Sum *s = &g->sums[n->id];
-    Layer l = {value, lane};
+    Layer l = {value, lane, g->masked};
     ARENA_PUSH(g->cx->arena, s->layers, s->n, s->cap, l);
 }
 
@@ -215,7 +221,8 @@ static Adjoint adjoint_of(Grad *g, const Node *n)
     const Sum *s = &g->sums[n->id];
     int64_t all = type_lanes(n->type);
     uint64_t *set = layer_sets(s, all);
-    Adjoint a = {NULL, 0, room(all, sizeof *a.lanes)};
+    Adjoint a = {NULL, 0, room(all, sizeof *a.lanes), false};
+    for (int k = 0; k < s->n; k++) a.masked = a.masked || s->layers[k].masked;
     for (int64_t i = 0; i < all; i++)
         if (set[i]) a.lanes[a.n++] = i;
     a.value = add_groups(g, s, set, &a, all);
@@ -305,7 +312,7 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
     case OP_erf: return mul(b, mul(b, d, num(b, 1.1283791670955125739)), build_unary(b, OP_exp, neg(b, square(b, x))));
     case OP_leaky_relu: return build_select(b, less(b, num(b, 0), x), d, mul(b, d, num(b, n->alpha)));
     case OP_elu: return build_select(b, less(b, num(b, 0), x), d, mul(b, mul(b, d, num(b, n->alpha)), build_unary(b, OP_exp, x)));
-    default: return NULL; // steps and tests: sign, floor, ceil, round, trunc, isnan, isinf, not
+    default: return NULL;
     }
 }
 
@@ -332,7 +339,7 @@ static const Node *binary_rule(Builder *b, const Node *n, int k, const Node *d, 
     case OP_fmod: return k ? neg(b, mul(b, d, build_unary(b, OP_trunc, divide(b, p, q)))) : d;
     case OP_min: return k ? build_select(b, less(b, p, q), zero, d) : build_select(b, less(b, p, q), d, zero);
     case OP_max: return k ? build_select(b, less(b, q, p), zero, d) : build_select(b, less(b, q, p), d, zero);
-    default: return NULL; // comparisons
+    default: return NULL;
     }
 }
 
@@ -351,12 +358,87 @@ static bool operand_depends(const Grad *g, const Node *v)
     return v && is_real(v) && g->depends[v->id];
 }
 
+// Every op says whether it has a derivative: a new one does not compile before it does.
+static bool has_derivative(Op op)
+{
+    switch (op) {
+    case OP_input:
+    case OP_constant:
+    case OP_move: // lanes behind it get their adjoints at once
+    case OP_sign:
+    case OP_floor:
+    case OP_ceil:
+    case OP_round:
+    case OP_trunc:
+    case OP_isnan:
+    case OP_isinf:
+    case OP_not:
+    case OP_lt:
+    case OP_le:
+    case OP_eq:
+    case OP_and:
+    case OP_or:
+    case OP_xor: return false;
+    case OP_neg:
+    case OP_abs:
+    case OP_sqrt:
+    case OP_exp:
+    case OP_log:
+    case OP_log1p:
+    case OP_expm1:
+    case OP_sin:
+    case OP_cos:
+    case OP_tan:
+    case OP_asin:
+    case OP_acos:
+    case OP_atan:
+    case OP_sinh:
+    case OP_cosh:
+    case OP_tanh:
+    case OP_asinh:
+    case OP_acosh:
+    case OP_atanh:
+    case OP_sigmoid:
+    case OP_softplus:
+    case OP_erf:
+    case OP_leaky_relu:
+    case OP_elu:
+    case OP_add:
+    case OP_sub:
+    case OP_mul:
+    case OP_div:
+    case OP_pow:
+    case OP_mod:
+    case OP_fmod:
+    case OP_min:
+    case OP_max:
+    case OP_select:
+    case OP_linear:
+    case OP_linear_t:
+    case OP_matmul:
+    case OP_reduce_sum:
+    case OP_reduce_max:
+    case OP_reduce_min:
+    case OP_reduce_prod:
+    case OP_take: return true;
+    case OP_COUNT: break;
+    }
+    return false;
+}
+
+static bool only_passes(Op op) { return op == OP_add || op == OP_sub || op == OP_neg; }
+static bool sets_zero(Op op) { return op == OP_select || op == OP_min || op == OP_max; }
+
 static void elementwise(Grad *g, const Node *n, const Adjoint *a)
 {
     for (int k = 0; k < n->n_in; k++) {
         if (!operand_depends(g, n->in[k])) continue;
-        const Node *part = elementwise_rule(g, n, k, a);
-        if (part) contribute_operand(g, n, k, a, part);
+        const Node *part = elementwise_rule(g, n, k, a), *zero = num(g->b, 0);
+        if (!part) continue;
+        if (a->masked && !only_passes(n->op) && !sets_zero(n->op)) part = build_select(g->b, build_binary(g->b, OP_eq, a->value, zero), zero, part);
+        g->masked = a->masked || sets_zero(n->op);
+        contribute_operand(g, n, k, a, part);
+        g->masked = false;
     }
 }
 
@@ -434,6 +516,7 @@ static const Node *product_rule(Grad *g, const Node *n, const Node *d, int64_t o
 static void reduce(Grad *g, const Node *n, const Adjoint *a)
 {
     int64_t K = type_last(n->in[0]->type), outer = type_lanes(n->type);
+    g->masked = a->masked && n->op == OP_reduce_sum;
     if (n->op == OP_reduce_sum && type_lanes(a->value->type) == 1 && a->n == outer) {
         contribute(g, n->in[0], a->value);
         return;
@@ -489,6 +572,7 @@ static void node_backward(Grad *g, const Node *n)
         case KIND_REDUCE: reduce(g, n, &a); break;
         case KIND_TAKE: take(g, n, &a); break;
         }
+    g->masked = false;
     free(a.lanes);
 }
 
@@ -496,12 +580,11 @@ void grad_of(LaneEnv *env, const Node *of, int n, const Node *const *wrt, const 
 {
     const Function *f = env->from;
     Context *cx = builder_context(env->b);
-    Grad g = {env, cx, env->b, ARENA_ARRAY(cx->arena, Sum, f->n_nodes + 1), ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1)};
+    Grad g = {env, cx, env->b, ARENA_ARRAY(cx->arena, Sum, f->n_nodes + 1), ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1), false};
     find_dependent(&g, n, wrt);
     contribute(&g, of, build_scalar(g.b, 1));
     for (int i = f->n_nodes - 1; i >= 0; i--) {
-        OpKind kind = op_info(f->nodes[i]->op)->kind;
-        if (g.sums[i].n && kind != KIND_LEAF && kind != KIND_MOVE) node_backward(&g, f->nodes[i]);
+        if (g.sums[i].n && has_derivative(f->nodes[i]->op)) node_backward(&g, f->nodes[i]);
     }
     builder_origin(g.b, NULL);
     for (int i = 0; i < n; i++) {
