@@ -91,6 +91,7 @@ static void collect(Collector *c, LaneRef r, double weight);
 static bool student_term(Square *s, LaneRef r)
 {
     const Node *n = r.node;
+    if (n->op != OP_log && n->op != OP_log1p) return false;
     LaneRef q = lane_operand(n, 0, r.lane);
     bool found = false;
     if (n->op == OP_log && q.node->op == OP_add) {
