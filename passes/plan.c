@@ -140,6 +140,7 @@ typedef struct {
     int *level;    // steps before it
     int *unit;     // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
     bool *stored;  // its lanes must be in memory
+    Place *reserved; // inside the concatenation that reads it
 } Planner;
 
 static int new_buffer(Planner *p, int64_t lanes)
@@ -177,7 +178,8 @@ static void put_step(Planner *p, Step step, const Node *n)
 
 static Place store(Planner *p, const Node *n)
 {
-    Place at = {true, SPACE_WORK, new_buffer(p, type_lanes(n->type)), 0};
+    Place at = p->reserved[n->id];
+    if (!at.known) at = (Place){true, SPACE_WORK, new_buffer(p, type_lanes(n->type)), 0};
     p->place[n->id] = at;
     return at;
 }
@@ -229,6 +231,29 @@ static void move_lane(const Node *m, int64_t i, const Node **source, int64_t *la
     *lane = l;
 }
 
+// A concatenation's parts are computed where they belong, as far as they start and end at multiples of 16 lanes.
+static void reserve_parts(Planner *p, const Node *m)
+{
+    int64_t at = 0;
+    int buffer = -1;
+    for (int k = 0; k < m->n_in; k++) {
+        const Node *part = m->in[k];
+        int64_t lanes = type_lanes(part->type);
+        bool ends = lanes % 16 == 0 || k + 1 == m->n_in, whole = at % 16 == 0 && ends && p->unit[part->id] >= 0;
+        if (whole && !p->reserved[part->id].known && part->op != OP_move) {
+            if (buffer < 0) buffer = new_buffer(p, type_lanes(m->type));
+            p->reserved[part->id] = (Place){true, SPACE_WORK, buffer, (uint32_t)at};
+        }
+        at += lanes;
+    }
+    if (buffer >= 0) p->reserved[m->id] = (Place){true, SPACE_WORK, buffer, 0};
+}
+
+static bool in_place(Place at, Place out, int64_t lane, int64_t i)
+{
+    return at.space == SPACE_WORK && out.buffer == at.buffer && at.at + lane == out.at + i;
+}
+
 // One move step for the lanes of m that stand in `space`.
 static void move_from_space(Planner *p, const Node *m, Place out, Space space)
 {
@@ -240,7 +265,7 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
         int64_t lane;
         move_lane(m, i, &source, &lane);
         Place at = place_of(p, source);
-        if (at.space != space) continue;
+        if (at.space != space || in_place(at, out, lane, i)) continue;
         t.buffer[t.n] = space == SPACE_WORK ? at.buffer : -1;
         t.lane[t.n] = at.at + (uint32_t)lane;
         dst[t.n++] = (uint32_t)i;
@@ -256,9 +281,30 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
     put_step(p, step, m);
 }
 
+// A regular move is a map that copies; it needs no tables.
+static void copy_view(Planner *p, const Node *m, Place out)
+{
+    View v = p->view[m->id];
+    MapCode *code = ARENA_NEW(p->cx->arena, MapCode);
+    Place at = place_of(p, v.source);
+    Step s = {.kind = STEP_MAP};
+    s.map = (MapStep){.n = (uint32_t)type_lanes(m->type), .n_args = 1, .n_outs = 1};
+    s.map.outs[0].value = (uint32_t)map_arg(code, 0);
+    s.map.n_code = (uint32_t)code->n;
+    s.map.code = code->code;
+    s.map.args[0] = (Access){at.space, 0, (uint32_t)v.inner, (int32_t)v.outer_step, (int32_t)v.inner_step};
+    s.map.args[0].at = FIELD(p, at, map.args[0].at) + (uint32_t)v.first;
+    s.map.outs[0].at = FIELD(p, out, map.outs[0].at);
+    put_step(p, s, m);
+}
+
 static void emit_move(Planner *p, const Node *m)
 {
     Place out = store(p, m);
+    if (p->view[m->id].source && !p->reserved[m->id].known) {
+        copy_view(p, m, out);
+        return;
+    }
     for (Space s = SPACE_WORK; s <= SPACE_CONST; s++) move_from_space(p, m, out, s);
 }
 
@@ -488,6 +534,8 @@ static void find_stored(Planner *p)
     }
     for (int i = 0; i < p->f->n_nodes; i++)
         if (p->f->nodes[i]->op == OP_move && !move_step[i]) p->unit[i] = -1;
+    for (int i = 0; i < p->f->n_nodes; i++)
+        if (p->unit[i] >= 0 && p->f->nodes[i]->op == OP_move && !p->f->nodes[i]->map) reserve_parts(p, p->f->nodes[i]);
 }
 
 // Units a node waits for, through views.
@@ -688,6 +736,7 @@ static Program plan_function(Context *cx, Pool *pool, const Function *f, bool gr
     p.level = ARENA_ARRAY(cx->arena, int, n);
     p.unit = ARENA_ARRAY(cx->arena, int, n);
     p.stored = ARENA_ARRAY(cx->arena, bool, n);
+    p.reserved = ARENA_ARRAY(cx->arena, Place, n);
     PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1), *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
     int *in_buffers = ARENA_ARRAY(cx->arena, int, f->n_inputs + 1), *out_buffers = ARENA_ARRAY(cx->arena, int, f->n_outputs + 1);
     find_levels(&p);
