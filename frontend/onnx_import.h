@@ -177,6 +177,16 @@ const Node *checked_broadcast(Call *c, const Node *x, int rank, const int64_t *d
 // out lane = source(user, index), over the operands' concatenated lanes.
 typedef int64_t (*LaneOf)(const void *user, const int64_t *index);
 const Node *remap(Call *c, Type type, int n_in, const Node *const *in, LaneOf source, const void *user);
+// Strides of a tensor, and what Pad and Trilu add: where the result starts in it, and the lane outside it.
+typedef struct {
+    Type from;
+    int64_t stride[MAX_RANK], before[MAX_RANK];
+    int mode; // of Pad
+    int64_t fill;
+} Frame;
+Frame frame_of(const Node *x);
+Type real_type(const Node *x); // its type, f32 for f64
+
 // x w (+ bias) whether w is constant or not: x[..., M, K], w[K, N] or [..., K, N].
 const Node *product(Call *c, const Node *a, const Node *w);
 bool finite_weights(Call *c, const Node *w, const char *what);

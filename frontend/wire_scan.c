@@ -13,12 +13,12 @@ typedef struct {
     const ProtobufCMessageDescriptor *type;
     const unsigned char *end;
     uint64_t seen; // singular message fields met so far
-} Frame;
+} Open;
 
 typedef struct {
     Arena *arena;
     const unsigned char *at;
-    Frame stack[DEPTH];
+    Open stack[DEPTH];
     int depth;
     uint64_t memory, limit;
     const char *error;
@@ -88,11 +88,11 @@ static bool enter(Scan *s, const ProtobufCMessageDescriptor *type, const unsigne
 {
     if (s->depth == DEPTH) return stop(s, "messages are nested deeper than 64");
     s->memory += round16(type->sizeof_message) + 8;
-    s->stack[s->depth++] = (Frame){type, end, 0};
+    s->stack[s->depth++] = (Open){type, end, 0};
     return true;
 }
 
-static bool once(Scan *s, Frame *f, const ProtobufCFieldDescriptor *field)
+static bool once(Scan *s, Open *f, const ProtobufCFieldDescriptor *field)
 {
     if (field->label == PROTOBUF_C_LABEL_REPEATED) return true;
     uint64_t bit = (uint64_t)1 << ((size_t)(field - f->type->fields) & 63);
@@ -101,7 +101,7 @@ static bool once(Scan *s, Frame *f, const ProtobufCFieldDescriptor *field)
     return true;
 }
 
-static bool delimited(Scan *s, Frame *f, const ProtobufCFieldDescriptor *field, const ProtobufCMessageDescriptor *sub)
+static bool delimited(Scan *s, Open *f, const ProtobufCFieldDescriptor *field, const ProtobufCMessageDescriptor *sub)
 {
     uint64_t length = 0;
     if (!varint(s, f->end, &length)) return false;
@@ -123,7 +123,7 @@ static bool fixed(Scan *s, const unsigned char *end, size_t size)
     return true;
 }
 
-static bool one_field(Scan *s, Frame *f)
+static bool one_field(Scan *s, Open *f)
 {
     uint64_t tag = 0, ignored = 0;
     if (!varint(s, f->end, &tag)) return false;
@@ -149,7 +149,7 @@ const char *wire_scan(const void *bytes, size_t size, Arena *arena)
     Scan s = {.arena = arena, .at = bytes, .limit = 16 * (uint64_t)size + ((uint64_t)64 << 20)};
     enter(&s, &onnx__model_proto__descriptor, s.at + size);
     while (s.depth && !s.error) {
-        Frame *f = &s.stack[s.depth - 1];
+        Open *f = &s.stack[s.depth - 1];
         if (s.at == f->end)
             s.depth--;
         else

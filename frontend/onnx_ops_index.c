@@ -1,0 +1,460 @@
+// Movement by index lists: gathers and scatters. Constant indices are lane maps; computed ones become `take` in
+// gathers, and are refused in scatters, except those of a computed mask (see Value in onnx_import.h).
+//
+// A graph whose batch was fixed at export lists its rows in the indices; at one row the other rows' entries are
+// cut (tuples_of_kept_rows, scatter_axis). onnx_rows.c proves the result.
+#include "onnx_import.h"
+
+#include <string.h>
+
+static const char DAMAGED[] = "the file is damaged; export it again";
+
+// ---- gathers
+
+// An index of a dim; negative counts from the end. False if outside.
+static bool in_range(Call *c, int64_t *index, int64_t n)
+{
+    if (*index >= -n && *index < n) {
+        *index += *index < 0 ? n : 0;
+        return true;
+    }
+    return fail(c, c->im->fixed ? "export with a dynamic batch" : DAMAGED, "index %lld of %lld elements%s",
+                (long long)*index, (long long)n,
+                c->im->fixed && c->im->many ? "; it picks other rows of the batch" : "") != NULL;
+}
+
+// Looks at no more than `*budget` nodes.
+static bool never_negative(const Node *n, int *budget)
+{
+    if (n->type.dtype == T_BOOL) return true;
+    if (--*budget < 0) return false;
+    if (node_is_const(n)) {
+        for (int64_t i = 0; i < type_lanes(n->type); i++)
+            if (!(const_at(n, i) >= 0)) return false;
+        return true;
+    }
+    bool all = n->op == OP_add || n->op == OP_mul || n->op == OP_min || n->op == OP_move || n->op == OP_reduce_sum ||
+               n->op == OP_trunc;
+    if (n->op == OP_abs) return true;
+    if (n->op == OP_max) return never_negative(n->in[0], budget) || never_negative(n->in[1], budget);
+    for (int i = 0; i < n->n_in && all; i++) all = never_negative(n->in[i], budget);
+    return all;
+}
+
+// An index that may count from the end (-1 is the last of n) as one from the start.
+static const Node *from_start(Call *c, const Node *index, int64_t n)
+{
+    int budget = 64;
+    if (never_negative(index, &budget)) return index;
+    const Node *negative = build_binary(c->b, OP_lt, index, build_ints(c->b, 1, (int64_t[]){0}));
+    return build_select(c->b, negative, build_binary(c->b, OP_add, index, build_ints(c->b, 1, &n)), index);
+}
+
+// table[..., n] taken at index[..., j], lines equal; a negative index counts from the end.
+static const Node *take(Call *c, const Node *table, const Node *index)
+{
+    int64_t n = type_last(table->type);
+    if (n == 0) return fail(c, DAMAGED, "it takes from an empty tensor");
+    return build_take(c->b, table, from_start(c, index, n));
+}
+
+// Computed indices: table as [lines, n], the same indices on every line.
+static const Node *gather_computed(Call *c, const Node *x, const Node *index, int axis)
+{
+    LastAxes l = last_axes(x, 1, (int64_t[]){axis});
+    int64_t n = type_lanes(index->type), dim[2 * MAX_RANK], back = index->type.rank;
+    const Node *table = to_last(c, x, &l);
+    if (!table) return NULL;
+    int64_t lines = type_lanes(table->type) / (x->type.dim[axis] ? x->type.dim[axis] : 1);
+    table = build_reshape(c->b, table, 2, (int64_t[]){lines, x->type.dim[axis]});
+    const Node *flat = build_reshape(c->b, index, 2, (int64_t[]){1, n});
+    if (!(flat = checked_broadcast(c, flat, 2, (int64_t[]){lines, n}))) return NULL;
+    const Node *taken = take(c, table, flat); // [lines, n] = [before axis, after axis, index dims]
+    int rank = x->type.rank - 1 + (int)back, perm[2 * MAX_RANK], at = 0;
+    if (!taken || rank > MAX_RANK)
+        return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+    for (int i = 0; i < x->type.rank; i++)
+        if (i != axis) dim[at++] = x->type.dim[i];
+    for (int i = 0; i < back; i++) dim[at++] = index->type.dim[i];
+    for (int i = 0; i < rank; i++)
+        perm[i] = i < axis ? i : i < axis + back ? x->type.rank - 1 + (i - axis) : i - (int)back;
+    return build_transpose(c->b, build_reshape(c->b, taken, rank, dim), perm);
+}
+
+typedef struct {
+    const int64_t *index;
+    int64_t n, inner; // indices; elements after the axis
+    int axis, index_rank, rank;
+    const int64_t *dim; // of the result
+    int64_t axis_dim;
+} GatherMap;
+
+static int64_t gather_source(const void *user, const int64_t *at)
+{
+    const GatherMap *g = user;
+    int64_t outer = 0, which = 0, inner = 0;
+    for (int i = 0; i < g->axis; i++) outer = outer * g->dim[i] + at[i];
+    for (int i = g->axis; i < g->axis + g->index_rank; i++) which = which * g->dim[i] + at[i];
+    for (int i = g->axis + g->index_rank; i < g->rank; i++) inner = inner * g->dim[i] + at[i];
+    return (outer * g->axis_dim + g->index[which]) * g->inner + inner;
+}
+
+void import_gather(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = arg(c, 1);
+    int axis = 0;
+    if (!x || !index || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    if (!node_is_const(index)) {
+        result(c, 0, gather_computed(c, x, index, axis));
+        return;
+    }
+    // x[arange(batch)] written for a fixed batch
+    if (c->im->fixed && shrinks(c, 0, axis) && index->type.rank == 1 && index->type.dim[0] == many_dim(c, 0, axis))
+        index = build_slice(c->b, index, 0, 0, x->type.dim[axis], 1);
+    int rank = x->type.rank - 1 + index->type.rank;
+    int64_t n = type_lanes(index->type), *v = ARENA_ARRAY(call_arena(c), int64_t, n + 1), inner = 1;
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = const_int_at(index, i);
+        if (!in_range(c, &v[i], x->type.dim[axis])) return;
+    }
+    Type t = real_type(x);
+    if (rank > MAX_RANK) {
+        fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+        return;
+    }
+    t.rank = rank;
+    for (int i = axis + 1; i < x->type.rank; i++) inner *= x->type.dim[i];
+    for (int i = 0; i < rank; i++)
+        t.dim[i] = i < axis                      ? x->type.dim[i]
+                   : i < axis + index->type.rank ? index->type.dim[i - axis]
+                                                 : x->type.dim[i - index->type.rank + 1];
+    GatherMap g = {v, n, inner, axis, index->type.rank, rank, t.dim, x->type.dim[axis]};
+    result(c, 0, remap(c, t, 1, &x, gather_source, &g));
+}
+
+typedef struct {
+    Frame f;
+    int axis;
+    const int64_t *index;
+    const int64_t *dim; // of the index
+} ElementsMap;
+
+static int64_t elements_source(const void *user, const int64_t *at)
+{
+    const ElementsMap *e = user;
+    int64_t flat = 0, lane = 0;
+    for (int i = 0; i < e->f.from.rank; i++) flat = flat * e->dim[i] + at[i];
+    for (int i = 0; i < e->f.from.rank; i++) lane += (i == e->axis ? e->index[flat] : at[i]) * e->f.stride[i];
+    return lane;
+}
+
+static bool same_rank_inside(Call *c, const Node *x, const Node *index, int axis)
+{
+    bool ok = index->type.rank == x->type.rank;
+    for (int i = 0; i < x->type.rank && ok; i++) ok = i == axis || index->type.dim[i] <= x->type.dim[i];
+    return ok || fail(c, DAMAGED, "indices of shape %s for %s", type_text(call_arena(c), index->type),
+                      type_text(call_arena(c), x->type)) != NULL;
+}
+
+void import_gather_elements(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = arg(c, 1);
+    int axis = 0;
+    if (!x || !index || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    x = unbaked(c, 2, 0, x);
+    index = unbaked(c, 2, 1, index);
+    if (!same_rank_inside(c, x, index, axis)) return;
+    if (!node_is_const(index)) {
+        for (int i = 0; i < x->type.rank; i++)
+            if (i != axis && x->type.dim[i] != index->type.dim[i])
+                x = build_slice(c->b, x, i, 0, index->type.dim[i], 1);
+        LastAxes lx = last_axes(x, 1, (int64_t[]){axis}), li = last_axes(index, 1, (int64_t[]){axis});
+        const Node *table = to_last(c, x, &lx), *at = to_last(c, index, &li);
+        result(c, 0, table && at ? from_last(c, take(c, table, at), &li) : NULL);
+        return;
+    }
+    int64_t n = type_lanes(index->type), *v = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = const_int_at(index, i);
+        if (!in_range(c, &v[i], x->type.dim[axis])) return;
+    }
+    Type t = real_type(x);
+    memcpy(t.dim, index->type.dim, sizeof t.dim);
+    ElementsMap e = {frame_of(x), axis, v, index->type.dim};
+    result(c, 0, remap(c, t, 1, &x, elements_source, &e));
+}
+
+// ---- index tuples
+
+// Constant index tuples [..., r] into the leading dims of x (after batch_dims): first lane of each, or NULL.
+static int64_t *tuple_lanes(Call *c, const Node *x, const Node *index, int batch_dims, int64_t *count)
+{
+    int64_t r = type_last(index->type), n = r ? type_lanes(index->type) / r : 0, *lane = NULL, per = 1;
+    if (!index->type.rank || r < 1 || batch_dims + r > x->type.rank)
+        return fail(c, DAMAGED, "index tuples of %lld for rank %d", (long long)r, x->type.rank);
+    Frame f = frame_of(x);
+    for (int i = batch_dims; i < index->type.rank - 1; i++) per *= index->type.dim[i];
+    lane = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t batch = per ? i / per : 0;
+        for (int k = batch_dims - 1; k >= 0; k--) {
+            lane[i] += batch % x->type.dim[k] * f.stride[k];
+            batch /= x->type.dim[k];
+        }
+        for (int64_t k = 0; k < r; k++) {
+            int64_t v = const_int_at(index, i * r + k);
+            if (!in_range(c, &v, x->type.dim[batch_dims + k])) return NULL;
+            lane[i] += v * f.stride[batch_dims + k];
+        }
+    }
+    *count = n;
+    return lane;
+}
+
+// Index tuples of a fixed batch name its rows in column k: only those of the kept rows stay. The axis that was
+// cut is returned in *axis (-1: none).
+static const Node *tuples_of_kept_rows(Call *c, const Node *index, int64_t k, int64_t rows, int64_t kept, int *axis)
+{
+    *axis = -1;
+    if (!c->im->fixed || !node_is_const(index) || k < 0 || k >= type_last(index->type)) return index;
+    int64_t n = type_lanes(index->type), r = type_last(index->type);
+    bool outside = false;
+    for (int64_t i = k; i < n; i += r) outside |= const_int_at(index, i) >= kept;
+    for (int d = 0; outside && d < index->type.rank - 1; d++) {
+        if (index->type.dim[d] != rows) continue;
+        const Node *cut = build_slice(c->b, index, d, 0, kept, 1);
+        bool fits = true;
+        for (int64_t i = k; i < type_lanes(cut->type); i += r) fits &= const_int_at(cut, i) < kept;
+        if (!fits) continue;
+        *axis = d;
+        return cut;
+    }
+    return index;
+}
+
+static const Node *constant_index(Call *c, int i)
+{
+    const Node *index = arg(c, i);
+    if (!index || node_is_const(index)) return index;
+    return fail(c, "index with a constant, or choose with torch.where", "its indices are computed from data");
+}
+
+// Computed index tuples: one computed position in the indexed dims, merged; the other dims are lines of a table.
+static const Node *gather_nd_computed(Call *c, const Node *x, const Node *index, int batch_dims)
+{
+    int64_t r = type_last(index->type), B = 1, P = 1, n = 1, inner = 1, dim[2 * MAX_RANK];
+    int rank = 0;
+    if (batch_dims + r > x->type.rank || r < 1)
+        return fail(c, DAMAGED, "index tuples of %lld for rank %d", (long long)r, x->type.rank);
+    const Node *at = NULL;
+    for (int64_t k = 0; k < r; k++) {
+        const Node *column = build_slice(c->b, index, index->type.rank - 1, k, 1, 1),
+                   *size = build_ints(c->b, 1, &x->type.dim[batch_dims + k]);
+        column = from_start(c, column, x->type.dim[batch_dims + k]);
+        at = at ? build_binary(c->b, OP_add, build_binary(c->b, OP_mul, at, size), column) : column;
+        P *= x->type.dim[batch_dims + k];
+    }
+    for (int i = 0; i < batch_dims; i++) B *= dim[rank++] = x->type.dim[i];
+    for (int i = batch_dims; i < index->type.rank - 1; i++) n *= dim[rank++] = index->type.dim[i];
+    for (int i = batch_dims + (int)r; i < x->type.rank; i++) inner *= dim[rank++] = x->type.dim[i];
+    const Node *table = checked_reshape(c, x, 3, (int64_t[]){B, P, inner});
+    if (!table || P == 0) return fail(c, DAMAGED, "it takes from an empty tensor");
+    table = build_transpose(c->b, table, (int[]){0, 2, 1});
+    at = checked_broadcast(c, checked_reshape(c, at, 3, (int64_t[]){B, 1, n}), 3, (int64_t[]){B, inner, n});
+    return at ? checked_reshape(c, build_transpose(c->b, build_take(c->b, table, at), (int[]){0, 2, 1}), rank, dim)
+              : NULL;
+}
+
+void import_gather_nd(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = arg(c, 1);
+    int64_t batch_dims = attr_int(c, "batch_dims", 0), n = 0;
+    int cut = -1, k = x && index ? batch_axis(c, 0) : -1;
+    if (!x || !index) return;
+    if (batch_dims < 0 || batch_dims >= index->type.rank || batch_dims > x->type.rank) {
+        fail(c, DAMAGED, "batch_dims is %lld", (long long)batch_dims);
+        return;
+    }
+    if (!node_is_const(index)) {
+        result(c, 0, gather_nd_computed(c, x, index, (int)batch_dims));
+        return;
+    }
+    if (k >= batch_dims) index = tuples_of_kept_rows(c, index, k - batch_dims, many_dim(c, 0, k), x->type.dim[k], &cut);
+    if (k >= 0 && k < batch_dims && c->im->fixed && index->type.dim[k] == many_dim(c, 0, k))
+        index = build_slice(c->b, index, k, 0, x->type.dim[k], 1);
+    for (int i = 0; i < batch_dims; i++)
+        if (index->type.dim[i] != x->type.dim[i]) fail(c, DAMAGED, "batch dims of data and indices differ");
+    int64_t *lane = c->failed ? NULL : tuple_lanes(c, x, index, (int)batch_dims, &n), r = type_last(index->type),
+            inner = 1;
+    if (!lane) return;
+    Type t = real_type(x);
+    t.rank = 0;
+    for (int i = 0; i < index->type.rank - 1; i++) t.dim[t.rank++] = index->type.dim[i];
+    for (int64_t i = batch_dims + r; i < x->type.rank; i++) {
+        if (t.rank == MAX_RANK) {
+            fail(c, "merge dimensions in the model", "a tensor of more than 8 dimensions");
+            return;
+        }
+        inner *= t.dim[t.rank++] = x->type.dim[i];
+    }
+    if (!affordable(c, t.rank, t.dim)) return;
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, n *inner + 1);
+    for (int64_t i = 0; i < n * inner; i++) map[i] = (int32_t)(lane[i / inner] + i % inner);
+    result(c, 0, build_move(c->b, t, 1, &x, map));
+}
+
+// ---- scatters
+
+// data with updates[i] written to (or combined with) lane target[i]; later ones win.
+static const Node *scatter(Call *c, const Node *data, const Node *updates, int64_t n, const int64_t *target,
+                           const char *reduction)
+{
+    static const struct {
+        const char *name;
+        Op op;
+        double neutral;
+    } HOW[] = {
+        {"add", OP_add, 0}, {"mul", OP_mul, 1}, {"max", OP_max, -__builtin_inf()}, {"min", OP_min, __builtin_inf()}};
+    int64_t lanes = type_lanes(data->type);
+    if (!affordable(c, data->type.rank, data->type.dim) || !affordable(c, updates->type.rank, updates->type.dim))
+        return NULL;
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, lanes + 1);
+    if (!strcmp(reduction, "none")) {
+        for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)i;
+        for (int64_t i = 0; i < n; i++) map[target[i]] = (int32_t)(lanes + i);
+        return build_move(c->b, real_type(data), 2, (const Node *const[]){data, updates}, map);
+    }
+    int how = 0;
+    while (how < 4 && strcmp(HOW[how].name, reduction) != 0) how++;
+    if (how == 4) return fail(c, DAMAGED, "reduction '%.40s' is not known", reduction);
+    const Node *neutral = build_scalar(c->b, HOW[how].neutral);
+    bool *done = ARENA_ARRAY(call_arena(c), bool, n + 1);
+    for (int64_t left = n; left > 0;) { // one update a lane in each round
+        if (!charge(c, lanes + n)) return NULL;
+        for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)n;
+        for (int64_t i = 0; i < n; i++) {
+            if (done[i] || map[target[i]] != n) continue;
+            map[target[i]] = (int32_t)i;
+            done[i] = true;
+            left--;
+        }
+        const Node *term = build_move(c->b, real_type(data), 2, (const Node *const[]){updates, neutral}, map);
+        data = build_binary(c->b, HOW[how].op, data, term);
+    }
+    return data;
+}
+
+// Scattered by an index list that carries a mask: where the mask holds the scattered value, elsewhere data.
+// n list entries, each for `inner` lanes.
+static const Node *where_mask(Call *c, const Node *mask, const Node *data, const Node *scattered, int64_t n,
+                              int64_t inner, const int64_t *target)
+{
+    if (!scattered) return NULL;
+    if (type_lanes(mask->type) != n)
+        return fail(c, "write the selection with torch.where", "it scatters by a part of a computed selection");
+    int64_t lanes = type_lanes(data->type);
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, lanes + 1);
+    for (int64_t i = 0; i < n * inner; i++) map[target[i]] = (int32_t)(1 + i / inner);
+    Type t = data->type;
+    t.dtype = T_BOOL;
+    const Node *no = build_cast(c->b, build_scalar(c->b, 0), T_BOOL);
+    const Node *hit = build_move(c->b, t, 2, (const Node *const[]){no, mask}, map);
+    return build_select(c->b, hit, scattered, data);
+}
+
+// The mask that the index list of a scatter carries. Its data must be whole; so is the result.
+static bool scatter_mask(Call *c, const Node **mask)
+{
+    *mask = c->in[1].mask;
+    if (!*mask) return true;
+    if (c->in[0].mask)
+        return fail(c, "write the selection with torch.where",
+                    "it scatters into elements that a computed mask selected") != NULL;
+    c->mask = NULL;
+    return true;
+}
+
+// Which axis of data the rows of a fixed batch lie along: its own batch axis, else the one the updates' is.
+static int scatter_axis(Call *c, const Node *index)
+{
+    int own = batch_axis(c, 0), u = batch_axis(c, 2);
+    int64_t r = type_last(index->type);
+    if (own >= 0 || u < 0) return own;
+    if (u >= index->type.rank - 1) return u - (index->type.rank - 1) + (int)r;
+    int64_t stride = 1;
+    for (int d = u + 1; d < index->type.rank; d++) stride *= index->type.dim[d];
+    for (int64_t k = 0; k < r && node_is_const(index); k++) // the column that counts rows
+        if (index->type.dim[u] > 1 && const_int_at(index, k) == 0 && const_int_at(index, stride + k) == 1 &&
+            c->in[0].node->type.dim[k] == many_dim(c, 2, u))
+            return (int)k;
+    return -1;
+}
+
+static const Node *first_rows(Call *c, const Node *x, int axis, int64_t rows, int64_t kept)
+{
+    return axis >= 0 && axis < x->type.rank && x->type.dim[axis] == rows && rows > kept
+               ? build_slice(c->b, x, axis, 0, kept, 1)
+               : x;
+}
+
+void import_scatter_nd(Call *c, int a)
+{
+    (void)a;
+    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
+    if (!data || !index || !updates || !scatter_mask(c, &mask)) return;
+    for (int i = 0; mask && c->im->fixed && i < mask->type.rank && i < data->type.rank; i++)
+        if (data->type.dim[i] == mask->type.dim[i] * c->im->many_rows)
+            data = build_slice(c->b, data, i, 0, mask->type.dim[i], 1);
+    int k = c->im->fixed && c->im->many && !mask ? scatter_axis(c, index) : -1;
+    if (k >= 0) {
+        int64_t rows = many_dim(c, 0, k), kept = rows / c->im->many_rows;
+        int cut = -1, q = index->type.rank - 1;
+        data = first_rows(c, data, k, rows, kept);
+        index = tuples_of_kept_rows(c, index, k, rows, kept, &cut);
+        updates =
+            first_rows(c, updates, k < type_last(index->type) ? cut : q + k - (int)type_last(index->type), rows, kept);
+    }
+    int64_t n = 0, inner = 1, *lane = tuple_lanes(c, data, index, 0, &n);
+    if (!lane) return;
+    for (int64_t i = type_last(index->type); i < data->type.rank; i++) inner *= data->type.dim[i];
+    if (type_lanes(updates->type) != n * inner) {
+        fail(c, DAMAGED, "%s updates for indices %s", type_text(call_arena(c), updates->type),
+             type_text(call_arena(c), index->type));
+        return;
+    }
+    int64_t *target = ARENA_ARRAY(call_arena(c), int64_t, n *inner + 1);
+    for (int64_t i = 0; i < n * inner; i++) target[i] = lane[i / inner] + i % inner;
+    const Node *y = scatter(c, data, updates, n * inner, target, attr_text(c, "reduction", "none"));
+    result(c, 0, mask ? where_mask(c, mask, data, y, n, inner, target) : y);
+}
+
+void import_scatter_elements(Call *c, int a)
+{
+    (void)a;
+    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
+    int axis = 0;
+    if (data && index && updates && c->in[1].mask && !c->in[0].mask && !scatter_mask(c, &mask)) return;
+    if (!data || !index || !updates || !axis_of(c, attr_int(c, "axis", 0), data->type.rank, &axis)) return;
+    data = unbaked(c, 3, 0, data);
+    index = unbaked(c, 3, 1, index);
+    updates = unbaked(c, 3, 2, updates);
+    if (!same_rank_inside(c, data, index, axis)) return;
+    if (updates->type.rank != index->type.rank ||
+        memcmp(updates->type.dim, index->type.dim, sizeof(int64_t) * (size_t)index->type.rank) != 0) {
+        fail(c, DAMAGED, "updates and indices differ in shape");
+        return;
+    }
+    int64_t n = type_lanes(index->type), at[MAX_RANK] = {0}, *target = ARENA_ARRAY(call_arena(c), int64_t, n + 1);
+    Frame f = frame_of(data);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = const_int_at(index, i);
+        if (!in_range(c, &v, data->type.dim[axis])) return;
+        for (int k = 0; k < data->type.rank; k++) target[i] += (k == axis ? v : at[k]) * f.stride[k];
+        for (int k = data->type.rank - 1; k >= 0 && ++at[k] == index->type.dim[k]; k--) at[k] = 0;
+    }
+    const Node *y = scatter(c, data, updates, n, target, attr_text(c, "reduction", "none"));
+    result(c, 0, mask ? where_mask(c, mask, data, y, n, 1, target) : y);
+}
