@@ -78,6 +78,7 @@ typedef struct {
     double round_trip;       // |x - to_event(to_latent(x))| relative to scale
     double log_det_error;    // relative, against the exported one or finite differences
     bool finite_differences; // log_det was checked by finite differences
+    double score_error;      // score against finite differences of log_prob, relative
     double f32_error;        // Plan's interpreter against double, relative to scale, worst output
     const char *f32_worst;   // its name
 } CheckReport;
