@@ -209,7 +209,10 @@ static void collect(Collector *c, LaneRef r, double weight)
         for (int64_t k = 0; k < K; k++) collect(c, lane_canonical(r.node->in[0], r.lane * K + k), weight);
         return;
     }
-    case OP_linear: collect_linear(c, r, weight); return;
+    case OP_linear:
+        if (r.node->in[1]->type.dim[1] != 1) break; // a layer of a net, not a sum
+        collect_linear(c, r, weight);
+        return;
     default: break;
     }
     collect_leaf(c, r, weight);
