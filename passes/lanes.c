@@ -371,6 +371,7 @@ static void need_operands(LaneEnv *env, bool *need, const Node *n)
     }
     bool whole = kind == KIND_LINEAR_T || kind == KIND_MATMUL || kind == KIND_TAKE;
     for (int k = 0; k < n->n_in; k++) {
+        if (node_is_const(n->in[k])) continue;
         int64_t count = type_lanes(n->in[k]->type), per = kind == KIND_REDUCE ? type_last(n->in[k]->type) : 1;
         for (int64_t i = 0; i < count; i++)
             if (whole || count == 1 || out[i / per]) need_value(env, need, n->in[k], i);
