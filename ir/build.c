@@ -270,7 +270,8 @@ static Lane source_of(int n_in, const Node *const *in, int64_t lane)
 static Lane resolve(const Node *n, int64_t lane)
 {
     Lane at = {n, lane};
-    while (at.node->op == OP_move) at = source_of(at.node->n_in, at.node->in, at.node->map ? at.node->map[at.lane] : at.lane);
+    while (at.node->op == OP_move)
+        at = source_of(at.node->n_in, at.node->in, at.node->map ? at.node->map[at.lane] : at.lane);
     return at;
 }
 
@@ -345,7 +346,8 @@ const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, c
     }
     if (!map && total != n) bug(b, "lane counts differ", NULL);
     if (constant && n_in == 1) return move_of_const(b, type, in[0], map);
-    if (n_in && in[0]->type.dtype != T_F64 && type.dtype == T_F32 && in[0]->type.dtype != T_F32) type.dtype = in[0]->type.dtype;
+    if (n_in && in[0]->type.dtype != T_F64 && type.dtype == T_F32 && in[0]->type.dtype != T_F32)
+        type.dtype = in[0]->type.dtype;
     Sources s = {.slot = calloc((size_t)b->n + 1, sizeof *s.slot)};
     Lane *lanes = malloc((size_t)(n ? n : 1) * sizeof *lanes);
     int64_t *start = malloc((size_t)(n_in + 1) * sizeof *start);
@@ -574,13 +576,15 @@ const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c)
 const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y)
 {
     Type t, u;
-    if (!broadcast_type(x->type, y->type, &u) || !broadcast_type(u, c->type, &t)) bug(b, "operands do not broadcast", c);
+    if (!broadcast_type(x->type, y->type, &u) || !broadcast_type(u, c->type, &t))
+        bug(b, "operands do not broadcast", c);
     t.dtype = x->type.dtype == T_F64 ? T_F32 : x->type.dtype;
     if (x == y && type_lanes(x->type) == type_lanes(t)) return shaped(b, x, t);
     double v = 0;
     if (node_is_const(c) && const_is_splat(c, &v)) {
         const Node *chosen = v != 0 ? x : y;
-        return shaped(b, type_lanes(chosen->type) == type_lanes(t) ? chosen : build_broadcast(b, chosen, t.rank, t.dim), t);
+        return shaped(b, type_lanes(chosen->type) == type_lanes(t) ? chosen : build_broadcast(b, chosen, t.rank, t.dim),
+                      t);
     }
     const Node *in[3] = {fit(b, c, t), fit(b, x, t), fit(b, y, t)};
     return finish_node(b, fresh(b, OP_select, t, 3, in));
@@ -594,7 +598,8 @@ const Node *build_cast(Builder *b, const Node *x, DType dtype)
         int64_t n = type_lanes(x->type);
         double *v = malloc((size_t)(n ? n : 1) * sizeof *v);
         if (!v) exit(4);
-        for (int64_t i = 0; i < n; i++) v[i] = dtype == T_BOOL ? const_at(x, i) != 0 : dtype == T_I64 ? trunc(const_at(x, i)) : const_at(x, i);
+        for (int64_t i = 0; i < n; i++)
+            v[i] = dtype == T_BOOL ? const_at(x, i) != 0 : dtype == T_I64 ? trunc(const_at(x, i)) : const_at(x, i);
         Type t = x->type;
         t.dtype = dtype;
         const Node *c = const_of(b, t, v);
@@ -617,7 +622,8 @@ const Node *build_cast(Builder *b, const Node *x, DType dtype)
 
 const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add)
 {
-    if (!node_is_const(w) || w->type.rank != 2 || type_last(x->type) != w->type.dim[0] || !x->type.rank) bug(b, "linear: shapes", x);
+    if (!node_is_const(w) || w->type.rank != 2 || type_last(x->type) != w->type.dim[0] || !x->type.rank)
+        bug(b, "linear: shapes", x);
     if (bias && (!node_is_const(bias) || type_lanes(bias->type) != w->type.dim[1])) bug(b, "linear: bias", bias);
     Type t = x->type;
     t.dtype = T_F32;
@@ -629,7 +635,8 @@ const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *b
 
 const Node *build_linear_t(Builder *b, const Node *x, const Node *w)
 {
-    if (!node_is_const(w) || w->type.rank != 2 || !x->type.rank || type_last(x->type) != w->type.dim[1]) bug(b, "linear_t: shapes", x);
+    if (!node_is_const(w) || w->type.rank != 2 || !x->type.rank || type_last(x->type) != w->type.dim[1])
+        bug(b, "linear_t: shapes", x);
     Type t = x->type;
     t.dtype = T_F32;
     t.dim[t.rank - 1] = w->type.dim[0];
@@ -663,7 +670,8 @@ const Node *build_reduce(Builder *b, Op op, const Node *x)
 const Node *build_take(Builder *b, const Node *table, const Node *index)
 {
     int64_t J = type_last(index->type), K = type_last(table->type), rows = type_lanes(table->type) / (K ? K : 1);
-    if (!table->type.rank || !K || (rows != 1 && rows != type_lanes(index->type) / (J ? J : 1))) bug(b, "take: shapes", table);
+    if (!table->type.rank || !K || (rows != 1 && rows != type_lanes(index->type) / (J ? J : 1)))
+        bug(b, "take: shapes", table);
     Type t = index->type;
     t.dtype = table->type.dtype == T_F64 ? T_F32 : table->type.dtype;
     const Node *in[2] = {table, index};

@@ -28,7 +28,18 @@ typedef enum {
     OP_COUNT
 } Op;
 
-typedef enum { KIND_LEAF, KIND_MOVE, KIND_UNARY, KIND_BINARY, KIND_TERNARY, KIND_LINEAR, KIND_LINEAR_T, KIND_MATMUL, KIND_REDUCE, KIND_TAKE } OpKind;
+typedef enum {
+    KIND_LEAF,
+    KIND_MOVE,
+    KIND_UNARY,
+    KIND_BINARY,
+    KIND_TERNARY,
+    KIND_LINEAR,
+    KIND_LINEAR_T,
+    KIND_MATMUL,
+    KIND_REDUCE,
+    KIND_TAKE
+} OpKind;
 
 typedef struct {
     const char *name;
@@ -79,7 +90,7 @@ typedef struct {
 // Name and real shape of an input or output of the exported graph, as its user knows it. dims exclude the batch.
 typedef struct {
     const char *name;
-    Type type; // dtype: T_I64 and T_BOOL inputs stay so; f16, bf16, f64 are read as T_F32
+    Type type;      // dtype: T_I64 and T_BOOL inputs stay so; f16, bf16, f64 are read as T_F32
     int batch_axis; // -1: no batch axis (a shared input)
 } Port;
 
@@ -97,31 +108,31 @@ const Function *module_function(const Module *m, const char *name); // or NULL
 
 // ---- types
 Type type_make(DType dtype, int rank, const int64_t *dim);
-Type type_vector(int64_t n);  // f32[n]
-Type type_scalar(void);       // f32[]
-int64_t type_lanes(Type t);   // product of the dims
-int64_t type_last(Type t);    // last dim, 1 for a scalar
+Type type_vector(int64_t n); // f32[n]
+Type type_scalar(void);      // f32[]
+int64_t type_lanes(Type t);  // product of the dims
+int64_t type_last(Type t);   // last dim, 1 for a scalar
 bool type_equal(Type a, Type b);
 const char *type_text(Arena *arena, Type t); // "f32[1,6]"
 
 // ---- constants
 bool node_is_const(const Node *n);
-double const_at(const Node *n, int64_t i);     // element i as double
-int64_t const_int_at(const Node *n, int64_t i); // element i as integer
+double const_at(const Node *n, int64_t i);         // element i as double
+int64_t const_int_at(const Node *n, int64_t i);    // element i as integer
 bool const_is_splat(const Node *n, double *value); // all elements equal
 
 // ---- build: a function under construction
 typedef struct Builder Builder;
 Builder *builder_new(Context *cx, const char *name);
-const Function *builder_finish(Builder *b); // drops nodes that no output needs (inputs stay), renumbers
+const Function *builder_finish(Builder *b);            // drops nodes that no output needs (inputs stay), renumbers
 void builder_origin(Builder *b, const Origin *origin); // of the nodes built from now on
 Context *builder_context(Builder *b);
 
 const Node *build_input(Builder *b, const char *name, Type type);
 void build_output(Builder *b, const char *name, const Node *node);
-const Node *build_const(Builder *b, Type type, const void *data); // data is not copied; it must outlive the module
-const Node *build_scalar(Builder *b, double value);               // f64[] constant
-const Node *build_ints(Builder *b, int64_t n, const int64_t *values); // i64[n] constant
+const Node *build_const(Builder *b, Type type, const void *data);      // data is not copied; it must outlive the module
+const Node *build_scalar(Builder *b, double value);                    // f64[] constant
+const Node *build_ints(Builder *b, int64_t n, const int64_t *values);  // i64[n] constant
 const Node *build_reals(Builder *b, Type shape, const double *values); // copied; stored as f32 where exact, else f64
 // Movement. The map has type_lanes(type) entries, is copied, and may be NULL (lanes in order, counts must agree).
 const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map);
@@ -137,10 +148,11 @@ const Node *build_alpha(Builder *b, Op op, const Node *x, double alpha);
 const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c);
 const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y);
 const Node *build_cast(Builder *b, const Node *x, DType dtype); // real to integer truncates; to bool: != 0
-const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add); // bias, add: or NULL
+const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias,
+                         const Node *add);                            // bias, add: or NULL
 const Node *build_linear_t(Builder *b, const Node *x, const Node *w); // x[..., N] times w[K, N] transposed
-const Node *build_matmul(Builder *b, const Node *a, const Node *c); // leading dims equal
-const Node *build_reduce(Builder *b, Op op, const Node *x);         // last axis goes
+const Node *build_matmul(Builder *b, const Node *a, const Node *c);   // leading dims equal
+const Node *build_reduce(Builder *b, Op op, const Node *x);           // last axis goes
 const Node *build_take(Builder *b, const Node *table, const Node *index);
 // The same node on other operands, of their shapes; used by passes that copy.
 const Node *build_like(Builder *b, const Node *n, const Node *const *in);
@@ -151,7 +163,8 @@ Module *module_new(Context *cx, Stage stage, int n, const Function *const *funct
 // ---- text form (text_write.c, text_read.c): exact round trip
 // Constants of more than 64 elements go to `bin` (NULL: are written as "..." and cannot be read back).
 void module_write(const Module *m, FILE *out, FILE *bin, const char *bin_name);
-Module *module_read(Context *cx, const char *text, size_t size, const char *dir); // dir: where FILE.nf.bin is; NULL: refuse them
+Module *module_read(Context *cx, const char *text, size_t size,
+                    const char *dir); // dir: where FILE.nf.bin is; NULL: refuse them
 
 // ---- verifier: every rule of the form. Reports and returns false.
 bool module_verify(const Module *m, Context *cx);
@@ -160,6 +173,7 @@ bool module_verify(const Module *m, Context *cx);
 // in[i]: [rows][lanes of input i] row-major; out[i]: [rows][lanes of output i], or NULL where not wanted.
 // `probe` (or NULL) sees each node's value, lane-major [lanes][rows].
 typedef void (*EvalProbe)(void *user, const Node *n, const double *value, size_t rows);
-void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe, void *user);
+void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe,
+                   void *user);
 // Value of one node from its operands' values; all lane-major [lanes][rows]. What folding uses with rows = 1.
 void eval_node(const Node *n, size_t rows, const double *const *in, double *out);

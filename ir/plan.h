@@ -52,10 +52,10 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 typedef struct {
     uint32_t m, k, n, kb;
     bool has_add, has_bias, transposed;
-    uint32_t x_space, x;       // first lane
-    uint32_t add_space, add;   // WORK or PREP
-    uint32_t w, bias;          // CONST lanes
-    uint32_t out;              // WORK
+    uint32_t x_space, x;     // first lane
+    uint32_t add_space, add; // WORK or PREP
+    uint32_t w, bias;        // CONST lanes
+    uint32_t out;            // WORK
 } GemmStep;
 
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
@@ -66,7 +66,9 @@ typedef struct {
     uint32_t n;
     uint32_t n_args, n_outs, n_code;
     Access args[MAP_MAX_ARGS];
-    struct { uint32_t at, value; } outs[MAP_MAX_OUTS];
+    struct {
+        uint32_t at, value;
+    } outs[MAP_MAX_OUTS];
     const ScalarInstr *code;
 } MapStep;
 
@@ -119,16 +121,16 @@ typedef struct {
 
 // What a port of a program carries. The numbers are part of the ABI (runtime/abi.h has the same list).
 typedef enum {
-    PORT_CONTEXT,  // index: which context
-    PORT_X,        // event
-    PORT_Z,        // latent
+    PORT_CONTEXT, // index: which context
+    PORT_X,       // event
+    PORT_Z,       // latent
     PORT_LOG_DET,
     PORT_LOG_PROB,
-    PORT_ACT,      // event after the policy's output clip (and denoising)
-    PORT_EARLY,    // what `encode` makes from the contexts
-    PORT_PREP,     // what `late` makes from EARLY: the PREP space of the other programs
-    PORT_GRAPH,    // index: which input or output of the exported graph
-    PORT_SEED,     // noise: 4 words: seed low, seed high, row low, row high
+    PORT_ACT,         // event after the policy's output clip (and denoising)
+    PORT_EARLY,       // what `encode` makes from the contexts
+    PORT_PREP,        // what `late` makes from EARLY: the PREP space of the other programs
+    PORT_GRAPH,       // index: which input or output of the exported graph
+    PORT_SEED,        // noise: 4 words: seed low, seed high, row low, row high
     PORT_TEMPERATURE, // noise: 1 lane
     PORT_SCORE,
 } PortKind;
@@ -138,7 +140,18 @@ typedef struct {
     uint32_t at, lanes; // WORK lanes
 } PlanPort;
 
-typedef enum { PROGRAM_ENCODE, PROGRAM_LATE, PROGRAM_TO_LATENT, PROGRAM_TO_EVENT, PROGRAM_NOISE, PROGRAM_RUN, PROGRAM_SCORE, PROGRAM_ACT, PROGRAM_BASE, PROGRAM_COUNT } ProgramId;
+typedef enum {
+    PROGRAM_ENCODE,
+    PROGRAM_LATE,
+    PROGRAM_TO_LATENT,
+    PROGRAM_TO_EVENT,
+    PROGRAM_NOISE,
+    PROGRAM_RUN,
+    PROGRAM_SCORE,
+    PROGRAM_ACT,
+    PROGRAM_BASE,
+    PROGRAM_COUNT
+} ProgramId;
 
 typedef struct {
     bool exists;
@@ -165,15 +178,15 @@ typedef struct {
     const char *name;       // policy name
     unsigned char hash[32]; // SHA-256 of the model file
     Program programs[PROGRAM_COUNT];
-    const float *weights;   // CONST: f32 and i32 words
+    const float *weights; // CONST: f32 and i32 words
     uint64_t weight_lanes;
     uint32_t early_lanes, prep_lanes;
     const PlanValue *contexts, *inputs, *outputs; // inputs, outputs: of the graph (`run`)
     int n_contexts, n_inputs, n_outputs;
-    PlanValue event;        // lanes 0: not a flow
-    const char *base;       // "standard normal", ...
-    bool given_only;        // the base has no sampler (Student t): z must be given
-    const char *notes;      // lines for `nfcc info`: direction and what decided it, base, verified errors
+    PlanValue event;   // lanes 0: not a flow
+    const char *base;  // "standard normal", ...
+    bool given_only;   // the base has no sampler (Student t): z must be given
+    const char *notes; // lines for `nfcc info`: direction and what decided it, base, verified errors
     // golden rows, see abi.h; filled after the plan has been run
     uint32_t golden_rows;
     const uint32_t *golden; // golden_words words
@@ -182,9 +195,11 @@ typedef struct {
 
 // Run one program for `rows` rows with the interpreter: the definition of the bits. in[i]: [rows][lanes] words of
 // in-port i, row-major; out likewise. prep: [rows][prep_lanes] or NULL. For tests, golden rows and verification.
-void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep, const uint32_t *const *in, uint32_t *const *out);
+void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep, const uint32_t *const *in,
+              uint32_t *const *out);
 // The same with the product loop built without FMA instructions (fmaf of libm): tests prove both equal.
-void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep, const uint32_t *const *in, uint32_t *const *out);
+void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep,
+                       const uint32_t *const *in, uint32_t *const *out);
 // Every rule above: ranges, alignment, no step reads what was not written. Reports and returns false.
 bool plan_verify(const Plan *plan, Context *cx);
 void plan_print(const Plan *plan, FILE *out); // for `--stop-after plan`
@@ -204,6 +219,6 @@ int map_op(MapCode *m, ScalarOp op, int a, int b, int c);
 // An elementwise op of the IR written in primitive operations (expand_math.c): exp, log, tanh, ... as polynomials.
 // Operands are value numbers; booleans are 0.0f and 1.0f. Returns the value number of the result.
 int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c);
-// The noise program (noise.c): Philox4x32-10 and, for `lanes` numbers of the base, Box-Muller or the inverse distribution
-// function of 64-bit uniforms. See runtime/nfcc.h. Student t draws normals, for golden rows only.
+// The noise program (noise.c): Philox4x32-10 and, for `lanes` numbers of the base, Box-Muller or the inverse
+// distribution function of 64-bit uniforms. See runtime/nfcc.h. Student t draws normals, for golden rows only.
 void plan_noise(Context *cx, BaseKind base, uint32_t lanes, Program *program, float **weights, uint64_t *weight_lanes);

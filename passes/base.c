@@ -17,7 +17,7 @@ static const double PI = 3.14159265358979323846;
 
 typedef struct {
     const char *word, *text;
-    double (*constant)(double param);                            // of one lane
+    double (*constant)(double param);                              // of one lane
     const Node *(*shape)(Builder *b, double param, const Node *u); // the rest, by lane
 } Base;
 
@@ -48,7 +48,8 @@ static const Node *logistic_shape(Builder *b, double p, const Node *u)
 static const Node *uniform_shape(Builder *b, double p, const Node *u)
 {
     (void)p;
-    const Node *inside = build_binary(b, OP_and, build_binary(b, OP_le, num(b, 0), u), build_binary(b, OP_le, u, num(b, 1)));
+    const Node *inside =
+        build_binary(b, OP_and, build_binary(b, OP_le, num(b, 0), u), build_binary(b, OP_le, u, num(b, 1)));
     return build_select(b, inside, num(b, 0), num(b, -INFINITY));
 }
 

@@ -6,8 +6,8 @@
 // Afterwards the context-only nodes of @to_latent and @to_event move to two functions that both share:
 //     @encode(contexts) -> e     the encoder: what the products read
 //     @late(e) -> p              all the products W_y y, and what else the programs read
-// and the programs (also @base) read p instead of the contexts. With a context per row only e is prepared and @late runs next to
-// the program; the arithmetic is the same.
+// and the programs (also @base) read p instead of the contexts. With a context per row only e is prepared and @late
+// runs next to the program; the arithmetic is the same.
 #include "lane_env.h"
 #include "pipeline.h"
 #include "rewrite.h"
@@ -60,16 +60,20 @@ static bool same_matrix(const Node *a, const Node *b) { return a->data == b->dat
 static const Cut *find_cut(const Cuts *c, const Node *w, const int32_t *y_rows, int64_t n_y)
 {
     for (int i = 0; i < c->n; i++)
-        if (same_matrix(c->cuts[i].w, w) && (!y_rows || (c->cuts[i].n_y == n_y && !memcmp(c->cuts[i].y_rows, y_rows, (size_t)n_y * 4)))) return &c->cuts[i];
+        if (same_matrix(c->cuts[i].w, w) &&
+            (!y_rows || (c->cuts[i].n_y == n_y && !memcmp(c->cuts[i].y_rows, y_rows, (size_t)n_y * 4))))
+            return &c->cuts[i];
     return NULL;
 }
 
-static const Cut *cut_of(Cuts *c, Builder *b, const Node *w, const int32_t *x_rows, int64_t n_x, const int32_t *y_rows, int64_t n_y)
+static const Cut *cut_of(Cuts *c, Builder *b, const Node *w, const int32_t *x_rows, int64_t n_x, const int32_t *y_rows,
+                         int64_t n_y)
 {
     const Cut *known = find_cut(c, w, y_rows, n_y);
     if (known) return known;
     int64_t N = w->type.dim[1];
-    Cut cut = {w, matrix_part(b, w, n_x, x_rows, N, NULL), matrix_part(b, w, n_y, y_rows, N, NULL), NULL, NULL, n_x, n_y};
+    Cut cut = {w,  matrix_part(b, w, n_x, x_rows, N, NULL), matrix_part(b, w, n_y, y_rows, N, NULL), NULL, NULL, n_x,
+               n_y};
     cut.x_rows = arena_copy(c->cx->arena, x_rows, (size_t)n_x * 4);
     cut.y_rows = arena_copy(c->cx->arena, y_rows, (size_t)n_y * 4);
     ARENA_PUSH(c->cx->arena, c->cuts, c->n, c->cap, cut);
@@ -124,8 +128,10 @@ static const Node *split_rule(Builder *b, const Node *n, const Node *const *in, 
     int32_t *y = malloc((size_t)(K + 1) * 4), *x = malloc((size_t)(K + 1) * 4);
     const Node *now = NULL;
     for (int64_t k = 0; k < K; k++) {
-        if (row_is_context(n, u->event, k, tokens)) y[n_y++] = (int32_t)k;
-        else x[n_x++] = (int32_t)k;
+        if (row_is_context(n, u->event, k, tokens))
+            y[n_y++] = (int32_t)k;
+        else
+            x[n_x++] = (int32_t)k;
     }
     if (n_x && n_y) {
         const Cut *c = cut_of(u->cuts, b, in[1], x, n_x, y, n_y);
@@ -157,7 +163,8 @@ static int shared_index(Shared *s, const Node *v)
 }
 
 // Copy the context-only nodes of f into the shared builder; now[id] is the copy.
-static const Node **copy_context_nodes(Shared *s, const Function *f, const bool *event, const Node *const *inputs, int n_contexts)
+static const Node **copy_context_nodes(Shared *s, const Function *f, const bool *event, const Node *const *inputs,
+                                       int n_contexts)
 {
     const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
     for (int i = 0; i < n_contexts; i++) now[f->inputs[i]->id] = inputs[i];
@@ -218,12 +225,14 @@ static const Node *from_prepared(Builder *b, const Prepared *pr, const Node *cop
     return v;
 }
 
-static const Function *without_context(Shared *s, const Function *f, const bool *event, const Node *const *copies, int n_contexts, const int64_t *base)
+static const Function *without_context(Shared *s, const Function *f, const bool *event, const Node *const *copies,
+                                       int n_contexts, const int64_t *base)
 {
     Builder *b = builder_new(s->cx, f->name);
     Prepared pr = {s, (int64_t *)base, base[s->n] ? build_input(b, "p", type_vector(base[s->n])) : NULL};
     const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
-    for (int i = n_contexts; i < f->n_inputs; i++) now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
+    for (int i = n_contexts; i < f->n_inputs; i++)
+        now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];
         if (!event[i] || n->op == OP_input) continue;
@@ -278,7 +287,8 @@ static void encode_output(Shared *s, int64_t *n_early, const Node ***early, int 
 static const Function *late_function(Shared *s, int64_t n_early, const Node *const *early, int n, int64_t n_prepared)
 {
     Builder *b = builder_new(s->cx, "late");
-    const Node *e = build_input(b, "e", type_vector(n_early)), **parts = ARENA_ARRAY(s->cx->arena, const Node *, s->n + 1);
+    const Node *e = build_input(b, "e", type_vector(n_early)),
+               **parts = ARENA_ARRAY(s->cx->arena, const Node *, s->n + 1);
     Shared names = {s->cx, b, (const Node **)early, n, n};
     int64_t *base = ARENA_ARRAY(s->cx->arena, int64_t, n + 1);
     for (int i = 0; i < n; i++) base[i + 1] = base[i] + type_lanes(early[i]->type);
@@ -300,7 +310,8 @@ static const Function *late_function(Shared *s, int64_t n_early, const Node *con
 Module *pass_hoist_context(const Module *m, Context *cx)
 {
     int most = m->n_functions + 3;
-    const Function **programs = ARENA_ARRAY(cx->arena, const Function *, most), **out = ARENA_ARRAY(cx->arena, const Function *, most);
+    const Function **programs = ARENA_ARRAY(cx->arena, const Function *, most),
+                   **out = ARENA_ARRAY(cx->arena, const Function *, most);
     const bool **event = ARENA_ARRAY(cx->arena, const bool *, most);
     const Node *const **copies = ARENA_ARRAY(cx->arena, const Node *const *, most);
     int n_programs = 0, n_out = 0, n_contexts = 0;
@@ -313,10 +324,12 @@ Module *pass_hoist_context(const Module *m, Context *cx)
     const Function *run = module_function(m, "run");
     Cuts cuts = {cx, NULL, 0, 0};
     SplitUser run_user = {event_dependent(cx, run, programs[0], n_contexts), &cuts};
-    out[n_out++] = rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
+    out[n_out++] =
+        rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
     Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
     const Node **inputs = ARENA_ARRAY(cx->arena, const Node *, n_contexts);
-    for (int i = 0; i < n_contexts; i++) inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
+    for (int i = 0; i < n_contexts; i++)
+        inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
     for (int p = 0; p < n_programs; p++) {
         SplitUser user = {event_dependent(cx, programs[p], programs[p], n_contexts), &cuts};
         programs[p] = rewrite_function(cx, programs[p], split_rule, &user);
@@ -326,7 +339,8 @@ Module *pass_hoist_context(const Module *m, Context *cx)
     }
     int64_t *base = ARENA_ARRAY(cx->arena, int64_t, s.n + 1), n_early = 0;
     for (int i = 0; i < s.n; i++) base[i + 1] = base[i] + type_lanes(s.values[i]->type);
-    for (int p = 0; p < n_programs; p++) out[n_out++] = without_context(&s, programs[p], event[p], copies[p], n_contexts, base);
+    for (int p = 0; p < n_programs; p++)
+        out[n_out++] = without_context(&s, programs[p], event[p], copies[p], n_contexts, base);
     const Node **early = NULL;
     int n_list = 0;
     if (s.n) {

@@ -64,7 +64,8 @@ const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
             table[slot] = d.n;
             k = d.n - 1;
         }
-        map[i] = k == -2 ? (int32_t)(map[i - 1] - refs[i - 1].lane + refs[i].lane) : (int32_t)(d.base[k] + refs[i].lane);
+        map[i] =
+            k == -2 ? (int32_t)(map[i - 1] - refs[i - 1].lane + refs[i].lane) : (int32_t)(d.base[k] + refs[i].lane);
     }
     const Node *m = build_move(b, type, d.n, d.nodes, map);
     free(table);
@@ -117,7 +118,8 @@ void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now)
 
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
 
-const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols, const int32_t *cols)
+const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols,
+                        const int32_t *cols)
 {
     int64_t N = w->type.dim[1];
     if (!rows && !cols) return build_const(b, w->type, w->data);

@@ -25,9 +25,9 @@ const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type); // neve
 typedef struct {
     const Function *from;
     Builder *b;
-    int64_t *base;   // by node id: first lane number
+    int64_t *base; // by node id: first lane number
     int64_t n_lanes;
-    LaneRef *ref;    // by lane number: lane in the function being built
+    LaneRef *ref;          // by lane number: lane in the function being built
     const Node **constant; // by node id: copies of constants
 } LaneEnv;
 
@@ -39,7 +39,8 @@ void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now); // lane i o
 // The canonical lane i of n, looked up.
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i);
 // Rows and columns of a constant matrix; NULL list: all.
-const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols, const int32_t *cols);
+const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols,
+                        const int32_t *cols);
 // Elementwise op n on operands of m lanes (or one lane): f32[m] (or f32[1] where all operands have one lane).
 const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in);
 // lanes.c: constants, aliases and dead lanes gone.

@@ -34,7 +34,10 @@ static const Node *matrix_const(Builder *b, int64_t rows, int64_t cols, double *
     return w;
 }
 
-static double bias_at(const Node *linear, int64_t i) { return linear->n_in > 2 && linear->in[2] ? const_at(linear->in[2], i) : 0; }
+static double bias_at(const Node *linear, int64_t i)
+{
+    return linear->n_in > 2 && linear->in[2] ? const_at(linear->in[2], i) : 0;
+}
 static bool plain_linear(const Node *n) { return n->op == OP_linear && n->n_in < 4; }
 
 // Which column of the inner product each input of the outer one is; NULL: not all are.
@@ -43,7 +46,8 @@ static int32_t *columns_of(const Node *x, const Node **inner)
     int64_t lanes = type_lanes(x->type);
     int32_t *cols = malloc((size_t)(lanes + 1) * sizeof *cols);
     *inner = x->op == OP_move && x->n_in == 1 ? x->in[0] : x;
-    bool ok = plain_linear(*inner) && lanes == type_last(x->type) && type_lanes((*inner)->type) == type_last((*inner)->type);
+    bool ok =
+        plain_linear(*inner) && lanes == type_last(x->type) && type_lanes((*inner)->type) == type_last((*inner)->type);
     for (int64_t i = 0; i < lanes && ok; i++) cols[i] = (int32_t)(x == *inner || !x->map ? i : x->map[i]);
     if (ok) return cols;
     free(cols);
@@ -81,7 +85,10 @@ static const Node *merge_products(Builder *b, const Node *n)
 }
 
 // Element k of a constant operand that scales or shifts K features.
-static bool feature_const(const Node *c, int64_t K) { return node_is_const(c) && (type_lanes(c->type) == K || type_lanes(c->type) == 1); }
+static bool feature_const(const Node *c, int64_t K)
+{
+    return node_is_const(c) && (type_lanes(c->type) == K || type_lanes(c->type) == 1);
+}
 static double feature_at(const Node *c, int64_t k) { return const_at(c, type_lanes(c->type) == 1 ? 0 : k); }
 
 static const Node *scaled_rows(Builder *b, const Node *n, const Node *x, const Node *c)
@@ -130,7 +137,8 @@ static const Node *with_columns(Builder *b, const Node *linear, const Node *scal
     int64_t K = linear->in[1]->type.dim[0], N = linear->in[1]->type.dim[1];
     double *bias = calloc((size_t)N + 1, sizeof *bias);
     const Node *w = linear->in[1];
-    for (int64_t j = 0; j < N; j++) bias[j] = bias_at(linear, j) * (scale ? feature_at(scale, j) : 1) + (shift ? sign * feature_at(shift, j) : 0);
+    for (int64_t j = 0; j < N; j++)
+        bias[j] = bias_at(linear, j) * (scale ? feature_at(scale, j) : 1) + (shift ? sign * feature_at(shift, j) : 0);
     if (scale) {
         double *m = matrix(w);
         for (int64_t k = 0; k < K; k++)
@@ -146,9 +154,12 @@ static const Node *merge_output(Builder *b, const Node *n, const Node *const *in
 {
     for (int k = 0; k < 2; k++) {
         const Node *l = in[k], *c = in[1 - k];
-        if (!plain_linear(l) || !one_token(l) || uses->uses[n->in[k]->id] > 1 || type_lanes(n->type) != type_lanes(l->type)) continue;
+        if (!plain_linear(l) || !one_token(l) || uses->uses[n->in[k]->id] > 1 ||
+            type_lanes(n->type) != type_lanes(l->type))
+            continue;
         if (!feature_const(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
-        const Node *r = with_columns(b, l, n->op == OP_mul ? c : NULL, n->op == OP_mul ? NULL : c, n->op == OP_sub ? -1 : 1);
+        const Node *r =
+            with_columns(b, l, n->op == OP_mul ? c : NULL, n->op == OP_mul ? NULL : c, n->op == OP_sub ? -1 : 1);
         return build_reshape(b, r, n->type.rank, n->type.dim);
     }
     return NULL;

@@ -84,7 +84,10 @@ static const Node *find_logaddexp(const Node *n)
     for (int k = 0; n->op == OP_add && k < 2; k++) {
         const Node *m = n->in[k], *p = n->in[1 - k];
         if (p->op != OP_softplus || m->op != OP_max) continue;
-        const Node *x = is_value(m->in[1], 0) ? m->in[0] : is_value(m->in[0], 0) ? m->in[1] : NULL, *a = scaled(p->in[0], -1);
+        const Node *x = is_value(m->in[1], 0)   ? m->in[0]
+                        : is_value(m->in[0], 0) ? m->in[1]
+                                                : NULL,
+                   *a = scaled(p->in[0], -1);
         if (x && a && a->op == OP_abs && (a->in[0] == x || scaled(a->in[0], -1) == x)) return x;
     }
     return NULL;
@@ -103,7 +106,8 @@ static const Node *find_softplus(const Node *n)
 // c holds exactly where x is not a number (or not finite)
 static bool tests_nan(const Node *c, const Node *x)
 {
-    if (c->op == OP_isnan || c->op == OP_isinf) return c->in[0] == x || (c->in[0]->op == OP_abs && c->in[0]->in[0] == x);
+    if (c->op == OP_isnan || c->op == OP_isinf)
+        return c->in[0] == x || (c->in[0]->op == OP_abs && c->in[0]->in[0] == x);
     if (c->op == OP_or) return tests_nan(c->in[0], x) && tests_nan(c->in[1], x);
     return c->op == OP_not && c->in[0]->op == OP_eq && c->in[0]->in[0] == x && c->in[0]->in[1] == x;
 }
@@ -195,6 +199,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
 Module *pass_normal(const Module *m, Context *cx)
 {
     const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
-    for (int i = 0; i < m->n_functions; i++) functions[i] = rewrite_function(cx, m->functions[i], rule, find_logits(cx, m->functions[i]));
+    for (int i = 0; i < m->n_functions; i++)
+        functions[i] = rewrite_function(cx, m->functions[i], rule, find_logits(cx, m->functions[i]));
     return module_new(cx, STAGE_NORMAL, m->n_functions, functions, m);
 }

@@ -136,10 +136,10 @@ typedef struct {
     int n_tables, cap_tables;
     // by node id
     Place *place;
-    View *view;    // of moves
-    int *level;    // steps before it
-    int *unit;     // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
-    bool *stored;  // its lanes must be in memory
+    View *view;      // of moves
+    int *level;      // steps before it
+    int *unit;       // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
+    bool *stored;    // its lanes must be in memory
     Place *reserved; // inside the concatenation that reads it
 } Planner;
 
@@ -317,8 +317,14 @@ static void emit_linear(Planner *p, const Node *n)
     Step s = {.kind = STEP_GEMM};
     Place x = place_of(p, n->in[0]);
     bool has_bias = n->n_in > 2 && n->in[2];
-    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / N), .k = (uint32_t)K, .n = (uint32_t)N, .kb = (uint32_t)(N <= 64 ? (K + 3) / 4 : K),
-                        .has_add = n->n_in > 3, .has_bias = has_bias, .x_space = x.space, .w = pool_matrix(p->pool, w)};
+    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / N),
+                        .k = (uint32_t)K,
+                        .n = (uint32_t)N,
+                        .kb = (uint32_t)(N <= 64 ? (K + 3) / 4 : K),
+                        .has_add = n->n_in > 3,
+                        .has_bias = has_bias,
+                        .x_space = x.space,
+                        .w = pool_matrix(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
     if (s.gemm.has_add) {
         Place add = place_of(p, n->in[3]);
@@ -336,8 +342,13 @@ static void emit_linear_t(Planner *p, const Node *n)
     int64_t K = w->type.dim[0], N = w->type.dim[1];
     Step s = {.kind = STEP_GEMM};
     Place x = place_of(p, n->in[0]);
-    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / K), .k = (uint32_t)K, .n = (uint32_t)N, .kb = (uint32_t)K,
-                        .transposed = true, .x_space = x.space, .w = pool_matrix(p->pool, w)};
+    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / K),
+                        .k = (uint32_t)K,
+                        .n = (uint32_t)N,
+                        .kb = (uint32_t)K,
+                        .transposed = true,
+                        .x_space = x.space,
+                        .w = pool_matrix(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
     s.gemm.out = FIELD(p, store(p, n), gemm.out);
     put_step(p, s, n);
@@ -347,7 +358,10 @@ static void emit_reduce(Planner *p, const Node *n)
 {
     Place x = place_of(p, n->in[0]);
     Step s = {.kind = STEP_REDUCE};
-    s.reduce = (ReduceStep){.op = n->op, .outer = (uint32_t)type_lanes(n->type), .k = (uint32_t)type_last(n->in[0]->type), .in_space = x.space};
+    s.reduce = (ReduceStep){.op = n->op,
+                            .outer = (uint32_t)type_lanes(n->type),
+                            .k = (uint32_t)type_last(n->in[0]->type),
+                            .in_space = x.space};
     s.reduce.in = FIELD(p, x, reduce.in);
     s.reduce.out = FIELD(p, store(p, n), reduce.out);
     put_step(p, s, n);
@@ -359,7 +373,12 @@ static void emit_matmul(Planner *p, const Node *n)
     uint32_t M = (uint32_t)a.dim[a.rank - 2], N = (uint32_t)type_last(n->type);
     Place x = place_of(p, n->in[0]), y = place_of(p, n->in[1]);
     Step s = {.kind = STEP_MATMUL};
-    s.matmul = (MatmulStep){.batch = (uint32_t)(type_lanes(n->type) / (M * N)), .m = M, .k = (uint32_t)type_last(a), .n = N, .a_space = x.space, .c_space = y.space};
+    s.matmul = (MatmulStep){.batch = (uint32_t)(type_lanes(n->type) / (M * N)),
+                            .m = M,
+                            .k = (uint32_t)type_last(a),
+                            .n = N,
+                            .a_space = x.space,
+                            .c_space = y.space};
     s.matmul.a = FIELD(p, x, matmul.a);
     s.matmul.c = FIELD(p, y, matmul.c);
     s.matmul.out = FIELD(p, store(p, n), matmul.out);
@@ -371,8 +390,12 @@ static void emit_take(Planner *p, const Node *n)
     Place table = place_of(p, n->in[0]), index = place_of(p, n->in[1]);
     int64_t K = type_last(n->in[0]->type), J = type_last(n->in[1]->type), outer = type_lanes(n->type) / J;
     Step s = {.kind = STEP_TAKE};
-    s.take = (TakeStep){.outer = (uint32_t)outer, .k = (uint32_t)K, .j = (uint32_t)J, .table_shared = type_lanes(n->in[0]->type) == K && outer > 1,
-                        .table_space = table.space, .index_space = index.space};
+    s.take = (TakeStep){.outer = (uint32_t)outer,
+                        .k = (uint32_t)K,
+                        .j = (uint32_t)J,
+                        .table_shared = type_lanes(n->in[0]->type) == K && outer > 1,
+                        .table_space = table.space,
+                        .index_space = index.space};
     s.take.table = FIELD(p, table, take.table);
     s.take.index = FIELD(p, index, take.index);
     s.take.out = FIELD(p, store(p, n), take.out);
@@ -384,13 +407,16 @@ static void emit_take(Planner *p, const Node *n)
 typedef struct {
     Planner *p;
     MapCode code;
-    int *value;           // by node id: value number or -1
+    int *value; // by node id: value number or -1
     const Node *args[MAP_MAX_ARGS];
     int n_args;
     bool full;
 } Cluster;
 
-static bool imm_const(const Node *c, double *v) { return node_is_const(c) && (type_lanes(c->type) == 1 || (type_lanes(c->type) <= 4096 && const_is_splat(c, v))); }
+static bool imm_const(const Node *c, double *v)
+{
+    return node_is_const(c) && (type_lanes(c->type) == 1 || (type_lanes(c->type) <= 4096 && const_is_splat(c, v)));
+}
 
 static int operand_value(Cluster *c, const Node *v)
 {
@@ -449,8 +475,10 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi,
         c->value[m->id] = expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]);
         if (c->code.overflow || (c->code.n > CODE_LIMIT && hi - lo > 1)) c->full = true;
         if (!needs_store(p, members, hi, n, m)) continue;
-        if (s.map.n_outs == MAP_MAX_OUTS) c->full = true;
-        else outs[s.map.n_outs++] = m;
+        if (s.map.n_outs == MAP_MAX_OUTS)
+            c->full = true;
+        else
+            outs[s.map.n_outs++] = m;
     }
     if (c->full) return false;
     s.map.n = (uint32_t)type_lanes(members[lo]->type);
@@ -523,7 +551,8 @@ static void find_stored(Planner *p)
             bool inside = op_elementwise(n->op) && joins(n, v) && root_of(p, v->id) == root_of(p, i);
             if (!inside) p->stored[v->id] = true;
             if (v->op != OP_move) continue;
-            bool fits = op_elementwise(n->op) ? p->view[v->id].source && !node_is_const(p->view[v->id].source) : is_slice(p, v);
+            bool fits =
+                op_elementwise(n->op) ? p->view[v->id].source && !node_is_const(p->view[v->id].source) : is_slice(p, v);
             if (n->op != OP_move && !fits) move_step[v->id] = true;
         }
     }
@@ -638,7 +667,8 @@ static uint32_t pad16(uint32_t n) { return (n + 15) & ~15u; }
 // First fit among the buffers that live at the same time.
 static uint32_t assign_lanes(Planner *p)
 {
-    Buffer **order = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1), **live = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1);
+    Buffer **order = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1),
+           **live = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1);
     uint32_t total = 0;
     int n_live = 0;
     for (int i = 0; i < p->n_buffers; i++) order[i] = &p->buffers[i];
@@ -650,7 +680,8 @@ static uint32_t assign_lanes(Planner *p)
             if (live[j]->last >= b->first) live[kept++] = live[j];
         n_live = kept;
         uint32_t at = 0, size = pad16(b->lanes);
-        for (; k < n_live && at + size > live[k]->at; k++) at = live[k]->at + pad16(live[k]->lanes); // live is sorted by lane
+        for (; k < n_live && at + size > live[k]->at; k++)
+            at = live[k]->at + pad16(live[k]->lanes); // live is sorted by lane
         memmove(live + k + 1, live + k, (size_t)(n_live - k) * sizeof *live);
         live[k] = b;
         n_live++;
@@ -682,7 +713,9 @@ typedef struct {
     PortKind kind;
 } PortName;
 
-static const PortName NAMES[] = {{"x", PORT_X}, {"z", PORT_Z}, {"log_det", PORT_LOG_DET}, {"log_prob", PORT_LOG_PROB}, {"act", PORT_ACT}, {"e", PORT_EARLY}, {"p", PORT_PREP}, {"score", PORT_SCORE}};
+static const PortName NAMES[] = {
+    {"x", PORT_X},     {"z", PORT_Z},     {"log_det", PORT_LOG_DET}, {"log_prob", PORT_LOG_PROB},
+    {"act", PORT_ACT}, {"e", PORT_EARLY}, {"p", PORT_PREP},          {"score", PORT_SCORE}};
 
 static PlanPort port_named(const char *name, bool graph, int index)
 {
@@ -737,8 +770,10 @@ static Program plan_function(Context *cx, Pool *pool, const Function *f, bool gr
     p.unit = ARENA_ARRAY(cx->arena, int, n);
     p.stored = ARENA_ARRAY(cx->arena, bool, n);
     p.reserved = ARENA_ARRAY(cx->arena, Place, n);
-    PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1), *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
-    int *in_buffers = ARENA_ARRAY(cx->arena, int, f->n_inputs + 1), *out_buffers = ARENA_ARRAY(cx->arena, int, f->n_outputs + 1);
+    PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1),
+             *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
+    int *in_buffers = ARENA_ARRAY(cx->arena, int, f->n_inputs + 1),
+        *out_buffers = ARENA_ARRAY(cx->arena, int, f->n_outputs + 1);
     find_levels(&p);
     find_stored(&p);
     int n_in = place_inputs(&p, in, graph, contexts, in_buffers);
@@ -756,7 +791,8 @@ static Program plan_function(Context *cx, Pool *pool, const Function *f, bool gr
 
 static PlanValue value_of(const char *name, Type type, int64_t lanes)
 {
-    PlanValue v = {.name = name, .dtype = type.dtype == T_F64 ? T_F32 : type.dtype, .rank = type.rank, .lanes = (uint32_t)lanes};
+    PlanValue v = {
+        .name = name, .dtype = type.dtype == T_F64 ? T_F32 : type.dtype, .rank = type.rank, .lanes = (uint32_t)lanes};
     for (int i = 0; i < type.rank; i++) v.dim[i] = type.dim[i];
     return v;
 }
@@ -771,7 +807,9 @@ static PlanValue *port_values(Context *cx, const Port *ports, int n)
 static const struct {
     const char *name;
     ProgramId id;
-} PROGRAMS[] = {{"encode", PROGRAM_ENCODE}, {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT}, {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN}, {"score", PROGRAM_SCORE}, {"act", PROGRAM_ACT}, {"base", PROGRAM_BASE}};
+} PROGRAMS[] = {{"encode", PROGRAM_ENCODE},     {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT},
+                {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN},   {"score", PROGRAM_SCORE},
+                {"act", PROGRAM_ACT},           {"base", PROGRAM_BASE}};
 
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
@@ -782,14 +820,16 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     for (size_t i = 0; i < sizeof PROGRAMS / sizeof PROGRAMS[0]; i++) {
         const Function *f = module_function(m, PROGRAMS[i].name);
         if (!f) continue;
-        plan->programs[PROGRAMS[i].id] = plan_function(cx, &pool, f, PROGRAMS[i].id == PROGRAM_RUN, PROGRAMS[i].id == PROGRAM_ENCODE);
+        plan->programs[PROGRAMS[i].id] =
+            plan_function(cx, &pool, f, PROGRAMS[i].id == PROGRAM_RUN, PROGRAMS[i].id == PROGRAM_ENCODE);
         if (PROGRAMS[i].id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
         if (PROGRAMS[i].id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
     }
     uint64_t words = pool.n;
     float *weights = pool.words;
     plan->given_only = flow->base_kind == BASE_STUDENT_T;
-    plan_noise(cx, flow->base_kind, flow->is_flow ? (uint32_t)flow->dims : 16, &plan->programs[PROGRAM_NOISE], &weights, &words);
+    plan_noise(cx, flow->base_kind, flow->is_flow ? (uint32_t)flow->dims : 16, &plan->programs[PROGRAM_NOISE], &weights,
+               &words);
     plan->weights = weights;
     plan->weight_lanes = words;
     plan->n_inputs = m->n_inputs;
@@ -801,7 +841,9 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->contexts = contexts;
     plan->n_contexts = flow->is_flow ? flow->n_contexts : 0;
     if (flow->is_flow) plan->event = value_of(flow->event ? flow->event : "x", flow->event_type, flow->dims);
-    plan->base = flow->is_flow ? arena_format(cx->arena, "%s%s", flow->base, flow->base_assumed ? " (assumed; confirm with --base normal)" : "") : "";
+    plan->base = flow->is_flow ? arena_format(cx->arena, "%s%s", flow->base,
+                                              flow->base_assumed ? " (assumed; confirm with --base normal)" : "")
+                               : "";
     plan->notes = flow->why ? flow->why : "";
     return plan_verify(plan, cx) ? plan : NULL;
 }

@@ -2,13 +2,12 @@
 // needs any more are dropped at the end.
 #include "rewrite.h"
 
-
-
 const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *rule, void *user)
 {
     Builder *b = builder_new(cx, f->name);
     const Node **now = ARENA_ARRAY(cx->arena, const Node *, f->n_nodes + 1);
-    for (int i = 0; i < f->n_inputs; i++) now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
+    for (int i = 0; i < f->n_inputs; i++)
+        now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];
         if (n->op == OP_input) continue;

@@ -74,7 +74,8 @@ static int first_pass(Stage stage)
     return stage == STAGE_IMPORTED ? 0 : first;
 }
 
-const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline, Flow *flow, const Module **derived)
+const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline,
+                         Flow *flow, const Module **derived)
 {
     Run run = {cx, options, flow};
     int stop = pipeline && pipeline->stop_after ? find_pass(cx, pipeline->stop_after) : COUNT - 1;

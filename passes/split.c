@@ -101,7 +101,8 @@ static bool student_term(Square *s, LaneRef r)
             q = lane_operand(q.node, 1 - k, q.lane);
             found = true;
         }
-    } else found = n->op == OP_log1p;
+    } else
+        found = n->op == OP_log1p;
     if (!found) return false;
     s->outer = s->weight;
     s->weight = 1;
@@ -125,7 +126,8 @@ static bool bound(Square *s, LaneRef r)
 
 static bool bounds(Square *s, LaneRef r)
 {
-    if (r.node->op == OP_not || (r.node->op == OP_add && lane_is_const(lane_operand(r.node, 1, r.lane)))) return bounds(s, lane_operand(r.node, 0, r.lane));
+    if (r.node->op == OP_not || (r.node->op == OP_add && lane_is_const(lane_operand(r.node, 1, r.lane))))
+        return bounds(s, lane_operand(r.node, 0, r.lane));
     if (r.node->op == OP_and || r.node->op == OP_mul || r.node->op == OP_min)
         return bounds(s, lane_operand(r.node, 0, r.lane)) && bounds(s, lane_operand(r.node, 1, r.lane));
     return bound(s, r);
@@ -168,7 +170,8 @@ static void collect_linear(Collector *c, LaneRef r, double weight)
     const Node *n = r.node, *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], m = r.lane / N, col = r.lane % N;
     for (int64_t k = 0; k < K; k++)
-        if (const_at(w, k * N + col) != 0) collect(c, lane_canonical(n->in[0], m * K + k), weight * const_at(w, k * N + col));
+        if (const_at(w, k * N + col) != 0)
+            collect(c, lane_canonical(n->in[0], m * K + k), weight * const_at(w, k * N + col));
     if (n->n_in > 3) collect(c, lane_canonical(n->in[3], r.lane), weight);
 }
 
@@ -274,9 +277,11 @@ static const Node *standardised_lane(LaneEnv *env, const Square *s, BaseKind bas
         return build_binary(b, OP_mul, a, scale_of(env, s, -sign * s->weight));
     case BASE_LOGISTIC: return build_unary(b, OP_neg, a);
     case BASE_UNIFORM:
-        return build_binary(b, OP_mul, build_binary(b, OP_sub, a, build_scalar(b, s->low)), build_scalar(b, 1 / (s->high - s->low)));
+        return build_binary(b, OP_mul, build_binary(b, OP_sub, a, build_scalar(b, s->low)),
+                            build_scalar(b, 1 / (s->high - s->low)));
     case BASE_STUDENT_T:
-        return build_binary(b, OP_mul, a, build_unary(b, OP_sqrt, scale_of(env, s, s->weight * (-2 * sign * s->outer - 1))));
+        return build_binary(b, OP_mul, a,
+                            build_unary(b, OP_sqrt, scale_of(env, s, s->weight * (-2 * sign * s->outer - 1))));
     case BASE_COUNT: break;
     }
     return a;
@@ -309,7 +314,8 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
     if (!n || !lanes_independent(lanes, n)) return NULL;
     Builder *b = builder_new(cx, f->name);
     LaneEnv *env = lane_env_new(cx, f, b);
-    for (int i = 0; i < f->n_inputs; i++) lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+    for (int i = 0; i < f->n_inputs; i++)
+        lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
     emit_forward(env);
     for (int i = 0; i < f->n_outputs; i++) {
         const Node *v = f->outputs[i].node;

@@ -53,7 +53,7 @@ static void note(Gen *g, const char *word)
 static const Node *matrix(Gen *g, int64_t rows, int64_t cols, double scale)
 {
     int64_t dim[2] = {rows, cols};
-    float *v = ARENA_ARRAY(g->cx.arena, float, rows * cols);
+    float *v = ARENA_ARRAY(g->cx.arena, float, rows *cols);
     for (int64_t i = 0; i < rows * cols; i++) v[i] = (float)(scale * gauss(g));
     return build_const(g->b, type_make(T_F32, 2, dim), v);
 }
@@ -85,7 +85,9 @@ static const Node *activation(Gen *g, const Node *h)
     case 2: return build_alpha(g->b, OP_elu, h, 1);
     case 3: return build_alpha(g->b, OP_leaky_relu, h, 0);
     case 4: return two(g, OP_mul, h, one(g, OP_sigmoid, h));
-    case 5: return two(g, OP_mul, two(g, OP_mul, h, num(g, 0.5)), two(g, OP_add, one(g, OP_erf, two(g, OP_mul, h, num(g, sqrt(0.5)))), num(g, 1)));
+    case 5:
+        return two(g, OP_mul, two(g, OP_mul, h, num(g, 0.5)),
+                   two(g, OP_add, one(g, OP_erf, two(g, OP_mul, h, num(g, sqrt(0.5)))), num(g, 1)));
     default: return one(g, OP_softplus, h);
     }
 }
@@ -102,7 +104,8 @@ static const Node *layer_norm(Gen *g, const Node *h)
     const Node *d = two(g, OP_sub, h, mean_of(g, h));
     const Node *variance = mean_of(g, two(g, OP_mul, d, d));
     const Node *n = two(g, OP_div, d, one(g, OP_sqrt, two(g, OP_add, variance, num(g, 1e-5))));
-    return two(g, OP_add, two(g, OP_mul, n, row(g, vector(g, type_last(h->type), 1, 0.1))), row(g, vector(g, type_last(h->type), 0, 0.1)));
+    return two(g, OP_add, two(g, OP_mul, n, row(g, vector(g, type_last(h->type), 1, 0.1))),
+               row(g, vector(g, type_last(h->type), 0, 0.1)));
 }
 
 static const Node *dense(Gen *g, const Node *x, int64_t out, double scale)
@@ -132,8 +135,10 @@ static void add_log_det(Gen *g, const Node *terms, double sign)
 {
     int64_t dim[1] = {1};
     const Node *sum = build_reshape(g->b, build_reduce(g->b, OP_reduce_sum, row(g, terms)), 1, dim);
-    if (!g->log_det) g->log_det = sign < 0 ? one(g, OP_neg, sum) : sum;
-    else g->log_det = two(g, sign < 0 ? OP_sub : OP_add, g->log_det, sum);
+    if (!g->log_det)
+        g->log_det = sign < 0 ? one(g, OP_neg, sum) : sum;
+    else
+        g->log_det = two(g, sign < 0 ? OP_sub : OP_add, g->log_det, sum);
 }
 
 static const Node *positive(Gen *g, const Node *s)
@@ -177,7 +182,8 @@ static void coupling(Gen *g, bool additive)
     for (int64_t i = 0; i < D; i++) back[order[i]] = (int32_t)i;
     if (pick(g, 2)) {
         note(g, additive ? "additive" : "affine");
-        const Node *a = row(g, build_lanes(g->b, g->h, keep, order)), *x = row(g, build_lanes(g->b, g->h, n, order + keep));
+        const Node *a = row(g, build_lanes(g->b, g->h, keep, order)),
+                   *x = row(g, build_lanes(g->b, g->h, n, order + keep));
         const Node *parts[2] = {a, affine(g, x, net(g, a, 2 * n), n, additive)};
         const Node *joined = build_concat(g->b, 2, parts, 1);
         g->h = row(g, build_lanes(g->b, joined, D, back));
@@ -201,8 +207,8 @@ static void mixing(Gen *g)
 {
     note(g, "mixing");
     int64_t D = g->dims, dim[2] = {D, D};
-    double log_det = 0, *a = ARENA_ARRAY(g->cx.arena, double, D * D);
-    float *w = ARENA_ARRAY(g->cx.arena, float, D * D);
+    double log_det = 0, *a = ARENA_ARRAY(g->cx.arena, double, D *D);
+    float *w = ARENA_ARRAY(g->cx.arena, float, D *D);
     for (int64_t i = 0; i < D * D; i++) w[i] = (float)((i % (D + 1) ? 0 : 1.5) + 0.4 / sqrt((double)D) * gauss(g));
     for (int64_t i = 0; i < D * D; i++) a[i] = (double)w[i];
     for (int64_t c = 0; c < D; c++) { // the diagonal dominates: no pivoting
@@ -212,7 +218,8 @@ static void mixing(Gen *g)
             for (int64_t j = c; j < D; j++) a[r * D + j] -= f * a[c * D + j];
         }
     }
-    g->h = build_linear(g->b, g->h, build_const(g->b, type_make(T_F32, 2, dim), w), pick(g, 2) ? vector(g, D, 0, 1) : NULL, NULL);
+    g->h = build_linear(g->b, g->h, build_const(g->b, type_make(T_F32, 2, dim), w),
+                        pick(g, 2) ? vector(g, D, 0, 1) : NULL, NULL);
     add_log_det(g, build_broadcast(g->b, num(g, log_det), 1, (int64_t[]){1}), 1);
 }
 
@@ -251,16 +258,19 @@ static void autoregressive(Gen *g)
 {
     note(g, "autoregressive");
     int64_t D = g->dims, H = D + pick(g, 12), d1[2] = {D, H}, d2[2] = {H, 2 * D};
-    float *w1 = ARENA_ARRAY(g->cx.arena, float, D * H), *w2 = ARENA_ARRAY(g->cx.arena, float, H * 2 * D);
+    float *w1 = ARENA_ARRAY(g->cx.arena, float, D *H), *w2 = ARENA_ARRAY(g->cx.arena, float, H * 2 * D);
     int32_t *order = ARENA_ARRAY(g->cx.arena, int32_t, D);
     shuffle(g, order, D);
     for (int64_t i = 0; i < D; i++)
         for (int64_t j = 0; j < H; j++) w1[i * H + j] = order[i] <= j % (D > 1 ? D - 1 : 1) ? (float)gauss(g) : 0;
     for (int64_t j = 0; j < H; j++)
-        for (int64_t k = 0; k < 2 * D; k++) w2[j * 2 * D + k] = j % (D > 1 ? D - 1 : 1) < order[k % D] ? (float)(0.3 * gauss(g)) : 0;
-    const Node *h = build_linear(g->b, g->h, build_const(g->b, type_make(T_F32, 2, d1), w1), vector(g, H, 0, 0.1), NULL);
+        for (int64_t k = 0; k < 2 * D; k++)
+            w2[j * 2 * D + k] = j % (D > 1 ? D - 1 : 1) < order[k % D] ? (float)(0.3 * gauss(g)) : 0;
+    const Node *h =
+        build_linear(g->b, g->h, build_const(g->b, type_make(T_F32, 2, d1), w1), vector(g, H, 0, 0.1), NULL);
     if (g->context) h = two(g, OP_add, h, dense(g, g->context, H, 1));
-    const Node *params = build_linear(g->b, one(g, OP_tanh, h), build_const(g->b, type_make(T_F32, 2, d2), w2), vector(g, 2 * D, 0, 0.1), NULL);
+    const Node *params = build_linear(g->b, one(g, OP_tanh, h), build_const(g->b, type_make(T_F32, 2, d2), w2),
+                                      vector(g, 2 * D, 0, 0.1), NULL);
     g->h = affine(g, g->h, params, D, false);
 }
 
@@ -274,8 +284,10 @@ static void layer(Gen *g)
     case 4: act_norm(g); break;
     case 5: permutation(g); break;
     case 6: // once: their inverses grow exponentially, and float32 ends at e^88
-        if (g->bent++) permutation(g);
-        else pointwise(g);
+        if (g->bent++)
+            permutation(g);
+        else
+            pointwise(g);
         break;
     default: autoregressive(g); break;
     }
@@ -289,7 +301,8 @@ static const Node *log_prob_of(Gen *g, const Node *z, double sign)
 {
     int64_t dim[1] = {1};
     const Node *sum = build_reshape(g->b, build_reduce(g->b, OP_reduce_sum, two(g, OP_mul, z, z)), 1, dim);
-    const Node *base = two(g, OP_sub, two(g, OP_mul, sum, num(g, -0.5)), num(g, 0.5 * (double)g->dims * log(6.283185307179586)));
+    const Node *base =
+        two(g, OP_sub, two(g, OP_mul, sum, num(g, -0.5)), num(g, 0.5 * (double)g->dims * log(6.283185307179586)));
     if (!g->log_det) return base;
     return two(g, sign > 0 ? OP_add : OP_sub, base, g->log_det);
 }
@@ -311,7 +324,8 @@ static const Module *make_flow(Gen *g)
     dim[1] = context;
     if (context) g->context = build_input(g->b, "obs", type_make(T_F32, 2, dim));
     g->h = in;
-    snprintf(g->recipe, sizeof g->recipe, "%s, %lld lanes, context %lld, form %d:", density ? "density" : "sampler", (long long)g->dims, (long long)context, form);
+    snprintf(g->recipe, sizeof g->recipe, "%s, %lld lanes, context %lld, form %d:", density ? "density" : "sampler",
+             (long long)g->dims, (long long)context, form);
     int layers = 2 + pick(g, 5);
     for (int i = 0; i < layers; i++) layer(g);
     if (!g->log_det) act_norm(g);

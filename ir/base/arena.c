@@ -94,10 +94,7 @@ void *arena_copy(Arena *arena, const void *data, size_t size)
     return p;
 }
 
-char *arena_string(Arena *arena, const char *text)
-{
-    return arena_copy(arena, text, strlen(text) + 1);
-}
+char *arena_string(Arena *arena, const char *text) { return arena_copy(arena, text, strlen(text) + 1); }
 
 char *arena_format(Arena *arena, const char *format, ...)
 {

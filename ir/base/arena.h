@@ -23,14 +23,14 @@ size_t arena_used(const Arena *arena);
 #define ARENA_ARRAY(arena, type, count) ((type *)arena_array((arena), (size_t)(count), sizeof(type)))
 
 // Growable array in an arena: `items` of `n` with room for `cap`. Old storage is abandoned to the arena.
-#define ARENA_PUSH(arena, items, n, cap, value)                                                    \
-    do {                                                                                           \
-        if ((n) == (cap)) {                                                                        \
-            size_t new_cap_ = (size_t)(cap) ? (size_t)(cap) * 2 : 8;                               \
-            void *new_ = arena_array((arena), new_cap_, sizeof *(items));                          \
-            if (n) __builtin_memcpy(new_, (items), (size_t)(n) * sizeof *(items));                 \
-            (items) = new_;                                                                        \
-            (cap) = (__typeof__(cap))new_cap_;                                                     \
-        }                                                                                          \
-        (items)[(n)++] = (value);                                                                  \
+#define ARENA_PUSH(arena, items, n, cap, value)                                    \
+    do {                                                                           \
+        if ((n) == (cap)) {                                                        \
+            size_t new_cap_ = (size_t)(cap) ? (size_t)(cap) * 2 : 8;               \
+            void *new_ = arena_array((arena), new_cap_, sizeof *(items));          \
+            if (n) __builtin_memcpy(new_, (items), (size_t)(n) * sizeof *(items)); \
+            (items) = new_;                                                        \
+            (cap) = (__typeof__(cap))new_cap_;                                     \
+        }                                                                          \
+        (items)[(n)++] = (value);                                                  \
     } while (0)

@@ -44,13 +44,10 @@ typedef struct {
 // to do. At most 50 errors are kept. The text: "FILE: node 'NAME' (OP): REASON [module; source line]".
 void diag_error(Context *cx, const Origin *where, const char *hint, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void diag_warning(Context *cx, const Origin *where, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void diag_note(Context *cx, const Origin *where, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void diag_warning(Context *cx, const Origin *where, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void diag_note(Context *cx, const Origin *where, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // As diag_error, for a file that cannot be read or written.
-void diag_io_error(Context *cx, const char *hint, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void diag_io_error(Context *cx, const char *hint, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // Print all, errors first, to `out` (stderr in the driver).
 #include <stdio.h>
 void diag_print(const Diag *diag, FILE *out);
