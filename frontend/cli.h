@@ -20,7 +20,8 @@ enum {
     CMD_VERIFY = 1 << 3,
     CMD_SELFTEST = 1 << 4,
     CMD_INFO = 1 << 5,
-    CMD_MODEL = CMD_COMPILE | CMD_RUN | CMD_CHECK | CMD_VERIFY,
+    CMD_BENCH = 1 << 6,
+    CMD_MODEL = CMD_COMPILE | CMD_RUN | CMD_CHECK | CMD_VERIFY | CMD_BENCH,
     CMD_ALL = CMD_MODEL | CMD_SELFTEST | CMD_INFO
 };
 
@@ -29,10 +30,11 @@ enum {
     O(output, "-o", "PATH", CMD_COMPILE | CMD_RUN, "where to write: a file (run: a folder)")                          \
     O(emit, "--emit", "KINDS", CMD_COMPILE, "so, o, h, ll, ir; several with commas; so unless said")                  \
     O(target, "--target", "TRIPLE", CMD_COMPILE, "x86_64-linux-gnu or aarch64-linux-gnu; this machine's unless said") \
-    O(cpu, "--cpu", "NAME", CMD_COMPILE,                                                                              \
-      "native, x86-64-v3, x86-64-v4, cortex-a72; the target's baseline unless said")                                  \
+    O(cpu, "--cpu", "NAME", CMD_COMPILE | CMD_BENCH,                                                                  \
+      "native, x86-64-v3, x86-64-v4, cortex-a72; the target's baseline (bench: native) unless said")                  \
     O(name, "--name", "NAME", CMD_COMPILE, "the policy's name in info, symbols and the C header")                     \
-    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY, "llvm or openblas; run also: interp")         \
+    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                   \
+      "llvm or openblas; run also: interp; bench: several with commas")                                               \
     O(event, "--event", "NAME", CMD_MODEL, "this input (or output) is data: the event x")                             \
     O(latent, "--latent", "NAME", CMD_MODEL, "this input (or output) is noise: the latent z")                         \
     O(context, "--context", "NAME", CMD_MODEL, "this input is a context; may be repeated")                            \
@@ -45,9 +47,9 @@ enum {
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
     O(entries, "--entries", "LIST", CMD_MODEL, "entries that there must be, with commas; run alone: never derive")    \
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
-    O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY,                                              \
+    O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                  \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
-    O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN, "skip the checks")                                       \
+    O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN | CMD_BENCH, "skip the checks")                           \
     O(verify_inputs, "--verify-inputs", "FILE.npz", CMD_COMPILE, "rows to check with, instead of drawn ones")         \
     O(inputs, "--inputs", "FILE.npz", CMD_VERIFY, "rows to check with, instead of drawn ones")                        \
     O(reference, "--reference", "FILE.npz", CMD_COMPILE | CMD_VERIFY,                                                 \
@@ -57,12 +59,21 @@ enum {
     O(stop_after, "--stop-after", "PASS", CMD_COMPILE, "print the text form after this pass; with -o, write it")      \
     O(list_passes, "--list-passes", NULL, CMD_COMPILE, "print the passes in their order")                             \
     O(time, "--time", NULL, CMD_COMPILE, "print seconds per stage")                                                   \
-    O(samples, "--samples", "K", CMD_RUN, "draw K events per context row: outputs [N, K, ...]")                       \
-    O(seed, "--seed", "S", CMD_RUN, "seed of the noise (0)")                                                          \
+    O(samples, "--samples", "K", CMD_RUN | CMD_BENCH, "draw K events per context row: outputs [N, K, ...]")           \
+    O(seed, "--seed", "S", CMD_RUN | CMD_BENCH, "seed of the noise (0)")                                              \
     O(first_row, "--first-row", "R", CMD_RUN, "first row of the noise stream (0)")                                    \
     O(temperature, "--temperature", "T", CMD_RUN, "scale of the noise (1); 0: the deterministic action")              \
+    O(run_threads, "--threads", "N", CMD_RUN, "threads that compute (1); 0: one per processor; the same bits")        \
     O(explain, "--explain", NULL, CMD_CHECK, "print the inverse program: rounds, rules, log-det terms")               \
     O(json, "--json", NULL, CMD_CHECK | CMD_VERIFY, "print JSON instead of text")                                     \
+    O(rows, "--rows", "LIST", CMD_BENCH, "context rows of a call, several with commas (1,8,64,1024)")                 \
+    O(threads, "--threads", "LIST", CMD_BENCH, "threads of a call, several with commas (1)")                          \
+    O(seconds, "--seconds", "S", CMD_BENCH, "how long each line is measured (1)")                                     \
+    O(warmup, "--warmup", "S", CMD_BENCH, "how long it runs before that (0.2)")                                       \
+    O(rate, "--rate", "HZ", CMD_BENCH, "one call each period, as a control loop does; tells missed deadlines")        \
+    O(pin, "--pin", "CPUS", CMD_BENCH, "run on these processors only, numbers with commas")                           \
+    O(json_file, "--json", "FILE", CMD_BENCH, "write the results as JSON")                                            \
+    O(html, "--html", "FILE", CMD_BENCH, "write a page with the table and plots")                                     \
     O(help, "--help", NULL, CMD_ALL, "this text")                                                                     \
     O(version, "--version", NULL, CMD_COMPILE, "print the version")
 
@@ -157,3 +168,4 @@ int cmd_check(const Options *o);
 int cmd_verify(const Options *o);
 int cmd_selftest(const Options *o);
 int cmd_info(const Options *o);
+int cmd_bench(const Options *o);

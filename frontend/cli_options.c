@@ -74,18 +74,22 @@ static bool refuse_unknown(Arena *arena, unsigned command, const char *word)
 
 static const char *command_name(unsigned commands)
 {
-    static const char *const names[] = {"MODEL.onnx -o POLICY.so", "run", "check", "verify", "selftest", "info"};
-    for (int i = 0; i < 6; i++)
+    static const char *const names[] = {
+        "MODEL.onnx -o POLICY.so", "run", "check", "verify", "selftest", "info", "bench"};
+    for (int i = 0; i < 7; i++)
         if (commands >> i & 1) return names[i];
     return "";
 }
 
-static int find_option(const char *word, size_t length)
+// Of options that are spelled alike the one that this command takes.
+static int find_option(unsigned command, const char *word, size_t length)
 {
-    for (int i = 0; i < OPT_COUNT; i++)
-        if (strlen(rows[i].spelling) == length && !strncmp(rows[i].spelling, word, length)) return i;
-    if (length == 2 && !strncmp(word, "-h", 2)) return OPT_help;
-    return -1;
+    int found = -1;
+    for (int i = 0; i < OPT_COUNT; i++) {
+        if (strlen(rows[i].spelling) != length || strncmp(rows[i].spelling, word, length)) continue;
+        if (found < 0 || (rows[i].commands & command)) found = i;
+    }
+    return found < 0 && length == 2 && !strncmp(word, "-h", 2) ? OPT_help : found;
 }
 
 typedef struct {
@@ -97,7 +101,7 @@ static bool take_option(Options *o, Lists *l, unsigned command, char **argv, int
 {
     const char *word = argv[*i], *equals = strchr(word, '=');
     size_t length = equals ? (size_t)(equals - word) : strlen(word);
-    int id = find_option(word, length);
+    int id = find_option(command, word, length);
     if (id < 0) return refuse_unknown(o->arena, command, arena_format(o->arena, "%.*s", (int)length, word));
     const Row *row = &rows[id];
     if (!(row->commands & command)) {
@@ -181,7 +185,7 @@ static const CommandHelp helps[] = {
      "MODEL may also be a .nf file, as --stop-after writes them."},
     {CMD_RUN,
      "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] [--samples K] [--seed S] [--first-row R]\n"
-     "                [--temperature T] [--backend llvm|openblas|interp] -o DIR",
+     "                [--temperature T] [--threads N] [--backend llvm|openblas|interp] -o DIR",
      "Run one entry on NumPy files and write DIR/OUTPUT.npy for each output.\n"
      "Entries: to_latent (x -> z, log_det), to_event (z -> x, log_det), log_prob (x), sample, sample_and_log_prob, "
      "act,\n"
@@ -196,6 +200,14 @@ static const CommandHelp helps[] = {
      "Check the model in double, the Plan in float32 and the compiled code bit for bit, on drawn or given rows.\n"
      "Keys of the files: contexts by their ONNX names, x, z (or noise), and for --reference also log_det, log_prob,\n"
      "to_event.x and to_event.log_det."},
+    {CMD_BENCH,
+     "nfcc bench MODEL.onnx [--backend LIST] [--entries LIST] [--rows LIST] [--samples K] [--threads LIST]\n"
+     "                  [--seconds S] [--rate HZ] [--pin CPUS] [--json FILE] [--html FILE]",
+     "Time the model's entries with each backend, and say how near to what this machine can do at most they come.\n"
+     "Backends: llvm, openblas, interp (the interpreter in double). Entries: to_latent, to_event, log_prob, sample,\n"
+     "sample_and_log_prob, sample_best, act, score, run; prepare (what depends on the contexts alone), and\n"
+     "prepare+sample, prepare+act, ... for a whole decision: the others work on contexts that are prepared already.\n"
+     "With several threads, preparing is a part of every call. --samples K: events for each of the rows."},
     {CMD_SELFTEST, "nfcc selftest POLICY.so",
      "Compute the golden rows stored in the file and compare them bit for bit."},
     {CMD_INFO, "nfcc info POLICY.so", "Say what a compiled policy is: shapes, entries, base, target, sizes."},

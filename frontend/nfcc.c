@@ -19,6 +19,7 @@ static const Command commands[] = {
     {"run", CMD_RUN, 2, 1 << 20, "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] -o DIR", cmd_run},
     {"check", CMD_CHECK, 1, 1, "nfcc check MODEL.onnx", cmd_check},
     {"verify", CMD_VERIFY, 1, 1, "nfcc verify MODEL.onnx", cmd_verify},
+    {"bench", CMD_BENCH, 1, 1, "nfcc bench MODEL.onnx", cmd_bench},
     {"selftest", CMD_SELFTEST, 1, 1, "nfcc selftest POLICY.so", cmd_selftest},
     {"info", CMD_INFO, 1, 1, "nfcc info POLICY.so", cmd_info},
 };

@@ -1,0 +1,197 @@
+// The machine's limits, by small vectorised kernels: fused multiply-adds on registers alone, and loads of one buffer
+// from front to back. Each kernel is written once over vectors of W floats and built for every instruction set of the
+// architecture; the fastest one that this CPU runs counts. The best of many short runs is the limit, as the best of
+// many calls is what it is compared with.
+#include "cli_peak.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+enum { CHAINS = 12, BURST = 4096, LINE = 64, HUGE_PAGE = 2 << 20 };
+
+typedef struct {
+    const char *isa;
+    bool runs;
+    size_t width;                                   // floats in a vector
+    float (*fma)(size_t n);                         // n times CHAINS independent vector multiply-adds
+    float (*read)(const float *data, size_t lines); // all lines of 64 bytes
+} Kernel;
+
+// CHAINS accumulators hide the latency (4 cycles, two a cycle) and fit every register file. `read` sums four lines a
+// turn into as many accumulators and asks for lines ahead, as code that streams weights does.
+#define KERNELS(name, attribute, Vector, W, SPLAT, FMA, LOAD, ADD, FIRST)                                             \
+    attribute static float fma_##name(size_t n)                                                                       \
+    {                                                                                                                 \
+        Vector a[CHAINS], x = SPLAT(0.999999f), y = SPLAT(1e-6f);                                                     \
+        for (int i = 0; i < CHAINS; i++) a[i] = SPLAT((float)i);                                                      \
+        for (size_t k = 0; k < n; k++) {                                                                              \
+            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) a[i] = FMA(a[i], x, y);                         \
+        }                                                                                                             \
+        for (int i = 1; i < CHAINS; i++) a[0] = ADD(a[0], a[i]);                                                      \
+        return FIRST(a[0]);                                                                                           \
+    }                                                                                                                 \
+    attribute static float read_##name(const float *data, size_t lines)                                               \
+    {                                                                                                                 \
+        enum { PER_LINE = 16 / W, AT_ONCE = 4 };                                                                      \
+        Vector a[AT_ONCE * PER_LINE];                                                                                 \
+        for (int i = 0; i < AT_ONCE * PER_LINE; i++) a[i] = SPLAT(0.0f);                                              \
+        for (size_t line = 0; line + AT_ONCE <= lines; line += AT_ONCE) {                                             \
+            const float *at = data + line * 16;                                                                       \
+            _Pragma("GCC unroll 4") for (int i = 0; i < AT_ONCE; i++) __builtin_prefetch(at + 512 + i * 16);          \
+            _Pragma("GCC unroll 16") for (int i = 0; i < AT_ONCE * PER_LINE; i++) a[i] = ADD(a[i], LOAD(at + i * W)); \
+        }                                                                                                             \
+        for (int i = 1; i < AT_ONCE * PER_LINE; i++) a[0] = ADD(a[0], a[i]);                                          \
+        return FIRST(a[0]);                                                                                           \
+    }
+
+#if defined(__x86_64__)
+#define FMA_256(a, x, y) _mm256_fmadd_ps(a, x, y)
+#define FMA_512(a, x, y) _mm512_fmadd_ps(a, x, y)
+KERNELS(avx2, __attribute__((target("avx2,fma"))), __m256, 8, _mm256_set1_ps, FMA_256, _mm256_load_ps, _mm256_add_ps,
+        _mm256_cvtss_f32)
+KERNELS(avx512, __attribute__((target("avx512f"))), __m512, 16, _mm512_set1_ps, FMA_512, _mm512_load_ps, _mm512_add_ps,
+        _mm512_cvtss_f32)
+#elif defined(__aarch64__)
+#define FMA_NEON(a, x, y) vfmaq_f32(y, a, x)
+#define FIRST_NEON(a) vgetq_lane_f32(a, 0)
+KERNELS(neon, , float32x4_t, 4, vdupq_n_f32, FMA_NEON, vld1q_f32, vaddq_f32, FIRST_NEON)
+#else
+#define SAME(a) (a)
+#define FMA_ONE(a, x, y) ((a) * (x) + (y))
+#define LOAD_ONE(p) (*(p))
+#define ADD_ONE(a, b) ((a) + (b))
+KERNELS(scalar, , float, 1, SAME, FMA_ONE, LOAD_ONE, ADD_ONE, SAME)
+#endif
+
+#define KERNEL(name, runs, width) {#name, runs, width, fma_##name, read_##name}
+
+enum { MOST_KERNELS = 2 };
+
+static int kernels(Kernel k[MOST_KERNELS])
+{
+    int n = 0;
+#if defined(__x86_64__)
+    k[n++] = (Kernel)KERNEL(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), 8);
+    k[n++] = (Kernel)KERNEL(avx512, __builtin_cpu_supports("avx512f"), 16);
+#elif defined(__aarch64__)
+    k[n++] = (Kernel)KERNEL(neon, true, 4);
+#else
+    k[n++] = (Kernel)KERNEL(scalar, true, 1);
+#endif
+    return n;
+}
+
+double peak_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Keeps a kernel's result alive: the sum may not be optimised away.
+static void use(float value)
+{
+    volatile float sink = value;
+    (void)sink;
+}
+
+static double best_fma(const Kernel *k, double seconds)
+{
+    double best = 0, end = peak_now() + seconds;
+    do {
+        double start = peak_now();
+        use(k->fma(BURST));
+        double rate = 2.0 * CHAINS * BURST * (double)k->width / (peak_now() - start);
+        if (rate > best) best = rate;
+    } while (peak_now() < end);
+    return best;
+}
+
+// Passes over a small buffer are timed together, or the clock would be most of what is measured.
+static double best_read(const Kernel *k, const float *data, size_t bytes, double seconds)
+{
+    size_t passes = bytes < HUGE_PAGE ? 1 + HUGE_PAGE / bytes : 1;
+    double best = 0, end = peak_now() + seconds;
+    use(k->read(data, bytes / LINE));
+    do {
+        double start = peak_now();
+        for (size_t i = 0; i < passes; i++) use(k->read(data, bytes / LINE));
+        double rate = (double)passes * (double)bytes / (peak_now() - start);
+        if (rate > best) best = rate;
+    } while (peak_now() < end);
+    return best;
+}
+
+// Memory as nfcc_open gives it to weights: in huge pages where the kernel has them.
+static void *huge_memory(size_t bytes, size_t *mapped)
+{
+    *mapped = (bytes / HUGE_PAGE + 2) * HUGE_PAGE;
+    void *memory = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE
+    madvise(memory, *mapped, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+double peak_read(size_t bytes, double seconds)
+{
+    Kernel k[MOST_KERNELS];
+    int n = kernels(k);
+    size_t mapped, least = (size_t)64 * LINE;
+    bytes = (bytes < least ? least : bytes) / (4 * LINE) * (4 * LINE);
+    void *memory = huge_memory(bytes, &mapped);
+    if (!memory) return 0;
+    float *data = (float *)(((uintptr_t)memory + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+    for (size_t i = 0; i < bytes / 4; i++) data[i] = 1.0f;
+    double best = 0;
+    for (int i = 0; i < n; i++) {
+        double rate = k[i].runs ? best_read(&k[i], data, bytes, seconds / n) : 0;
+        if (rate > best) best = rate;
+    }
+    munmap(memory, mapped);
+    return best;
+}
+
+static size_t cache_bytes(int name, size_t otherwise)
+{
+    long bytes = sysconf(name);
+    return bytes > 0 ? (size_t)bytes : otherwise;
+}
+
+static double clock_cost(void)
+{
+    double best = 1;
+    for (int i = 0; i < 1000; i++) {
+        double start = peak_now(), cost = peak_now() - start;
+        if (cost < best) best = cost;
+    }
+    return best;
+}
+
+Peak peak_measure(double seconds)
+{
+    Kernel k[MOST_KERNELS];
+    int n = kernels(k);
+    Peak peak = {.isa = "", .clock_seconds = clock_cost()};
+    for (int i = 0; i < n; i++) {
+        double flops = k[i].runs ? best_fma(&k[i], seconds / n) : 0;
+        if (flops > peak.flops) peak.flops = flops, peak.isa = k[i].isa;
+    }
+    peak.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20) / 2; // half: the other half is for the rest
+    peak.memory_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 32 << 20) * 4;
+    if (peak.memory_bytes > (size_t)512 << 20) peak.memory_bytes = (size_t)512 << 20;
+    peak.read_l2 = peak_read(peak.l2_bytes, seconds);
+    peak.read_memory = peak_read(peak.memory_bytes, seconds);
+    return peak;
+}

@@ -1,0 +1,17 @@
+// What this machine can do at most, measured: the limits that a benchmark's times are held against.
+#pragma once
+#include <stddef.h>
+
+typedef struct {
+    double flops;                // f32 operations a second of one thread, fused multiply-adds counted as two
+    double read_l2, read_memory; // bytes a second of one thread
+    size_t l2_bytes, memory_bytes;
+    double clock_seconds; // what reading the clock twice costs: part of every measured call
+    const char *isa;      // instructions of the fastest kernels
+} Peak;
+
+double peak_now(void); // seconds, monotonic
+// Takes about `seconds` for each of its three measurements.
+Peak peak_measure(double seconds);
+// Bytes a second of one thread that reads a buffer of this size again and again, best of `seconds`. 0: no memory.
+double peak_read(size_t bytes, double seconds);

@@ -1,0 +1,326 @@
+// nfcc bench MODEL.onnx: the model is compiled once and built with each backend; every entry is timed on every number
+// of rows and threads, and held against what the machine can do at most, measured in the same run.
+#define _GNU_SOURCE // sched_setaffinity
+#include "cli_bench.h"
+#include "cli_entry.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    Arena *arena;
+    Options options; // the user's, with what the compile is told instead
+    Session *s;
+    Build build;
+    const char **backends, **entries;
+    uint64_t *rows, *threads;
+    int n_backends, n_entries, n_rows, n_threads;
+    bool chosen; // the user named the backends: one that is not there is an error
+    BenchReport report;
+    BenchResult *results;
+    int n_results, results_cap, done, total;
+    struct {
+        double bytes, rate;
+    } *reads; // read rates by size, measured once
+    int n_reads, reads_cap;
+    const char **said; // notes
+    int n_said, said_cap;
+} Bench;
+
+// ---- options
+static int split(Arena *arena, const char *text, const char ***out)
+{
+    int n = 0, cap = 0;
+    char *list = arena_string(arena, text), *save = NULL;
+    *out = NULL;
+    for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save))
+        ARENA_PUSH(arena, *out, n, cap, word);
+    return n;
+}
+
+static bool numbers(Bench *b, OptionId id, const char *otherwise, const char **text, uint64_t **out, int *n)
+{
+    const char **words;
+    *text = b->options.value[id] ? b->options.value[id] : otherwise;
+    *n = split(b->arena, *text, &words);
+    *out = ARENA_ARRAY(b->arena, uint64_t, *n + 1);
+    for (int i = 0; i < *n; i++) {
+        char *end;
+        errno = 0;
+        (*out)[i] = strtoull(words[i], &end, 10);
+        if (*end || errno || (*out)[i] < 1 || (*out)[i] > 1u << 30 || strchr(words[i], '-')) *n = 0;
+    }
+    if (!*n)
+        usage_error("%s %.100s: whole numbers from 1 on are wanted, as in %s", option_spelling(id), *text, otherwise);
+    return *n > 0;
+}
+
+static bool has_blas(void)
+{
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (library) dlclose(library);
+    return library != NULL;
+}
+
+static bool choose_backends(Bench *b)
+{
+    static const char *const known[] = {"llvm", "openblas", "interp"};
+    const char *text = b->options.value[OPT_backend];
+    b->chosen = text != NULL;
+    b->report.backends = text ? text : has_blas() ? "llvm,openblas" : "llvm";
+    b->n_backends = split(b->arena, b->report.backends, &b->backends);
+    for (int i = 0; i < b->n_backends; i++) {
+        bool found = false;
+        for (int k = 0; k < 3; k++) found |= !strcmp(b->backends[i], known[k]);
+        if (found) continue;
+        usage_error("--backend %.100s: the backends are llvm, openblas and interp%s", b->backends[i],
+                    nearest_word(b->arena, b->backends[i], known, 3));
+        return false;
+    }
+    if (!b->n_backends) usage_error("--backend: a list such as llvm,openblas is wanted");
+    return b->n_backends > 0;
+}
+
+// The compile is asked for the entries that the benchmark needs, so that a graph without role names is read as a flow.
+static bool choose_entries(Bench *b)
+{
+    const char *text = b->options.value[OPT_entries], *wanted = "";
+    if (!text) return true;
+    b->n_entries = split(b->arena, text, &b->entries);
+    for (int i = 0; i < b->n_entries; i++) {
+        bool prepares;
+        unsigned bit = bench_entry(b->entries[i], &prepares);
+        if (!bit && !prepares) {
+            usage_error("--entries: '%.100s' is no entry; entries: %s; and prepare, prepare+sample, ...", b->entries[i],
+                        entry_list(b->arena, ~0u));
+            return false;
+        }
+        const char *name = prepares ? bit ? b->entries[i] + strlen("prepare+") : "" : b->entries[i];
+        if (*name) wanted = arena_format(b->arena, "%s%s%s", wanted, *wanted ? "," : "", name);
+    }
+    if (!b->n_entries) usage_error("--entries: a list such as sample,log_prob is wanted");
+    b->options.value[OPT_entries] = *wanted ? wanted : NULL;
+    return b->n_entries > 0;
+}
+
+static bool choose_timing(Bench *b)
+{
+    const Options *o = &b->options;
+    BenchTiming *t = &b->report.timing;
+    *t = (BenchTiming){.seconds = 1, .warmup = 0.2};
+    b->report.samples = 1;
+    if (!option_double(o, OPT_seconds, &t->seconds) || !option_double(o, OPT_warmup, &t->warmup) ||
+        !option_double(o, OPT_rate, &t->hertz) || !option_u64(o, OPT_seed, &t->seed) ||
+        !option_u64(o, OPT_samples, &b->report.samples))
+        return false;
+    bool ok = t->seconds > 0 && t->seconds <= 86400 && t->warmup <= 3600;
+    if (!ok) usage_error("--seconds more than 0 and at most 86400, --warmup at most 3600 are wanted");
+    if (o->value[OPT_rate] && !(t->hertz > 0 && t->hertz <= 1e6)) {
+        usage_error("--rate %s: calls a second are wanted, more than 0 and at most 1000000", o->value[OPT_rate]);
+        return false;
+    }
+    if (!b->report.samples || b->report.samples > 1u << 30) {
+        usage_error("--samples: a number from 1 on is wanted");
+        return false;
+    }
+    return ok;
+}
+
+static bool pin(Bench *b)
+{
+    const char **words, *text = b->options.value[OPT_pin];
+    cpu_set_t set;
+    b->report.pin = text;
+    if (!text) return true;
+    CPU_ZERO(&set);
+    int n = split(b->arena, text, &words);
+    bool ok = n > 0;
+    for (int i = 0; i < n && ok; i++) {
+        char *end;
+        long cpu = strtol(words[i], &end, 10);
+        ok = end != words[i] && !*end && cpu >= 0 && cpu < CPU_SETSIZE;
+        if (ok) CPU_SET((size_t)cpu, &set);
+    }
+    if (ok && !sched_setaffinity(0, sizeof set, &set)) return true;
+    usage_error("--pin %.100s: numbers of processors that this process may use are wanted%s%s", text, ok ? ": " : "",
+                ok ? strerror(errno) : "");
+    return false;
+}
+
+static bool choose(Bench *b)
+{
+    BenchReport *r = &b->report;
+    FlowOptions flow;
+    r->entries = b->options.value[OPT_entries];
+    if (!choose_backends(b) || !choose_entries(b) || !choose_timing(b)) return false;
+    if (!numbers(b, OPT_rows, "1,8,64,1024", &r->rows, &b->rows, &b->n_rows)) return false;
+    if (!numbers(b, OPT_threads, "1", &r->threads, &b->threads, &b->n_threads)) return false;
+    for (int i = 0; i < b->n_threads; i++)
+        if (b->threads[i] > 1024) return usage_error("--threads: at most 1024"), false;
+    if (!b->options.value[OPT_cpu]) b->options.value[OPT_cpu] = "native"; // a benchmark is of this machine
+    r->target_cpu = b->options.value[OPT_cpu];
+    return pin(b) && flow_options(b->s, &flow);
+}
+
+// Unless said: everything that a user of the policy waits for.
+static void default_entries(Bench *b)
+{
+    static const char *const usual[] = {"log_prob", "sample", "sample_and_log_prob", "act", "score", "prepare+sample"};
+    unsigned has = plan_entries(b->build.plan);
+    int cap = b->n_entries;
+    if (b->n_entries) return;
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        bool prepares;
+        bool sensible = b->build.plan->n_contexts || strncmp(usual[i], "prepare", 7);
+        if (sensible && (has & bench_entry(usual[i], &prepares)))
+            ARENA_PUSH(b->arena, b->entries, b->n_entries, cap, usual[i]);
+    }
+    if (!b->n_entries) ARENA_PUSH(b->arena, b->entries, b->n_entries, cap, "run");
+    b->report.entries = "";
+    for (int i = 0; i < b->n_entries; i++)
+        b->report.entries = arena_format(b->arena, "%s%s%s", b->report.entries, i ? "," : "", b->entries[i]);
+}
+
+// ---- measuring
+static double read_rate(Bench *b, double bytes)
+{
+    for (int i = 0; i < b->n_reads; i++)
+        if (b->reads[i].bytes == bytes) return b->reads[i].rate;
+    double seconds = b->report.timing.seconds < 0.3 ? b->report.timing.seconds : 0.3;
+    __typeof__(*b->reads) read = {bytes, peak_read((size_t)bytes, seconds)};
+    ARENA_PUSH(b->arena, b->reads, b->n_reads, b->reads_cap, read);
+    return read.rate;
+}
+
+// What the threads of a machine share is its memory, not its arithmetic.
+static double limit_of(Bench *b, BenchResult *r)
+{
+    r->work = bench_work(b->arena, b->build.plan, &r->what);
+    r->read_rate = read_rate(b, r->work.bytes);
+    double compute = r->work.flops / (b->report.peak.flops * (double)r->what.threads);
+    double memory = r->read_rate > 0 ? r->work.bytes / r->read_rate : 0;
+    return fmax(compute, memory);
+}
+
+static void show_progress(Bench *b, const BenchCase *c)
+{
+    if (!b->s->progress) return;
+    const BenchTiming *t = &b->report.timing;
+    double left = (b->total - b->done) * (t->seconds + t->warmup);
+    fprintf(stderr, "\r\033[Knfcc: bench: %d of %d: %s %s, %llu rows; some %.0f s left", b->done + 1, b->total,
+            c->backend, c->entry, (unsigned long long)c->rows, left);
+    fflush(stderr);
+}
+
+static void clear_progress(const Bench *b)
+{
+    if (b->s->progress) fputs("\r\033[K", stderr);
+}
+
+// Once for an entry, however many numbers of rows there are.
+static void say_left_out(Bench *b, const BenchCase *c, const char *why)
+{
+    const char *text = arena_format(b->arena, "%s %s, %llu thread%s: left out: %s", c->backend, c->entry,
+                                    (unsigned long long)c->threads, c->threads > 1 ? "s" : "", why);
+    for (int i = 0; i < b->n_said; i++)
+        if (!strcmp(b->said[i], text)) return;
+    ARENA_PUSH(b->arena, b->said, b->n_said, b->said_cap, text);
+    fprintf(stderr, "nfcc: note: %s\n", text);
+}
+
+static void measure(Bench *b, const BenchEngine *engine, const BenchCase *c)
+{
+    BenchResult r;
+    show_progress(b, c);
+    const char *why_not = bench_run(engine, c, b->arena, &r);
+    b->done++;
+    clear_progress(b);
+    if (why_not) {
+        say_left_out(b, c, why_not);
+        return;
+    }
+    r.limit = limit_of(b, &r);
+    ARENA_PUSH(b->arena, b->results, b->n_results, b->results_cap, r);
+    bench_print_result(stdout, &r);
+}
+
+static void measure_all(Bench *b, const char *backend, nfcc_policy *policy)
+{
+    const BenchEngine engine = {b->s, &b->build, policy, &b->report.timing};
+    for (int e = 0; e < b->n_entries; e++)
+        for (int r = 0; r < b->n_rows; r++)
+            for (int t = 0; t < b->n_threads; t++) {
+                const BenchCase c = {backend, b->entries[e], b->rows[r], b->report.samples, b->threads[t]};
+                measure(b, &engine, &c);
+            }
+}
+
+static bool bench_backend(Bench *b, const char *backend)
+{
+    if (!strcmp(backend, "interp")) {
+        measure_all(b, backend, NULL);
+        return true;
+    }
+    char *path;
+    size_t native_rows;
+    int code = DONE;
+    b->options.value[OPT_backend] = backend;
+    if (!build_temporary(b->s, &b->build, !b->options.value[OPT_no_verify], &native_rows, &path)) return false;
+    session_stage(b->s, NULL);
+    nfcc_policy *p = open_policy(b->arena, path, &code);
+    if (p) measure_all(b, backend, p);
+    nfcc_close(p);
+    remove_temporary(b->s, path);
+    return p != NULL;
+}
+
+// ---- files
+static bool write_report(Bench *b, OptionId id, void (*print)(FILE *, const BenchReport *))
+{
+    const char *path = b->options.value[id];
+    char *text = NULL;
+    size_t size = 0;
+    if (!path) return true;
+    FILE *f = open_memstream(&text, &size);
+    if (!f) return false;
+    print(f, &b->report);
+    bool ok = !fclose(f) && write_file(&b->s->cx, path, text, size);
+    free(text);
+    return ok;
+}
+
+static int run(Bench *b)
+{
+    const char *path = b->options.args[0];
+    b->options.value[OPT_backend] = NULL;
+    if (!build_run(b->s, path, policy_name(b->arena, path), !b->options.value[OPT_no_verify], NULL, NULL, &b->build))
+        return WRONG_MODEL;
+    default_entries(b);
+    b->total = b->n_backends * b->n_entries * b->n_rows * b->n_threads;
+    session_stage(b->s, "measuring the machine");
+    BenchReport *r = &b->report;
+    r->model = path, r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);
+    r->peak = peak_measure(r->timing.seconds < 0.5 ? r->timing.seconds : 0.5);
+    session_stage(b->s, NULL);
+    bench_print_machine(stdout, r);
+    bench_print_head(stdout, r->timing.hertz > 0);
+    for (int i = 0; i < b->n_backends; i++)
+        if (!bench_backend(b, b->backends[i])) return session_code(b->s) == DONE ? INTERNAL : session_code(b->s);
+    r->results = b->results, r->n_results = b->n_results;
+    bool written = write_report(b, OPT_json_file, bench_json);
+    written &= write_report(b, OPT_html, bench_html);
+    return written ? DONE : IO_FAILED;
+}
+
+int cmd_bench(const Options *o)
+{
+    Bench b = {.arena = o->arena, .options = *o};
+    b.s = session_new(&b.options, o->args[0]);
+    int code = choose(&b) ? run(&b) : WRONG_USAGE;
+    if (code == WRONG_MODEL && session_code(b.s) != DONE) code = DONE;
+    return session_finish(b.s, code);
+}
