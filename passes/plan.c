@@ -811,6 +811,59 @@ static const struct {
                 {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN},   {"score", PROGRAM_SCORE},
                 {"act", PROGRAM_ACT},           {"base", PROGRAM_BASE}};
 
+// ---- the march of a denoised policy, in numbers
+
+static uint64_t weight_bytes(const Step *s)
+{
+    return s->kind == STEP_GEMM ? (uint64_t)s->gemm.k * s->gemm.n * 4 : 0;
+}
+
+// By step: the next product on the same weights, or n_steps.
+static int *next_uses(Context *cx, const Program *p)
+{
+    int *next = ARENA_ARRAY(cx->arena, int, p->n_steps + 1);
+    for (int i = 0; i < p->n_steps; i++) {
+        next[i] = p->n_steps;
+        if (p->steps[i].kind != STEP_GEMM) continue;
+        for (int k = i - 1; k >= 0; k--)
+            if (p->steps[k].kind == STEP_GEMM && p->steps[k].gemm.w == p->steps[i].gemm.w) {
+                next[k] = i;
+                break;
+            }
+    }
+    return next;
+}
+
+// Bytes of different weights from the last use of step i's weights on until step i: what a cache must hold for them to
+// be there. 0: no earlier use.
+static uint64_t reuse_distance(const Program *p, const int *next, int i)
+{
+    uint64_t bytes = 0;
+    for (int k = i - 1; k >= 0; k--) {
+        if (next[k] >= i) bytes += weight_bytes(&p->steps[k]);
+        if (next[k] == i) return bytes;
+    }
+    return 0;
+}
+
+static const char *march_note(Context *cx, const Program *act, const Program *to_event)
+{
+    uint64_t furthest = 0, all = 0;
+    int products = 0, transposed = 0, alone = 0;
+    int *next = next_uses(cx, act);
+    for (int i = 0; i < to_event->n_steps; i++) alone += to_event->steps[i].kind == STEP_GEMM;
+    for (int i = 0; i < act->n_steps; i++) {
+        if (act->steps[i].kind != STEP_GEMM) continue;
+        uint64_t distance = reuse_distance(act, next, i);
+        if (distance > furthest) furthest = distance;
+        if (!distance) all += weight_bytes(&act->steps[i]);
+        if (act->steps[i].gemm.transposed) transposed++;
+        else products++;
+    }
+    return arena_format(cx->arena, "act: one march of %d products (to_event: %d) and %d transposed ones; of %.0f KB of weights at most %.0f KB lie between two uses of one",
+                        products, alone, transposed, (double)all / 1024, (double)furthest / 1024);
+}
+
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
     Plan *plan = ARENA_NEW(cx->arena, Plan);
@@ -845,5 +898,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
                                               flow->base_assumed ? " (assumed; confirm with --base normal)" : "")
                                : "";
     plan->notes = flow->why ? flow->why : "";
+    const Program *act = &plan->programs[PROGRAM_ACT];
+    if (act->exists) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]));
     return plan_verify(plan, cx) ? plan : NULL;
 }
