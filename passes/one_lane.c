@@ -646,6 +646,14 @@ typedef struct {
     bool root;
 } Ratio;
 
+enum { MOST_PARTS = 128 };
+
+typedef struct {
+    LaneRef lane; // of the first function
+    int in[2], n_in;
+    bool root, apart;
+} Parts;
+
 typedef struct {
     WayFinder *w;
     int t;
@@ -653,6 +661,8 @@ typedef struct {
     bool *done;
     LaneRef *direct; // distinct known operands, of the first function
     int n_direct;
+    Parts *parts;
+    int n_parts;
     LaneRef **symbols; // from 2 on
     int n_symbols;
     int wants; // slot whose test must be assumed, or -1
@@ -681,19 +691,55 @@ static int symbol_of(Rational *x, const LaneRef *refs)
 
 static bool sums(Op op) { return op == OP_add || op == OP_sub || op == OP_neg || op == OP_mul; }
 
-// Is a lane that others use directly an ingredient of r?
-static bool shares(const Rational *x, LaneRef r, int depth)
+// Known lanes and what they are sums and products of. One is taken apart where a part of it is also used elsewhere, so
+// that equal terms can meet; it stays a symbol where it is the only user of its parts (a width, the difference of
+// knots).
+static int part_number(Rational *x, LaneRef r, int depth)
 {
-    if (depth)
-        for (int i = 0; i < x->n_direct; i++)
-            if (lane_same(x->direct[i], r)) return true;
-    if (depth > 6 || !sums(r.node->op)) return false;
-    for (int k = 0; k < r.node->n_in; k++) {
+    for (int i = 0; i < x->n_parts; i++)
+        if (lane_same(x->parts[i].lane, r)) return i;
+    if (x->n_parts == MOST_PARTS) return -1;
+    int at = x->n_parts++;
+    Parts *p = &x->parts[at];
+    *p = (Parts){.lane = r};
+    bool apart = depth < 6 && sums(r.node->op);
+    for (int k = 0; k < r.node->n_in && apart; k++) apart = known_or_fixed(x->w, lane_operand(r.node, k, r.lane));
+    for (int k = 0; k < r.node->n_in && apart; k++) {
         LaneRef in = lane_operand(r.node, k, r.lane);
-        if (!known_or_fixed(x->w, in)) return false;
+        int part = lane_is_const(in) ? -1 : part_number(x, in, depth + 1);
+        if (part >= 0) p->in[p->n_in++] = part;
     }
-    for (int k = 0; k < r.node->n_in; k++)
-        if (shares(x, lane_operand(r.node, k, r.lane), depth + 1)) return true;
+    return at;
+}
+
+static void reach(const Rational *x, int from, int without, bool *seen)
+{
+    if (from == without || seen[from]) return;
+    seen[from] = true;
+    for (int k = 0; k < x->parts[from].n_in; k++) reach(x, x->parts[from].in[k], without, seen);
+}
+
+static void find_parts(Rational *x)
+{
+    x->parts = ARENA_ARRAY(x->w->a, Parts, MOST_PARTS);
+    for (int i = 0; i < x->n_direct; i++) {
+        if (lane_is_const(x->direct[i])) continue;
+        int at = part_number(x, x->direct[i], 0);
+        if (at >= 0) x->parts[at].root = true;
+    }
+    for (int z = 0; z < x->n_parts; z++) {
+        bool below[MOST_PARTS] = {false}, beside[MOST_PARTS] = {false};
+        for (int k = 0; k < x->parts[z].n_in; k++) reach(x, x->parts[z].in[k], -1, below);
+        for (int i = 0; i < x->n_parts; i++)
+            if (x->parts[i].root) reach(x, i, z, beside);
+        for (int i = 0; i < x->n_parts; i++) x->parts[z].apart = x->parts[z].apart || (below[i] && beside[i]);
+    }
+}
+
+static bool taken_apart(const Rational *x, LaneRef r)
+{
+    for (int i = 0; i < x->n_parts; i++)
+        if (lane_same(x->parts[i].lane, r)) return x->parts[i].apart;
     return false;
 }
 
@@ -710,7 +756,7 @@ static Poly known_poly(Rational *x, const LaneRef *refs, int depth)
     if (number) return poly_number(a, lane_value(refs[0]));
     if (assumed(x->w, refs[0], &v)) return poly_number(a, v);
     const Node *node = refs[0].node;
-    if (one_node && depth < 6 && sums(node->op) && shares(x, refs[0], 0)) {
+    if (one_node && depth < 6 && taken_apart(x, refs[0])) {
         Poly in[2];
         LaneRef *below = malloc((size_t)n * sizeof *below);
         for (int k = 0; k < node->n_in; k++) {
@@ -914,6 +960,7 @@ static const Way *try_rational(WayFinder *w, int s, int t, const bool *inside, i
     x.symbols = ARENA_ARRAY(w->a, LaneRef *, POLY_SYMBOLS);
     x.direct = ARENA_ARRAY(w->a, LaneRef, 3 * w->n_slots + 1);
     find_direct(&x, inside);
+    find_parts(&x);
     Ratio v = slot_ratio(&x, s);
     *wants = x.wants;
     if (x.failed) return NULL;
@@ -935,7 +982,7 @@ static const Way *try_rational(WayFinder *w, int s, int t, const bool *inside, i
     if (by_t == 2)
         way->relation_slope =
             -way->slope * range_sign(w->a, poly_coefficient(w->a, f, 1, 1), 0, way->in_bin, way->sign);
-    if (by_t == 2 && !way->slope && !way->in_bin) return NULL;
+    if (by_t == 2 && !way->relation_slope && !way->in_bin) return NULL;
     return way;
 }
 

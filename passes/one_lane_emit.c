@@ -5,8 +5,6 @@
 // (lane_order.c), so that of a spline only the knots' heights remain. With the tests known, all that is constant
 // between thresholds is built forward, and the way gives v.
 //
-// A quadratic a t^2 + b t + c = 0 is solved as t = 2c / (-b - s sqrt(max(b^2 - 4ac, 0))), which does not cancel, with
-// s the sign of the relation's slope in t at the wanted root.
 #include "lane_order.h"
 #include "one_lane.h"
 
@@ -55,19 +53,24 @@ static const Node *operand_vector(Emit *e, int s, int k)
 
 // ---- forward values of slots (v being in env)
 
+static bool slot_in_env(Emit *e, const Slot *slot)
+{
+    for (int i = 0; i < e->g->n; i++)
+        if (!lane_env_get(e->env, (LaneRef){slot->node, slot->lanes[i]}).node) return false;
+    return true;
+}
+
 static const Node *slot_value(Emit *e, int s)
 {
-    if (e->value[s]) return e->value[s];
     const Slot *slot = &e->g->slots[s];
-    LaneRef *refs = malloc((size_t)(e->g->n + 1) * sizeof *refs);
-    bool there = true;
-    for (int i = 0; i < e->g->n; i++) {
-        refs[i] = (LaneRef){slot->node, slot->lanes[i]};
-        there = there && lane_env_get(e->env, refs[i]).node;
+    if (e->value[s]) return e->value[s];
+    if (slot_in_env(e, slot)) {
+        LaneRef *refs = malloc((size_t)(e->g->n + 1) * sizeof *refs);
+        for (int i = 0; i < e->g->n; i++) refs[i] = (LaneRef){slot->node, slot->lanes[i]};
+        e->value[s] = gather(e, refs);
+        free(refs);
+        return e->value[s];
     }
-    if (there) e->value[s] = gather(e, refs);
-    free(refs);
-    if (there) return e->value[s];
     const Node *in[3];
     for (int k = 0; k < slot->node->n_in; k++)
         in[k] = slot->in[k] >= 0 ? slot_value(e, slot->in[k]) : operand_vector(e, s, k);
@@ -105,10 +108,11 @@ static const Node **symbol_vectors(Emit *e, const Way *way, const Node *t, const
 
 // ---- v from u
 
+// x limited to lo..hi; lo where x is no number.
 static const Node *within(Emit *e, const Node *x, double lo, double hi)
 {
-    const Node *low = build_select(e->b, bin(e, OP_lt, x, num(e, lo)), num(e, lo), x);
-    return build_select(e->b, bin(e, OP_lt, num(e, hi), low), num(e, hi), low);
+    const Node *low = build_select(e->b, bin(e, OP_lt, num(e, lo), x), x, num(e, lo));
+    return build_select(e->b, bin(e, OP_lt, low, num(e, hi)), low, num(e, hi));
 }
 
 // Quotient that is 0 where the divisor is 0.
@@ -118,40 +122,84 @@ static const Node *quotient(Emit *e, const Node *x, const Node *y)
     return build_select(e->b, zero, num(e, 0), bin(e, OP_div, x, build_select(e->b, zero, num(e, 1), y)));
 }
 
+// The root at which F = c2 t^2 + c1 t + c0 has the slope r = +-sqrt(c1^2 - 4 c2 c0): (r - c1) / (2 c2) = 2 c0 / (-c1 -
+// r), whichever does not cancel.
 static const Node *solve_quadratic(Emit *e, const Way *way, const Node *c0, const Node *c1, const Node *c2)
 {
     const Node *square = bin(e, OP_sub, bin(e, OP_mul, c1, c1), bin(e, OP_mul, bin(e, OP_mul, c2, c0), num(e, 4)));
-    const Node *root = build_unary(e->b, OP_sqrt, bin(e, OP_max, square, num(e, 0)));
-    const Node *rises = bin(e, OP_le, num(e, 0), bin(e, OP_add, c1, c2)); // F(1) - F(0)
-    if (way->relation_slope)
-        root = way->relation_slope > 0 ? root : build_unary(e->b, OP_neg, root);
-    else
-        root = build_select(e->b, rises, root, build_unary(e->b, OP_neg, root));
-    const Node *below = build_unary(e->b, OP_neg, bin(e, OP_add, c1, root));
-    return quotient(e, bin(e, OP_mul, c0, num(e, 2)), below);
+    const Node *root = build_unary(e->b, OP_sqrt, bin(e, OP_max, square, num(e, 0))), *zero = num(e, 0);
+    const Node *alike = bin(e, OP_le, zero, c1), *minus = build_unary(e->b, OP_neg, root);
+    if (way->relation_slope < 0) {
+        root = minus;
+        alike = build_unary(e->b, OP_not, alike);
+    }
+    const Node *top = build_select(e->b, alike, bin(e, OP_mul, c0, num(e, 2)), bin(e, OP_sub, root, c1));
+    const Node *below =
+        build_select(e->b, alike, build_unary(e->b, OP_neg, bin(e, OP_add, c1, root)), bin(e, OP_mul, c2, num(e, 2)));
+    return quotient(e, top, below);
+}
+
+// The same for t in 0..1, by Bernstein's form F = b0 (1-t)^2 + 2 b1 t (1-t) + b2 t^2, made to rise: b0 <= 0 <= b2. Then
+// with m = |b1| + sqrt(b1^2 - b0 b2), t = -b0 / (m - b0) for b1 >= 0, else m / (m + b2): nothing cancels, nothing is
+// negative below the root, and t is in 0..1 whatever is rounded.
+static const Node *solve_in_bin(Emit *e, const Way *way, const Node *b0, const Node *b1, const Node *b2)
+{
+    const Node *zero = num(e, 0), *minus0 = build_unary(e->b, OP_neg, b0);
+    if (way->relation_slope <= 0) {
+        const Node *falls = way->relation_slope ? num(e, 1) : bin(e, OP_lt, b2, b0);
+        minus0 = build_select(e->b, falls, b0, minus0);
+        b1 = build_select(e->b, falls, build_unary(e->b, OP_neg, b1), b1);
+        b2 = build_select(e->b, falls, build_unary(e->b, OP_neg, b2), b2);
+    }
+    minus0 = bin(e, OP_max, minus0, zero);
+    b2 = bin(e, OP_max, b2, zero);
+    const Node *square = bin(e, OP_add, bin(e, OP_mul, b1, b1), bin(e, OP_mul, minus0, b2));
+    const Node *m = bin(e, OP_add, build_unary(e->b, OP_abs, b1), build_unary(e->b, OP_sqrt, square));
+    const Node *up = bin(e, OP_le, zero, b1);
+    return quotient(e, build_select(e->b, up, minus0, m), bin(e, OP_add, m, build_select(e->b, up, minus0, b2)));
+}
+
+// Coefficient i of p by Bernstein's form in a symbol, without the binomial factor.
+static Poly bernstein(Arena *a, Poly p, int symbol, int degree, int i)
+{
+    static const double choose[5][5] = {{1}, {1, 1}, {1, 2, 1}, {1, 3, 3, 1}, {1, 4, 6, 4, 1}};
+    Poly c = poly_number(a, 0);
+    for (int k = 0; k <= i; k++)
+        c = poly_add(a, c, choose[i][k] / choose[degree][k], poly_coefficient(a, p, symbol, k));
+    return c;
 }
 
 static const Node *solve_relation(Emit *e, const Way *way, const Node *u)
 {
+    if (way->from_bin) u = within(e, u, 0, 1); // nothing overflows where another branch is taken
     const Node *const *symbols = symbol_vectors(e, way, NULL, u), *c[3] = {NULL, NULL, NULL};
     int degree = poly_degree(way->relation, 0);
-    for (int k = 0; k <= degree; k++) c[k] = poly_build(e->b, poly_coefficient(e->a, way->relation, 0, k), symbols);
+    bool in_bin = degree == 2 && way->in_bin;
+    for (int k = 0; k <= degree; k++) {
+        Poly p = in_bin ? bernstein(e->a, way->relation, 0, 2, k) : poly_coefficient(e->a, way->relation, 0, k);
+        c[k] = poly_build(e->b, p, symbols);
+    }
+    if (in_bin) return solve_in_bin(e, way, c[0], c[1], c[2]);
     const Node *t =
         degree == 1 ? quotient(e, build_unary(e->b, OP_neg, c[0]), c[1]) : solve_quadratic(e, way, c[0], c[1], c[2]);
     return way->in_bin ? within(e, t, 0, 1) : t;
 }
 
-static const Node *way_value(Emit *e, const Way *way, const Node *u)
+// The next slot's value through a chain's op.
+static const Node *chain_value(Emit *e, const Way *way, const Node *u)
 {
     const Slot *slot = &e->g->slots[way->slot];
+    if (way->same) return u;
+    if (slot->node->n_in == 1) return emit_inverse_unary(e->env, slot->node, u);
+    const Node *other = way->has_number ? num(e, way->number) : operand_vector(e, way->slot, 1 - way->operand);
+    return emit_inverse_binary(e->env, slot->node, way->operand, u, other);
+}
+
+static const Node *way_value(Emit *e, const Way *way, const Node *u)
+{
     switch (way->kind) {
     case WAY_END: return u;
-    case WAY_CHAIN: {
-        if (way->same) return way_value(e, way->next, u);
-        if (slot->node->n_in == 1) return way_value(e, way->next, emit_inverse_unary(e->env, slot->node, u));
-        const Node *other = way->has_number ? num(e, way->number) : operand_vector(e, way->slot, 1 - way->operand);
-        return way_value(e, way->next, emit_inverse_binary(e->env, slot->node, way->operand, u, other));
-    }
+    case WAY_CHAIN: return way_value(e, way->next, chain_value(e, way, u));
     case WAY_SELECT:
         return build_select(e->b, e->test[way->test], way_value(e, way->next, u), way_value(e, way->otherwise, u));
     case WAY_RATIONAL: return way_value(e, way->next, solve_relation(e, way, u));
@@ -836,13 +884,13 @@ static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const N
     }
 }
 
-static void chain_slope(Emit *e, Slope *s, const Way *way)
+static void chain_slope(Emit *e, Slope *s, const Way *way, const Node *u)
 {
     const Slot *slot = &e->g->slots[way->slot];
     const Node *n = slot->node;
     if (way->same) return;
     if (n->n_in == 1) {
-        unary_slope(e, s, n, slot_value(e, slot->in[0]), slot_value(e, way->slot));
+        unary_slope(e, s, n, slot_value(e, slot->in[0]), u);
         return;
     }
     if (n->op != OP_mul && n->op != OP_div) return;
@@ -867,9 +915,7 @@ static const Node *range_value(Emit *e, Poly p, int symbol, bool bin_range, cons
     static const double choose[5][5] = {{1}, {1, 1}, {1, 2, 1}, {1, 3, 3, 1}, {1, 4, 6, 4, 1}};
     const Node *x = symbols[symbol], *rest = bin(e, OP_sub, num(e, 1), x), *sum = NULL;
     for (int i = 0; i <= degree; i++) {
-        Poly c = poly_number(e->a, 0);
-        for (int k = 0; k <= i; k++)
-            c = poly_add(e->a, c, choose[i][k] / choose[degree][k], poly_coefficient(e->a, p, symbol, k));
+        Poly c = bernstein(e->a, p, symbol, degree, i);
         if (poly_is_number(c, 0)) continue;
         c = poly_mul(e->a, c, poly_number(e->a, choose[degree][i]));
         const Node *v = poly_build(e->b, c, symbols);
@@ -887,11 +933,15 @@ static void common_factor(Emit *e, Slope *s, const Term *t, const Node **symbols
 }
 
 // F = p + other q = 0: d other / d own = -(p' q - p q') / q^2.
-static void rational_slope(Emit *e, Slope *s, const Way *way)
+// u: value of the way's slot.
+static void rational_slope(Emit *e, Slope *s, const Way *way, const Node *u)
 {
     bool by_u = poly_degree(way->relation, 1) != 1;
     int other = by_u ? 0 : 1, own = 1 - other;
-    const Node **symbols = symbol_vectors(e, way, slot_value(e, way->t), slot_value(e, way->slot));
+    const Node *t = by_u ? NULL : slot_value(e, way->t);
+    if (by_u && way->from_bin) u = within(e, u, 0, 1);
+    if (t && way->in_bin) t = within(e, t, 0, 1);
+    const Node **symbols = symbol_vectors(e, way, t, u);
     Poly top = one_lane_slope(e->a, way), q = poly_coefficient(e->a, way->relation, other, 1);
     Term common = poly_common(top);
     top = poly_divide(e->a, top, &common);
@@ -918,23 +968,31 @@ static const Node *slope_log(Emit *e, Slope s)
     return s.sum ? s.sum : num(e, 0);
 }
 
-static const Node *way_log(Emit *e, const Way *way)
+// u: value of the way's first slot.
+static const Node *way_log(Emit *e, const Way *way, const Node *u)
 {
     Slope s = {NULL, NULL};
     for (; way->kind == WAY_CHAIN || way->kind == WAY_RATIONAL; way = way->next) {
         if (way->kind == WAY_CHAIN)
-            chain_slope(e, &s, way);
+            chain_slope(e, &s, way, u);
         else
-            rational_slope(e, &s, way);
+            rational_slope(e, &s, way, u);
+        // from above: of a branch that is not taken, the forward value may be no number (a root of less than 0)
+        bool unary = way->kind == WAY_CHAIN && e->g->slots[way->slot].node->n_in == 1;
+        if (way->next->kind == WAY_END)
+            u = NULL;
+        else
+            u = way->kind == WAY_CHAIN && !unary ? chain_value(e, way, u) : slot_value(e, way->next->slot);
     }
     const Node *own = slope_log(e, s);
     if (way->kind == WAY_END) return own;
-    const Node *rest = build_select(e->b, slot_test(e, way->test), way_log(e, way->next), way_log(e, way->otherwise));
+    const Node *rest =
+        build_select(e->b, slot_test(e, way->test), way_log(e, way->next, u), way_log(e, way->otherwise, u));
     return bin(e, OP_add, own, rest);
 }
 
 const Node *one_lane_log_slope(LaneEnv *env, const OneLane *g)
 {
     Emit e = emit_start(env, g);
-    return way_log(&e, g->way);
+    return way_log(&e, g->way, gather(&e, g->u));
 }

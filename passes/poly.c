@@ -162,7 +162,7 @@ int poly_sign(Poly p, const int *sign)
 static int shared_symbol(const Term *terms, int n)
 {
     int best = -1, most = 1;
-    for (int s = 0; s < POLY_SYMBOLS; s++) {
+    for (int s = POLY_SYMBOLS - 1; s >= 0; s--) { // t and u last: what they are compared with stays beside them
         int count = 0;
         for (int i = 0; i < n; i++) count += terms[i].power[s] > 0;
         if (count > most) most = count, best = s;

@@ -1,0 +1,244 @@
+"""Functions of one lane that use it more than once: splines whose parameters are a context, so that a compiled policy is
+tried on any parameters; softsign and its like. Rows that libraries have failed at are among them: knots, tails, far
+outside, denormals, discriminants that are 0 but for rounding.
+
+NFCC_LONG=1: a million parameter rows for each spline."""
+import os
+
+import numpy as np
+import pytest
+
+import nfcc
+
+LONG = bool(os.environ.get("NFCC_LONG"))
+LANES, BINS = 2, 6
+BOUND, LEAST, SLOPE = 3.0, 1e-3, 1e-3
+PER_LANE = 3 * BINS - 1
+
+
+class Text:
+    """A function in the IR's text form, written line by line; values are names."""
+
+    def __init__(self, *inputs):
+        self.lines, self.count, self.inputs = [], 0, inputs
+
+    def __call__(self, op, *operands, to=LANES, at=None, dtype="f32"):
+        """One line: its name. to: the type's dims (a number: one); at: a move's map."""
+        dims = ",".join(map(str, [to] if isinstance(to, int) else to))
+        self.count += 1
+        line = f"{op} " + ", ".join(map(str, operands)) + (" " + numbers(at) if at else "")
+        self.lines.append(f"    v{self.count}: {dtype}[{dims}] = {line}")
+        return f"v{self.count}"
+
+    def module(self, result, outputs="z"):
+        ports = "".join(f'port in "{n}" f32[{k}] batch 0\n' for n, k in self.inputs)
+        args = ", ".join(f"{n}: f32[1,{k}]" for n, k in self.inputs)
+        body = "\n".join(self.lines)
+        return (f'module stage=normal\n{ports}port out "{outputs}" f32[{LANES}] batch 0\nfunc @main({args}) {{\n{body}\n'
+                f"    return {result}\n}}\n")
+
+
+def numbers(values):
+    return "[" + ", ".join(map(str, values)) + "]"
+
+
+def columns(first, count):
+    return [lane * PER_LANE + first + k for lane in range(LANES) for k in range(count)]
+
+
+def each(count):
+    """The lane of each of `count` values per lane."""
+    return [lane for lane in range(LANES) for _ in range(count)]
+
+
+def softmax(t, x, count):
+    n, grid = LANES * count, (LANES, count)
+    most = t("reduce_max", t("move", x, to=grid))
+    e = t("exp", t("sub", x, t("move", most, to=n, at=each(count)), to=n), to=n)
+    total = t("reduce_sum", t("move", e, to=grid))
+    return t("div", e, t("move", total, to=n, at=each(count)), to=n)
+
+
+def with_ends(t, inner, low, high):
+    """Per lane: low, its BINS - 1 values of inner, high."""
+    first, at = LANES * (BINS - 1), []
+    for lane in range(LANES):
+        at += [first] + [lane * (BINS - 1) + k for k in range(BINS - 1)] + [first + 1]
+    low, high = t(f"constant [{low}]", to=1), t(f"constant [{high}]", to=1)
+    return t("move", inner, low, high, to=LANES * (BINS + 1), at=at)
+
+
+def knots(t, first):
+    """Positions of BINS + 1 knots per lane, from -BOUND to BOUND, as nflows makes them."""
+    n, m = LANES * BINS, LANES * (BINS - 1)
+    share = softmax(t, t("move", "p", to=n, at=columns(first, BINS)), BINS)
+    width = t("add", t("mul", share, 1 - LEAST * BINS, to=n), LEAST, to=n)
+    rows = ["[" + ", ".join("1" if i <= j else "0" for j in range(BINS - 1)) + "]" for i in range(BINS)]
+    upper = t("constant [" + ", ".join(rows) + "]", to=(BINS, BINS - 1))
+    sums = t("linear", t("move", width, to=(LANES, BINS)), upper, to=(LANES, BINS - 1))
+    inner = t("add", t("mul", t("move", sums, to=m), 2 * BOUND, to=m), -BOUND, to=m)
+    return with_ends(t, inner, -BOUND, BOUND)
+
+
+def taken(t, table, count, index):
+    """Value of each lane's table at its index."""
+    grid = t("move", table, to=(LANES, count))
+    return t("move", t("take", grid, t("move", index, to=(LANES, 1), dtype="i64"), to=(LANES, 1)))
+
+
+def spline(difference):
+    """Rational-quadratic spline with linear tails. difference: widths are differences of taken knots (zuko), else taken
+    themselves (nflows); the knots are compared by `lt`, else by `le`."""
+    t = Text(("x", LANES), ("p", LANES * PER_LANE))
+    n, m = LANES * (BINS + 1), LANES * (BINS - 1)
+    xs, ys = knots(t, 0), knots(t, BINS)
+    inner = t("softplus", t("move", "p", to=m, at=columns(2 * BINS, BINS - 1)), to=m)
+    slopes = with_ends(t, t("add", inner, SLOPE, to=m), 1, 1)
+    x, many = t("move", "x"), t("move", "x", to=n, at=each(BINS + 1))
+    above = t("lt" if difference else "le", xs, many, to=n, dtype="bool")
+    zero, one = t("constant [0]", to=1, dtype="i64"), t("constant [1]", to=1, dtype="i64")
+    counts = t("add", above, zero, to=n, dtype="i64")
+    number = t("reduce_sum", t("move", counts, to=(LANES, BINS + 1), dtype="i64"), dtype="i64")
+    at = t("sub", number, one, dtype="i64")
+    after = t("add", at, one, dtype="i64")
+    if difference:
+        bins = t(f"constant [{BINS}]", to=1, dtype="i64")
+        inside = t("and", t("le", zero, at, dtype="bool"), t("lt", at, bins, dtype="bool"), dtype="bool")
+    else:
+        inside = t("and", t("le", -BOUND, x, dtype="bool"), t("le", x, BOUND, dtype="bool"), dtype="bool")
+    x0, y0 = taken(t, xs, BINS + 1, at), taken(t, ys, BINS + 1, at)
+    d0, d1 = taken(t, slopes, BINS + 1, at), taken(t, slopes, BINS + 1, after)
+    if difference:
+        w, h = t("sub", taken(t, xs, BINS + 1, after), x0), t("sub", taken(t, ys, BINS + 1, after), y0)
+    else:
+        left = [lane * (BINS + 1) + k for lane in range(LANES) for k in range(BINS)]
+        right, size = [i + 1 for i in left], LANES * BINS
+        w, h = (taken(t, t("sub", t("move", k, to=size, at=right), t("move", k, to=size, at=left), to=size), BINS, at)
+                for k in (xs, ys))
+    s = t("div", h, w)
+    theta = t("div", t("sub", x, x0), w)
+    both = t("mul", theta, t("sub", 1, theta))
+    top = t("mul", h, t("add", t("mul", s, t("mul", theta, theta)), t("mul", d0, both)))
+    bend = t("sub", t("add", d0, d1), t("mul", s, 2))
+    y = t("add", y0, t("div", top, t("add", s, t("mul", bend, both))))
+    return t.module(t("move", t("select", inside, y, x), to=(1, LANES)))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["widths", "differences"])
+def policy(request, tool, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spline")
+    (folder / "spline.nf").write_text(spline(request.param))
+    tool(folder / "spline.nf", "-o", folder / "spline.so", "--event", "x", "--latent", "z")
+    with nfcc.open(str(folder / "spline.so")) as opened:
+        yield opened
+
+
+def parameters(rng, n):
+    """Rows of all kinds: mild, wild, equal bins, bins of the least size, slopes of 1e-3 and of 1e3."""
+    scale = 10 ** rng.uniform(-2, 1.5, (n, 1))
+    p = rng.standard_normal((n, LANES * PER_LANE)) * scale
+    p[::7] = 0
+    slopes = [lane * PER_LANE + 2 * BINS + k for lane in range(LANES) for k in range(BINS - 1)]
+    steep = rng.random((n, len(slopes))) < 0.05
+    p[:, slopes] = np.where(steep, rng.choice([-30.0, 30, 300, 1000], steep.shape), p[:, slopes])
+    return p.astype(np.float32)
+
+
+def places(rng, n):
+    """Numbers on both sides of everything: inside, at the bounds and beside them, far outside, 0 and denormals."""
+    edge = np.float32(BOUND)
+    special = np.array([0, -0.0, 1e-45, -1e-45, 1e-38, edge, -edge, np.nextafter(edge, np.float32(9)), np.nextafter(-edge, np.float32(-9)),
+                        np.nextafter(edge, np.float32(0)), np.nextafter(-edge, np.float32(0)), 10, -10, 1e4, -1e30, 3e38, -3e38],
+                       np.float32)
+    x = rng.uniform(-1.1 * BOUND, 1.1 * BOUND, (n, LANES)).astype(np.float32)
+    return np.where(rng.random(x.shape) < 0.2, rng.choice(special, x.shape), x)
+
+
+def knots64(p):
+    """Knots, heights and slopes in double: [rows][lanes][BINS + 1]."""
+    p = p.astype(np.float64).reshape(-1, LANES, PER_LANE)
+
+    def positions(x):
+        e = np.exp(x - x.max(-1, keepdims=True))
+        w = LEAST + (1 - LEAST * BINS) * e / e.sum(-1, keepdims=True)
+        k = np.cumsum(w, -1) * 2 * BOUND - BOUND
+        return np.concatenate([np.full(k.shape[:-1] + (1,), -BOUND), k[..., :-1], np.full(k.shape[:-1] + (1,), BOUND)], -1)
+
+    d = np.logaddexp(0, p[..., 2 * BINS:]) + SLOPE
+    one = np.ones(d.shape[:-1] + (1,))
+    return positions(p[..., :BINS]), positions(p[..., BINS:2 * BINS]), np.concatenate([one, d, one], -1)
+
+
+def spline64(p, x):
+    """z and dz/dx in double."""
+    xs, ys, ds = knots64(p)
+    x = x.astype(np.float64)
+    k = np.clip((xs <= x[..., None]).sum(-1) - 1, 0, BINS - 1)[..., None]
+
+    def at(v, i):
+        return np.take_along_axis(v, i, -1)[..., 0]
+
+    w, h = at(xs, k + 1) - at(xs, k), at(ys, k + 1) - at(ys, k)
+    s, d0, d1 = h / w, at(ds, k), at(ds, k + 1)
+    inside = np.abs(x) <= BOUND
+    with np.errstate(all="ignore"):
+        t = np.clip((x - at(xs, k)) / w, 0, 1)
+        below = s + (d0 + d1 - 2 * s) * t * (1 - t)
+        z = at(ys, k) + h * (s * t**2 + d0 * t * (1 - t)) / below
+        slope = s**2 * (d1 * t**2 + 2 * s * t * (1 - t) + d0 * (1 - t) ** 2) / below**2
+    return np.where(inside, z, x), np.where(inside, slope, 1)
+
+
+def distance(p, a, b):
+    """Of two events, or of their latents, whichever is less (a flat spline spreads the rounding of a latent, a steep one
+    that of an event), relative to their size."""
+    apart = np.minimum(np.abs(a.astype(np.float64) - b), np.abs(spline64(p, a)[0] - spline64(p, b)[0]))
+    return apart / np.maximum(1, np.abs(b.astype(np.float64)))
+
+
+def batches(seed):
+    for k in range(50 if LONG else 1):
+        rng = np.random.default_rng([seed, k])
+        n = 20000
+        yield parameters(rng, n), places(rng, n), rng
+
+
+def test_spline_round_trip(policy):
+    worst = 0.0
+    for p, x, rng in batches(1):
+        z, log_det = policy.to_latent(x, p=p)
+        back, back_log_det = policy.to_event(z, p=p)
+        for value in (z, log_det, back, back_log_det):
+            assert np.isfinite(value).all()
+        outside = np.abs(x) > BOUND * 1.000001
+        assert (z[outside] == x[outside]).all() and (back[outside] == x[outside]).all()
+        worst = max(worst, distance(p, back, x).max())
+    print("largest round-trip error", worst)
+    assert worst < 4e-6
+
+
+def test_spline_images(policy):
+    """Any latent has an event, also at the knots' heights, and its image is that latent."""
+    worst = 0.0
+    for p, z, rng in batches(2):
+        knot, heights, _ = knots64(p)
+        pick = rng.integers(0, BINS + 1, (len(p), LANES, 1))
+        exact = rng.random(z.shape) < 0.3
+        z = np.where(exact, np.take_along_axis(heights, pick, -1)[..., 0].astype(np.float32), z)
+        x, log_det = policy.to_event(z, p=p)
+        assert np.isfinite(x).all() and np.isfinite(log_det).all()
+        again, _ = policy.to_latent(x, p=p)
+        error = np.abs(again.astype(np.float64) - z) / np.maximum(1, spline64(p, x)[1]) / np.maximum(1, np.abs(z))
+        worst = max(worst, error.max(), distance(p, x, np.take_along_axis(knot, pick, -1)[..., 0])[exact].max())
+    print("largest error of an image", worst)
+    assert worst < 4e-6
+
+
+def test_spline_log_det(policy):
+    for p, x, rng in batches(3):
+        _, log_det = policy.to_latent(x, p=p)
+        xs, _, _ = knots64(p)
+        clear = (np.abs(xs - x[..., None]).min(-1) > 1e-4).all(-1)
+        error = np.abs(log_det - np.log(spline64(p, x)[1]).sum(-1))[clear]
+        print("log_det error: median", np.median(error), "99.9 %", np.quantile(error, 0.999), "largest", error.max())
+        assert np.median(error) < 1e-6 and np.quantile(error, 0.999) < 1e-3
