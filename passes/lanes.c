@@ -4,10 +4,12 @@
 //   - x + 0, x - 0, x * 1, x / 1, select(constant, x, y) are other names of x: an alias, no work
 //   - a column of a product with one weight 1 and no bias is an alias; rows of constant zeros are dropped
 //   - a lane that no output needs is not computed
+//   - equal lanes are computed once, where a function repeats a product (lane_number.h)
 //
 // The function is rebuilt with only the remaining lanes of each node. Two rounds: forward (constants, aliases),
 // then again with the lanes that are needed.
 #include "lane_env.h"
+#include "lane_number.h"
 #include "pipeline.h"
 
 #include <math.h>
@@ -19,6 +21,7 @@ typedef struct {
     LaneEnv *env;
     const bool *need; // by lane number of env; NULL: all
     Context *cx;
+    LaneNumbers *numbers; // or NULL
 } Lanes;
 
 static bool needed(const Lanes *s, const Node *n, int64_t i) { return !s->need || s->need[s->env->base[n->id] + i]; }
@@ -40,7 +43,8 @@ static LaneRef alias_of(const Node *n, const LaneRef *in)
         if (is_value(in[1], 0)) return in[1];
         return is_value(in[1], 1) ? in[0] : is_value(in[0], 1) ? in[1] : none;
     case OP_div: return is_value(in[1], 1) ? in[0] : is_value(in[0], 0) ? in[0] : none;
-    case OP_select: return lane_is_const(in[0]) ? (lane_value(in[0]) != 0 ? in[1] : in[2]) : lane_same(in[1], in[2]) ? in[1] : none;
+    case OP_select:
+        return lane_is_const(in[0]) ? (lane_value(in[0]) != 0 ? in[1] : in[2]) : lane_same(in[1], in[2]) ? in[1] : none;
     default: return none;
     }
 }
@@ -74,10 +78,21 @@ static void set_const(Lanes *s, const Node *n, int64_t i, double v)
     lane_env_set(s->env, (LaneRef){n, i}, (LaneRef){build_scalar(s->b, v), 0});
 }
 
+static LaneKey elementwise_key(const Node *n, const LaneRef *in)
+{
+    LaneKey key = lane_key_start((uint64_t)n->op * 8 + (uint64_t)n->type.dtype);
+    uint64_t alpha = 0;
+    memcpy(&alpha, &n->alpha, sizeof alpha);
+    lane_key_word(&key, alpha);
+    for (int k = 0; k < n->n_in; k++) lane_key_lane(&key, in[k]);
+    return key;
+}
+
 static void rebuild_elementwise(Lanes *s, const Node *n)
 {
     int64_t lanes = type_lanes(n->type), m = 0;
     LaneRef *in[3] = {0};
+    LaneKey *keys = s->numbers ? malloc((size_t)(lanes + 1) * sizeof *keys) : NULL;
     int64_t *kept = malloc((size_t)(lanes + 1) * sizeof *kept);
     for (int k = 0; k < n->n_in; k++) in[k] = malloc((size_t)(lanes + 1) * sizeof **in);
     for (int64_t i = 0; i < lanes; i++) {
@@ -89,9 +104,14 @@ static void rebuild_elementwise(Lanes *s, const Node *n)
             constant = constant && lane_is_const(now[k]);
         }
         LaneRef other = alias_of(n, now);
-        if (constant) set_const(s, n, i, const_result(n, now));
-        else if (minus_inf_plus(n, now)) set_const(s, n, i, -INFINITY);
-        else if (other.node) lane_env_set(s->env, (LaneRef){n, i}, other);
+        if (keys) keys[m] = elementwise_key(n, now);
+        if (keys && !constant && !other.node) other = lane_numbers_find(s->numbers, keys[m]);
+        if (constant)
+            set_const(s, n, i, const_result(n, now));
+        else if (minus_inf_plus(n, now))
+            set_const(s, n, i, -INFINITY);
+        else if (other.node)
+            lane_env_set(s->env, (LaneRef){n, i}, other);
         else {
             for (int k = 0; k < n->n_in; k++) in[k][m] = now[k];
             kept[m++] = i;
@@ -101,10 +121,15 @@ static void rebuild_elementwise(Lanes *s, const Node *n)
         const Node *ops[3];
         for (int k = 0; k < n->n_in; k++) ops[k] = lanes_gather(s->b, in[k], m);
         const Node *now = lanes_apply(s->b, n, ops);
-        for (int64_t j = 0; j < m; j++) lane_env_set(s->env, (LaneRef){n, kept[j]}, (LaneRef){now, type_lanes(now->type) == 1 ? 0 : j});
+        for (int64_t j = 0; j < m; j++) {
+            LaneRef lane = {now, type_lanes(now->type) == 1 ? 0 : j};
+            lane_env_set(s->env, (LaneRef){n, kept[j]}, lane);
+            if (keys) lane_numbers_put(s->numbers, keys[j], lane_canonical(lane.node, lane.lane));
+        }
     }
     for (int k = 0; k < n->n_in; k++) free(in[k]);
     free(kept);
+    free(keys);
 }
 
 // ---- products
@@ -112,6 +137,7 @@ static void rebuild_elementwise(Lanes *s, const Node *n)
 typedef struct {
     int32_t *rows, *cols; // kept rows and columns
     int64_t n_rows, n_cols;
+    LaneKey *keys; // of the kept columns, or NULL
 } Part;
 
 static LaneRef *linear_inputs(Lanes *s, const Node *n, int64_t tokens, int64_t K)
@@ -130,6 +156,18 @@ static void choose_rows(Part *p, const LaneRef *x, int64_t tokens, int64_t K)
         for (int64_t m = 0; m < tokens && zero; m++) zero = !x[m * K + k].node || is_value(x[m * K + k], 0);
         if (!zero) p->rows[p->n_rows++] = (int32_t)k;
     }
+}
+
+// Rows without a weight in the kept columns.
+static void drop_rows(const Node *w, Part *p)
+{
+    int64_t N = w->type.dim[1], kept = 0;
+    for (int64_t r = 0; r < p->n_rows; r++) {
+        bool weight = false;
+        for (int64_t c = 0; c < p->n_cols && !weight; c++) weight = const_at(w, p->rows[r] * N + p->cols[c]) != 0;
+        if (weight) p->rows[kept++] = p->rows[r];
+    }
+    if (p->n_cols) p->n_rows = kept;
 }
 
 static LaneRef column_alias(const Node *w, const Part *p, const LaneRef *x, int64_t col, int64_t *count)
@@ -155,6 +193,27 @@ static bool column_needed(const Lanes *s, const Node *n, int64_t tokens, int64_t
     return false;
 }
 
+// What column c of the one token is: its non-zero weights, their lanes, the bias and what is added.
+static LaneKey column_key(Lanes *s, const Node *n, const Part *p, const LaneRef *x, int64_t c)
+{
+    int64_t N = n->in[1]->type.dim[1];
+    LaneKey key = lane_key_start(OP_linear);
+    for (int64_t r = 0; r < p->n_rows; r++) {
+        double v = const_at(n->in[1], p->rows[r] * N + c);
+        uint64_t bits = 0;
+        memcpy(&bits, &v, sizeof bits);
+        if (v == 0) continue;
+        lane_key_word(&key, bits);
+        lane_key_lane(&key, x[p->rows[r]]);
+    }
+    double bias = bias_at(n, c);
+    uint64_t bits = 0;
+    memcpy(&bits, &bias, sizeof bits);
+    lane_key_word(&key, bits);
+    if (n->n_in > 3) lane_key_lane(&key, lane_env_lane(s->env, n->in[3], c));
+    return key;
+}
+
 // Columns that stay; the others become aliases or constants at once.
 static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, int64_t tokens)
 {
@@ -167,7 +226,12 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
         LaneRef first = n->n_in > 3 ? (LaneRef){NULL, 0} : column_alias(w, p, x, c, &count);
         bool alias = count == 1 && first.node && bias_at(n, c) == 0;
         if (count != 0 && !alias) {
-            p->cols[p->n_cols++] = (int32_t)c;
+            if (p->keys) p->keys[p->n_cols] = column_key(s, n, p, x, c);
+            LaneRef same = p->keys ? lane_numbers_find(s->numbers, p->keys[p->n_cols]) : (LaneRef){NULL, 0};
+            if (same.node)
+                lane_env_set(s->env, (LaneRef){n, c}, same);
+            else
+                p->cols[p->n_cols++] = (int32_t)c;
             continue;
         }
         for (int64_t m = 0; m < tokens; m++) {
@@ -196,7 +260,8 @@ static const Node *add_part(Lanes *s, const Node *n, const Part *p, int64_t toke
     if (n->n_in < 4) return NULL;
     LaneRef *refs = malloc((size_t)(tokens * p->n_cols + 1) * sizeof *refs);
     for (int64_t m = 0; m < tokens; m++)
-        for (int64_t c = 0; c < p->n_cols; c++) refs[m * p->n_cols + c] = lane_env_lane(s->env, n->in[3], m * N + p->cols[c]);
+        for (int64_t c = 0; c < p->n_cols; c++)
+            refs[m * p->n_cols + c] = lane_env_lane(s->env, n->in[3], m * N + p->cols[c]);
     int64_t dim[2] = {tokens, p->n_cols};
     const Node *add = lanes_gather_as(s->b, refs, type_make(T_F32, 2, dim));
     free(refs);
@@ -210,7 +275,9 @@ static void rebuild_linear(Lanes *s, const Node *n)
     LaneRef *x = linear_inputs(s, n, tokens, K);
     Part p = {0};
     choose_rows(&p, x, tokens, K);
+    if (s->numbers && tokens == 1) p.keys = malloc((size_t)(N + 1) * sizeof *p.keys);
     choose_columns(s, n, &p, x, tokens);
+    drop_rows(w, &p);
     if (p.n_cols && p.n_rows) {
         LaneRef *refs = malloc((size_t)(tokens * p.n_rows + 1) * sizeof *refs);
         LaneRef zero = {build_scalar(s->b, 0), 0};
@@ -221,11 +288,14 @@ static void rebuild_linear(Lanes *s, const Node *n)
             }
         int64_t dim[2] = {tokens, p.n_rows};
         const Node *in = lanes_gather_as(s->b, refs, type_make(T_F32, 2, dim));
-        const Node *part = matrix_part(s->b, w, p.n_rows, p.n_rows == K ? NULL : p.rows, p.n_cols, p.n_cols == N ? NULL : p.cols);
+        const Node *part =
+            matrix_part(s->b, w, p.n_rows, p.n_rows == K ? NULL : p.rows, p.n_cols, p.n_cols == N ? NULL : p.cols);
         const Node *now = build_linear(s->b, in, part, bias_part(s, n, &p), add_part(s, n, &p, tokens, N));
         for (int64_t m = 0; m < tokens; m++)
             for (int64_t c = 0; c < p.n_cols; c++)
                 lane_env_set(s->env, (LaneRef){n, m * N + p.cols[c]}, (LaneRef){now, m * p.n_cols + c});
+        for (int64_t c = 0; c < p.n_cols && p.keys; c++)
+            lane_numbers_put(s->numbers, p.keys[c], lane_canonical(now, c));
         free(refs);
     } else if (p.n_cols && n->n_in > 3) { // nothing is left of the product
         const Node *add = add_part(s, n, &p, tokens, N), *bias = bias_part(s, n, &p);
@@ -237,6 +307,7 @@ static void rebuild_linear(Lanes *s, const Node *n)
     free(x);
     free(p.rows);
     free(p.cols);
+    free(p.keys);
 }
 
 // ---- reductions and the rest
@@ -387,14 +458,15 @@ static bool *needed_lanes(Context *cx, const Function *f)
         for (int64_t k = 0; k < lanes; k++) need_value(env, need, f->outputs[i].node, k);
     }
     for (int i = f->n_nodes - 1; i >= 0; i--)
-        if (f->nodes[i]->op != OP_move && op_info(f->nodes[i]->op)->kind != KIND_LEAF) need_operands(env, need, f->nodes[i]);
+        if (f->nodes[i]->op != OP_move && op_info(f->nodes[i]->op)->kind != KIND_LEAF)
+            need_operands(env, need, f->nodes[i]);
     return need;
 }
 
 static const Function *rebuild_function(Context *cx, const Function *f, const bool *need)
 {
     Builder *b = builder_new(cx, f->name);
-    Lanes s = {b, lane_env_new(cx, f, b), need, cx};
+    Lanes s = {b, lane_env_new(cx, f, b), need, cx, lane_numbers_new(cx, f)};
     for (int i = 0; i < f->n_inputs; i++) rebuild(&s, f->inputs[i]);
     for (int i = 0; i < f->n_nodes; i++)
         if (f->nodes[i]->op != OP_input) rebuild(&s, f->nodes[i]);
