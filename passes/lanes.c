@@ -317,6 +317,26 @@ static double reduce_neutral(Op op)
     return op == OP_reduce_sum ? 0 : op == OP_reduce_prod ? 1 : op == OP_reduce_max ? -INFINITY : INFINITY;
 }
 
+enum { MOST_SIZES = 4 };
+
+// Rows of many different lengths (a causal mask) stay one reduction: they keep neutral constants.
+static void pad_rows(Lanes *s, LaneRef *refs, int64_t *count, int64_t outer, int64_t K, double neutral)
+{
+    int64_t sizes[MOST_SIZES], n = 0;
+    for (int64_t o = 0; o < outer; o++) {
+        int64_t k = 0;
+        while (k < n && sizes[k] != count[o]) k++;
+        if (k < n || !count[o]) continue;
+        if (n < MOST_SIZES) {
+            sizes[n++] = count[o];
+            continue;
+        }
+        LaneRef pad = {build_scalar(s->b, neutral), 0};
+        for (o = 0; o < outer; o++)
+            while (count[o] && count[o] < K) refs[o * K + count[o]++] = pad;
+    }
+}
+
 // Outputs grouped by how many of their lanes remain after neutral constants went.
 static void rebuild_reduce(Lanes *s, const Node *n)
 {
@@ -329,6 +349,7 @@ static void rebuild_reduce(Lanes *s, const Node *n)
             LaneRef lane = lane_env_lane(s->env, n->in[0], o * K + k);
             if (!is_value(lane, neutral)) refs[o * K + count[o]++] = lane;
         }
+    pad_rows(s, refs, count, outer, K, neutral);
     for (int64_t size = 0; size <= K; size++) {
         int64_t m = 0;
         for (int64_t o = 0; o < outer; o++)
