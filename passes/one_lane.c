@@ -511,7 +511,7 @@ static int chain_slope(const WayFinder *w, int s, int k)
 static int range_sign(Arena *a, Poly p, int symbol, bool bin, const int *sign)
 {
     int degree = poly_degree(p, symbol), result = 0;
-    if (degree && !bin) return 0;
+    if (degree && !bin) return poly_sign(p, sign);
     static const double choose[5][5] = {{1}, {1, 1}, {1, 2, 1}, {1, 3, 3, 1}, {1, 4, 6, 4, 1}};
     if (degree > 4) return 0;
     for (int i = 0; i <= degree; i++) {
@@ -561,7 +561,8 @@ static int way_slope(const WayFinder *w, const Way *way, bool *ok)
     switch (way->kind) {
     case WAY_END: return 1;
     case WAY_CHAIN: return way->same ? way_slope(w, way->next, ok) : way->slope * way_slope(w, way->next, ok);
-    case WAY_RATIONAL: return way->slope * way_slope(w, way->next, ok);
+    case WAY_RATIONAL:
+    case WAY_BRACKET: return way->slope * way_slope(w, way->next, ok);
     case WAY_SELECT: {
         int x = way_slope(w, way->next, ok), y = way_slope(w, way->otherwise, ok);
         if (!agree(x, y)) *ok = false;
@@ -986,36 +987,65 @@ static const Way *try_rational(WayFinder *w, int s, int t, const bool *inside, i
     return way;
 }
 
-static const Way *rational(WayFinder *w, int s)
+static int latest(const WayFinder *w, const bool *pending)
+{
+    int at = -1;
+    for (int i = 0; i < w->n_slots; i++) {
+        LaneRef r = {w->slots[i].node, w->slots[i].lanes[0]};
+        if (pending[i] &&
+            (at < 0 || number(w->q, r) > number(w->q, (LaneRef){w->slots[at].node, w->slots[at].lanes[0]})))
+            at = i;
+    }
+    return at;
+}
+
+// Slot s as a function of slot t whose slope keeps one sign.
+static const Way *try_bracket(WayFinder *w, int s, int t)
+{
+    const Way *next = find_way(w, t);
+    if (!next || next == &DEAD) return next;
+    bool in_bin = is_position(next);
+    int slope = one_lane_monotone(w->slots, w->n_slots, w->n, s, t, in_bin);
+    if (!slope) return NULL;
+    Way *way = new_way(w, WAY_BRACKET, s);
+    way->t = t;
+    way->in_bin = in_bin;
+    way->slope = slope;
+    way->next = next;
+    return way;
+}
+
+// The slots through which all ways from s to v lead, nearest first, each tried; inside: the slots above it.
+static const Way *each_cut(WayFinder *w, int s, bool bracket, int *wants)
 {
     bool *pending = ARENA_ARRAY(w->a, bool, w->n_slots), *inside = ARENA_ARRAY(w->a, bool, w->n_slots);
     int count = 0, at = s;
-    for (;;) {
+    while (at >= 0 && at != w->v_slot) {
         inside[at] = true;
         for (int k = 0; k < 3; k++) {
             int in = w->slots[at].in[k];
             if (in >= 0 && !pending[in]) pending[in] = true, count++;
         }
-        at = -1;
-        for (int i = 0; i < w->n_slots; i++) // the latest
-            if (pending[i] && (at < 0 || number(w->q, (LaneRef){w->slots[i].node, w->slots[i].lanes[0]}) >
-                                             number(w->q, (LaneRef){w->slots[at].node, w->slots[at].lanes[0]})))
-                at = i;
-        if (at < 0)
-            return refuse(w->q, w->slots[s].node,
-                          "uses its unknown lane more than once, in no form that is understood");
-        if (count == 1) {
-            int wants = -1;
-            const Way *way = try_rational(w, s, at, inside, &wants);
-            if (way) return way;
-            if (wants >= 0) return split(w, wants, s);
+        at = latest(w, pending);
+        if (at >= 0 && count == 1) {
+            const Way *way = bracket ? try_bracket(w, s, at) : try_rational(w, s, at, inside, wants);
+            if (way || *wants >= 0) return way;
         }
-        pending[at] = false;
+        if (at >= 0) pending[at] = false;
         count--;
-        if (at == w->v_slot)
-            return refuse(w->q, w->slots[s].node,
-                          "uses its unknown lane more than once, in no form that is understood");
     }
+    return NULL;
+}
+
+static const Way *rational(WayFinder *w, int s)
+{
+    int wants = -1;
+    const Way *way = each_cut(w, s, false, &wants);
+    if (!way && wants >= 0) way = split(w, wants, s);
+    wants = -1;
+    if (!way) way = each_cut(w, s, true, &wants);
+    if (way) return way;
+    return refuse(w->q, w->slots[s].node, "uses its unknown lane more than once; neither solved nor proved monotone");
 }
 
 static const Way *find_way(WayFinder *w, int s)
@@ -1193,17 +1223,19 @@ const OneLane *one_lane_find(OneLaneFinder *q, const Node *n)
 
 static const char *way_text(Context *cx, const Way *way)
 {
-    const char *rest;
     switch (way->kind) {
     case WAY_END: return "";
     case WAY_CHAIN: return way_text(cx, way->next);
     case WAY_SELECT:
         return arena_format(cx->arena, "either (%s) or (%s)", way_text(cx, way->next), way_text(cx, way->otherwise));
     case WAY_RATIONAL:
-        rest = way_text(cx, way->next);
-        return arena_format(cx->arena, "%s%s%s",
-                            poly_degree(way->relation, 0) == 2 ? "root of a quadratic" : "rational", *rest ? ", " : "",
-                            rest);
+    case WAY_BRACKET: {
+        const char *kind = way->kind == WAY_BRACKET             ? "bracketed root"
+                           : poly_degree(way->relation, 0) == 2 ? "root of a quadratic"
+                                                                : "rational";
+        const char *rest = way_text(cx, way->next);
+        return arena_format(cx->arena, "%s%s%s", kind, *rest ? ", " : "", rest);
+    }
     }
     return "";
 }

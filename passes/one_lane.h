@@ -9,6 +9,7 @@
 //                 function of v with known lanes; as g is monotone, c is known: v >= K is u >= g(K) (or <=)
 //   WAY_RATIONAL  a polynomial relation F(t, u) = 0 with the nearest slot t through which all uses of v lead:
 //                 of degree 1 in t, or of degree 1 in u and 2 in t
+//   WAY_BRACKET   u is a function of t whose slope is proved to keep one sign: its root is bracketed
 #pragma once
 #include "lane_env.h"
 #include "poly.h"
@@ -20,7 +21,7 @@ typedef struct {
     int in[3];            // operand's slot; -1: known, or constant between the thresholds of v
 } Slot;
 
-typedef enum { WAY_END, WAY_CHAIN, WAY_SELECT, WAY_RATIONAL } WayKind;
+typedef enum { WAY_END, WAY_CHAIN, WAY_SELECT, WAY_RATIONAL, WAY_BRACKET } WayKind;
 
 typedef struct Way Way;
 struct Way {
@@ -32,7 +33,7 @@ struct Way {
     bool has_number; // CHAIN: the other operand is this number
     double number;
     unsigned uses_fixed; // CHAIN: shifts (1) or scales (2) by a lane that is constant between the thresholds of v
-    int test;        // SELECT: a slot that chooses (select, abs, leaky_relu, min, max); see one_lane_test in emission
+    int test; // SELECT: a slot that chooses (select, abs, leaky_relu, min, max); see one_lane_test in emission
     const Way *next, *otherwise; // SELECT: otherwise where the test is false; NULL: that branch cannot be reached
     int t;                       // RATIONAL: slot of t, given by next
     Poly relation;               // F; symbol 0 is t, 1 is u, the others the lanes of symbols
@@ -75,6 +76,9 @@ bool one_lane_invertible(const Node *n, int k);
 // t).
 Poly one_lane_slope(Arena *a, const Way *way);
 
+// Sign of slot s's slope by slot t, by intervals; 0: not proved. n: functions in the group.
+int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin);
+
 // ---- emission (one_lane_emit.c)
 void one_lane_emit(LaneEnv *env, const OneLane *g);
 // log|du/dv| of each function, all lanes being in env: a vector (or one lane for all).
@@ -83,3 +87,6 @@ const Node *one_lane_log_slope(LaneEnv *env, const OneLane *g);
 void emit_forward_lanes(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count);
 const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u);
 const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other);
+// WAY_BRACKET (one_lane_newton.c): t from u, and du/dt at t.
+const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, const Node *u);
+const Node *one_lane_steepness(LaneEnv *env, const OneLane *g, const Way *way, const Node *t);

@@ -203,6 +203,7 @@ static const Node *way_value(Emit *e, const Way *way, const Node *u)
     case WAY_SELECT:
         return build_select(e->b, e->test[way->test], way_value(e, way->next, u), way_value(e, way->otherwise, u));
     case WAY_RATIONAL: return way_value(e, way->next, solve_relation(e, way, u));
+    case WAY_BRACKET: return way_value(e, way->next, one_lane_bracketed(e->env, e->g, way, u));
     }
     return NULL;
 }
@@ -972,11 +973,13 @@ static const Node *slope_log(Emit *e, Slope s)
 static const Node *way_log(Emit *e, const Way *way, const Node *u)
 {
     Slope s = {NULL, NULL};
-    for (; way->kind == WAY_CHAIN || way->kind == WAY_RATIONAL; way = way->next) {
+    for (; way->kind != WAY_END && way->kind != WAY_SELECT; way = way->next) {
         if (way->kind == WAY_CHAIN)
             chain_slope(e, &s, way, u);
-        else
+        else if (way->kind == WAY_RATIONAL)
             rational_slope(e, &s, way, u);
+        else
+            times(e, &s, one_lane_steepness(e->env, e->g, way, slot_value(e, way->t)));
         // from above: of a branch that is not taken, the forward value may be no number (a root of less than 0)
         bool unary = way->kind == WAY_CHAIN && e->g->slots[way->slot].node->n_in == 1;
         if (way->next->kind == WAY_END)
