@@ -75,10 +75,12 @@ void lane_key_lane(LaneKey *key, LaneRef lane)
         double v = lane_value(lane);
         uint64_t bits = 0;
         memcpy(&bits, &v, sizeof bits);
+        lane_key_word(key, 1); // a constant: no lane has this word first
         lane_key_word(key, bits);
         return;
     }
-    lane_key_word(key, (uint64_t)lane.node->id << 32 | (uint64_t)lane.lane);
+    lane_key_word(key, (uint64_t)lane.node->id + 2);
+    lane_key_word(key, (uint64_t)lane.lane);
 }
 
 static Entry *slot(Entry *entries, size_t size, LaneKey key)
