@@ -109,12 +109,18 @@ static const Module *import_text(Session *s, const char *path, unsigned char has
     return module_read(&s->cx, text, size, slash ? arena_format(s->arena, "%.*s", (int)(slash - path), path) : ".");
 }
 
-const Module *build_import(Session *s, const char *path, unsigned char hash[32])
+static const Module *import_file(Session *s, const char *path, unsigned char hash[32])
 {
     session_stage(s, "reading");
     if (has_extension(path, ".nf")) return import_text(s, path, hash);
     ImportOptions options = {s->options->value[OPT_external_data], s->options->value[OPT_allow_nonfinite] != NULL};
     return onnx_load(&s->cx, path, &options, hash);
+}
+
+const Module *build_import(Session *s, const char *path, unsigned char hash[32])
+{
+    const Module *m = import_file(s, path, hash);
+    return m ? build_units(s, m) : NULL;
 }
 
 // ---- the arrows
@@ -150,8 +156,10 @@ static bool check_float(Session *s, Build *b, const CheckOptions *rows)
 }
 
 // --entries: what was asked for must be there.
-static bool has_entries(Session *s, const Plan *plan)
+static bool has_entries(Session *s, const Build *b)
 {
+    const Plan *plan = b->plan;
+    const char *reason = b->flow.no_inverse ? arena_format(s->arena, ": %s", b->flow.no_inverse) : "";
     const char *text = s->options->value[OPT_entries];
     unsigned has = plan_entries(plan);
     char *list = arena_string(s->arena, text ? text : ""), *save = NULL;
@@ -159,7 +167,7 @@ static bool has_entries(Session *s, const Plan *plan)
     for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
         if (has & entry_bit(word)) continue;
         diag_error(&s->cx, NULL, arena_format(s->arena, "it has: %s", entry_list(s->arena, has)),
-                   "the model gives no entry '%s'", word);
+                   "the model gives no entry '%s'%s", word, reason);
         ok = false;
     }
     return ok;
@@ -176,7 +184,7 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
     if (reference && !rows_compare(s, b, reference)) return false;
     session_stage(s, "planning");
     b->plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash);
-    if (!b->plan || !has_entries(s, b->plan)) return false;
+    if (!b->plan || !has_entries(s, b)) return false;
     plan_golden(&s->cx, b->plan);
     if (verify && !check_float(s, b, &rows)) return false;
     b->verified = verify;

@@ -2,6 +2,7 @@
 #include "cli_entry.h"
 
 #include "cli.h"
+#include "units.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,9 @@ void print_flow(FILE *out, const Session *s, const Build *b)
     print_line(out, "base", "%s", base_text(s->arena, f));
     print_line(out, "event", "%s", port_text(s->arena, &event));
     print_line(out, "contexts", "%s", ports_text(s->arena, m->inputs, f->contexts, f->n_contexts));
+    if (f->no_inverse) print_line(out, "one way", "%s", f->no_inverse);
+    if (units_text(m)) print_line(out, "units", "%s", units_text(m));
+    if (f->denoise > 0) print_line(out, "denoise", "act is x + %g^2 score(x), x sampled", f->denoise);
     if (f->has_clip) print_line(out, "clip", "act keeps every number in %g..%g", f->clip_lo, f->clip_hi);
     if (f->log_det_mean)
         print_line(out, "log_det", "the graph's is the mean over the event's %lld numbers; the entries' is the sum",
@@ -90,6 +94,9 @@ void print_checks(FILE *out, const Build *b, size_t native_rows)
         print_line(out, "verified", "no (--no-verify)");
     } else if (!b->checked_double) {
         print_line(out, "verified", "not against an exported graph: the file begins behind derive");
+    } else if (b->flow.no_inverse) {
+        print_line(out, "verified", "%zu rows in double: graph %.1e, log_det %.1e (finite differences)", r->rows,
+                   r->exported_error, r->log_det_error);
     } else if (b->flow.is_flow) {
         print_line(out, "verified", "%zu rows in double: graph %.1e, round trip %.1e, log_det %.1e%s", r->rows,
                    r->exported_error, r->round_trip, r->log_det_error,

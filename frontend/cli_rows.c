@@ -198,7 +198,8 @@ bool rows_inputs(Session *s, const Build *b, const char *path, CheckOptions *out
     out->x = rows_key(&f, KEY_X);
     const double *z = noise_of(&f);
     const Function *to_event = module_function(b->derived, "to_event");
-    if (out->x || !z || !to_event) return true;
+    out->z = z;
+    if (out->x || !z || !to_event || b->flow.no_inverse) return true;
     double *x = ARENA_ARRAY(s->arena, double, f.rows *(size_t)b->flow.dims);
     eval_output(to_event, f.rows, program_inputs(s, &f, z), "x", x);
     out->x = x;

@@ -77,6 +77,7 @@ static void json_roles(const Session *s, const Build *b)
         json_ports("contexts", b->imported->inputs, f->contexts, f->n_contexts);
         json_key("event_shape", false);
         json_shape(f->event_type);
+        json_text("one_way", f->no_inverse);
         json_text("base", f->base ? f->base : "standard normal");
         json_key("base_assumed", false);
         fputs(f->base_assumed ? "true" : "false", stdout);

@@ -10,6 +10,9 @@
 // The exported direction is built forward, the other from the solved steps; the log-determinant is the sum over the
 // same steps in both. log_prob = log N(z; 0, I) + log|det dz/dx|, and -inf where an intermediate overflowed.
 //
+// A flow that is not invertible has its exported direction alone, with the log_det that the graph exports: of the programs
+// only that one exists, and @score of a density.
+//
 // @score is the adjoint of @to_latent. @act is one march: every lane of @to_latent is also a lane of the inverse program
 // (both are lanes of the exported graph), so the adjoint is taken at the values that the inverse has computed, and no net
 // is evaluated twice. It runs from z to x, as the inverse does; march_order puts each node of it behind its operands, so
@@ -75,6 +78,15 @@ typedef struct {
     const Node *x, *z, *log_det, *log_prob; // log_prob may be NaN
 } Ends;
 
+// log|d out / d in| of the map: from the steps, or the exported number of a one-way flow.
+static const Node *log_det_of(Derive *d)
+{
+    const Map *map = d->map;
+    if (!map->log_det) return emit_log_det(d->env, map->solution);
+    LaneRef lane = lane_env_lane(d->env, map->log_det, 0);
+    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)), build_scalar(d->b, map->log_det_scale));
+}
+
 // One direction, from its input ("x" or "z") on.
 static Ends ends_of(Derive *d, bool to_latent)
 {
@@ -82,7 +94,7 @@ static Ends ends_of(Derive *d, bool to_latent)
     const Node *in, *out;
     bool along = to_latent == d->flow->density; // is this program's direction the map's?
     both_ends(d, along, to_latent ? "x" : "z", &in, &out);
-    const Node *log_det = emit_log_det(d->env, d->map->solution); // log|d out / d in|
+    const Node *log_det = log_det_of(d);
     const Node *negated = build_unary(b, OP_neg, log_det);
     Ends e = {d->flow->density ? in : out, d->flow->density ? out : in, along ? log_det : negated, NULL};
     const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : e.z, *to_z = d->flow->density ? log_det : negated;
@@ -217,6 +229,16 @@ static const Function *base_program(Derive *d)
     return builder_finish(d->b);
 }
 
+// The exported direction of a flow that is not invertible; of a density its score too.
+static int one_way_programs(Derive *d, const Function **functions)
+{
+    functions[0] = program(d, d->flow->density ? "to_latent" : "to_event", d->flow->density);
+    if (!d->flow->density) return 1;
+    Density density = density_of(d);
+    functions[1] = score_program(d, &density);
+    return 2;
+}
+
 static const Function *renamed(Context *cx, const Function *f, const char *name)
 {
     Function *copy = arena_copy(cx->arena, f, sizeof *f);
@@ -241,6 +263,11 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
         }
         if (flow->condition > 1e4) diag_warning(cx, NULL, "a mixing matrix has condition number %.3g: the inverse loses digits", flow->condition);
         Derive d = {cx, flow, map, NULL, NULL};
+        if (flow->no_inverse) {
+            if (flow->denoise > 0) diag_error(cx, NULL, "leave --denoise out", "a denoised act needs both directions of the flow: %s", flow->no_inverse);
+            n += one_way_programs(&d, functions + n);
+            return module_new(cx, STAGE_DERIVED, n, functions, m);
+        }
         functions[n++] = program(&d, "to_latent", true);
         functions[n++] = program(&d, "to_event", false);
         if (map->base) functions[n++] = base_program(&d);

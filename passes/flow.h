@@ -12,6 +12,9 @@ typedef struct {
     // A base that is not standard normal in out: its standardised lanes, and out solved from them. NULL: out itself.
     const LaneRef *base;
     const Solution *base_solution;
+    // A flow with no inverse: the solution is not solved, and log|d out / d in| is log_det_scale times this exported number.
+    const Node *log_det;
+    double log_det_scale;
 } Map;
 
 // Solve f for input port from the lanes; NULL solution->solved tells whether it works. Reports nothing.
@@ -48,5 +51,11 @@ double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint
 double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in);
 // The inverse as a function: inputs of f with input `port` replaced by "out"; outputs "in" and "log_det" (of the map).
 const Function *map_inverse(Context *cx, const Map *map);
+// log|det d out / d in| of the function's first output for input `port` by central differences around one row; in[i]: rows
+// of input i. 2 D rows in one evaluation, so D should be small.
+enum { DIFFERENCE_DIMS = 256 };
+double difference_log_det(Context *cx, const Function *f, int port, const double *const *in, size_t row);
+// The map itself as a function: f's inputs -> "out".
+const Function *map_forward(Context *cx, const Map *map);
 // splitmix-based normal numbers, for tests of the compiler only
 double draw_normal(uint64_t *state);

@@ -51,9 +51,11 @@ static void put_flow(Writer *w, const Flow *f)
     put(w, "contexts", "%s", number_list(w->cx, f->n_contexts, contexts));
     put(w, "shape", "%s", number_list(w->cx, f->event_type.rank, f->event_type.dim));
     put_name(w, "base", f->base);
+    put(w, "base-kind", "%d %a", (int)f->base_kind, f->base_param);
     put(w, "flags", "%d %d %d", f->log_prob_negated, f->log_det_mean, f->base_assumed);
     if (f->has_clip) put(w, "clip", "%a %a", f->clip_lo, f->clip_hi);
     if (f->denoise > 0) put(w, "denoise", "%a", f->denoise);
+    put_name(w, "no-inverse", f->no_inverse);
     put(w, "solved", "%a %d", f->condition, f->rounds);
 }
 
@@ -123,6 +125,10 @@ static bool get_flow(Context *cx, const Module *m, Flow *f)
     const char *denoise = get(m, "denoise");
     if (denoise && sscanf(denoise, "%la", &f->denoise) != 1) return false;
     if (solved && sscanf(solved, "%la %d", &f->condition, &f->rounds) != 2) return false;
+    const char *base = get(m, "base-kind");
+    int kind = 0;
+    if (base && (sscanf(base, "%d %la", &kind, &f->base_param) != 2 || kind < 0 || kind >= BASE_COUNT)) return false;
+    f->base_kind = (BaseKind)kind;
     return !clip || f->has_clip;
 }
 
@@ -135,6 +141,7 @@ bool flow_restore(Context *cx, const Module *m, Flow *f)
     f->event = get(m, "event"), f->latent = get(m, "latent");
     f->log_det = get(m, "log_det"), f->log_prob = get(m, "log_prob");
     f->base = get(m, "base");
+    f->no_inverse = get(m, "no-inverse");
     if (get_flow(cx, m, f)) return true;
     diag_error(cx, NULL, "write the file again with --stop-after",
                "the properties %s* do not describe a flow of this module", PREFIX);

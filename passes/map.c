@@ -94,6 +94,19 @@ const Function *map_inverse(Context *cx, const Map *map)
     return builder_finish(b);
 }
 
+const Function *map_forward(Context *cx, const Map *map)
+{
+    Builder *b = builder_new(cx, "forward");
+    LaneEnv *env = lane_env_new(cx, map->f, b);
+    for (int i = 0; i < map->f->n_inputs; i++)
+        lane_env_set_all(env, map->f->inputs[i], build_input(b, map->f->inputs[i]->name, map->f->inputs[i]->type));
+    emit_forward(env);
+    LaneRef *now = ARENA_ARRAY(cx->arena, LaneRef, map->dims + 1);
+    for (int64_t i = 0; i < map->dims; i++) now[i] = lane_env_get(env, map->out[i]);
+    build_output(b, "out", lanes_gather_as(b, now, type_vector(map->dims)));
+    return builder_finish(b);
+}
+
 static uint64_t splitmix(uint64_t *state)
 {
     uint64_t z = *state += 0x9E3779B97F4A7C15u;

@@ -38,6 +38,7 @@ typedef struct {
     bool has_clip;            // the policy ends in a clip, or --clip
     double clip_lo, clip_hi;
     double denoise;           // sigma of the policy's denoising step, 0: none
+    const char *no_inverse;   // a one-way flow: why the other direction does not exist. NULL: it does
     const char *explain;      // the inverse program: rounds, groups, rules, log-det terms (check --explain)
     double condition;         // worst condition number of a solved block, 0: none
     int rounds;
@@ -70,6 +71,7 @@ typedef struct {
     uint64_t seed;
     const double *const *contexts; // given rows [rows][lanes] per context, or NULL: standard normal
     const double *x;               // given events, or NULL: to_event of drawn z
+    const double *z;               // given latents of a flow that has no to_latent, or NULL: drawn
 } CheckOptions;
 
 typedef struct {

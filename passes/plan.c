@@ -8,6 +8,7 @@
 // 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit.
 // 4. Constants are packed once into CONST, shared by content between programs.
 #include "passes.h"
+#include "units.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -898,7 +899,9 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
                                               flow->base_assumed ? " (assumed; confirm with --base normal)" : "")
                                : "";
     plan->notes = flow->why ? flow->why : "";
+    if (flow->no_inverse) plan->notes = arena_format(cx->arena, "%s\none way: %s", plan->notes, flow->no_inverse);
     const Program *act = &plan->programs[PROGRAM_ACT];
+    if (units_text(m)) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, units_text(m));
     if (act->exists) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]));
     return plan_verify(plan, cx) ? plan : NULL;
 }

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The published list. Exact spelling; a trailing ".1" that the legacy exporter adds is not looked through.
+// The published list. Names of numbers per row may go on after a mark that is no letter: logdet_sample, log_prob.1; the
+// others are exact.
 static const char *const EVENT_INPUTS[] = {"x", "action", "event", NULL};
 static const char *const LATENT_INPUTS[] = {"noise", "z", "eps", "latent", NULL};
 static const char *const EVENT_OUTPUTS[] = {"action", "sample", "event", NULL}; // and x_*
@@ -24,12 +25,23 @@ typedef struct {
     const FlowOptions *options;
     Flow *flow;
     Map *map;
+    // An output that shows the squares of a base which lead back to no input: why, for the refusal.
+    const char *unsolved, *unsolved_why;
 } Roles;
 
 static bool in_list(const char *name, const char *const *list)
 {
     for (; name && *list; list++)
         if (!strcmp(name, *list)) return true;
+    return false;
+}
+
+static bool begins_in_list(const char *name, const char *const *list)
+{
+    for (; name && *list; list++) {
+        size_t n = strlen(*list);
+        if (!strncmp(name, *list, n) && !(name[n] >= 'a' && name[n] <= 'z')) return true;
+    }
     return false;
 }
 
@@ -127,11 +139,17 @@ static bool is_scalar_output(const Roles *r, int i)
     return i < r->m->n_outputs && output_size(r, i) == 1 && r->m->outputs[i].type.dtype != T_BOOL;
 }
 
-static void find_log_det(Roles *r, bool density)
+static int log_det_named(const Roles *r)
 {
     int named = find_port(r->m->outputs, r->m->n_outputs, r->options->log_det);
     for (int i = 0; i < r->m->n_outputs && named < 0; i++)
-        if (is_scalar_output(r, i) && in_list(r->m->outputs[i].name, LOG_DETS)) named = i;
+        if (is_scalar_output(r, i) && begins_in_list(r->m->outputs[i].name, LOG_DETS)) named = i;
+    return named;
+}
+
+static void find_log_det(Roles *r, bool density)
+{
+    int named = log_det_named(r);
     for (int i = 0; i < r->m->n_outputs; i++) {
         if (!is_scalar_output(r, i) || i == r->flow->log_prob_output || (named >= 0 && i != named)) continue;
         if (i == r->flow->event_output || i == r->flow->latent_output) continue;
@@ -193,6 +211,65 @@ static int choose_output(Roles *r, int in, bool density, Map **chosen)
     return last;
 }
 
+// ---- flows with no inverse: the exported direction with an exported log_det
+
+// The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1, 1 / D, or 0.
+static double difference_scale(Roles *r, const Map *map, int scalar)
+{
+    double **in = map_inputs(r->cx, map, false, ROWS, 7), numeric[ROWS], claimed[ROWS];
+    const Function *forward = map_forward(r->cx, map);
+    for (size_t i = 0; i < ROWS; i++) numeric[i] = difference_log_det(r->cx, forward, map->port, (const double *const *)in, i);
+    double **outs = ARENA_ARRAY(r->cx->arena, double *, r->f->n_outputs + 1);
+    outs[scalar] = claimed;
+    eval_function(r->f, ROWS, (const double *const *)in, outs, NULL, NULL);
+    if (close_to(claimed, numeric, 1, ROWS)) return 1;
+    return map->dims > 1 && close_to(claimed, numeric, 1.0 / (double)map->dims, ROWS) ? 1.0 / (double)map->dims : 0;
+}
+
+// Which output is the log_det of this map? A name decides where there are too many numbers to try (the check will refuse).
+static int one_way_log_det(Roles *r, const Map *map, int out, double *scale)
+{
+    int named = log_det_named(r);
+    *scale = 1;
+    if (map->dims > DIFFERENCE_DIMS) return named;
+    for (int s = 0; s < r->m->n_outputs; s++) {
+        if (s == out || !is_scalar_output(r, s) || (named >= 0 && s != named)) continue;
+        *scale = difference_scale(r, map, s);
+        if (*scale != 0) return s;
+    }
+    return -1;
+}
+
+static bool accept_one_way(Roles *r, int in, int out, bool density, const char *why)
+{
+    Map *map = try_map(r, in, out, !density);
+    double scale = 1;
+    int s = map && !solved(map) ? one_way_log_det(r, map, out, &scale) : -1;
+    if (s < 0) return false;
+    map->log_det = r->f->outputs[s].node;
+    map->log_det_scale = 1 / scale;
+    fill(r, map, density, in, out, why);
+    r->flow->log_det_output = s;
+    r->flow->log_det = r->m->outputs[s].name;
+    r->flow->log_det_mean = scale != 1;
+    const Port *port = &r->m->inputs[in];
+    r->flow->no_inverse = arena_format(r->cx->arena, "'%s' cannot be found from '%s': %s", port->name, r->m->outputs[out].name,
+                                       solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[in]), map->dims, port->name));
+    return true;
+}
+
+// The input's role is decided; out: the other end, or -1 to look for it.
+static bool one_way(Roles *r, int in, int out, bool density, const char *why)
+{
+    for (int o = r->m->n_outputs - 1; o >= 0; o--) {
+        if (out >= 0 && o != out) continue;
+        bool had_clip = r->flow->has_clip;
+        if (accept_one_way(r, in, o, density, why)) return true;
+        r->flow->has_clip = had_clip;
+    }
+    return false;
+}
+
 static void not_invertible(Roles *r, int in, int out, const char *what)
 {
     Map *map = try_map(r, in, out, false);
@@ -203,7 +280,12 @@ static void not_invertible(Roles *r, int in, int out, const char *what)
         return;
     }
     LaneRef *lanes = input_lanes(r->cx, r->f->inputs[in]);
-    diag_error(r->cx, NULL, "the graph is not a flow of this input; compile with --entries run to ship it as it is",
+    int named = log_det_named(r);
+    bool wrong = named >= 0 && map->dims <= DIFFERENCE_DIMS;
+    const char *hint = wrong ? arena_format(r->cx->arena, "output '%s' is not log|det| of this map, which would give its one direction; --entries run ships the graph as it is",
+                                            r->m->outputs[named].name)
+                             : "export the log_det too, which gives this one direction; or --entries run ships the graph as it is";
+    diag_error(r->cx, NULL, hint,
                "not invertible from '%s' back to '%s': %s", out < r->m->n_outputs ? r->m->outputs[out].name : "the log_prob's squares", port->name,
                solve_explain(r->cx, map->solution, lanes, input_size(r, in), port->name));
 }
@@ -221,6 +303,7 @@ static bool accept_said(Roles *r, int in, int out, bool density, const char *why
         fill(r, map, density, in, out, why);
         return true;
     }
+    if (in >= 0 && one_way(r, in, out, density, why)) return true;
     for (int o = 0; o < r->m->n_outputs && out < 0 && in >= 0; o++)
         if (output_size(r, o) == input_size(r, in)) out = o;
     if (in < 0) {
@@ -307,6 +390,20 @@ static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const 
     return true;
 }
 
+// The squares of a base are there, as many as an input has numbers, but they do not lead back to it.
+static void note_unsolved(Roles *r, int scalar, const LaneRef *u, int64_t dims, const char *base)
+{
+    for (int i = 0; i < r->f->n_inputs && !r->unsolved; i++) {
+        if (is_context(r, i) || input_size(r, i) != dims || !real_input(r, i)) continue;
+        Map *map = map_solve(r->cx, r->f, i, u, dims);
+        if (solved(map)) continue;
+        const char *name = r->m->inputs[i].name;
+        r->unsolved = r->m->outputs[scalar].name;
+        r->unsolved_why = arena_format(r->cx->arena, "shows the %lld terms of a %s, but '%s' cannot be found from them: %s", (long long)dims, base, name,
+                                       solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[i]), dims, name));
+    }
+}
+
 static bool try_base(Roles *r, int scalar, BaseKind base)
 {
     Split *s = split_log_prob(r->cx, r->f, scalar, base);
@@ -325,6 +422,7 @@ static bool try_base(Roles *r, int scalar, BaseKind base)
                                      : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised", standard);
         return true;
     }
+    if (lanes_independent(u, s->dims)) note_unsolved(r, scalar, u, s->dims, base_describe(r->cx, base, s->param));
     r->f = before;
     r->flow->log_prob_output = -1;
     r->flow->log_prob = NULL;
@@ -354,13 +452,15 @@ static bool by_log_prob(Roles *r)
 
 // ---- by names
 
+static bool name_is_end(const char *name, bool event)
+{
+    return in_list(name, event ? EVENT_OUTPUTS : LATENT_OUTPUTS) || (event && !strncmp(name, "x_", 2));
+}
+
 static bool output_named(const Roles *r, bool event)
 {
-    for (int o = 0; o < r->m->n_outputs; o++) {
-        const char *name = r->m->outputs[o].name;
-        if (in_list(name, event ? EVENT_OUTPUTS : LATENT_OUTPUTS)) return true;
-        if (event && !strncmp(name, "x_", 2)) return true;
-    }
+    for (int o = 0; o < r->m->n_outputs; o++)
+        if (name_is_end(r->m->outputs[o].name, event)) return true;
     return false;
 }
 
@@ -375,28 +475,44 @@ static int named_input(const Roles *r, const char *const *list)
 static bool by_names(Roles *r)
 {
     int noise = named_input(r, LATENT_INPUTS), event = named_input(r, EVENT_INPUTS);
-    bool both = noise >= 0 && event >= 0;
+    bool both = noise >= 0 && event >= 0, density = noise < 0 || both;
+    int in = density ? event : noise;
+    if (density && (event < 0 || output_named(r, true))) return false;
     Map *map = NULL;
-    if (noise >= 0 && !both) {
-        int out = choose_output(r, noise, false, &map);
-        if (out < 0) return false;
-        fill(r, map, false, noise, out, arena_format(r->cx->arena, "the name of input '%s'", r->m->inputs[noise].name));
-        return true;
-    }
-    if (event < 0 || output_named(r, true)) return false;
-    int out = choose_output(r, event, true, &map);
-    if (out < 0) return false;
-    fill(r, map, true, event, out, arena_format(r->cx->arena, "the name of input '%s'", r->m->inputs[event].name));
+    int out = choose_output(r, in, density, &map);
+    const char *why = arena_format(r->cx->arena, "the name of input '%s'", r->m->inputs[in].name);
+    if (out < 0) return one_way(r, in, -1, density, why);
+    fill(r, map, density, in, out, why);
     return true;
 }
 
 // ---- no decision
 
+// An input and an output of one size, of which one is data and the other noise by their names.
+static bool named_pair(const Roles *r, int *in, int *out)
+{
+    for (int i = 0; i < r->f->n_inputs; i++) {
+        const char *name = r->m->inputs[i].name;
+        bool event = in_list(name, EVENT_INPUTS), latent = in_list(name, LATENT_INPUTS);
+        for (int o = 0; (event || latent) && o < r->m->n_outputs; o++) {
+            if (is_context(r, i) || input_size(r, i) != output_size(r, o) || input_size(r, i) == 1) continue;
+            if (!name_is_end(r->m->outputs[o].name, latent)) continue;
+            *in = i;
+            *out = o;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool claims(const Roles *r)
 {
-    for (int o = 0; o < r->m->n_outputs; o++)
-        if (in_list(r->m->outputs[o].name, LOG_DETS) || in_list(r->m->outputs[o].name, LOG_PROBS)) return true;
-    return r->options->entries && strcmp(r->options->entries, "run");
+    for (int o = 0; o < r->m->n_outputs; o++) {
+        if (!is_scalar_output(r, o)) continue;
+        if (begins_in_list(r->m->outputs[o].name, LOG_DETS) || begins_in_list(r->m->outputs[o].name, LOG_PROBS)) return true;
+    }
+    int in, out;
+    return named_pair(r, &in, &out) || (r->options->entries && strcmp(r->options->entries, "run"));
 }
 
 // Some input and output that are each other's image: a flow whose direction nothing tells.
@@ -417,15 +533,21 @@ static bool refuse_or_run(Roles *r)
         diag_error(r->cx, NULL, NULL, "cannot tell data from noise at input '%s'; say --event %s (it is data) or --latent %s (it is noise)", name, name, name);
         return false;
     }
+    if (r->unsolved) {
+        diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved, r->unsolved_why);
+        return false;
+    }
     if (!claims(r)) {
         r->flow->why = "no input and output are each other's image, and no output is a log_prob: not a flow";
         return true;
     }
-    int in = named_input(r, EVENT_INPUTS), out = -1;
+    int in = -1, out = -1;
+    named_pair(r, &in, &out);
+    if (in < 0) in = named_input(r, EVENT_INPUTS);
     if (in < 0) in = named_input(r, LATENT_INPUTS);
-    for (int o = 0; o < r->m->n_outputs && in >= 0; o++)
-        if (output_size(r, o) == input_size(r, in)) out = o;
-    if (in >= 0 && out >= 0) not_invertible(r, in, out, "event");
+    for (int o = 0; out < 0 && o < r->m->n_outputs && in >= 0; o++)
+        if (output_size(r, o) == input_size(r, in) && !is_scalar_output(r, o)) out = o;
+    if (in >= 0 && out >= 0) not_invertible(r, in, out, in_list(r->m->inputs[in].name, LATENT_INPUTS) ? "latent" : "event");
     else
         diag_error(r->cx, NULL, "say --event NAME or --latent NAME, or --entries run to ship the graph as it is",
                    "the outputs claim a flow, but no input and output are each other's image");
@@ -483,7 +605,7 @@ static bool decide(Roles *r)
 
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
 {
-    Roles r = {cx, m, module_function(m, "main"), options, flow, NULL};
+    Roles r = {.cx = cx, .m = m, .f = module_function(m, "main"), .options = options, .flow = flow};
     *flow = (Flow){.event_input = -1, .event_output = -1, .latent_input = -1, .latent_output = -1, .log_det_output = -1, .log_prob_output = -1};
     if (!r.f) {
         diag_error(cx, NULL, "name the exported graph's function @main", "the module has no function @main");
@@ -501,7 +623,7 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
     *f = r.f;
     *map = r.map;
     if (!flow->is_flow) return true;
-    find_log_det(&r, flow->density);
+    if (!flow->no_inverse) find_log_det(&r, flow->density);
     if (!flow->base) {
         if (options->base && !base_named(options->base, &flow->base_kind, &flow->base_param)) {
             diag_error(cx, NULL, "normal, laplace, logistic, uniform or student_t:DF", "--base '%s' is not a base distribution", options->base);

@@ -185,13 +185,15 @@ def run_entries(model, policy):
     if model.is_flow:
         contexts = {c.name: model.input_rows(c.name) for c in policy.info.contexts}
         shape = (-1, *policy.info.event.shape)
-        x, noise = model.npz["x"].reshape(shape), model.noise.astype(np.float32).reshape(shape)
+        x, noise = (None if v is None else v.astype(np.float32).reshape(shape) for v in (model.npz.get("x"), model.noise))
         calls = {"to_latent": lambda: policy.to_latent(x, contexts=contexts),
                  "to_event": lambda: policy.to_event(noise, contexts=contexts),
                  "log_prob": lambda: (policy.log_prob(x, contexts=contexts),),
                  "sample": lambda: policy.sample_and_log_prob(z=noise, contexts=contexts),
                  "score": lambda: (policy.score(x, contexts=contexts),)}
         for entry, call in calls.items():
+            if all(reference is None for reference, _ in model.references[entry]):
+                continue  # a flow with one direction has no rows of the other
             worst[entry] = 0.0
             for value, (reference, keys) in zip(call(), model.references[entry]):
                 if reference is not None:

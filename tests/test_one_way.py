@@ -1,0 +1,170 @@
+"""Flows with no inverse (planar, radial): the exported direction with the exported log_det; the rest says why not."""
+import json
+
+import numpy as np
+import pytest
+
+import nfcc
+
+# One radial layer: y = x + beta h (x - x0), h = 1 / (alpha + r), r = |x - x0|;
+# log|det dy/dx| = 3 log(1 + beta h) + log(1 + beta h - beta h^2 r).
+RADIAL = """module stage=imported
+port in "{x}" f32[4] batch 0
+{outs}
+func @main({x}: f32[1,4]) {{
+    c: f32[4] = constant [0.5, -1.5, 0.25, 1]
+    x4: f32[4] = move {x}
+    d: f32[4] = sub x4, c
+    s: f32[4] = mul d, d
+    s1: f32[1,4] = move s
+    r2: f32[1] = reduce_sum s1
+    r: f32[1] = sqrt r2
+    one: f32[1] = constant [1]
+    a: f32[1] = constant [0.7]
+    b: f32[1] = constant [{beta}]
+    ar: f32[1] = add r, a
+    h: f32[1] = div one, ar
+    bh: f32[1] = mul b, h
+    step: f32[4] = mul bh, d
+    y: f32[4] = add x4, step
+    u: f32[1] = add one, bh
+    hr: f32[1] = mul h, r
+    bhh: f32[1] = mul bh, hr
+    v: f32[1] = sub u, bhh
+    lu: f32[1] = log u
+    lv: f32[1] = log v
+    three: f32[1] = constant [{factor}]
+    lu3: f32[1] = mul three, lu
+    log_det: f32[1] = add lu3, lv
+{more}
+    return {returns}
+}}
+"""
+LOG_PROB = """    yy: f32[4] = mul y, y
+    y1: f32[1,4] = move yy
+    q: f32[1] = reduce_sum y1
+    half: f32[1] = constant [-0.5]
+    hq: f32[1] = mul half, q
+    lp: f32[1] = add hq, log_det"""
+
+
+def radial(folder, x, outputs, factor=3, beta=0.9, more=""):
+    """outputs: {name: (value, shape)}."""
+    lines = [f'port out "{name}" f32[{shape}] batch 0' for name, (_, shape) in outputs.items()]
+    path = folder / "radial.nf"
+    path.write_text(RADIAL.format(x=x, outs="\n".join(lines), factor=factor, beta=beta, more=more,
+                                  returns=", ".join(v for v, _ in outputs.values())))
+    return path
+
+
+def exact(x):
+    x = np.asarray(x, np.float64)
+    d = x - [0.5, -1.5, 0.25, 1]
+    r = np.sqrt((d * d).sum(1))
+    h = 1 / (0.7 + r)
+    return x + 0.9 * h[:, None] * d, 3 * np.log(1 + 0.9 * h) + np.log(1 + 0.9 * h - 0.9 * h * h * r)
+
+
+def normal(z):
+    return -0.5 * (z ** 2).sum(1) - 2 * np.log(2 * np.pi)
+
+
+SAMPLING = {"x_sample": ("y", "4"), "logdet_sample": ("log_det", "")}
+
+
+def test_sampling(tool, tmp_path):
+    model = radial(tmp_path, "noise", SAMPLING)
+    done = tool(model, "-o", tmp_path / "p.so")
+    assert "to_event, sample, sample_and_log_prob, sample_best, act, run" in done.stdout
+    assert "finite differences" in done.stdout and "noise[0] waits at" in done.stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    z = np.random.default_rng(1).standard_normal((50, 4)).astype(np.float32)
+    want, log_det = exact(z)
+    x, got = policy.to_event(z)
+    np.testing.assert_allclose(x, want, atol=1e-5)
+    np.testing.assert_allclose(got, log_det, atol=1e-5)
+    x, log_prob = policy.sample_and_log_prob(z=z)
+    np.testing.assert_allclose(log_prob, normal(z) - log_det, atol=1e-4)
+    np.testing.assert_array_equal(policy.act(z=z), x)
+    assert "one way" in policy.info.notes
+    with pytest.raises(nfcc.Error):
+        policy.log_prob(x)
+    assert "bit for bit" in tool("selftest", tmp_path / "p.so").stdout
+
+
+def test_density(tool, tmp_path):
+    model = radial(tmp_path, "x", {"z": ("y", "4"), "log_det": ("log_det", "")})
+    done = tool(model, "-o", tmp_path / "p.so")
+    assert "entries: to_latent, log_prob, score, run" in done.stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    x = np.random.default_rng(2).standard_normal((20, 4))
+    want, log_det = exact(x)
+    z, got = policy.to_latent(x.astype(np.float32))
+    np.testing.assert_allclose(z, want, atol=1e-5)
+    np.testing.assert_allclose(got, log_det, atol=1e-5)
+    np.testing.assert_allclose(policy.log_prob(x.astype(np.float32)), normal(want) + log_det, atol=1e-4)
+    score = policy.score(x.astype(np.float32))
+    for k in range(4):
+        up, down = x.copy(), x.copy()
+        up[:, k] += 1e-5
+        down[:, k] -= 1e-5
+        (zu, lu), (zd, ld) = exact(up), exact(down)
+        np.testing.assert_allclose(score[:, k], (normal(zu) + lu - normal(zd) - ld) / 2e-5, atol=1e-3)
+    assert "bit for bit" in tool("selftest", tmp_path / "p.so").stdout
+
+
+def test_the_mean_log_det_of_an_event(tool, tmp_path):
+    more = "    quarter: f32[1] = constant [0.25]\n    mean: f32[1] = mul quarter, log_det"
+    model = radial(tmp_path, "noise", {"x_sample": ("y", "4"), "log_det": ("mean", "")}, more=more)
+    tool(model, "-o", tmp_path / "p.so")
+    z = np.zeros((1, 4), np.float32)
+    np.testing.assert_allclose(nfcc.open(str(tmp_path / "p.so")).to_event(z)[1], exact(z)[1], atol=1e-5)
+
+
+def test_unnamed_numbers_are_found_and_options_decide(tool, tmp_path):
+    model = radial(tmp_path, "inp", {"add_1": ("y", "4"), "add_2": ("log_det", "")})
+    assert "flow: no" in tool(model, "-o", tmp_path / "p.so").stdout
+    assert "sampling" in tool(model, "-o", tmp_path / "p.so", "--latent", "inp").stdout
+    assert "entries: to_latent, log_prob" in tool(model, "-o", tmp_path / "p.so", "--event", "inp").stdout
+
+
+@pytest.mark.parametrize("outputs,factor,said", [
+    ({"x_sample": ("y", "4")}, 3, "export the log_det too"),
+    (SAMPLING, 2, "'logdet_sample' is not log|det|"),
+])
+def test_refusals(tool, tmp_path, outputs, factor, said):
+    model = radial(tmp_path, "noise", outputs, factor)
+    done = tool(model, "-o", tmp_path / "p.so", code=1)
+    assert said in done.stderr and "noise[0] waits at" in done.stderr and "--entries run" in done.stderr
+    assert "run" in tool(model, "-o", tmp_path / "p.so", "--entries", "run").stdout
+
+
+@pytest.mark.parametrize("name", ["log_prob", "log_prob_x", "add_7"])
+def test_a_log_prob_that_does_not_solve_is_no_run(tool, tmp_path, name):
+    model = radial(tmp_path, "x", {name: ("lp", "")}, more=LOG_PROB)
+    done = tool(model, "-o", tmp_path / "p.so", code=1)
+    assert f"'{name}' shows the 4 terms of a standard normal" in done.stderr
+    assert "x[0] waits at" in done.stderr and "--entries run" in done.stderr
+    tool(model, "-o", tmp_path / "p.so", "--entries", "run")
+
+
+def test_absent_entries_say_why(tool, tmp_path):
+    model = radial(tmp_path, "noise", SAMPLING)
+    said = tool(model, "-o", tmp_path / "p.so", "--entries", "log_prob", code=1).stderr
+    assert "'log_prob'" in said and "noise[0] waits at" in said
+    tool(model, "-o", tmp_path / "p.so")
+    np.save(tmp_path / "x.npy", np.zeros((1, 4), np.float32))
+    for words in (["p.so"], ["radial.nf"], ["radial.nf", "--backend", "interp"]):
+        said = tool("run", *words, "log_prob", "x=x.npy", "-o", "out", cwd=tmp_path, code=2).stderr
+        assert "no entry 'log_prob'" in said and "noise[0] waits at" in said
+    said = tool(model, "-o", tmp_path / "p.so", "--denoise", "0.1", code=1).stderr
+    assert "both directions" in said
+    assert "noise[0] waits at" in json.loads(tool("check", "--json", model).stdout)["one_way"]
+
+
+def test_a_saved_stage_gives_the_same_file(tool, tmp_path):
+    model = radial(tmp_path, "noise", SAMPLING)
+    tool(model, "-o", tmp_path / "a.so", "--name", "p")
+    tool(model, "--stop-after", "derive", "-o", tmp_path / "d.nf")
+    out = tool(tmp_path / "d.nf", "-o", tmp_path / "b.so", "--name", "p").stdout
+    assert "to_event, sample, sample_and_log_prob" in out and "log_prob," not in out.split("entries:")[1].split("\n")[0].replace("sample_and_log_prob,", "")
