@@ -11,6 +11,7 @@ typedef struct {
     uint64_t seed, first_row;
     float temperature;
     bool has_temperature;
+    unsigned threads;          // 0: one per processor
     const char *const *inputs; // "NAME=FILE.npy"
     int n_inputs;
     const char *dir;
@@ -24,6 +25,7 @@ typedef struct {
     const float *x;
     nfcc_noise noise;
     const void *const *in; // run
+    unsigned threads;
     void *const *out;
 } EntryCall;
 
@@ -36,8 +38,8 @@ typedef struct {
 
 // libnfcc behind the engine's one function.
 EntryEngine entry_native(nfcc_policy *policy);
-// Reads the inputs, calls the entry, writes DIR/OUTPUT.npy. Returns an exit code; messages go to stderr, the list of
-// what was written to stdout.
+// Takes the inputs piece by piece, calls the entry on each, writes DIR/OUTPUT.npy. Returns an exit code; messages go to
+// stderr, the list of what was written to stdout.
 int entry_run(Arena *arena, const EntryEngine *engine, const EntryRequest *request);
 // "to_latent, to_event, ..." of NFCC_HAS_* bits.
 const char *entry_list(Arena *arena, unsigned entries);

@@ -4,21 +4,16 @@
 // C-contiguous.
 #include "cli_npy.h"
 
+#include "cli_npy_fail.h"
+
 #include <errno.h>
-#include <stdarg.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-__attribute__((format(printf, 2, 3))) static const char *fail(NpyError *e, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(e->text, sizeof e->text, format, args);
-    va_end(args);
-    return e->text;
-}
 
 size_t npy_type_size(NpyType type) { return type == NPY_BOOL ? 1 : type == NPY_F32 ? 4 : 8; }
 
@@ -40,14 +35,6 @@ void npy_free(Array *a)
 }
 
 // ---- header
-typedef struct {
-    char order, kind; // '<', '>', '|', '='; 'f', 'i', 'u', 'b'
-    int bytes;
-    bool fortran;
-    int rank;
-    size_t dim[NPY_MAX_RANK], count;
-} Header;
-
 // The text after 'key': in the dict, or NULL.
 static const char *value_of(const char *dict, const char *key)
 {
@@ -63,7 +50,7 @@ static const char *value_of(const char *dict, const char *key)
     return NULL;
 }
 
-static const char *read_descr(const char *dict, Header *h, NpyError *e)
+static const char *read_descr(const char *dict, NpyHeader *h, NpyError *e)
 {
     const char *at = value_of(dict, "descr");
     if (!at || (*at != '\'' && *at != '"')) return fail(e, "element type is missing or structured");
@@ -79,7 +66,7 @@ static const char *read_descr(const char *dict, Header *h, NpyError *e)
     return NULL;
 }
 
-static const char *read_shape(const char *dict, Header *h, NpyError *e)
+static const char *read_shape(const char *dict, NpyHeader *h, NpyError *e)
 {
     const char *at = value_of(dict, "shape");
     if (!at || *at++ != '(') return fail(e, "shape is missing");
@@ -97,7 +84,7 @@ static const char *read_shape(const char *dict, Header *h, NpyError *e)
     }
 }
 
-static const char *read_header(const unsigned char *p, size_t size, Header *h, size_t *start, NpyError *e)
+static const char *read_header(const unsigned char *p, size_t size, NpyHeader *h, size_t *start, NpyError *e)
 {
     if (size < 10 || memcmp(p, "\x93NUMPY", 6)) return fail(e, "not a .npy file");
     bool wide = p[6] >= 2;
@@ -134,7 +121,7 @@ static uint64_t load_bytes(const unsigned char *p, int n, bool big)
     return v;
 }
 
-static void store_element(const Header *h, const unsigned char *p, NpyType type, void *out, size_t i)
+static void store_element(const NpyHeader *h, const unsigned char *p, NpyType type, void *out, size_t i)
 {
     uint64_t word = load_bytes(p, h->bytes, h->order == '>');
     if (type == NPY_BOOL) {
@@ -153,7 +140,7 @@ static void store_element(const Header *h, const unsigned char *p, NpyType type,
 }
 
 // Element number `i` in C order stands at this place of a Fortran-order file.
-static size_t fortran_place(const Header *h, size_t i)
+static size_t fortran_place(const NpyHeader *h, size_t i)
 {
     size_t place = 0, stride[NPY_MAX_RANK], s = 1;
     for (int d = 0; d < h->rank; d++) stride[d] = s, s *= h->dim[d];
@@ -161,21 +148,31 @@ static size_t fortran_place(const Header *h, size_t i)
     return place;
 }
 
-static void load_elements(const Header *h, const unsigned char *p, Array *out)
+static NpyType native_type(const NpyHeader *h)
+{
+    return h->kind == 'b' ? NPY_BOOL : h->kind != 'f' ? NPY_I64 : h->bytes == 8 ? NPY_F64 : NPY_F32;
+}
+
+// The file's bytes are the array's.
+static bool is_plain(const NpyHeader *h)
+{
+    return !h->fortran && h->order != '>' && (size_t)h->bytes == npy_type_size(native_type(h)) && h->kind != 'b';
+}
+
+static void load_elements(const NpyHeader *h, const unsigned char *p, size_t first, size_t count, void *out)
 {
     size_t bytes = (size_t)h->bytes;
-    bool plain = !h->fortran && h->order != '>' && bytes == npy_type_size(out->type) && h->kind != 'b';
-    if (plain) {
-        memcpy(out->data, p, h->count * bytes);
+    if (is_plain(h)) {
+        memcpy(out, p + first * bytes, count * bytes);
         return;
     }
-    for (size_t i = 0; i < h->count; i++) {
-        size_t place = h->fortran ? fortran_place(h, i) : i;
-        store_element(h, p + place * bytes, out->type, out->data, i);
+    for (size_t i = 0; i < count; i++) {
+        size_t place = h->fortran ? fortran_place(h, first + i) : first + i;
+        store_element(h, p + place * bytes, native_type(h), out, i);
     }
 }
 
-static void say(Array *out, const Header *h)
+static void say(Array *out, const NpyHeader *h)
 {
     const char *small = "";
     if (h->kind == 'f' && h->bytes == 2) small = "float16";
@@ -184,60 +181,91 @@ static void say(Array *out, const Header *h)
              fortran ? "Fortran order" : "", fortran && big ? ", " : "", big ? "big endian" : "");
 }
 
-const char *npy_parse(const void *bytes, size_t size, Array *out, NpyError *e)
+// Header and shape of a file's bytes, and where its elements are.
+static const char *read_shape_of(const void *bytes, size_t size, NpyHeader *h, Array *out,
+                                 const unsigned char **elements, NpyError *e)
 {
-    Header h = {0};
     size_t start = 0, need;
     *out = (Array){0};
-    const char *wrong = read_header(bytes, size, &h, &start, e);
+    *h = (NpyHeader){0};
+    const char *wrong = read_header(bytes, size, h, &start, e);
     if (wrong) return wrong;
-    if (__builtin_mul_overflow(h.count, (size_t)h.bytes, &need) || need > size - start)
+    if (__builtin_mul_overflow(h->count, (size_t)h->bytes, &need) || need > size - start)
         return fail(e, "the file ends before its elements do");
-    out->type = h.kind == 'b' ? NPY_BOOL : h.kind != 'f' ? NPY_I64 : h.bytes == 8 ? NPY_F64 : NPY_F32;
-    out->rank = h.rank, out->count = h.count;
-    memcpy(out->dim, h.dim, sizeof h.dim);
-    out->data = malloc(h.count * 8 + 1);
-    if (!out->data) return fail(e, "out of memory");
-    load_elements(&h, (const unsigned char *)bytes + start, out);
-    say(out, &h);
+    out->type = native_type(h);
+    out->rank = h->rank, out->count = h->count;
+    memcpy(out->dim, h->dim, sizeof h->dim);
+    *elements = (const unsigned char *)bytes + start;
+    say(out, h);
     return NULL;
 }
 
-static unsigned char *read_all(FILE *f, size_t *size)
+const char *npy_parse(const void *bytes, size_t size, Array *out, NpyError *e)
+{
+    NpyHeader h;
+    const unsigned char *elements;
+    const char *wrong = read_shape_of(bytes, size, &h, out, &elements, e);
+    if (wrong) return wrong;
+    out->data = malloc(h.count * 8 + 1);
+    if (!out->data) return fail(e, "out of memory");
+    load_elements(&h, elements, 0, h.count, out->data);
+    return NULL;
+}
+
+// ---- files
+static unsigned char *read_all(int file, size_t *size)
 {
     unsigned char *data = NULL;
     size_t cap = 0, n = 0;
-    for (size_t got = 1; got; n += got) {
+    for (ssize_t got = 1; got; n += (size_t)got) {
         if (n == cap) {
             cap = cap ? cap * 2 : 1 << 16;
             unsigned char *more = realloc(data, cap);
-            if (!more) {
-                free(data);
-                return NULL;
-            }
-            data = more;
+            if (more) data = more;
+            if (!more) errno = ENOMEM;
+            got = more ? 0 : -1;
         }
-        got = fread(data + n, 1, cap - n, f);
+        if (got >= 0) got = read(file, data + n, cap - n);
+        if (got < 0) {
+            free(data);
+            return NULL;
+        }
     }
     *size = n;
     return data;
 }
 
-const char *npy_read(const char *path, Array *out, NpyError *e)
+static const char *open_bytes(int file, NpyReader *r, NpyError *e)
 {
-    *out = (Array){0};
-    FILE *f = fopen(path, "rb");
-    if (!f) return fail(e, "cannot be read: %s", strerror(errno));
+    struct stat st;
     size_t size = 0;
-    errno = 0;
-    unsigned char *bytes = read_all(f, &size);
-    const char *wrong = !bytes      ? fail(e, "out of memory")
-                        : ferror(f) ? fail(e, "cannot be read: %s", strerror(errno))
-                                    : NULL;
-    fclose(f);
-    if (!wrong) wrong = npy_parse(bytes, size, out, e);
-    free(bytes);
+    if (fstat(file, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+        size = (size_t)st.st_size;
+        r->map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (r->map == MAP_FAILED) r->map = NULL;
+        r->map_size = r->map ? size : 0;
+    }
+    if (!r->map) r->heap = read_all(file, &size);
+    if (!r->map && !r->heap) return fail(e, "cannot be read: %s", strerror(errno));
+    return read_shape_of(r->map ? r->map : r->heap, size, &r->header, &r->array, &r->elements, e);
+}
+
+const char *npy_open(const char *path, NpyReader *r, NpyError *e)
+{
+    *r = (NpyReader){0};
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return fail(e, "cannot be read: %s", strerror(errno));
+    const char *wrong = open_bytes(file, r, e);
+    close(file);
+    if (wrong) npy_close(r);
     return wrong;
+}
+
+void npy_close(NpyReader *r)
+{
+    if (r->map) munmap(r->map, r->map_size);
+    free(r->heap);
+    *r = (NpyReader){0};
 }
 
 // ---- conversion
@@ -286,63 +314,31 @@ const char *npy_convert(Array *a, NpyType type, NpyError *e)
     return NULL;
 }
 
-// ---- writing
-static size_t make_header(const Array *a, char *out, size_t room)
+bool npy_is_direct(const NpyReader *r, NpyType type)
 {
-    static const char *const descr[] = {"<f4", "<f8", "<i8", "|b1"};
-    int n = snprintf(out, room, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr[a->type]);
-    for (int d = 0; d < a->rank; d++)
-        n += snprintf(out + n, room - (size_t)n, "%zu%s", a->dim[d], a->rank == 1 ? "," : d + 1 < a->rank ? ", " : "");
-    n += snprintf(out + n, room - (size_t)n, "), }");
-    while ((n + 11) % 64) out[n++] = ' ';
-    out[n++] = '\n';
-    return (size_t)n;
+    return is_plain(&r->header) && r->array.type == type && (uintptr_t)r->elements % npy_type_size(type) == 0;
 }
 
-static bool write_array(FILE *f, const Array *a)
+static const char *convert_part(const NpyReader *r, size_t first, size_t count, NpyType type, void *out, NpyError *e)
 {
-    char header[1024];
-    size_t n = make_header(a, header, sizeof header);
-    unsigned char lead[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(n & 255), (unsigned char)(n >> 8)};
-    size_t bytes = a->count * npy_type_size(a->type);
-    return fwrite(lead, 1, 10, f) == 10 && fwrite(header, 1, n, f) == n &&
-           (!bytes || fwrite(a->data, 1, bytes, f) == bytes) && fflush(f) == 0 && fsync(fileno(f)) == 0;
-}
-
-static char *temporary_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    size_t head = slash ? (size_t)(slash - path) + 1 : 0, room = strlen(path) + 40;
-    char *name = malloc(room);
-    if (name) snprintf(name, room, "%.*s.%s.nfcc-%ld", (int)head, path, path + head, (long)getpid());
-    return name;
-}
-
-static const char *write_temporary(const char *temporary, const NpyFile *file, NpyError *e)
-{
-    FILE *f = temporary ? fopen(temporary, "wb") : NULL;
-    bool ok = f && write_array(f, file->array);
-    int why = errno;
-    if (f && fclose(f) && ok) ok = false, why = errno;
-    return ok ? NULL : fail(e, "%s: cannot be written: %s", file->path, strerror(why));
-}
-
-const char *npy_write_all(const NpyFile *files, size_t n, NpyError *e)
-{
-    const char *wrong = NULL;
-    char **temporary = calloc(n + 1, sizeof *temporary);
-    if (!temporary) return fail(e, "out of memory");
-    for (size_t i = 0; i < n && !wrong; i++) {
-        temporary[i] = temporary_name(files[i].path);
-        wrong = write_temporary(temporary[i], &files[i], e);
+    const NpyHeader *h = &r->header;
+    for (size_t i = 0; i < count; i++) {
+        double element;
+        Array one = {.type = r->array.type, .data = &element};
+        load_elements(h, r->elements, first + i, 1, &element);
+        double v = element_as_double(&one, 0);
+        if (!store_double(out, type, i, v))
+            return fail(e, "element %zu is %g, which %s cannot hold", first + i, v, npy_type_name(type));
     }
-    for (size_t i = 0; i < n && !wrong; i++)
-        if (rename(temporary[i], files[i].path))
-            wrong = fail(e, "%s: cannot be written: %s", files[i].path, strerror(errno));
-    for (size_t i = 0; i < n; i++) {
-        if (wrong && temporary[i]) unlink(temporary[i]);
-        free(temporary[i]);
-    }
-    free(temporary);
-    return wrong;
+    return NULL;
+}
+
+const char *npy_part(const NpyReader *r, size_t first, size_t count, NpyType type, void *buffer, const void **out,
+                     NpyError *e)
+{
+    bool direct = npy_is_direct(r, type);
+    *out = direct ? r->elements + first * npy_type_size(type) : buffer;
+    if (!direct && r->array.type != type) return convert_part(r, first, count, type, buffer, e);
+    if (!direct) load_elements(&r->header, r->elements, first, count, buffer);
+    return NULL;
 }

@@ -24,16 +24,47 @@ typedef struct {
     char text[400];
 } NpyError;
 const char *npy_parse(const void *bytes, size_t size, Array *out, NpyError *error);
-const char *npy_read(const char *path, Array *out, NpyError *error);
 // The elements as another type, in place. Float to integer only where every value is a whole number.
 const char *npy_convert(Array *a, NpyType type, NpyError *error);
 void npy_free(Array *a);
-// All files or none: each is written beside its name, synced, then all are renamed.
+
+// What a file's header says.
+typedef struct {
+    char order, kind; // '<', '>', '|', '='; 'f', 'i', 'u', 'b'
+    int bytes;
+    bool fortran;
+    int rank;
+    size_t dim[NPY_MAX_RANK], count;
+} NpyHeader;
+
+// A file whose elements are taken piece by piece. It is mapped, so it may be larger than memory; what cannot be mapped
+// (a pipe) is read whole.
+typedef struct {
+    NpyHeader header;
+    Array array;                   // without data
+    const unsigned char *elements; // as they are in the file
+    void *map, *heap;
+    size_t map_size;
+} NpyReader;
+
+const char *npy_open(const char *path, NpyReader *out, NpyError *error);
+// Elements [first, first + count), in C order and of this type: *out is a place in the file or `buffer`, which has room
+// for them. npy_is_direct: never the buffer.
+const char *npy_part(const NpyReader *r, size_t first, size_t count, NpyType type, void *buffer, const void **out,
+                     NpyError *error);
+bool npy_is_direct(const NpyReader *r, NpyType type);
+void npy_close(NpyReader *r);
+
+// Files that are written piece by piece beside their names; all get their names, or none (cli_npy_write.c).
 typedef struct {
     const char *path;
-    const Array *array;
-} NpyFile;
-const char *npy_write_all(const NpyFile *files, size_t n, NpyError *error);
+    char *temporary;
+    int file;
+} NpyWriter;
+const char *npy_create(const char *path, const Array *shape, NpyWriter *out, NpyError *error); // also takes the space
+const char *npy_append(NpyWriter *w, const void *data, size_t bytes, NpyError *error);
+const char *npy_finish(NpyWriter *list, size_t n, NpyError *error);
+void npy_abandon(NpyWriter *list, size_t n);
 
 typedef struct {
     char *name; // key, without .npy

@@ -14,17 +14,21 @@
 static bool request_of(const Options *o, EntryRequest *q)
 {
     double temperature = 1;
+    uint64_t threads = 1;
     *q = (EntryRequest){
         .entry = o->args[1], .inputs = o->args + 2, .n_inputs = o->n_args - 2, .dir = o->value[OPT_output]};
     if (!q->dir) usage_error("-o DIR is missing: where the outputs go");
     if (!q->dir || !option_u64(o, OPT_samples, &q->samples) || !option_u64(o, OPT_seed, &q->seed) ||
-        !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature))
+        !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature) ||
+        !option_u64(o, OPT_run_threads, &threads))
         return false;
+    if (threads > 1024) usage_error("--threads %s: at most 1024", o->value[OPT_run_threads]);
     if (o->value[OPT_samples] && !q->samples) usage_error("--samples 0: at least 1 is wanted");
     if (!entry_bit(q->entry)) usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, ~0u));
+    q->threads = (unsigned)threads;
     q->temperature = (float)temperature;
     q->has_temperature = o->value[OPT_temperature] != NULL;
-    return (!o->value[OPT_samples] || q->samples) && entry_bit(q->entry);
+    return (!o->value[OPT_samples] || q->samples) && threads <= 1024 && entry_bit(q->entry);
 }
 
 static bool is_policy(const char *path)
@@ -42,6 +46,7 @@ typedef struct {
     Session *s;
     const Build *b;
     nfcc_info info;
+    Arena *scratch; // of one piece
 } Interp;
 
 static nfcc_value value_of(const Port *port)
@@ -67,7 +72,7 @@ static void describe(Interp *e)
     const Module *m = e->b->imported;
     const Flow *f = &e->b->flow;
     Arena *arena = e->s->arena;
-    e->info = (nfcc_info){.name = e->s->diag.file, .entries = plan_entries(e->b->plan)};
+    e->info = (nfcc_info){.name = e->s->diag.file, .entries = plan_entries(e->b->plan), .notes = e->b->plan->notes};
     e->info.n_inputs = (size_t)m->n_inputs, e->info.inputs = values_of(arena, m->inputs, NULL, m->n_inputs);
     e->info.n_outputs = (size_t)m->n_outputs, e->info.outputs = values_of(arena, m->outputs, NULL, m->n_outputs);
     if (!f->is_flow) return;
@@ -95,7 +100,7 @@ static double *doubles_of(Arena *arena, const nfcc_value *v, const void *data, s
 // The policy's own noise: its program `noise`, so that every backend draws the same numbers.
 static const float *draw(const Interp *e, const nfcc_noise *noise, size_t rows)
 {
-    Arena *arena = e->s->arena;
+    Arena *arena = e->scratch;
     size_t dims = e->info.event_size;
     uint32_t *seed = ARENA_ARRAY(arena, uint32_t, rows * 4), *temperature = ARENA_ARRAY(arena, uint32_t, rows);
     uint32_t *z = ARENA_ARRAY(arena, uint32_t, rows *dims + 1);
@@ -118,11 +123,11 @@ static nfcc_status run_graph(Interp *e, const EntryCall *c)
     const Module *m = e->b->imported;
     const Function *f = module_function(e->b->derived ? e->b->derived : m, "run");
     if (!f) f = module_function(m, "main");
-    const double **in = ARENA_ARRAY(e->s->arena, const double *, m->n_inputs + 1);
-    for (int i = 0; i < m->n_inputs; i++) in[i] = doubles_of(e->s->arena, &e->info.inputs[i], c->in[i], c->rows, 1);
+    const double **in = ARENA_ARRAY(e->scratch, const double *, m->n_inputs + 1);
+    for (int i = 0; i < m->n_inputs; i++) in[i] = doubles_of(e->scratch, &e->info.inputs[i], c->in[i], c->rows, 1);
     for (int i = 0; i < m->n_outputs; i++) {
         const nfcc_value *v = &e->info.outputs[i];
-        double *out = ARENA_ARRAY(e->s->arena, double, c->rows * v->size + 1);
+        double *out = ARENA_ARRAY(e->scratch, double, c->rows * v->size + 1);
         eval_nth(f, c->rows, in, i, out);
         for (size_t k = 0; k < c->rows * v->size; k++) {
             if (v->type == NFCC_TYPE_I64)
@@ -141,8 +146,8 @@ static nfcc_status pick_best(Interp *e, const EntryCall *c, const double *const 
 {
     const Function *f = module_function(e->b->derived, "to_event");
     size_t total = c->rows * c->n, dims = e->info.event_size;
-    double *x = ARENA_ARRAY(e->s->arena, double, total *dims + 1);
-    double *log_prob = ARENA_ARRAY(e->s->arena, double, total + 1);
+    double *x = ARENA_ARRAY(e->scratch, double, total *dims + 1);
+    double *log_prob = ARENA_ARRAY(e->scratch, double, total + 1);
     if (!f || !eval_output(f, total, in, "x", x) || !eval_output(f, total, in, "log_prob", log_prob))
         return NFCC_NO_ENTRY;
     for (size_t r = 0; r < c->rows; r++) {
@@ -155,7 +160,7 @@ static nfcc_status pick_best(Interp *e, const EntryCall *c, const double *const 
     return NFCC_OK;
 }
 
-static nfcc_status call_interp(void *user, const EntryCall *c)
+static nfcc_status call_scratch(Interp *e, const EntryCall *c)
 {
     static const struct {
         unsigned entry;
@@ -167,13 +172,12 @@ static nfcc_status call_interp(void *user, const EntryCall *c)
                 {NFCC_HAS_SAMPLE, "to_event", {"x"}},
                 {NFCC_HAS_SAMPLE_AND_LOG_PROB, "to_event", {"x", "log_prob"}},
                 {NFCC_HAS_ACT, "to_event", {"act"}}};
-    Interp *e = user;
     if (c->entry == NFCC_HAS_RUN) return run_graph(e, c);
     size_t total = c->rows * c->n, n = e->info.n_contexts;
     const float *event = c->x ? c->x : c->noise.z ? c->noise.z : draw(e, &c->noise, total);
-    const double **in = ARENA_ARRAY(e->s->arena, const double *, n + 1);
-    for (size_t i = 0; i < n; i++) in[i] = doubles_of(e->s->arena, &e->info.contexts[i], c->contexts[i], c->rows, c->n);
-    in[n] = doubles_of(e->s->arena, &e->info.event, event, total, 1);
+    const double **in = ARENA_ARRAY(e->scratch, const double *, n + 1);
+    for (size_t i = 0; i < n; i++) in[i] = doubles_of(e->scratch, &e->info.contexts[i], c->contexts[i], c->rows, c->n);
+    in[n] = doubles_of(e->scratch, &e->info.event, event, total, 1);
     if (c->entry == NFCC_HAS_SAMPLE_BEST) return pick_best(e, c, in);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const Function *f = module_function(e->b->derived, rows[i].program);
@@ -187,6 +191,16 @@ static nfcc_status call_interp(void *user, const EntryCall *c)
         return NFCC_OK;
     }
     return NFCC_NO_ENTRY;
+}
+
+// What a piece needs is given back after it: memory does not grow with the rows.
+static nfcc_status call_interp(void *user, const EntryCall *c)
+{
+    Interp *e = user;
+    e->scratch = arena_new();
+    nfcc_status status = call_scratch(e, c);
+    arena_free(e->scratch);
+    return status;
 }
 
 // ---- the command

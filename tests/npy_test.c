@@ -124,18 +124,91 @@ static void write_and_read(void **state)
     (void)state;
     char path[] = "/tmp/npy_test-XXXXXX";
     close(mkstemp(path));
-    float data[] = {1, 2, 3, 4, 5, 6};
-    Array a = {NPY_F32, 3, {1, 2, 3}, 6, data, ""}, b;
-    NpyFile file = {path, &a};
+    const float data[] = {1, 2, 3, 4, 5, 6};
+    const Array shape = {NPY_F32, 3, {1, 2, 3}, 6, NULL, ""};
+    double buffer[6];
+    const void *part;
+    NpyWriter w;
+    NpyReader r;
     NpyError e;
-    assert_null(npy_write_all(&file, 1, &e));
-    assert_null(npy_read(path, &b, &e));
-    assert_int_equal(b.rank, 3);
-    assert_memory_equal(b.data, data, sizeof data);
-    npy_free(&b);
+    assert_null(npy_create(path, &shape, &w, &e));
+    assert_null(npy_append(&w, data, 8, &e));
+    assert_null(npy_append(&w, data + 2, 16, &e));
+    assert_null(npy_finish(&w, 1, &e));
+    assert_null(npy_open(path, &r, &e));
+    assert_int_equal(r.array.rank, 3);
+    assert_int_equal(r.array.count, 6);
+    assert_true(npy_is_direct(&r, NPY_F32) && !npy_is_direct(&r, NPY_F64));
+    assert_null(npy_part(&r, 1, 4, NPY_F32, NULL, &part, &e));
+    assert_memory_equal(part, data + 1, 16);
+    assert_null(npy_part(&r, 2, 4, NPY_F64, buffer, &part, &e));
+    for (int i = 0; i < 4; i++) assert_true(((const double *)part)[i] == data[2 + i]);
+    npy_close(&r);
     unlink(path);
-    file.path = "/nowhere/at/all.npy";
-    assert_non_null(npy_write_all(&file, 1, &e));
+    assert_non_null(npy_create("/nowhere/at/all.npy", &shape, &w, &e));
+    npy_abandon(&w, 1);
+}
+
+// The old file stays until the new one is whole; nothing is left of one that is given up.
+static void write_nothing(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/npy_test-XXXXXX";
+    const Array shape = {NPY_BOOL, 1, {3}, 3, NULL, ""},
+                vast = {NPY_F64, 1, {(size_t)1 << 59}, (size_t)1 << 59, NULL, ""};
+    NpyWriter w;
+    NpyError e;
+    assert_int_equal(write(mkstemp(path), "old", 3), 3);
+    assert_null(npy_create(path, &shape, &w, &e));
+    assert_null(npy_append(&w, "\1\0\1", 3, &e));
+    char *temporary = strdup(w.temporary);
+    assert_int_equal(access(temporary, F_OK), 0);
+    npy_abandon(&w, 1);
+    assert_int_not_equal(access(temporary, F_OK), 0);
+    assert_non_null(npy_create(path, &vast, &w, &e)); // more than any disk has: known at once
+    npy_abandon(&w, 1);
+    assert_int_not_equal(access(temporary, F_OK), 0);
+    free(temporary);
+    char old[4] = {0};
+    FILE *f = fopen(path, "rb");
+    assert_int_equal(fread(old, 1, 4, f), 3);
+    assert_string_equal(old, "old");
+    fclose(f);
+    unlink(path);
+}
+
+// A part is what the same elements are in the whole, for every type, order and place.
+static void read_parts(void **state)
+{
+    (void)state;
+    static const char *const dicts[] = {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }\n",
+                                        "{'descr': '>f4', 'fortran_order': True, 'shape': (3, 4), }\n",
+                                        "{'descr': '<f2', 'fortran_order': True, 'shape': (3, 4), }\n",
+                                        "{'descr': '<i2', 'fortran_order': False, 'shape': (3, 4), }\n",
+                                        "{'descr': '|b1', 'fortran_order': True, 'shape': (3, 4), }\n"};
+    unsigned char data[48];
+    for (size_t i = 0; i < sizeof data; i++) data[i] = (unsigned char)(i * 5 % 64);
+    for (size_t k = 0; k < sizeof dicts / sizeof *dicts; k++) {
+        char path[] = "/tmp/npy_test-XXXXXX";
+        File f = file_of(dicts[k], data, sizeof data);
+        Array whole;
+        NpyReader r;
+        NpyError e;
+        assert_int_equal(write(mkstemp(path), f.bytes, f.size), f.size);
+        assert_null(npy_parse(f.bytes, f.size, &whole, &e));
+        assert_null(npy_convert(&whole, NPY_F64, &e));
+        assert_null(npy_open(path, &r, &e));
+        for (size_t first = 0; first < 12; first++)
+            for (size_t n = 1; first + n <= 12; n++) {
+                double buffer[12];
+                const void *part;
+                assert_null(npy_part(&r, first, n, NPY_F64, buffer, &part, &e));
+                assert_memory_equal(part, (double *)whole.data + first, n * sizeof(double));
+            }
+        npy_close(&r);
+        npy_free(&whole);
+        unlink(path);
+    }
 }
 
 static void convert_whole_numbers(void **state)
@@ -160,6 +233,8 @@ int main(void)
         cmocka_unit_test(refuse_lies),
         cmocka_unit_test(read_half_and_big_endian),
         cmocka_unit_test(write_and_read),
+        cmocka_unit_test(write_nothing),
+        cmocka_unit_test(read_parts),
         cmocka_unit_test(refuse_every_truncation),
         cmocka_unit_test(convert_whole_numbers),
     };

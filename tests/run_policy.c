@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 {
     Arena *arena = arena_new();
     const char **inputs = ARENA_ARRAY(arena, const char *, argc + 1);
-    EntryRequest q = {.inputs = inputs, .temperature = 1, .entry = argc > 2 ? argv[2] : ""};
+    EntryRequest q = {.inputs = inputs, .temperature = 1, .threads = 1, .entry = argc > 2 ? argv[2] : ""};
     for (int i = 3; i < argc; i++) {
         if (argv[i][0] == '-' && i + 1 < argc && take(&q, argv[i], argv[i + 1]))
             i++;

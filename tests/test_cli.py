@@ -2,8 +2,12 @@
 import filecmp
 import json
 import os
+import pty
+import resource
 import shutil
+import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -95,7 +99,7 @@ def test_block(tool, tmp_path):
     assert "x -> z" in lines["direction"]
     assert lines["base"] == "standard normal (assumed; confirm with --base normal)"
     assert lines["event"] == "x [6]" and lines["contexts"] == "y [8]"
-    assert lines["entries"] == "to_latent, to_event, log_prob, sample, sample_and_log_prob, sample_best, act, run"
+    assert lines["entries"] == "to_latent, to_event, log_prob, score, sample, sample_and_log_prob, sample_best, act, run"
     assert "32 rows" in lines["verified"] and "4 rows" in lines["compiled"]
     assert lines["next"].startswith("nfcc run p.so sample")
     assert os.listdir(tmp_path) == ["p.so"]
@@ -190,6 +194,69 @@ def test_run_samples(tool, lander, files, rows):
     assert out["x"].shape == (16, 5, 8) and (out["x"] == x).all() and (out["log_prob"] == log_prob).all()
 
 
+def limit_data(mib):
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, (mib << 20, mib << 20))
+
+
+def test_run_bulk(tool, tmp_path):
+    """Many rows, in pieces, in 12 MiB; whatever the threads and types, the bits are those of one call."""
+    tool(tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", "--no-verify", cwd=tmp_path)
+    rows, policy, rng = 300_000, nfcc.open(tmp_path / "p.so"), np.random.default_rng(1)
+    x, y = (rng.standard_normal((rows, n), dtype=np.float32) for n in (6, 8))
+    x[250_001, 3] = np.nan
+    for name, array in (("x", x), ("y", y), ("wide", x.astype(np.float64)), ("one", y[:1])):
+        np.save(tmp_path / f"{name}.npy", array)
+    with pytest.warns(nfcc.NotFiniteWarning):
+        log_prob = policy.log_prob(x, y=y, threads=2)
+    for i, words in enumerate((["x=x.npy"], ["x=wide.npy", "--threads", "3"])):
+        done = subprocess.run([zoo.NFCC, "run", "p.so", "log_prob", "y=y.npy", *words, "-o", f"out{i}"], cwd=tmp_path,
+                              capture_output=True, text=True, preexec_fn=limit_data(64 if i else 12))
+        assert done.returncode == 0, done.stderr
+        assert "row 250001 holds" in done.stderr and "rows/s" not in done.stderr
+        assert np.array_equal(outputs(tmp_path / f"out{i}")["log_prob"], log_prob, equal_nan=True)
+    for words, want in ((["--samples", rows, "y=one.npy"], lambda n: policy.sample_and_log_prob(rows, y=y[0], noise=n)),
+                        (["--samples", 2, "y=y.npy"], lambda n: policy.sample_and_log_prob(2, y=y, noise=n, threads=2))):
+        tool("run", "p.so", "sample_and_log_prob", *words, "--seed", 5, "--first-row", 9, "--threads", 0, "-o", "drawn",
+             cwd=tmp_path)
+        x, log_prob = want(nfcc.Noise(5, next=9))
+        out = outputs(tmp_path / "drawn")
+        assert (out["x"].reshape(x.shape) == x).all() and (out["log_prob"].reshape(log_prob.shape) == log_prob).all()
+
+
+def test_run_bulk_leaves_nothing_behind(lander, tmp_path):
+    """A disk (here: a limit of the file size) that is too small is said at once; no file is left."""
+    np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    done = subprocess.run([zoo.NFCC, "run", lander / "policy.so", "sample", "obs=obs.npy", "--samples", "100000", "-o", "out"],
+                          cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_disk)
+    assert done.returncode == 3 and "x.npy: cannot be written: File too large" in done.stderr
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_run_progress(lander, tmp_path):
+    """On a terminal, and only of what takes longer than a second."""
+    np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
+    for samples, shown in ((100, False), (500_000, True)):
+        main, other = pty.openpty()
+        start = time.monotonic()
+        run = subprocess.Popen([zoo.NFCC, "run", lander / "policy.so", "sample", "obs=obs.npy", "--samples", str(samples),
+                                "-o", "out"], cwd=tmp_path, stderr=other, stdout=subprocess.DEVNULL)
+        os.close(other)
+        text = b""
+        try:
+            while chunk := os.read(main, 1 << 16):
+                text += chunk
+        except OSError:  # the other end is closed
+            pass
+        os.close(main)
+        assert run.wait() == 0
+        assert (b"rows/s" in text) == shown or time.monotonic() - start < 1.5
+
+
 def test_run_best_of(tool, lander, files, rows):
     policy = nfcc.open(lander / "policy.so")
     x, log_prob = policy.sample_and_log_prob(9, obs=rows["obs"], noise=nfcc.Noise(7, next=3))
@@ -246,7 +313,7 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["log_prob", "x=bad.npy", "obs=obs.npy"], 2, "wanted as [N, 8], got [3, 5]"),
     (["log_prob", "x=few.npy", "obs=obs.npy"], 2, "3 rows"),
     (["log_prob", "x=none.npy", "obs=obs.npy"], 3, "none.npy"),
-    (["score", "x=x.npy", "obs=obs.npy"], 2, "it has:")])
+    (["scores", "x=x.npy", "obs=obs.npy"], 2, "'scores' is no entry; entries: to_latent")])
 def test_run_refuses(tool, lander, files, words, code, said):
     np.save(files / "bad.npy", np.zeros((3, 5), np.float32))
     np.save(files / "few.npy", np.zeros((3, 8), np.float32))
