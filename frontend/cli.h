@@ -42,6 +42,10 @@ enum {
     O(log_prob, "--log-prob", "NAME", CMD_MODEL, "this output is the log-probability")                                \
     O(neg_log_prob, "--neg-log-prob", "NAME", CMD_MODEL, "this output is the negative log-probability")               \
     O(base, "--base", "NAME", CMD_MODEL, "the base distribution: normal")                                             \
+    O(normalize, "--normalize", "NAME=FILE.npz", CMD_MODEL,                                                           \
+      "the graph is fed (c - mean) / std of context NAME; may be repeated")                                           \
+    O(unnormalize, "--unnormalize", "FILE.npz", CMD_MODEL,                                                            \
+      "the event is mean + std times the graph's: x and log_prob are in the caller's units")                          \
     O(denoise, "--denoise", "SIGMA", CMD_MODEL,                                                                       \
       "act is one denoising step after the sample: x + SIGMA^2 d log_prob / d x")                                     \
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
@@ -89,6 +93,8 @@ typedef struct {
     const char *value[OPT_COUNT]; // NULL: not given; a switch: ""
     const char *const *contexts;  // every --context
     int n_contexts;
+    const char *const *normalize; // every --normalize
+    int n_normalize;
     const char *const *args; // what is not an option, in order
     int n_args;
 } Options;
@@ -135,6 +141,7 @@ int session_code(const Session *s);                // DONE, or the code of the e
 double session_seconds(const Session *s);
 bool flow_options(Session *s, FlowOptions *out);                                  // false after a usage message
 void sha256(const void *data, size_t size, unsigned char digest[32]);             // sha256.c
+const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units
 const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
 // Import, passes, checks, plan, golden rows. inputs, reference: npz files or NULL. False after reported errors.
 bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,

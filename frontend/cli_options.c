@@ -93,8 +93,8 @@ static int find_option(unsigned command, const char *word, size_t length)
 }
 
 typedef struct {
-    const char **contexts, **args;
-    int n_contexts, contexts_cap, n_args, args_cap;
+    const char **contexts, **normalize, **args;
+    int n_contexts, contexts_cap, n_normalize, normalize_cap, n_args, args_cap;
 } Lists;
 
 static bool take_option(Options *o, Lists *l, unsigned command, char **argv, int argc, int *i)
@@ -116,6 +116,8 @@ static bool take_option(Options *o, Lists *l, unsigned command, char **argv, int
     }
     if (id == OPT_context) {
         ARENA_PUSH(o->arena, l->contexts, l->n_contexts, l->contexts_cap, value);
+    } else if (id == OPT_normalize) {
+        ARENA_PUSH(o->arena, l->normalize, l->n_normalize, l->normalize_cap, value);
     } else if (o->value[id] && *value && strcmp(o->value[id], value)) {
         usage_error("%s is given twice: '%.200s' and '%.200s'", row->spelling, o->value[id], value);
         return false;
@@ -140,6 +142,7 @@ bool options_parse(Options *o, Arena *arena, unsigned command, int argc, char **
         }
     }
     o->contexts = l.contexts, o->n_contexts = l.n_contexts;
+    o->normalize = l.normalize, o->n_normalize = l.n_normalize;
     o->args = l.args, o->n_args = l.n_args;
     return true;
 }
