@@ -33,7 +33,7 @@ typedef nfcc_abi_value Value;
 enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,
-    PADDED_FROM = 6,     /* so many remaining items take a tile of 16 with padding; fewer go one by one */
+    PADDED_FROM = 7,     /* so many remaining items take a tile of 16 with padding; fewer go one by one */
     PREPARED_ROWS = 16,  /* up to so many context rows are prepared in full */
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
