@@ -322,7 +322,7 @@ void import_one_hot(Call *c, int a)
     const Node *wide = build_reshape(c->b, index, index->type.rank + 1, dim);
     const Node *off = build_slice(c->b, values, 0, 0, 1, 1), *on = build_slice(c->b, values, 0, 1, 1, 1);
     dim[axis] = depth;
-    if (!affordable(c, wide->type.rank, dim)) return;
+    if (!affordable(c, wide->type.rank, dim) || !charge(c, depth)) return; // no index: no lanes, but depth steps
     int64_t *v = ARENA_ARRAY(call_arena(c), int64_t, depth), count[MAX_RANK];
     for (int64_t i = 0; i < depth; i++) v[i] = i;
     for (int i = 0; i < wide->type.rank; i++) count[i] = i == axis ? depth : 1;
