@@ -3,8 +3,8 @@
 // Intervals of values and slopes are carried from t to u by the ops' rules; what known lanes may be follows from the
 // ops that define them. Where the slope's interval excludes 0, t is found so:
 //   a grid     0, +-1, +-2, +-4, ..., +-2^32 (0..1 where t is a position in a bin): how many of its points are below
-//   5 times    the interval's 16 parts: how many of the 15 points between them are below
-//   3 times    a Newton step, kept inside the interval
+//   4 times    the interval's 16 parts: how many of the 15 points between them are below
+//   3 times    a Newton step, kept inside the interval and its neighbours
 // All points of a round are one vector; no row's work depends on another's, and the count is the same for all.
 #include "one_lane.h"
 
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOUBLINGS = 32, GRID = 2 * DOUBLINGS + 3, PARTS = 16, SECTIONS = 5, STEPS = 3 };
+enum { DOUBLINGS = 32, GRID = 2 * DOUBLINGS + 3, PARTS = 16, SECTIONS = 4, STEPS = 3 };
 
 // ---- intervals
 
@@ -428,6 +428,11 @@ const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, c
         hi = build_binary(b, OP_add, lo, part);
     }
     const Node *t = build_binary(b, OP_mul, build_binary(b, OP_add, lo, hi), build_scalar(b, 0.5));
+    const Node *width = build_binary(b, OP_sub, hi, lo); // rounding may have shown a neighbour
+    if (!way->in_bin) {
+        lo = build_binary(b, OP_sub, lo, width);
+        hi = build_binary(b, OP_add, hi, width);
+    }
     for (int k = 0; k < STEPS; k++) {
         Dual v = evaluate(env, g, way, t, 1, true);
         const Node *next =

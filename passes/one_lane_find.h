@@ -1,0 +1,87 @@
+// What the search for one-lane functions shares: one_lane.c (which lanes), one_lane_way.c (how u gives v),
+// one_lane_rational.c (relations between two slots).
+#pragma once
+#include "one_lane.h"
+
+enum { SHIFTED = 1, SCALED = 2, POSITION = SHIFTED | SCALED }; // (v - x_k) / w: the position in a bin
+enum { MOST_ASSUMED = 64 };
+
+// The lanes between u and v, of one function.
+typedef struct {
+    LaneRef u, v;
+    LaneRef *lanes; // sorted; v and u among them
+    bool *fixed;
+    int n;
+} Single;
+
+struct OneLaneFinder {
+    Context *cx;
+    const Function *f;
+    const LaneEnv *base;
+    const bool *known;
+    int *place; // by lane number: position + 1 among the collected lanes
+    const char *why;
+};
+
+static inline int64_t number(const OneLaneFinder *q, LaneRef r) { return q->base->base[r.node->id] + r.lane; }
+static inline bool is_known(const OneLaneFinder *q, LaneRef r)
+{
+    return node_is_const(r.node) || q->known[number(q, r)];
+}
+static inline int place_of(const OneLaneFinder *q, LaneRef r)
+{
+    return node_is_const(r.node) ? 0 : q->place[number(q, r)];
+}
+// Does the lane vary with v within a bin? Known and fixed lanes do not.
+bool varies(const OneLaneFinder *q, const Single *s, LaneRef r);
+// Is lane r a monotone function of v by steps that the emission can walk back (walk_back there)?
+bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r);
+// Notes why n is refused. Always NULL.
+const void *refuse(OneLaneFinder *q, const Node *n, const char *why);
+
+typedef struct {
+    LaneRef lane; // of the first function
+    bool value;
+} Assumed;
+
+typedef struct {
+    OneLaneFinder *q;
+    Arena *a;
+    const Slot *slots;
+    int n_slots, v_slot, n;
+    const Single *first;
+    Assumed assumed[MOST_ASSUMED];
+    int n_assumed;
+    int8_t *truth; // by slot: 1, -1, 0: not assumed
+    int splits;
+    unsigned fixed_above; // SHIFTED, SCALED by fixed lanes on the way down from u
+} WayFinder;
+
+// A branch that cannot be reached.
+extern const Way DEAD;
+
+static inline LaneRef slot_operand(const WayFinder *w, int s, int k, int i)
+{
+    return lane_operand(w->slots[s].node, k, w->slots[s].lanes[i]);
+}
+
+Way *new_way(WayFinder *w, WayKind kind, int slot);
+// From the value of slot s to that of v; NULL: none is found.
+const Way *find_way(WayFinder *w, int s);
+bool tests_walkable(const WayFinder *w, const Way *way);
+// dg/dv's sign along the way; *ok false where branches disagree.
+int way_slope(const WayFinder *w, const Way *way, bool *ok);
+// Is the way's first slot a position in a bin?
+bool is_position(const Way *way);
+bool assumed(const WayFinder *w, LaneRef lane, double *value);
+// Whether the test of slot s is decided: 1 true, -1 false, 0 no.
+int decided(const WayFinder *w, int s);
+// Is operand k of slot s one number for all functions?
+bool operand_number(const WayFinder *w, int s, int k, double *value);
+
+// The relation between slots s and t, where s is made from t by rational operations and at most one square root;
+// inside: the slots between. *wants: a test to assume first.
+Way *relate(WayFinder *w, int s, int t, const bool *inside, int *wants);
+// Sign of a related slot's slope by t. q: of the relation's coefficient of u.
+int rational_slope(const WayFinder *w, const Way *way);
+int rational_divisor_sign(const WayFinder *w, const Way *way);

@@ -1,0 +1,294 @@
+// How the value of u gives that of v: see one_lane.h. The way goes down from u, slot by slot; where an op has two
+// operands that lead to v, both branches of a select are followed, or the nearest slot t is looked for through which
+// all leads.
+#include "one_lane_find.h"
+
+#include <string.h>
+
+enum { MOST_SPLITS = 6 };
+
+const Way DEAD = {.kind = WAY_END, .slot = -1};
+
+static void assume(WayFinder *w, LaneRef lane, bool value)
+{
+    if (w->n_assumed == MOST_ASSUMED || node_is_const(lane.node)) return;
+    w->assumed[w->n_assumed++] = (Assumed){lane, value};
+    const Node *n = lane.node;
+    if (n->op == OP_not) assume(w, lane_operand(n, 0, lane.lane), !value);
+    if ((n->op == OP_and && value) || (n->op == OP_or && !value)) {
+        assume(w, lane_operand(n, 0, lane.lane), value);
+        assume(w, lane_operand(n, 1, lane.lane), value);
+    }
+}
+
+bool assumed(const WayFinder *w, LaneRef lane, double *value)
+{
+    for (int i = 0; i < w->n_assumed; i++)
+        if (lane_same(w->assumed[i].lane, lane)) {
+            *value = w->assumed[i].value;
+            return true;
+        }
+    if (lane.node->op != OP_not || !assumed(w, lane_operand(lane.node, 0, lane.lane), value)) return false;
+    *value = *value == 0;
+    return true;
+}
+
+bool operand_number(const WayFinder *w, int s, int k, double *value)
+{
+    LaneRef r = slot_operand(w, s, k, 0);
+    if (!lane_is_const(r)) return assumed(w, r, value);
+    *value = lane_value(r);
+    for (int i = 1; i < w->n; i++) {
+        LaneRef x = slot_operand(w, s, k, i);
+        if (!lane_is_const(x) || lane_value(x) != *value) return false;
+    }
+    return true;
+}
+
+static int operand_sign(const WayFinder *w, int s, int k)
+{
+    double v = 0;
+    if (operand_number(w, s, k, &v)) return v > 0 ? 1 : v < 0 ? -1 : 0;
+    int sign = one_lane_sign(slot_operand(w, s, k, 0));
+    for (int i = 1; i < w->n && sign; i++)
+        if (one_lane_sign(slot_operand(w, s, k, i)) != sign) sign = 0;
+    return sign;
+}
+
+bool one_lane_invertible(const Node *n, int k)
+{
+    (void)k;
+    if (n->op == OP_leaky_relu || n->op == OP_elu) return n->alpha > 0;
+    return op_info(n->op)->bijective;
+}
+
+// Slope of a slot's op by its operand k.
+static int chain_slope(const WayFinder *w, int s, int k)
+{
+    switch ((int)w->slots[s].node->op) {
+    case OP_neg: return -1;
+    case OP_sub: return k == 0 ? 1 : -1;
+    case OP_mul: return operand_sign(w, s, 1 - k);
+    case OP_div: return k == 0 ? operand_sign(w, s, 1) : -operand_sign(w, s, 0);
+    default: return 1;
+    }
+}
+
+static bool agree(int a, int b) { return !a || !b || a == b; }
+
+int way_slope(const WayFinder *w, const Way *way, bool *ok)
+{
+    switch (way->kind) {
+    case WAY_END: return 1;
+    case WAY_CHAIN: return way->same ? way_slope(w, way->next, ok) : way->slope * way_slope(w, way->next, ok);
+    case WAY_RATIONAL:
+    case WAY_BRACKET: return way->slope * way_slope(w, way->next, ok);
+    case WAY_SELECT: {
+        int x = way_slope(w, way->next, ok), y = way_slope(w, way->otherwise, ok);
+        if (!agree(x, y)) *ok = false;
+        return x ? x : y;
+    }
+    }
+    return 0;
+}
+
+Way *new_way(WayFinder *w, WayKind kind, int slot)
+{
+    Way *way = ARENA_NEW(w->a, Way);
+    way->kind = kind;
+    way->slot = slot;
+    return way;
+}
+
+static const Way *chain(WayFinder *w, int s, int k, bool same)
+{
+    Way *way = new_way(w, WAY_CHAIN, s);
+    way->operand = k;
+    way->same = same;
+    unsigned above = w->fixed_above;
+    const Slot *slot = &w->slots[s];
+    bool scale = slot->node->op == OP_mul || slot->node->op == OP_div;
+    for (int j = 0; j < slot->node->n_in && !same; j++)
+        if (slot->in[j] < 0 && place_of(w->q, slot_operand(w, s, j, 0))) way->uses_fixed = scale ? SCALED : SHIFTED;
+    w->fixed_above |= way->uses_fixed;
+    if (!same) way->slope = chain_slope(w, s, k);
+    way->next = find_way(w, slot->in[k]);
+    w->fixed_above = above;
+    return way->next == &DEAD ? &DEAD : way->next ? way : NULL;
+}
+
+// What the op of slot s (select, abs, leaky_relu, min, max) chooses by.
+static void assume_test(WayFinder *w, int s, bool value)
+{
+    w->truth[s] = value ? 1 : -1;
+    if (w->slots[s].node->op == OP_select) assume(w, slot_operand(w, s, 0, 0), value);
+}
+
+static const Way *split(WayFinder *w, int test, int s)
+{
+    if (w->splits >= MOST_SPLITS) return refuse(w->q, w->slots[s].node, "more than 6 nested choices");
+    int kept = w->n_assumed;
+    const Way *way[2];
+    w->splits++;
+    for (int k = 0; k < 2; k++) {
+        assume_test(w, test, k == 0);
+        way[k] = find_way(w, s);
+        w->n_assumed = kept;
+        w->truth[test] = 0;
+        if (!way[k]) break;
+    }
+    w->splits--;
+    if (!way[0] || !way[1]) return NULL;
+    if (way[0] == &DEAD) return way[1];
+    if (way[1] == &DEAD) return way[0];
+    Way *select = new_way(w, WAY_SELECT, s);
+    select->test = test;
+    select->next = way[0];
+    select->otherwise = way[1];
+    return select;
+}
+
+int decided(const WayFinder *w, int s)
+{
+    double v = 0;
+    if (w->truth[s]) return w->truth[s];
+    if (w->slots[s].node->op == OP_select && assumed(w, slot_operand(w, s, 0, 0), &v)) return v ? 1 : -1;
+    return 0;
+}
+
+// ---- slots through which all leads
+
+bool is_position(const Way *way)
+{
+    unsigned found = 0;
+    for (; way->kind == WAY_CHAIN; way = way->next) found |= way->uses_fixed;
+    return found == POSITION;
+}
+
+static const Way *try_rational(WayFinder *w, int s, int t, const bool *inside, int *wants)
+{
+    Way *way = relate(w, s, t, inside, wants);
+    if (!way) return NULL;
+    int by_t = poly_degree(way->relation, 0), by_u = poly_degree(way->relation, 1);
+    if (!(by_t == 1 ? by_u >= 1 && by_u <= 2 : by_t == 2 && by_u == 1)) return NULL;
+    way->next = find_way(w, t);
+    if (!way->next || way->next == &DEAD) return way->next;
+    way->in_bin = is_position(way->next);
+    way->slope = rational_slope(w, way);
+    if (by_t == 1) return way;
+    way->relation_slope = -way->slope * rational_divisor_sign(w, way); // F = p + u q: dF/dt = -q du/dt
+    return way->relation_slope || way->in_bin ? way : NULL;
+}
+
+static int latest(const WayFinder *w, const bool *pending)
+{
+    int at = -1;
+    for (int i = 0; i < w->n_slots; i++) {
+        LaneRef r = {w->slots[i].node, w->slots[i].lanes[0]};
+        if (pending[i] &&
+            (at < 0 || number(w->q, r) > number(w->q, (LaneRef){w->slots[at].node, w->slots[at].lanes[0]})))
+            at = i;
+    }
+    return at;
+}
+
+// Slot s as a function of slot t whose slope keeps one sign.
+static const Way *try_bracket(WayFinder *w, int s, int t, const bool *inside)
+{
+    int wants = -1;
+    const Way *next = find_way(w, t);
+    if (!next || next == &DEAD) return next;
+    Way *way = new_way(w, WAY_BRACKET, s);
+    way->t = t;
+    way->in_bin = is_position(next);
+    way->next = next;
+    way->slope = one_lane_monotone(w->slots, w->n_slots, w->n, s, t, way->in_bin);
+    Way *related = way->slope ? NULL : relate(w, s, t, inside, &wants); // a polynomial's slope may be seen to be
+    if (related && poly_degree(related->relation, 1) == 1 && poly_degree(related->relation, 0) <= 4) {
+        related->in_bin = way->in_bin;
+        way->slope = rational_slope(w, related);
+    }
+    return way->slope ? way : NULL;
+}
+
+// The slots through which all ways from s to v lead, nearest first, each tried; inside: the slots above it.
+static const Way *each_cut(WayFinder *w, int s, bool bracket, int *wants)
+{
+    bool *pending = ARENA_ARRAY(w->a, bool, w->n_slots), *inside = ARENA_ARRAY(w->a, bool, w->n_slots);
+    int count = 0, at = s;
+    while (at >= 0 && at != w->v_slot) {
+        inside[at] = true;
+        for (int k = 0; k < 3; k++) {
+            int in = w->slots[at].in[k];
+            if (in >= 0 && !pending[in]) pending[in] = true, count++;
+        }
+        at = latest(w, pending);
+        if (at >= 0 && count == 1) {
+            const Way *way = bracket ? try_bracket(w, s, at, inside) : try_rational(w, s, at, inside, wants);
+            if (way || *wants >= 0) return way;
+        }
+        if (at >= 0) pending[at] = false;
+        count--;
+    }
+    return NULL;
+}
+
+static const Way *rational(WayFinder *w, int s)
+{
+    int wants = -1;
+    const Way *way = each_cut(w, s, false, &wants);
+    if (!way && wants >= 0) way = split(w, wants, s);
+    wants = -1;
+    if (!way) way = each_cut(w, s, true, &wants);
+    if (way) return way;
+    return refuse(w->q, w->slots[s].node, "uses its unknown lane more than once; neither solved nor proved monotone");
+}
+
+const Way *find_way(WayFinder *w, int s)
+{
+    const Slot *slot = &w->slots[s];
+    const Node *n = slot->node;
+    if (s == w->v_slot) return new_way(w, WAY_END, s);
+    if (n->op == OP_select) {
+        if (slot->in[0] >= 0) return refuse(w->q, n, "its condition is not a comparison");
+        int side = decided(w, s), k = side > 0 ? 1 : 2;
+        if (!side) return split(w, s, s);
+        return slot->in[k] < 0 ? &DEAD : chain(w, s, k, true);
+    }
+    int found = -1, count = 0;
+    for (int k = 0; k < n->n_in; k++)
+        if (slot->in[k] >= 0) count++, found = k;
+    if (count != 1) return rational(w, s);
+    if (n->op == OP_min || n->op == OP_max)
+        return w->n_assumed ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
+    if (!one_lane_invertible(n, found)) return rational(w, s);
+    double v = 0;
+    bool number_known = n->n_in == 2 && operand_number(w, s, 1 - found, &v);
+    if (number_known && (n->op == OP_mul || (n->op == OP_div && found == 1)) && v == 0)
+        return refuse(w->q, n, "multiplies by 0");
+    bool same = number_known && ((n->op == OP_mul && v == 1) || (n->op == OP_div && found == 0 && v == 1) ||
+                                 (n->op == OP_add && v == 0) || (n->op == OP_sub && found == 0 && v == 0));
+    const Way *way = chain(w, s, found, same);
+    if (way && way != &DEAD && number_known && !same) {
+        Way *numbered = arena_copy(w->a, way, sizeof *way);
+        numbered->has_number = true;
+        numbered->number = v;
+        way = numbered;
+    }
+    return way;
+}
+
+// Every test that is no select must compare a function of v that can be walked back.
+bool tests_walkable(const WayFinder *w, const Way *way)
+{
+    if (way->kind == WAY_END) return true;
+    if (way->kind != WAY_SELECT) return tests_walkable(w, way->next);
+    const Slot *t = &w->slots[way->test];
+    if (t->node->op != OP_select) {
+        int k = t->in[0] >= 0 ? 0 : 1;
+        if (t->node->n_in == 2 && t->in[1 - k] >= 0) return false;
+        if (!walkable(w->q, w->first, slot_operand(w, way->test, k, 0))) return false;
+        if (t->node->n_in == 2 && !is_known(w->q, slot_operand(w, way->test, 1 - k, 0))) return false;
+    }
+    return tests_walkable(w, way->next) && tests_walkable(w, way->otherwise);
+}
