@@ -242,3 +242,72 @@ def test_spline_log_det(policy):
         error = np.abs(log_det - np.log(spline64(p, x)[1]).sum(-1))[clear]
         print("log_det error: median", np.median(error), "99.9 %", np.quantile(error, 0.999), "largest", error.max())
         assert np.median(error) < 1e-6 and np.quantile(error, 0.999) < 1e-3
+
+
+# ---- other functions of one lane. Roles: bounded ones make x of z.
+
+
+def lane(t):
+    return t("move", "x")
+
+
+def ramp(t):
+    return t("add", lane(t), t("max", lane(t), t("move", "p")))
+
+
+def bend(t):
+    """2 x - p below p, x above: written with a select, falling in -x."""
+    below = t("lt", t("neg", lane(t)), t("move", "p"), dtype="bool")
+    return t("select", below, t("neg", lane(t)), t("add", t("mul", -3, lane(t)), t("mul", -2, t("move", "p"))))
+
+
+SOLVED = {
+    "softsign": lambda t: t("div", lane(t), t("add", 1, t("abs", lane(t)))),
+    "falling": lambda t: t("div", t("mul", lane(t), -2), t("add", 3, t("abs", lane(t)))),
+    "atanh": lambda t: t("mul", 0.5, t("log", t("div", t("add", 1, lane(t)), t("sub", 1, lane(t))))),
+    "asinh": lambda t: t("log", t("add", lane(t), t("sqrt", t("add", t("mul", lane(t), lane(t)), 1)))),
+    "ramp": ramp,
+    "bend": bend,
+    "tanh": lambda t: t("add", lane(t), t("tanh", lane(t))),
+    "sigmoid": lambda t: t("add", t("mul", 0.2, lane(t)), t("mul", t("exp", t("move", "p")), t("sigmoid", lane(t)))),
+    "cubic": lambda t: t("add", lane(t), t("mul", t("mul", lane(t), lane(t)), lane(t))),
+}
+BOUNDED = {"softsign", "falling", "sigmoid"}
+REFUSED = {
+    "square": (lambda t: t("mul", lane(t), lane(t)), "neither solved nor proved monotone"),
+    "silu": (lambda t: t("mul", lane(t), t("sigmoid", lane(t))), "neither solved nor proved monotone"),
+    "abs": (lambda t: t("abs", lane(t)), "rises in one branch and falls in another"),
+    "clamp": (lambda t: t("max", lane(t), 0), "a clamp has no inverse"),
+}
+
+
+def written(folder, body):
+    t = Text(("x", LANES), ("p", LANES))
+    (folder / "f.nf").write_text(t.module(t("move", body(t), to=(1, LANES))))
+    return folder / "f.nf"
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_solved(name, tool, tmp_path):
+    roles = ("--event", "z", "--latent", "x") if name in BOUNDED else ("--event", "x", "--latent", "z")
+    tool(written(tmp_path, SOLVED[name]), "-o", tmp_path / "f.so", *roles)
+    rng = np.random.default_rng(5)
+    x = np.float32(2) * rng.standard_normal((5000, LANES)).astype(np.float32)
+    x[:3] = [[0, -0.0], [1e-30, 1e-45], [4, -4]]
+    x = np.tanh(x) * np.float32(0.999) if name == "atanh" else x
+    p = rng.standard_normal(x.shape).astype(np.float32)
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        there, back = (policy.to_event, policy.to_latent) if name in BOUNDED else (policy.to_latent, policy.to_event)
+        z, log_det = there(x, p=p)
+        again, inverse_log_det = back(z, p=p)
+        score = policy.score(z if name in BOUNDED else x, p=p)
+    assert all(np.isfinite(v).all() for v in (z, log_det, again, inverse_log_det, score))
+    slope = np.exp(-np.abs(log_det)).min()  # the rounding of z, seen through the inverse
+    assert np.abs(again - x).max() < 2e-6 / slope and np.abs(log_det + inverse_log_det).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name, tool, tmp_path):
+    body, reason = REFUSED[name]
+    done = tool(written(tmp_path, body), "-o", tmp_path / "f.so", "--event", "x", "--latent", "z", code=1)
+    assert reason in done.stderr
