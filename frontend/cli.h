@@ -21,8 +21,9 @@ enum {
     CMD_SELFTEST = 1 << 4,
     CMD_INFO = 1 << 5,
     CMD_BENCH = 1 << 6,
+    CMD_TEST = 1 << 7,
     CMD_MODEL = CMD_COMPILE | CMD_RUN | CMD_CHECK | CMD_VERIFY | CMD_BENCH,
-    CMD_ALL = CMD_MODEL | CMD_SELFTEST | CMD_INFO
+    CMD_ALL = CMD_MODEL | CMD_SELFTEST | CMD_INFO | CMD_TEST
 };
 
 // id, spelling, argument (NULL: a switch), commands that take it, meaning
@@ -33,7 +34,7 @@ enum {
     O(cpu, "--cpu", "NAME", CMD_COMPILE | CMD_BENCH,                                                                  \
       "native, x86-64-v3, x86-64-v4, cortex-a72; the target's baseline (bench: native) unless said")                  \
     O(name, "--name", "NAME", CMD_COMPILE, "the policy's name in info, symbols and the C header")                     \
-    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                   \
+    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH | CMD_TEST,                                   \
       "llvm or openblas; run also: interp; bench: several with commas")                                               \
     O(event, "--event", "NAME", CMD_MODEL, "this input (or output) is data: the event x")                             \
     O(latent, "--latent", "NAME", CMD_MODEL, "this input (or output) is noise: the latent z")                         \
@@ -46,6 +47,7 @@ enum {
       "the graph is fed (c - mean) / std of context NAME; may be repeated")                                           \
     O(unnormalize, "--unnormalize", "FILE.npz", CMD_MODEL,                                                            \
       "the event is mean + std times the graph's: x and log_prob are in the caller's units")                          \
+    O(score_context, "--score-context", NULL, CMD_MODEL, "score also with respect to the contexts (nfcc_score_context)")  \
     O(denoise, "--denoise", "SIGMA", CMD_MODEL,                                                                       \
       "act is one denoising step after the sample: x + SIGMA^2 d log_prob / d x")                                     \
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
@@ -60,6 +62,9 @@ enum {
       "rows of the framework that trained the model, compared with")                                                  \
     O(external_data, "--external-data", "DIR", CMD_MODEL, "where weights outside the model file may be read from")    \
     O(allow_nonfinite, "--allow-nonfinite", NULL, CMD_MODEL, "accept NaN and infinite weights")                       \
+    O(no_batch, "--no-batch", NULL, CMD_MODEL, "inputs of fixed shape have no batch: the graph as it stands is one row") \
+    O(rtol, "--rtol", "R", CMD_TEST, "allowed distance relative to the expected number (1e-3)")                       \
+    O(atol, "--atol", "A", CMD_TEST, "allowed distance beside that (1e-7)")                                           \
     O(stop_after, "--stop-after", "PASS", CMD_COMPILE, "print the text form after this pass; with -o, write it")      \
     O(list_passes, "--list-passes", NULL, CMD_COMPILE, "print the passes in their order")                             \
     O(time, "--time", NULL, CMD_COMPILE, "print seconds per stage")                                                   \
@@ -175,4 +180,5 @@ int cmd_check(const Options *o);
 int cmd_verify(const Options *o);
 int cmd_selftest(const Options *o);
 int cmd_info(const Options *o);
+int cmd_test(const Options *o);
 int cmd_bench(const Options *o);

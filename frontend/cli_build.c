@@ -67,6 +67,7 @@ bool flow_options(Session *s, FlowOptions *f)
                        .latent = o->value[OPT_latent],
                        .contexts = o->contexts,
                        .n_contexts = o->n_contexts,
+                       .score_context = o->value[OPT_score_context] != NULL,
                        .log_det = o->value[OPT_log_det],
                        .log_prob = o->value[OPT_log_prob],
                        .neg_log_prob = o->value[OPT_neg_log_prob]};
@@ -113,7 +114,10 @@ static const Module *import_file(Session *s, const char *path, unsigned char has
 {
     session_stage(s, "reading");
     if (has_extension(path, ".nf")) return import_text(s, path, hash);
-    ImportOptions options = {s->options->value[OPT_external_data], s->options->value[OPT_allow_nonfinite] != NULL};
+    const Options *o = s->options;
+    ImportOptions options = {.external_data = o->value[OPT_external_data],
+                             .allow_nonfinite = o->value[OPT_allow_nonfinite] != NULL,
+                             .no_batch = o->value[OPT_no_batch] != NULL};
     return onnx_load(&s->cx, path, &options, hash);
 }
 

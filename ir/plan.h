@@ -132,7 +132,7 @@ typedef enum {
     PORT_GRAPH,       // index: which input or output of the exported graph
     PORT_SEED,        // noise: 4 words: seed low, seed high, row low, row high
     PORT_TEMPERATURE, // noise: 1 lane
-    PORT_SCORE,
+    PORT_SCORE,       // index 0: by the event; 1 + i: by context i
 } PortKind;
 
 typedef struct {

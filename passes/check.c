@@ -391,10 +391,12 @@ static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const cha
     if (!f || !p->exists) return;
     size_t d = c->dims;
     double *exact = numbers(c->cx, c->rows * d), *mine = numbers(c->cx, d), scale = 1;
+    double **doubles = ARENA_ARRAY(c->cx->arena, double *, f->n_outputs + 1);
     const double **in = program_inputs(c, last);
     const uint32_t *words[1] = {to_words(c->cx, last, c->rows * d)};
     uint32_t **out = output_words(c->cx, p, c->rows);
-    run_program(c, f, last, &exact);
+    doubles[0] = exact;
+    run_program(c, f, last, doubles);
     plan_run(plan, id, c->rows, prep, words, out);
     for (size_t i = 0; i < c->rows * d; i++)
         if (isfinite(exact[i])) scale = fmax(scale, fabs(exact[i]));

@@ -4,6 +4,7 @@
 //   @to_event(contexts, z)  -> x, log_det = log|det dx/dz|, log_prob, act (where the policy ends in a clip)
 //   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps them
 //   @score(contexts, x)     -> score = d log_prob / dx
+//                              with --score-context also score.NAME = d log_prob / d context NAME
 //   @act(contexts, z)       -> act = clip(x + sigma^2 score(x)), x = to_event(z): only with --denoise
 //   @run                    the exported graph
 //
@@ -31,6 +32,7 @@ typedef struct {
     const Map *map;
     Builder *b;
     LaneEnv *env;
+    bool score_context;
 } Derive;
 
 static const Node *vector_of(Derive *d, const LaneRef *refs, int64_t n)
@@ -148,11 +150,13 @@ static const Function *score_program(Derive *d, const Density *density)
     const Function *f = density->f;
     Builder *b = builder_new(d->cx, "score");
     LaneEnv *env = lane_env_new(d->cx, f, b);
-    const Node *score, *x = f->inputs[f->n_inputs - 1];
+    const Node **score = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs), **wrt = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs);
+    int n = d->score_context ? f->n_inputs : 1;
+    for (int i = 0; i < n; i++) wrt[i] = f->inputs[i ? i - 1 : f->n_inputs - 1]; // x, then the contexts
     for (int i = 0; i < f->n_inputs; i++) lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
     emit_forward(env);
-    grad_of(env, f->outputs[0].node, 1, &x, &score);
-    build_output(b, "score", score);
+    grad_of(env, f->outputs[0].node, n, wrt, score);
+    for (int i = 0; i < n; i++) build_output(b, i ? arena_format(d->cx->arena, "score.%s", wrt[i]->name) : "score", score[i]);
     return builder_finish(b);
 }
 
@@ -262,7 +266,7 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
             return NULL;
         }
         if (flow->condition > 1e4) diag_warning(cx, NULL, "a mixing matrix has condition number %.3g: the inverse loses digits", flow->condition);
-        Derive d = {cx, flow, map, NULL, NULL};
+        Derive d = {cx, flow, map, NULL, NULL, options->score_context};
         if (flow->no_inverse) {
             if (flow->denoise > 0) diag_error(cx, NULL, "leave --denoise out", "a denoised act needs both directions of the flow: %s", flow->no_inverse);
             n += one_way_programs(&d, functions + n);

@@ -12,6 +12,7 @@ typedef struct {
     bool has_clip;
     double clip_lo, clip_hi;        // --clip LO,HI: the policy's output clip
     double denoise;                 // --denoise SIGMA: act = clip(x + SIGMA^2 score(x)); 0: not
+    bool score_context;             // --score-context: score with respect to the contexts too
     double max_condition;           // 0: 1e6
     bool run_only;                  // --entries run: never derive
     const char *entries;            // --entries a,b,c or NULL

@@ -38,7 +38,7 @@ static uint64_t hash_words(const uint32_t *w, uint64_t n)
 static void pool_reserve(Pool *p, uint64_t n)
 {
     if (p->n + n <= p->cap) return;
-    uint64_t cap = p->cap ? p->cap : 1024;
+    uint64_t cap = p->cap ? p->cap : 1 << 24; // pages that stay empty cost nothing
     while (cap < p->n + n) cap *= 2;
     float *grown = ARENA_ARRAY(p->arena, float, cap);
     if (p->n) memcpy(grown, p->words, p->n * sizeof *grown);
@@ -77,10 +77,13 @@ static uint32_t pool_matrix(Pool *p, const Node *w)
 {
     int64_t K = w->type.dim[0], N = w->type.dim[1];
     float *v = malloc((size_t)(K * N + 1) * sizeof *v), *at = v;
+    const float *same = w->type.dtype == T_F32 ? w->data : NULL;
     for (int64_t g = 0; g < N; g += GEMM_GROUP) {
         int64_t width = N - g < GEMM_GROUP ? N - g : GEMM_GROUP;
-        for (int64_t k = 0; k < K; k++)
-            for (int64_t j = 0; j < width; j++) *at++ = (float)const_at(w, k * N + g + j);
+        for (int64_t k = 0; k < K; k++, at += width) {
+            if (same) memcpy(at, same + k * N + g, (size_t)width * sizeof *at);
+            for (int64_t j = 0; j < width && !same; j++) at[j] = (float)const_at(w, k * N + g + j);
+        }
     }
     uint32_t lane = pool_put(p, v, (uint64_t)(K * N));
     free(v);
@@ -721,6 +724,7 @@ static const PortName NAMES[] = {
 static PlanPort port_named(const char *name, bool graph, int index)
 {
     PlanPort port = {graph ? PORT_GRAPH : PORT_CONTEXT, (uint32_t)index, 0, 0};
+    if (!graph && !strncmp(name, "score.", 6)) return (PlanPort){PORT_SCORE, (uint32_t)index, 0, 0}; // of context index - 1
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0] && !graph; i++)
         if (!strcmp(NAMES[i].name, name)) port = (PlanPort){NAMES[i].kind, 0, 0, 0};
     return port;
@@ -865,12 +869,25 @@ static const char *march_note(Context *cx, const Program *act, const Program *to
                         products, alone, transposed, (double)all / 1024, (double)furthest / 1024);
 }
 
+// CONST begins with the tables of the noise program; a graph that is no flow draws golden inputs with it.
+static void start_with_noise(Context *cx, const Flow *flow, Pool *pool, Program *noise)
+{
+    float *words = NULL;
+    uint64_t n = 0;
+    plan_noise(cx, flow->base_kind, flow->is_flow ? (uint32_t)flow->dims : 16, noise, &words, &n);
+    pool_reserve(pool, n);
+    memcpy(pool->words, words, n * sizeof *words);
+    pool->n = n;
+}
+
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
     Plan *plan = ARENA_NEW(cx->arena, Plan);
     Pool pool = {.arena = cx->arena};
     plan->name = name;
     memcpy(plan->hash, hash, 32);
+    plan->given_only = flow->base_kind == BASE_STUDENT_T;
+    start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
     for (size_t i = 0; i < sizeof PROGRAMS / sizeof PROGRAMS[0]; i++) {
         const Function *f = module_function(m, PROGRAMS[i].name);
         if (!f) continue;
@@ -879,13 +896,9 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
         if (PROGRAMS[i].id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
         if (PROGRAMS[i].id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
     }
-    uint64_t words = pool.n;
-    float *weights = pool.words;
-    plan->given_only = flow->base_kind == BASE_STUDENT_T;
-    plan_noise(cx, flow->base_kind, flow->is_flow ? (uint32_t)flow->dims : 16, &plan->programs[PROGRAM_NOISE], &weights,
-               &words);
-    plan->weights = weights;
-    plan->weight_lanes = words;
+    pool_reserve(&pool, 16); // what a step may read past the end
+    plan->weights = pool.words;
+    plan->weight_lanes = pool.n;
     plan->n_inputs = m->n_inputs;
     plan->n_outputs = m->n_outputs;
     plan->inputs = port_values(cx, m->inputs, m->n_inputs);

@@ -119,7 +119,9 @@ static const Node *numbers_as(Builder *b, Type type, int64_t n, const double *v)
 static const Node *rescaled(Builder *b, const Node *x, const Scaling *s, bool standardise)
 {
     const Node *mean = numbers_as(b, x->type, s->n, s->mean), *std = numbers_as(b, x->type, s->n, s->std);
-    if (standardise) return build_binary(b, OP_div, build_binary(b, OP_sub, x, mean), std);
+    double *inverse = ARENA_ARRAY(builder_context(b)->arena, double, s->n);
+    for (int64_t i = 0; i < s->n; i++) inverse[i] = 1 / s->std[i]; // a product is folded into the weights behind it
+    if (standardise) return build_binary(b, OP_mul, build_binary(b, OP_sub, x, mean), numbers_as(b, x->type, s->n, inverse));
     return build_binary(b, OP_add, build_binary(b, OP_mul, x, std), mean);
 }
 
@@ -168,13 +170,20 @@ static const Function *main_in_units(const Units *u)
     return builder_finish(b);
 }
 
+// A path of this machine has no place in a policy.
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 static const char *text_of(const Units *u)
 {
     const char *text = "";
     for (int i = 0; i < u->n; i++) {
         const Scaling *s = &u->list[i];
         const char *rule = s->name ? arena_format(u->cx->arena, "%s is (caller's - mean) / std", s->name) : "event is mean + std * the graph's";
-        text = arena_format(u->cx->arena, "%s%s%s of %s", text, i ? "; " : "", rule, s->file);
+        text = arena_format(u->cx->arena, "%s%s%s of %s", text, i ? "; " : "", rule, file_name(s->file));
     }
     return text;
 }

@@ -39,7 +39,8 @@ enum {
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
     ALIGN = 64,
-    PAGE = 4096 /* no page is smaller */
+    OWN_STACK = 4096, /* bytes that the functions of this file use themselves */
+    PAGE = 4096       /* no page is smaller */
 };
 static const unsigned TILE[NFCC_TILES] = {1, 16, 32, 64};
 
@@ -259,6 +260,11 @@ static bool port_lanes_ok(const nfcc_model *m, const Port *port, bool in)
     case NFCC_PORT_LOG_PROB:
     case NFCC_PORT_TEMPERATURE: return port->lanes == 1;
     case NFCC_PORT_Z: return port->lanes == m->event.lanes || (m->event.lanes == 0 && port->lanes > 0);
+    case NFCC_PORT_SCORE:
+        if (port->index)
+            return array_lanes_ok(m, &(Port){.index = port->index - 1, .lanes = port->lanes}, m->contexts,
+                                  m->n_contexts);
+        return port->lanes == m->event.lanes;
     default: return port->lanes == m->event.lanes;
     }
 }
@@ -424,6 +430,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m)
     p->info.event_size = m->event.lanes;
     p->info.weights_size = (size_t)m->weights_size;
     p->info.cpu = m->cpu;
+    p->info.stack_size = m->stack_bytes ? m->stack_bytes + (size_t)OWN_STACK : 0;
     set_work_size(p);
 }
 
@@ -656,7 +663,7 @@ typedef struct {
     size_t items, n;
     const void *input;          /* x or z, [items][D]; NULL: draw z */
     const void *const *arrays;  /* contexts or graph inputs */
-    void *const *out_arrays;    /* graph outputs */
+    void *const *out_arrays;    /* graph outputs; scores of the contexts */
     void *out[PORT_KINDS];      /* [items][lanes of the port] */
     bool words;                 /* graph values are words whatever their type (self test) */
     bool best;                  /* of the n items of a row only the most likely is an output */
@@ -804,6 +811,8 @@ static void store_outputs(const Call *call, const Tile *tile)
         const Port *port = &ports_out(m, program)[i];
         bool graph = port->kind == NFCC_PORT_GRAPH;
         void *to = graph ? call->out_arrays[port->index] : call->out[port->kind];
+        if (port->kind == NFCC_PORT_SCORE && port->index)
+            to = call->out_arrays ? call->out_arrays[port->index - 1] : NULL;
         if (!to) continue;
         uint32_t dtype = graph && !call->words ? port_value(m, port, false)->dtype : NFCC_F32;
         const float *from = lanes_at(call->main, port, tile);
@@ -1010,11 +1019,21 @@ nfcc_status nfcc_log_prob(const nfcc_policy *p, const void *prepared, size_t n, 
 
 nfcc_status nfcc_score(const nfcc_policy *p, const void *prepared, size_t n, const float *x, float *score, void *work)
 {
+    return nfcc_score_context(p, prepared, n, x, score, NULL, work);
+}
+
+static bool scores_contexts(const nfcc_model *m) { return m->programs[NFCC_PROGRAM_SCORE].n_out > m->n_contexts; }
+
+nfcc_status nfcc_score_context(const nfcc_policy *p, const void *prepared, size_t n, const float *x, float *score,
+                               float *const context_score[], void *work)
+{
     Call call;
     nfcc_status status = begin(&call, p, NFCC_HAS_SCORE, NFCC_PROGRAM_SCORE, prepared, n, work);
     if (status != NFCC_OK) return status;
     if (!x) return NFCC_BAD_ARGUMENT;
     call.input = x;
+    if (context_score && !scores_contexts(p->model)) return NFCC_NO_ENTRY;
+    call.out_arrays = (void *const *)context_score;
     call.out[NFCC_PORT_SCORE] = score;
     return run_call(&call);
 }
@@ -1365,6 +1384,7 @@ typedef struct {
     int fd;
     uint64_t size;
     Elf64_Ehdr head;
+    bool *needs; /* result: it uses other libraries */
 } ElfFile;
 
 static bool read_at(const ElfFile *f, void *to, size_t size, uint64_t at)
@@ -1480,7 +1500,7 @@ static bool dynamic_ok(const ElfFile *f, const Elf64_Phdr *dynamic)
     Elf64_Dyn entry;
     for (uint64_t at = 0; at + sizeof entry <= dynamic->p_filesz; at += sizeof entry) {
         if (!read_at(f, &entry, sizeof entry, dynamic->p_offset + at)) return false;
-        if (entry.d_tag == DT_NULL) return tables_ok(f, &d);
+        if (entry.d_tag == DT_NULL) return *f->needs = d.needs, tables_ok(f, &d);
         if (!read_tag(&d, &entry)) return false;
     }
     return false;
@@ -1516,9 +1536,9 @@ static bool headers_ok(const ElfFile *f)
     return dynamic.p_type == PT_DYNAMIC && dynamic_ok(f, &dynamic);
 }
 
-static nfcc_status file_check(int fd, uint64_t size)
+static nfcc_status file_check(int fd, uint64_t size, bool *needs)
 {
-    ElfFile f = {.fd = fd, .size = size};
+    ElfFile f = {.fd = fd, .size = size, .needs = needs};
     const Elf64_Ehdr *head = &f.head;
     if (!read_at(&f, &f.head, sizeof f.head, 0) || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) return NFCC_FILE;
     if (head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_ident[EI_DATA] != ELFDATA2LSB) return NFCC_FILE;
@@ -1547,13 +1567,13 @@ static char *unique_name(const char *path, uint64_t inode)
     return name;
 }
 
-static nfcc_status load_library(const char *path, void **library)
+static nfcc_status load_library(const char *path, void **library, bool *needs)
 {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return NFCC_FILE;
     nfcc_status status = NFCC_FILE;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) status = file_check(fd, (uint64_t)info.st_size);
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) status = file_check(fd, (uint64_t)info.st_size, needs);
     close(fd);
     if (status != NFCC_OK) return status;
     char *name = unique_name(path, (uint64_t)info.st_ino);
@@ -1641,12 +1661,14 @@ static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
     void *library = NULL;
+    bool needs = false;
     if (out) *out = NULL;
     if (!path || !out || (flags & ~(unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK)))
         return NFCC_BAD_ARGUMENT;
-    nfcc_status status = load_library(path, &library);
+    nfcc_status status = load_library(path, &library, &needs);
     if (status != NFCC_OK) return status;
     status = open_library(library, flags, out);
+    if (*out && needs) (*out)->info.stack_size = 0; /* theirs is not known */
     if (*out)
         (*out)->library = library;
     else

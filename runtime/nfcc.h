@@ -106,6 +106,7 @@ typedef struct {
     size_t work_size;    /* bytes of workspace for any call, any alignment */
     size_t weights_size; /* bytes */
     unsigned cpu;        /* NFCC_CPU_* of abi.h */
+    size_t stack_size;   /* bytes of stack that a call takes at most; 0: not known (openblas) */
 } nfcc_info;
 
 enum {
@@ -144,6 +145,10 @@ nfcc_status nfcc_log_prob(const nfcc_policy *, const void *prepared, size_t n, c
                           void *work);
 /* score = d log_prob / d x, [N][n][D]; NaN where log_prob is -inf. */
 nfcc_status nfcc_score(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *score, void *work);
+/* The same, and d log_prob / d context i into context_score[i], [N][n][shape of context i], or NULL; 0 for integers.
+ * Errors also: NO_ENTRY for a policy that was not compiled with --score-context. */
+nfcc_status nfcc_score_context(const nfcc_policy *, const void *prepared, size_t n, const float *x, float *score,
+                               float *const context_score[], void *work);
 nfcc_status nfcc_sample(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, void *work);
 nfcc_status nfcc_sample_and_log_prob(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x,
                                      float *log_prob, void *work);

@@ -76,7 +76,7 @@ class _Info(ctypes.Structure):
                 ("n_contexts", c_size_t), ("n_inputs", c_size_t), ("n_outputs", c_size_t),
                 ("contexts", POINTER(_Value)), ("inputs", POINTER(_Value)), ("outputs", POINTER(_Value)),
                 ("event", _Value), ("event_size", c_size_t), ("work_size", c_size_t), ("weights_size", c_size_t),
-                ("cpu", c_uint)]
+                ("cpu", c_uint), ("stack_size", c_size_t)]
 
 
 class _Call(ctypes.Structure):
@@ -104,6 +104,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "nfcc_to_event": (c_int, [_P, _P, _Z, _P, _P, _P, _P]),
     "nfcc_log_prob": (c_int, [_P, _P, _Z, _P, _P, _P]),
     "nfcc_score": (c_int, [_P, _P, _Z, _P, _P, _P]),
+    "nfcc_score_context": (c_int, [_P, _P, _Z, _P, _P, POINTER(_P), _P]),
     "nfcc_sample": (c_int, [_P, _P, _N, _Z, _P, _P]),
     "nfcc_sample_and_log_prob": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
     "nfcc_sample_best": (c_int, [_P, _P, _N, _Z, _P, _P, _P]),
@@ -191,6 +192,7 @@ class Info:
     event: Optional[Value]
     weights_size: int
     work_size: int
+    stack_size: int
 
 
 def _value(v: _Value) -> Value:
@@ -199,7 +201,7 @@ def _value(v: _Value) -> Value:
 
 def _info(i: _Info) -> Info:
     text = {key: getattr(i, key).decode() for key in ("name", "compiler", "target", "base", "notes")}
-    return Info(model_hash=bytes(i.model_hash).hex(), weights_size=i.weights_size, work_size=i.work_size,
+    return Info(model_hash=bytes(i.model_hash).hex(), weights_size=i.weights_size, work_size=i.work_size, stack_size=i.stack_size,
                 entries=tuple(name for bit, name in enumerate(_ENTRIES) if i.entries >> bit & 1),
                 contexts=tuple(_value(i.contexts[k]) for k in range(i.n_contexts)),
                 inputs=tuple(_value(i.inputs[k]) for k in range(i.n_inputs)),
@@ -389,6 +391,19 @@ class Prepared:
         self._entry("score", n, n, _address(array), _address(score))
         return score
 
+    def score_context(self, x: Any) -> Tuple[Array, Dict[str, Array]]:
+        """As `score`, and d log_prob / d context for each context by its name, [*B, n, *C] or [*B, *C]; 0 for integers.
+
+        Only of a policy compiled with --score-context."""
+        array, lead, n = self._leading("x", x)
+        score = np.empty(array.shape, np.float32)
+        by_context = {c.name: np.empty(lead + c.shape, np.float32) for c in self.policy.info.contexts}
+        pointers = (c_void_p * max(1, len(by_context)))(*map(_address, by_context.values()))
+        if n and self.rows != 0:
+            self.policy._call("score_context", _address(self._memory), n, _address(array), _address(score), pointers,
+                              self.policy._workspace())
+        return score, by_context
+
     def _draw(self, entry: str, n: Optional[int], noise: Optional[Noise], z: Any, out: Optional[Array]) -> Array:
         self.policy._require(entry)
         c_noise, lead, count, _keep = self._noise(n, noise, z)
@@ -540,6 +555,12 @@ class Policy:
     def score(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
         """x [*B, n, *E] or [*B, *E] -> d log_prob / d x as x; NaN where log_prob is -inf."""
         return self._with(contexts, named, threads).score(x, out=out)
+
+    def score_context(self, x: Any, *, contexts: Optional[Contexts] = None, **named: Any) -> Tuple[Array, Dict[str, Array]]:
+        """As `score`, and d log_prob / d context for each context by its name, [*B, n, *C] or [*B, *C]; 0 for integers.
+
+        Only of a policy compiled with --score-context."""
+        return self.prepare(contexts, **named).score_context(x)
 
     def sample(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
                out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
