@@ -10,6 +10,7 @@ enum { ALIGN = 64, BLOCK = 1 << 18 };
 
 typedef struct Block {
     struct Block *next;
+    char *data; // aligned
     size_t size, used;
 } Block;
 
@@ -25,8 +26,6 @@ static _Noreturn void out_of_memory(size_t size)
 }
 
 static size_t round_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
-
-static char *block_data(Block *b) { return (char *)b + round_up(sizeof *b); }
 
 Arena *arena_new(void)
 {
@@ -45,16 +44,14 @@ void arena_free(Arena *arena)
     free(arena);
 }
 
+// Zeroed by calloc: fresh pages of the kernel are not touched before they are used.
 static Block *block_new(size_t size)
 {
-    Block *b = NULL;
-    size_t bytes = round_up(sizeof *b) + size;
-    if (bytes < size) out_of_memory(size);
-    b = aligned_alloc(ALIGN, bytes);
+    size_t bytes = sizeof(Block) + ALIGN + size;
+    Block *b = bytes < size ? NULL : calloc(1, bytes);
     if (!b) out_of_memory(size);
-    b->next = NULL;
+    b->data = (char *)(((uintptr_t)(b + 1) + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1));
     b->size = size;
-    b->used = 0;
     return b;
 }
 
@@ -74,10 +71,10 @@ void *arena_alloc(Arena *arena, size_t size)
         }
         b = fresh;
     }
-    void *p = block_data(b) + b->used;
+    void *p = b->data + b->used;
     b->used += size;
     arena->total += size;
-    return memset(p, 0, size);
+    return p;
 }
 
 void *arena_array(Arena *arena, size_t count, size_t size)
