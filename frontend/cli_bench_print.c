@@ -78,7 +78,7 @@ void bench_print_result(FILE *out, const BenchResult *r)
             (unsigned long long)w->samples, (unsigned long long)w->threads);
     print_us(out, r->seconds[0]);
     for (int i = 0; i < N_PERCENTS; i++) {
-        bool enough = (double)r->calls * (1 - percents[i] / 100) > 0.999;
+        bool enough = i == 0 || (double)r->calls * (1 - percents[i] / 100) > 0.999;
         if (enough)
             print_us(out, bench_quantile(r->seconds, r->calls, percents[i] / 100));
         else
