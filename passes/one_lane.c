@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6 };
+enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_VISITS = 30000000 };
 
 // ---- the lanes between u and v, of one function
 
@@ -26,7 +26,7 @@ typedef struct {
 OneLaneFinder *one_lane_finder(Context *cx, const Function *f, const LaneEnv *base, const bool *known)
 {
     OneLaneFinder *q = ARENA_NEW(cx->arena, OneLaneFinder);
-    *q = (OneLaneFinder){cx, f, base, known, ARENA_ARRAY(cx->arena, int, base->n_lanes + 1), NULL};
+    *q = (OneLaneFinder){cx, f, base, known, ARENA_ARRAY(cx->arena, int, base->n_lanes + 1), NULL, MOST_VISITS};
     return q;
 }
 
@@ -113,7 +113,7 @@ static bool expand(OneLaneFinder *q, Search *w, LaneRef r)
 {
     LaneRef *in = malloc(sizeof *in * (MOST_LANES + 4));
     int n = operands(r, in, MOST_LANES);
-    bool ok = n >= 0;
+    bool ok = n >= 0 && (q->budget -= n + 1) >= 0;
     for (int i = 0; i < n && ok; i++) {
         if (is_known(q, in[i]) || q->place[number(q, in[i])]) continue;
         ok = w->heap.n < MOST_LANES && w->s.n + w->heap.n < MOST_LANES;

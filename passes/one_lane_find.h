@@ -21,6 +21,7 @@ struct OneLaneFinder {
     const bool *known;
     int *place; // by lane number: position + 1 among the collected lanes
     const char *why;
+    int64_t budget; // lanes that may still be looked at, so that a large graph is refused in seconds
 };
 
 static inline int64_t number(const OneLaneFinder *q, LaneRef r) { return q->base->base[r.node->id] + r.lane; }

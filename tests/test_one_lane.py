@@ -124,6 +124,37 @@ def spline(difference):
     return t.module(t("move", t("select", inside, y, x), to=(1, LANES)))
 
 
+def quadratic(t):
+    """Piecewise quadratic: the slope goes linearly from knot to knot (heights exp(p), normalised); identity outside."""
+    n, m = LANES * (BINS + 1), LANES * BINS
+    xs = knots(t, 0)
+    heights = t("exp", t("move", "p", to=n, at=columns(BINS, BINS + 1)), to=n)
+    left = [lane * (BINS + 1) + k for lane in range(LANES) for k in range(BINS)]
+    right = [i + 1 for i in left]
+    widths = t("sub", t("move", xs, to=m, at=right), t("move", xs, to=m, at=left), to=m)
+    low, high = t("move", heights, to=m, at=left), t("move", heights, to=m, at=right)
+    areas = t("mul", t("mul", t("add", low, high, to=m), 0.5, to=m), widths, to=m)
+    total = t("div", 2 * BOUND, t("reduce_sum", t("move", areas, to=(LANES, BINS))))
+    rows = ["[" + ", ".join("1" if i <= j else "0" for j in range(BINS - 1)) + "]" for i in range(BINS)]
+    upper = t("constant [" + ", ".join(rows) + "]", to=(BINS, BINS - 1))
+    sums = t("move", t("linear", t("move", areas, to=(LANES, BINS)), upper, to=(LANES, BINS - 1)), to=m - LANES)
+    sums = t("mul", sums, t("move", total, to=m - LANES, at=each(BINS - 1)), to=m - LANES)
+    ys = with_ends(t, t("add", sums, -BOUND, to=m - LANES), -BOUND, BOUND)
+    x, many = t("move", "x"), t("move", "x", to=n, at=each(BINS + 1))
+    zero, one = t("constant [0]", to=1, dtype="i64"), t("constant [1]", to=1, dtype="i64")
+    counts = t("add", t("le", xs, many, to=n, dtype="bool"), zero, to=n, dtype="i64")
+    number = t("reduce_sum", t("move", counts, to=(LANES, BINS + 1), dtype="i64"), dtype="i64")
+    at = t("sub", number, one, dtype="i64")
+    inside = t("and", t("le", -BOUND, x, dtype="bool"), t("lt", x, BOUND, dtype="bool"), dtype="bool")
+    w, y0 = taken(t, widths, BINS, at), taken(t, ys, BINS + 1, at)
+    scale = t("mul", w, total)
+    h0, h1 = (t("mul", taken(t, h, BINS, at), scale) for h in (low, high))
+    theta = t("div", t("sub", x, taken(t, xs, BINS + 1, at)), w)
+    bend = t("mul", t("mul", t("sub", h1, h0), 0.5), t("mul", theta, theta))
+    y = t("add", t("add", bend, t("mul", h0, theta)), y0)
+    return t("select", inside, y, x)
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["widths", "differences"])
 def policy(request, tool, tmp_path_factory):
     folder = tmp_path_factory.mktemp("spline")
@@ -281,8 +312,8 @@ REFUSED = {
 }
 
 
-def written(folder, body):
-    t = Text(("x", LANES), ("p", LANES))
+def written(folder, body, parameters=LANES):
+    t = Text(("x", LANES), ("p", parameters))
     (folder / "f.nf").write_text(t.module(t("move", body(t), to=(1, LANES))))
     return folder / "f.nf"
 
@@ -304,6 +335,21 @@ def test_solved(name, tool, tmp_path):
     assert all(np.isfinite(v).all() for v in (z, log_det, again, inverse_log_det, score))
     slope = np.exp(-np.abs(log_det)).min()  # the rounding of z, seen through the inverse
     assert np.abs(again - x).max() < 2e-6 / slope and np.abs(log_det + inverse_log_det).max() < 1e-4
+
+
+def test_quadratic_spline(tool, tmp_path):
+    tool(written(tmp_path, quadratic, LANES * PER_LANE), "-o", tmp_path / "f.so", "--event", "x", "--latent", "z")
+    rng = np.random.default_rng(6)
+    x = places(rng, 20000)
+    p = (rng.standard_normal((len(x), LANES * PER_LANE)) * rng.uniform(0.1, 3, (len(x), 1))).astype(np.float32)
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        z, log_det = policy.to_latent(x, p=p)
+        again, inverse_log_det = policy.to_event(z, p=p)
+        back, _ = policy.to_latent(again, p=p)
+    assert all(np.isfinite(v).all() for v in (z, log_det, again, inverse_log_det))
+    apart = np.minimum(np.abs(again - x), np.abs(back - z)) / np.maximum(1, np.abs(x))
+    print("largest round-trip error", apart.max())
+    assert apart.max() < 1e-5
 
 
 @pytest.mark.parametrize("name", REFUSED)
