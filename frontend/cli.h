@@ -34,7 +34,7 @@ enum {
     O(cpu, "--cpu", "NAME", CMD_COMPILE | CMD_BENCH,                                                                  \
       "native, x86-64-v3, x86-64-v4, cortex-a72; the target's baseline (bench: native) unless said")                  \
     O(name, "--name", "NAME", CMD_COMPILE, "the policy's name in info, symbols and the C header")                     \
-    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH | CMD_TEST,                                   \
+    O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH | CMD_TEST,                        \
       "llvm or openblas; run also: interp; bench: several with commas")                                               \
     O(event, "--event", "NAME", CMD_MODEL, "this input (or output) is data: the event x")                             \
     O(latent, "--latent", "NAME", CMD_MODEL, "this input (or output) is noise: the latent z")                         \
@@ -62,7 +62,7 @@ enum {
       "rows of the framework that trained the model, compared with")                                                  \
     O(external_data, "--external-data", "DIR", CMD_MODEL, "where weights outside the model file may be read from")    \
     O(allow_nonfinite, "--allow-nonfinite", NULL, CMD_MODEL, "accept NaN and infinite weights")                       \
-    O(no_batch, "--no-batch", NULL, CMD_MODEL, "inputs of fixed shape have no batch: the graph as it stands is one row") \
+    O(no_batch, "--no-batch", NULL, CMD_MODEL, "inputs of fixed shape have no batch: the graph is one row as it is")  \
     O(rtol, "--rtol", "R", CMD_TEST, "allowed distance relative to the expected number (1e-3)")                       \
     O(atol, "--atol", "A", CMD_TEST, "allowed distance beside that (1e-7)")                                           \
     O(stop_after, "--stop-after", "PASS", CMD_COMPILE, "print the text form after this pass; with -o, write it")      \

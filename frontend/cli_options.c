@@ -75,8 +75,8 @@ static bool refuse_unknown(Arena *arena, unsigned command, const char *word)
 static const char *command_name(unsigned commands)
 {
     static const char *const names[] = {
-        "MODEL.onnx -o POLICY.so", "run", "check", "verify", "selftest", "info", "bench"};
-    for (int i = 0; i < 7; i++)
+        "MODEL.onnx -o POLICY.so", "run", "check", "verify", "selftest", "info", "bench", "test"};
+    for (int i = 0; i < 8; i++)
         if (commands >> i & 1) return names[i];
     return "";
 }
@@ -214,6 +214,10 @@ static const CommandHelp helps[] = {
     {CMD_SELFTEST, "nfcc selftest POLICY.so",
      "Compute the golden rows stored in the file and compare them bit for bit."},
     {CMD_INFO, "nfcc info POLICY.so", "Say what a compiled policy is: shapes, entries, base, target, sizes."},
+    {CMD_TEST, "nfcc test DIR... [--backend llvm|openblas|interp] [--rtol R] [--atol A]",
+     "Run ONNX backend tests, model.onnx and test_data_set_*/{input,output}_*.pb, through the entry run in float32.\n"
+     "DIR is a case or a folder of cases. PASS, FAIL, or UNSUPPORTED with the reason; exit code 1 if one failed.\n"
+     "interp: the Plan's interpreter, whose bits the llvm backend has. Inputs that set shapes are taken as constants."},
 };
 
 static void print_options(FILE *out, unsigned command)

@@ -3,10 +3,23 @@
 #pragma once
 #include "ir.h"
 
+// A tensor of ONNX's test data: a TensorProto in a file of its own.
 typedef struct {
-    const char *external_data; // --external-data DIR, or NULL: only the sibling MODEL.onnx.data
-    bool allow_nonfinite;      // --allow-nonfinite: NaN and infinite weights are accepted
+    Type type;
+    const void *data;  // elements of type.dtype
+    const void *proto; // the message
+} OnnxTensor;
+
+typedef struct {
+    const char *external_data;      // --external-data DIR, or NULL: only the sibling MODEL.onnx.data
+    bool allow_nonfinite;           // --allow-nonfinite: NaN and infinite weights are accepted
+    bool no_batch;                  // --no-batch: inputs of fixed shape have no batch axis; the whole graph is one row
+    const OnnxTensor *const *known; // by number of the graph's input: its value, which makes it a constant; or NULL
+    int n_known;
 } ImportOptions;
+
+// Read a TensorProto file with the same bounded reader. False after reported errors.
+bool onnx_load_tensor(Context *cx, const char *path, OnnxTensor *out);
 
 // Read and import a model file: a Module at STAGE_IMPORTED with the one function @main, which computes one row (batch
 // 1). Ports keep the ONNX names and shapes. NULL after reported errors. hash (or NULL) gets the file's SHA-256.

@@ -22,6 +22,7 @@ static const Command commands[] = {
     {"bench", CMD_BENCH, 1, 1, "nfcc bench MODEL.onnx", cmd_bench},
     {"selftest", CMD_SELFTEST, 1, 1, "nfcc selftest POLICY.so", cmd_selftest},
     {"info", CMD_INFO, 1, 1, "nfcc info POLICY.so", cmd_info},
+    {"test", CMD_TEST, 1, 1 << 20, "nfcc test DIR...", cmd_test},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

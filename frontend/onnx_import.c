@@ -23,6 +23,7 @@ typedef struct {
     int n_inputs;
     int64_t rows; // of the instantiation for many: SEVERAL, or the number fixed at export; 1: none
     bool fixed;
+    bool no_batch; // rows is 1, and a leading 1 of an output is no batch either
 } Inputs;
 
 // ---- inputs
@@ -133,7 +134,15 @@ static void find_fixed(Inputs *all)
     all->fixed = true;
 }
 
-static bool read_inputs(Context *cx, const Onnx__GraphProto *g, Inputs *all)
+static bool all_fixed(const Inputs *all)
+{
+    for (int i = 0; i < all->n_inputs; i++)
+        for (int k = 0; k < all->inputs[i].rank; k++)
+            if (all->inputs[i].dim[k] < 0) return false;
+    return true;
+}
+
+static bool read_inputs(Context *cx, const Onnx__GraphProto *g, bool no_batch, Inputs *all)
 {
     bool ok = true, *has_default = inputs_with_defaults(cx->arena, g);
     *all = (Inputs){.inputs = ARENA_ARRAY(cx->arena, Input, g->n_input + 1), .rows = 1};
@@ -143,7 +152,12 @@ static bool read_inputs(Context *cx, const Onnx__GraphProto *g, Inputs *all)
         diag_error(cx, NULL, "is this the intended model?", "%d inputs or more", MOST_INPUTS);
         return false;
     }
-    if (!ok || !find_symbols(cx, all)) return false;
+    if (!ok) return false;
+    if (no_batch && all_fixed(all)) {
+        all->no_batch = true;
+        return true;
+    }
+    if (!find_symbols(cx, all)) return false;
     if (all->rows == 1) find_fixed(all);
     return true;
 }
@@ -177,7 +191,7 @@ static bool instantiate(Importer *im, const Inputs *all, double *const *constant
 }
 
 // One output as the graph's user sees it: a tensor, one row of it if rows were written into a constant.
-static const Node *output_node(Importer *im, Value *v, const char *name, int *batch_axis)
+static const Node *output_node(Importer *im, const Value *v, const char *name, int *batch_axis)
 {
     Origin where = {name, "output", NULL, NULL};
     *batch_axis = -1;
@@ -190,7 +204,7 @@ static const Node *output_node(Importer *im, Value *v, const char *name, int *ba
     for (int a = 0; v->many && a < n->type.rank; a++)
         if (*batch_axis < 0 && im->many_rows > 1 && v->many->dim[a] == n->type.dim[a] * im->many_rows) *batch_axis = a;
     if (*batch_axis >= 0 || !n->type.rank) return n;
-    if (!im->many && n->type.dim[0] == 1) *batch_axis = 0;
+    if (!im->many && !im->no_batch && n->type.dim[0] == 1) *batch_axis = 0;
     if (im->fixed && im->many && node_is_const(n) && n->type.dim[0] == im->many_rows) {
         *batch_axis = 0;
         return build_slice(im->b, n, 0, 0, 1, 1);
@@ -244,6 +258,7 @@ static Importer *for_one(const Job *j, const Records *records)
     im->many = j->inputs->rows > 1 ? records : NULL;
     im->many_rows = j->inputs->rows;
     im->fixed = j->inputs->fixed;
+    im->no_batch = j->inputs->no_batch;
     return im;
 }
 
@@ -438,12 +453,29 @@ static Module *import_model(Job *j)
     return make_module(j, one, ports);
 }
 
+// The inputs whose values are given become initializers, which stand for inputs of the same name.
+static void give_inputs(Context *cx, Onnx__GraphProto *g, const ImportOptions *o)
+{
+    Onnx__TensorProto **all = ARENA_ARRAY(cx->arena, Onnx__TensorProto *, g->n_initializer + (size_t)o->n_known + 1);
+    size_t n = g->n_initializer;
+    if (n) memcpy(all, g->initializer, n * sizeof *all);
+    for (int i = 0; i < o->n_known && (size_t)i < g->n_input; i++) {
+        if (!o->known[i]) continue;
+        all[n] = arena_copy(cx->arena, o->known[i]->proto, sizeof **all);
+        all[n++]->name = g->input[i]->name;
+    }
+    g->initializer = all;
+    g->n_initializer = n;
+}
+
 Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char *path, const ImportOptions *options)
 {
     Source source = {.cx = cx, .options = options, .path = path, .size = size};
     Inputs inputs;
     Onnx__ModelProto *model = onnx_parse(cx, bytes, size);
-    if (!model || !check_model(cx, model) || !read_inputs(cx, model->graph, &inputs)) return NULL;
+    if (!model || !check_model(cx, model)) return NULL;
+    if (options && options->n_known) give_inputs(cx, model->graph, options);
+    if (!read_inputs(cx, model->graph, options && options->no_batch, &inputs)) return NULL;
     Job job = {cx, &source, model, &inputs};
     return import_model(&job);
 }

@@ -84,6 +84,7 @@ typedef struct {
     int64_t rows;        // instantiated for
     int64_t many_rows;   // of the instantiation that `many` recorded
     int64_t suggested;   // a batch size that seems to be written into the graph, found where shapes did not fit
+    bool no_batch;       // the graph is one row as it stands
     bool fixed;          // many_rows was fixed at export: shapes and constants of the file may carry it
     Records *record;     // filled, or NULL
     const Records *many; // read, or NULL

@@ -207,6 +207,39 @@ static bool has_nan(Type type, int64_t n, const void *data)
     return false;
 }
 
+// The file is read as the one initializer of an otherwise empty model, so that everything that bounds a model bounds
+// it.
+static const Onnx__TensorProto *parse_tensor(Context *cx, const unsigned char *bytes, size_t size)
+{
+    enum { GRAPH = 7 << 3 | 2, INITIALIZER = 5 << 3 | 2, VARINT = 10 };
+    unsigned char *model = arena_alloc(cx->arena, size + 2 * (VARINT + 1)), *at = model;
+    size_t inner = size, digits = 1;
+    while (inner >>= 7) digits++;
+    size_t length[2] = {size + digits + 1, size};
+    for (int i = 0; i < 2; i++) {
+        *at++ = i ? INITIALIZER : GRAPH;
+        for (; length[i] > 127; length[i] >>= 7) *at++ = (unsigned char)(length[i] | 128);
+        *at++ = (unsigned char)length[i];
+    }
+    memcpy(at, bytes, size);
+    const Onnx__ModelProto *m = onnx_parse(cx, model, (size_t)(at - model) + size);
+    return m && m->graph && m->graph->n_initializer == 1 ? m->graph->initializer[0] : NULL;
+}
+
+bool onnx_load_tensor(Context *cx, const char *path, OnnxTensor *out)
+{
+    size_t size = 0;
+    ImportOptions options = {.allow_nonfinite = true};
+    Source source = {.cx = cx, .options = &options};
+    unsigned char *bytes = read_model_file(cx, path, &size);
+    const Onnx__TensorProto *t = bytes ? parse_tensor(cx, bytes, size) : NULL;
+    free(bytes);
+    Elements e;
+    if (!t || !tensor_elements(&source, t, NULL, &e)) return false;
+    *out = (OnnxTensor){e.type, e.data, t};
+    return true;
+}
+
 bool tensor_elements(Source *s, const Onnx__TensorProto *t, const Origin *where, Elements *out)
 {
     int64_t n = 0;
