@@ -30,7 +30,7 @@ static bool read_scaling(Session *s, const char *name, const char *path, Scaling
     NpyError e;
     const char *wrong = npz_read(path, &npz, &e);
     if (wrong) {
-        diag_error(&s->cx, NULL, NULL, "%s", wrong);
+        diag_io_error(&s->cx, NULL, "%.300s: %s", path, wrong);
         return false;
     }
     size_t n_mean = 0, n_std = 0;
