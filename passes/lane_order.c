@@ -130,7 +130,7 @@ static double least_of_shares(Affine *s, int first, LaneRef whole, int64_t count
     return found < count && least > 0 ? 0 : least;
 }
 
-static bool least_at_least_zero(Affine *s)
+static bool least_at_least_zero(Affine *s, int depth)
 {
     double least = s->constant;
     for (int i = 0; i < s->n; i++) {
@@ -139,17 +139,17 @@ static bool least_at_least_zero(Affine *s)
         int64_t count = weight != 0 ? share_of(s->parts[i].lane, &whole) : 0;
         if (count)
             least += least_of_shares(s, i, whole, count);
-        else if (weight != 0 && one_lane_sign(s->parts[i].lane) * weight <= 0)
+        else if (weight != 0 && one_lane_sign_within(s->parts[i].lane, depth + 9) * weight <= 0)
             return false;
     }
     return least >= -1e-6 * s->size;
 }
 
-bool lanes_in_order(LaneRef a, LaneRef b)
+bool lanes_in_order(LaneRef a, LaneRef b, int depth)
 {
     if (lane_same(a, b)) return true;
     Affine s = {.n = 0};
     follow(&s, b, 1, 0);
     follow(&s, a, -1, 0);
-    return !s.failed && least_at_least_zero(&s);
+    return !s.failed && least_at_least_zero(&s, depth);
 }

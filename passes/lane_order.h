@@ -4,4 +4,5 @@
 
 // a <= b for every input? Affine combinations of the same lanes are compared: by signs of what is left, and for shares
 // of a whole (exp(x_i) / sum of exp(x)) by the corners of their simplex.
-bool lanes_in_order(LaneRef a, LaneRef b);
+// depth: 0; less is tried the larger it is.
+bool lanes_in_order(LaneRef a, LaneRef b, int depth);

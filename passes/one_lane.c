@@ -3,13 +3,14 @@
 // From a known lane u the unknown lanes below it are collected, latest first, until only one is left to expand: that is
 // v. Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
 // from such comparisons alone: a bin's number, what is taken at it, masks) or slots. Then a Way is looked for.
+#include "lane_order.h"
 #include "one_lane_find.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_VISITS = 30000000 };
+enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_VISITS = 30000000, SIGN_DEPTH = 24, ORDER_DEPTH = 8 };
 
 // ---- the lanes between u and v, of one function
 
@@ -200,7 +201,7 @@ static int lane_sign(LaneRef r, int depth)
 {
     const Node *n = r.node;
     if (node_is_const(n)) return lane_value(r) > 0 ? 1 : lane_value(r) < 0 ? -1 : 0;
-    if (depth > 24) return 0;
+    if (depth > SIGN_DEPTH) return 0;
     LaneRef x = n->n_in ? lane_operand(n, 0, r.lane) : r,
             y = op_elementwise(n->op) && n->n_in > 1 ? lane_operand(n, 1, r.lane) : x;
     switch ((int)n->op) {
@@ -220,7 +221,9 @@ static int lane_sign(LaneRef r, int depth)
     }
     case OP_sub: {
         int s = lane_sign(x, depth + 1);
-        return s && lane_sign(y, depth + 1) == -s ? s : 0;
+        if (s && lane_sign(y, depth + 1) == -s) return s;
+        if (depth > ORDER_DEPTH) return 0;
+        return lanes_in_order(y, x, depth) ? 1 : lanes_in_order(x, y, depth) ? -1 : 0;
     }
     case OP_max: return lane_sign(x, depth + 1) > 0 || lane_sign(y, depth + 1) > 0;
     case OP_select: {
@@ -237,6 +240,7 @@ static int lane_sign(LaneRef r, int depth)
 }
 
 int one_lane_sign(LaneRef r) { return lane_sign(r, 0); }
+int one_lane_sign_within(LaneRef r, int depth) { return lane_sign(r, depth); }
 
 // ---- fixed lanes and slots
 
@@ -392,6 +396,12 @@ static bool same_shape(const Shape *x, const Shape *y)
 
 // ---- groups
 
+static bool has_bin(const Way *way)
+{
+    if (way->kind == WAY_END) return false;
+    return way->in_bin || way->from_bin || has_bin(way->next) || (way->otherwise && has_bin(way->otherwise));
+}
+
 static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single, Shape *const *shape)
 {
     Arena *a = q->cx->arena;
@@ -410,6 +420,7 @@ static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single,
     bool ok = true;
     if (!way || way == &DEAD) return NULL;
     int slope = way_slope(&w, way, &ok);
+    if (!slope && has_bin(way)) slope = 1; // a spline whose widths and heights are not seen to be positive
     if (!ok || !slope)
         return refuse(q, single[0]->u.node,
                       ok ? "rising or falling is not decided" : "rises in one branch and falls in another");

@@ -70,6 +70,7 @@ const char *one_lane_why(const OneLaneFinder *finder);
 const char *one_lane_text(Context *cx, const OneLane *g);
 // Sign of a lane by the ops that define it: 1, -1; 0: not known.
 int one_lane_sign(LaneRef r);
+int one_lane_sign_within(LaneRef r, int depth); // looking less far the larger depth is
 bool one_lane_invertible(const Node *n, int k);
 
 // With F = p + q other = 0: p' q - p q' by own, where own is t if F is of degree 1 in u (other = u), else u (other =

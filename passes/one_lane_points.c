@@ -131,9 +131,9 @@ static bool decided(Emit *e, Op op, const LaneRef *in, LaneRef *out)
             *out = in[1];
         break;
     case OP_le:
-        if (!(c0 && c1) && lanes_in_order(in[0], in[1]))
+        if (!(c0 && c1) && lanes_in_order(in[0], in[1], 0))
             *out = (LaneRef){one, 0};
-        else if (!(c0 && c1) && lanes_in_order(in[1], in[0]) && !same)
+        else if (!(c0 && c1) && lanes_in_order(in[1], in[0], 0) && !same)
             *out = (LaneRef){zero, 0};
         break;
     default: break;

@@ -86,7 +86,7 @@ def taken(t, table, count, index):
     return t("move", t("take", grid, t("move", index, to=(LANES, 1), dtype="i64"), to=(LANES, 1)))
 
 
-def spline(difference):
+def spline(difference, tails=True):
     """Rational-quadratic spline with linear tails. difference: widths are differences of taken knots (zuko), else taken
     themselves (nflows); the knots are compared by `lt`, else by `le`."""
     t = Text(("x", LANES), ("p", LANES * PER_LANE))
@@ -121,7 +121,7 @@ def spline(difference):
     top = t("mul", h, t("add", t("mul", s, t("mul", theta, theta)), t("mul", d0, both)))
     bend = t("sub", t("add", d0, d1), t("mul", s, 2))
     y = t("add", y0, t("div", top, t("add", s, t("mul", bend, both))))
-    return t.module(t("move", t("select", inside, y, x), to=(1, LANES)))
+    return t.module(t("move", t("select", inside, y, x) if tails else y, to=(1, LANES)))
 
 
 def quadratic(t):
@@ -335,6 +335,21 @@ def test_solved(name, tool, tmp_path):
     assert all(np.isfinite(v).all() for v in (z, log_det, again, inverse_log_det, score))
     slope = np.exp(-np.abs(log_det)).min()  # the rounding of z, seen through the inverse
     assert np.abs(again - x).max() < 2e-6 / slope and np.abs(log_det + inverse_log_det).max() < 1e-4
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_no_tails(difference, tool, tmp_path):
+    """A spline of an interval: nothing but its bins tells that it rises."""
+    (tmp_path / "f.nf").write_text(spline(difference, tails=False))
+    inside = np.random.default_rng(7)
+    p = parameters(inside, 20000)
+    x = inside.uniform(-BOUND, BOUND, (len(p), LANES)).astype(np.float32)
+    tool(tmp_path / "f.nf", "-o", tmp_path / "f.so", "--event", "z", "--latent", "x")
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        z, log_det = policy.to_event(x, p=p)
+        back, back_log_det = policy.to_latent(z, p=p)
+    assert all(np.isfinite(v).all() for v in (z, log_det, back, back_log_det))
+    assert distance(p, back, x).max() < 4e-6
 
 
 def test_quadratic_spline(tool, tmp_path):
