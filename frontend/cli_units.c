@@ -19,7 +19,8 @@ static const double *numbers_of(Session *s, Npz *npz, const char *key, const cha
         *n = a->count;
         return arena_copy(s->arena, a->data, a->count * sizeof(double));
     }
-    diag_error(&s->cx, NULL, "numpy.savez(\"FILE.npz\", mean=..., std=...) writes one", "%.300s: there is no key '%s'", path, key);
+    diag_error(&s->cx, NULL, "numpy.savez(\"FILE.npz\", mean=..., std=...) writes one", "%.300s: there is no key '%s'",
+               path, key);
     return NULL;
 }
 
@@ -49,7 +50,8 @@ static bool read_context(Session *s, const char *text, Scaling *out)
 {
     const char *equals = strrchr(text, '=');
     if (!equals || equals == text || !equals[1]) {
-        diag_error(&s->cx, NULL, "as in --normalize obs=obs_stats.npz", "--normalize %.200s: NAME=FILE.npz is wanted", text);
+        diag_error(&s->cx, NULL, "as in --normalize obs=obs_stats.npz", "--normalize %.200s: NAME=FILE.npz is wanted",
+                   text);
         return false;
     }
     return read_scaling(s, arena_format(s->arena, "%.*s", (int)(equals - text), text), equals + 1, out);

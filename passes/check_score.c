@@ -17,7 +17,8 @@ static double *numbers(Context *cx, size_t n) { return ARENA_ARRAY(cx->arena, do
 static size_t lanes_of(const Node *n) { return (size_t)type_lanes(n->type); }
 
 // `copies` times the given row of every input; the last input's copies are also given back, to be changed.
-static const double **repeat_row(Context *cx, const Function *f, size_t row, size_t copies, const double *const *in, double **last)
+static const double **repeat_row(Context *cx, const Function *f, size_t row, size_t copies, const double *const *in,
+                                 double **last)
 {
     const double **many = ARENA_ARRAY(cx->arena, const double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) {
@@ -39,7 +40,8 @@ static double *run_output(Context *cx, const Function *f, const char *name, size
 }
 
 // log_prob at x +- step v for each direction and step: [direction][step][+, -].
-static double *moved_log_probs(Context *cx, const Function *to_latent, size_t row, const double *const *in, const double *v, size_t d, double size)
+static double *moved_log_probs(Context *cx, const Function *to_latent, size_t row, const double *const *in,
+                               const double *v, size_t d, double size)
 {
     double *x;
     const double **many = repeat_row(cx, to_latent, row, DIRECTIONS * STEPS * 2, in, &x);
@@ -61,7 +63,8 @@ static double size_of(const double *x, size_t n)
 }
 
 // Relative error of one direction; 0 where differences say nothing.
-static double direction_error(const double *score, const double *v, size_t d, const double *log_prob, double size, double *along, double *numeric)
+static double direction_error(const double *score, const double *v, size_t d, const double *log_prob, double size,
+                              double *along, double *numeric)
 {
     double slope[STEPS], sum = 0;
     *along = 0;
@@ -76,7 +79,8 @@ static double direction_error(const double *score, const double *v, size_t d, co
     return isnan(error) ? INFINITY : error;
 }
 
-bool check_score(Context *cx, const Function *to_latent, const Function *score, size_t rows, const double *const *in, double *worst)
+bool check_score(Context *cx, const Function *to_latent, const Function *score, size_t rows, const double *const *in,
+                 double *worst)
 {
     size_t d = lanes_of(score->inputs[score->n_inputs - 1]);
     uint64_t state = 0x73636f7265;
@@ -86,11 +90,13 @@ bool check_score(Context *cx, const Function *to_latent, const Function *score, 
         for (size_t i = 0; i < DIRECTIONS * d; i++) v[i] = draw_normal(&state);
         double *log_prob = moved_log_probs(cx, to_latent, r, in, v, d, size);
         for (size_t k = 0; k < DIRECTIONS; k++) {
-            double along, numeric, error = direction_error(exact + r * d, v + k * d, d, log_prob + k * STEPS * 2, size, &along, &numeric);
+            double along, numeric,
+                error = direction_error(exact + r * d, v + k * d, d, log_prob + k * STEPS * 2, size, &along, &numeric);
             if (worst && error > *worst) *worst = error;
             if (error <= 1e-4) continue;
-            diag_error(cx, NULL, "this is a bug of nfcc: please report it with the model; --no-verify compiles it unchecked",
-                       "the derived score is %.9g along a random direction, differences of log_prob say %.9g", along, numeric);
+            diag_error(
+                cx, NULL, "this is a bug of nfcc: please report it with the model; --no-verify compiles it unchecked",
+                "the derived score is %.9g along a random direction, differences of log_prob say %.9g", along, numeric);
             return false;
         }
     }
@@ -105,7 +111,8 @@ static double distance(const double *a, const double *b, size_t n)
     return most;
 }
 
-bool at_kink(Context *cx, const Function *f, size_t row, const double *const *in, const double *value, const double *exact, size_t lanes)
+bool at_kink(Context *cx, const Function *f, size_t row, const double *const *in, const double *value,
+             const double *exact, size_t lanes)
 {
     double *last;
     const double **many = repeat_row(cx, f, row, NEAR, in, &last);

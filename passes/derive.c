@@ -171,41 +171,6 @@ static LaneEnv *computed_lanes(Derive *d, const Density *density)
     return env;
 }
 
-static bool march_ready(const Node *n, const Node *const *now)
-{
-    for (int k = 0; k < n->n_in; k++)
-        if (n->in[k] && !now[n->in[k]->id]) return false;
-    return true;
-}
-
-static void march_copy(Context *cx, Builder *b, const Node *n, const Node **now)
-{
-    const Node **in = ARENA_ARRAY(cx->arena, const Node *, n->n_in + 1);
-    for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
-    now[n->id] = build_like(b, n, in);
-}
-
-// f without its last output: the nodes that this output needs in their order, each other one as soon as its operands are there.
-static const Function *march_order(Context *cx, const Function *f, int n_outputs)
-{
-    bool *forward = ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1);
-    forward[f->outputs[n_outputs].node->id] = true;
-    for (int i = f->n_nodes - 1; i >= 0; i--)
-        for (int k = 0; forward[i] && k < f->nodes[i]->n_in; k++)
-            if (f->nodes[i]->in[k]) forward[f->nodes[i]->in[k]->id] = true;
-    Builder *b = builder_new(cx, f->name);
-    const Node **now = ARENA_ARRAY(cx->arena, const Node *, f->n_nodes + 1);
-    for (int i = 0; i < f->n_inputs; i++) now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
-    for (int i = 0; i < f->n_nodes; i++) {
-        if (!forward[i] || now[i]) continue;
-        march_copy(cx, b, f->nodes[i], now);
-        for (int j = 0; j < f->n_nodes; j++)
-            if (!forward[j] && !now[j] && march_ready(f->nodes[j], now)) march_copy(cx, b, f->nodes[j], now);
-    }
-    for (int i = 0; i < n_outputs; i++) build_output(b, f->outputs[i].name, now[f->outputs[i].node->id]);
-    return builder_finish(b);
-}
-
 static const Function *act_program(Derive *d, const Density *density)
 {
     const Node *score, *x_in = input_named(density->f, "x");

@@ -1,20 +1,21 @@
 // grad: reverse-mode differentiation on lanes.
 //
-// Every node n of the function has an adjoint d of / d n, the sum of what its users contribute. A contribution is a layer:
-// a value of the function under construction and, for each lane of n, which lane of that value belongs to it. Moves
-// need no rule: contributions go to the canonical lanes behind them, and a lane that is read several times gets the sum.
-// Going through the nodes backwards, a node's layers are added up (lanes with the same layers together, so that whole
-// values are added whole), and its rule turns the adjoint y' of the result into those of its operands:
+// Every node n of the function has an adjoint d of / d n, the sum of what its users contribute. A contribution is a
+// layer: a value of the function under construction and, for each lane of n, which lane of that value belongs to it.
+// Moves need no rule: contributions go to the canonical lanes behind them, and a lane that is read several times gets
+// the sum. Going through the nodes backwards, a node's layers are added up (lanes with the same layers together, so
+// that whole values are added whole), and its rule turns the adjoint y' of the result into those of its operands:
 //
 //   y = x w         x' = y' w^T (linear_t: the same weights)        y = a b (matmul)   a' = y' b^T, b' = a^T y'
-//   y = sum x       x' = y' in every lane                           y = max x          x' = y' / count where x = y, else 0
-//   y = c ? a : b   a' = c ? y' : 0, b' = c ? 0 : y'                never a product with a mask: 0 * inf is NaN
+//   y = sum x       x' = y' in every lane                           y = max x          x' = y' / count where x = y,
+//   else 0 y = c ? a : b   a' = c ? y' : 0, b' = c ? 0 : y'                never a product with a mask: 0 * inf is NaN
 //   y = f(x)        x' = y' f'(x), written in y where that is cheaper (exp, tanh, sigmoid, sqrt)
 //
-// An adjoint that a select, min or max may have set to 0 is *masked*: what it reaches may be a branch not taken, whose values
-// are anything (the root of a negative number). There 0 times anything is 0: x' = (y' = 0) ? 0 : y' f'(x).
+// An adjoint that a select, min or max may have set to 0 is *masked*: what it reaches may be a branch not taken, whose
+// values are anything (the root of a negative number). There 0 times anything is 0: x' = (y' = 0) ? 0 : y' f'(x).
 //
-// Comparisons, roundings and integers have no adjoint. A constant adjoint (of a sum of log-det terms: 1) stays one lane.
+// Comparisons, roundings and integers have no adjoint. A constant adjoint (of a sum of log-det terms: 1) stays one
+// lane.
 #include "grad.h"
 
 #include <math.h>
@@ -89,7 +90,8 @@ static bool in_order(const LaneRef *targets, int64_t n)
 }
 
 // Lanes of `node` that the targets name `times` times: the sum of these lanes of value, as one layer.
-static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t n, const Node *value, const int32_t *count, int32_t times)
+static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t n, const Node *value,
+                      const int32_t *count, int32_t times)
 {
     int64_t lanes = type_lanes(node->type), m = 0;
     int32_t *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), *filled = room(lanes, sizeof *filled);
@@ -99,8 +101,12 @@ static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t
         if (targets[i].node == node && at[targets[i].lane] >= 0)
             refs[(int64_t)at[targets[i].lane] * times + filled[targets[i].lane]++] = lane_of(value, i);
     int64_t dim[2] = {m, times};
-    if (type_lanes(value->type) == 1) push_layer(g, node, build_binary(g->b, OP_mul, flat(g->b, value), build_scalar(g->b, times)), at);
-    else push_layer(g, node, flat(g->b, build_reduce(g->b, OP_reduce_sum, lanes_gather_as(g->b, refs, type_make(T_F32, 2, dim)))), at);
+    if (type_lanes(value->type) == 1)
+        push_layer(g, node, build_binary(g->b, OP_mul, flat(g->b, value), build_scalar(g->b, times)), at);
+    else
+        push_layer(g, node,
+                   flat(g->b, build_reduce(g->b, OP_reduce_sum, lanes_gather_as(g->b, refs, type_make(T_F32, 2, dim)))),
+                   at);
     free(filled);
     free(refs);
 }
@@ -169,7 +175,8 @@ static uint64_t *layer_sets(const Sum *s, int64_t lanes)
     uint64_t *set = room(lanes, sizeof *set);
     for (int k = 0; k < s->n; k++)
         for (int64_t i = 0; i < lanes; i++)
-            if (!s->layers[k].lane || s->layers[k].lane[i] >= 0) set[i] = (set[i] ^ (uint64_t)(k + 1)) * 0x9E3779B97F4A7C15u;
+            if (!s->layers[k].lane || s->layers[k].lane[i] >= 0)
+                set[i] = (set[i] ^ (uint64_t)(k + 1)) * 0x9E3779B97F4A7C15u;
     return set;
 }
 
@@ -260,7 +267,8 @@ static const Node *value_of(Grad *g, const Node *v)
 static const Node *at_lanes(Grad *g, const Node *n, int k, const Adjoint *a)
 {
     LaneRef *refs = room(a->n, sizeof *refs);
-    for (int64_t i = 0; i < a->n; i++) refs[i] = lane_env_get(g->env, k < 0 ? (LaneRef){n, a->lanes[i]} : lane_operand(n, k, a->lanes[i]));
+    for (int64_t i = 0; i < a->n; i++)
+        refs[i] = lane_env_get(g->env, k < 0 ? (LaneRef){n, a->lanes[i]} : lane_operand(n, k, a->lanes[i]));
     const Node *v = lanes_gather(g->b, refs, a->n);
     free(refs);
     return v;
@@ -289,7 +297,8 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
 {
     switch (n->op) {
     case OP_neg: return neg(b, d);
-    case OP_abs: return build_select(b, less(b, x, num(b, 0)), neg(b, d), build_select(b, less(b, num(b, 0), x), d, num(b, 0)));
+    case OP_abs:
+        return build_select(b, less(b, x, num(b, 0)), neg(b, d), build_select(b, less(b, num(b, 0), x), d, num(b, 0)));
     case OP_sqrt: return divide(b, mul(b, d, num(b, 0.5)), y);
     case OP_exp: return mul(b, d, y);
     case OP_log: return divide(b, d, x);
@@ -305,13 +314,16 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
     case OP_cosh: return mul(b, d, build_unary(b, OP_sinh, x));
     case OP_tanh: return mul(b, d, mul(b, one_minus(b, y), one_plus(b, y)));
     case OP_asinh: return divide(b, d, build_unary(b, OP_sqrt, one_plus(b, square(b, x))));
-    case OP_acosh: return divide(b, d, build_unary(b, OP_sqrt, mul(b, build_binary(b, OP_sub, x, num(b, 1)), one_plus(b, x))));
+    case OP_acosh:
+        return divide(b, d, build_unary(b, OP_sqrt, mul(b, build_binary(b, OP_sub, x, num(b, 1)), one_plus(b, x))));
     case OP_atanh: return divide(b, d, mul(b, one_minus(b, x), one_plus(b, x)));
     case OP_sigmoid: return mul(b, d, mul(b, y, one_minus(b, y)));
     case OP_softplus: return mul(b, d, build_unary(b, OP_sigmoid, x));
     case OP_erf: return mul(b, mul(b, d, num(b, 1.1283791670955125739)), build_unary(b, OP_exp, neg(b, square(b, x))));
     case OP_leaky_relu: return build_select(b, less(b, num(b, 0), x), d, mul(b, d, num(b, n->alpha)));
-    case OP_elu: return build_select(b, less(b, num(b, 0), x), d, mul(b, mul(b, d, num(b, n->alpha)), build_unary(b, OP_exp, x)));
+    case OP_elu:
+        return build_select(b, less(b, num(b, 0), x), d,
+                            mul(b, mul(b, d, num(b, n->alpha)), build_unary(b, OP_exp, x)));
     default: return NULL;
     }
 }
@@ -324,7 +336,8 @@ static const Node *power_of_exponent(Builder *b, const Node *d, const Node *base
 }
 
 // Adjoint of operand k (0: p, 1: q).
-static const Node *binary_rule(Builder *b, const Node *n, int k, const Node *d, const Node *p, const Node *q, const Node *y)
+static const Node *binary_rule(Builder *b, const Node *n, int k, const Node *d, const Node *p, const Node *q,
+                               const Node *y)
 {
     const Node *zero = num(b, 0);
     switch (n->op) {
@@ -353,10 +366,7 @@ static const Node *elementwise_rule(Grad *g, const Node *n, int k, const Adjoint
     return k == 0 ? NULL : k == 1 ? build_select(b, c, d, zero) : build_select(b, c, zero, d);
 }
 
-static bool operand_depends(const Grad *g, const Node *v)
-{
-    return v && is_real(v) && g->depends[v->id];
-}
+static bool operand_depends(const Grad *g, const Node *v) { return v && is_real(v) && g->depends[v->id]; }
 
 // Every op says whether it has a derivative: a new one does not compile before it does.
 static bool has_derivative(Op op)
@@ -435,7 +445,8 @@ static void elementwise(Grad *g, const Node *n, const Adjoint *a)
         if (!operand_depends(g, n->in[k])) continue;
         const Node *part = elementwise_rule(g, n, k, a), *zero = num(g->b, 0);
         if (!part) continue;
-        if (a->masked && !only_passes(n->op) && !sets_zero(n->op)) part = build_select(g->b, build_binary(g->b, OP_eq, a->value, zero), zero, part);
+        if (a->masked && !only_passes(n->op) && !sets_zero(n->op))
+            part = build_select(g->b, build_binary(g->b, OP_eq, a->value, zero), zero, part);
         g->masked = a->masked || sets_zero(n->op);
         contribute_operand(g, n, k, a, part);
         g->masked = false;
@@ -453,7 +464,8 @@ static const Node *tokens_of(Grad *g, const Adjoint *a, const Node *n)
 static void linear(Grad *g, const Node *n, const Adjoint *a)
 {
     const Node *w = matrix_part(g->b, n->in[1], 0, NULL, 0, NULL), *d = tokens_of(g, a, n);
-    if (operand_depends(g, n->in[0])) contribute(g, n->in[0], n->op == OP_linear ? build_linear_t(g->b, d, w) : build_linear(g->b, d, w, NULL, NULL));
+    if (operand_depends(g, n->in[0]))
+        contribute(g, n->in[0], n->op == OP_linear ? build_linear_t(g->b, d, w) : build_linear(g->b, d, w, NULL, NULL));
     if (n->n_in > 3 && operand_depends(g, n->in[3])) contribute(g, n->in[3], d);
 }
 
@@ -470,8 +482,10 @@ static void matmul(Grad *g, const Node *n, const Adjoint *a)
 {
     Builder *b = g->b;
     const Node *d = whole(g, a, n->type);
-    if (operand_depends(g, n->in[0])) contribute(g, n->in[0], build_matmul(b, d, last_two_swapped(b, value_of(g, n->in[1]))));
-    if (operand_depends(g, n->in[1])) contribute(g, n->in[1], build_matmul(b, last_two_swapped(b, value_of(g, n->in[0])), d));
+    if (operand_depends(g, n->in[0]))
+        contribute(g, n->in[0], build_matmul(b, d, last_two_swapped(b, value_of(g, n->in[1]))));
+    if (operand_depends(g, n->in[1]))
+        contribute(g, n->in[1], build_matmul(b, last_two_swapped(b, value_of(g, n->in[0])), d));
 }
 
 // ---- reductions; x is [outer][K]
@@ -522,8 +536,10 @@ static void reduce(Grad *g, const Node *n, const Adjoint *a)
         return;
     }
     const Node *d = whole(g, a, type_vector(outer)), *x;
-    if (n->op == OP_reduce_sum) x = spread(g->b, d, outer, K);
-    else x = n->op == OP_reduce_prod ? product_rule(g, n, d, outer, K) : extreme_rule(g, n, d, outer, K);
+    if (n->op == OP_reduce_sum)
+        x = spread(g->b, d, outer, K);
+    else
+        x = n->op == OP_reduce_prod ? product_rule(g, n, d, outer, K) : extreme_rule(g, n, d, outer, K);
     contribute(g, n->in[0], x);
 }
 
@@ -580,7 +596,9 @@ void grad_of(LaneEnv *env, const Node *of, int n, const Node *const *wrt, const 
 {
     const Function *f = env->from;
     Context *cx = builder_context(env->b);
-    Grad g = {env, cx, env->b, ARENA_ARRAY(cx->arena, Sum, f->n_nodes + 1), ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1), false};
+    Grad g = {
+        env,  cx, env->b, ARENA_ARRAY(cx->arena, Sum, f->n_nodes + 1), ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1),
+        false};
     find_dependent(&g, n, wrt);
     contribute(&g, of, build_scalar(g.b, 1));
     for (int i = f->n_nodes - 1; i >= 0; i--) {

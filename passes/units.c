@@ -1,7 +1,8 @@
 // units: the caller's units enter the graph before anything is derived from it.
 //
 //   --normalize c     the graph is fed (c - mean) / std of what the caller passes
-//   --unnormalize     x = mean + std * y, y the graph's event. In x -> z the graph is fed (x - mean) / std, in z -> x its
+//   --unnormalize     x = mean + std * y, y the graph's event. In x -> z the graph is fed (x - mean) / std, in z -> x
+//   its
 //                     event is rescaled; log|det dz/dx| changes by -sum log std, log_prob too, so that all entries, and
 //                     the graph's own outputs, speak of x.
 //
@@ -57,13 +58,15 @@ static bool check_numbers(const Units *u, const Scaling *s, int64_t lanes)
 {
     const char *what = s->name ? s->name : "the event";
     if (s->n != 1 && s->n != lanes) {
-        diag_error(u->cx, NULL, "store one number for each number of it, or one for all", "%s: mean and std are %lld numbers, but %s has %lld", s->file,
-                   (long long)s->n, what, (long long)lanes);
+        diag_error(u->cx, NULL, "store one number for each number of it, or one for all",
+                   "%s: mean and std are %lld numbers, but %s has %lld", s->file, (long long)s->n, what,
+                   (long long)lanes);
         return false;
     }
     for (int64_t i = 0; i < s->n; i++) {
         if (isfinite(s->mean[i]) && isfinite(s->std[i]) && s->std[i] > 0) continue;
-        diag_error(u->cx, NULL, "a lane that never varies has std 1", "%s: std[%lld] is %g, mean %g: a finite mean and a std above 0 are wanted", s->file, (long long)i,
+        diag_error(u->cx, NULL, "a lane that never varies has std 1",
+                   "%s: std[%lld] is %g, mean %g: a finite mean and a std above 0 are wanted", s->file, (long long)i,
                    s->std[i], s->mean[i]);
         return false;
     }
@@ -75,12 +78,15 @@ static bool check_context(const Units *u, const Scaling *s)
     int input = input_number(u, s->name);
     if (input < 0) {
         const char *names = "";
-        for (int i = 0; i < u->m->n_inputs; i++) names = arena_format(u->cx->arena, "%s%s%s", names, i ? ", " : "", u->m->inputs[i].name);
-        diag_error(u->cx, NULL, arena_format(u->cx->arena, "its inputs are: %s", names), "--normalize %s: the graph has no such input", s->name);
+        for (int i = 0; i < u->m->n_inputs; i++)
+            names = arena_format(u->cx->arena, "%s%s%s", names, i ? ", " : "", u->m->inputs[i].name);
+        diag_error(u->cx, NULL, arena_format(u->cx->arena, "its inputs are: %s", names),
+                   "--normalize %s: the graph has no such input", s->name);
         return false;
     }
     if (!is_context(u, input) || u->m->inputs[input].type.dtype != T_F32) {
-        diag_error(u->cx, NULL, "the event is rescaled with --unnormalize FILE.npz", "--normalize %s: it is no context of real numbers", s->name);
+        diag_error(u->cx, NULL, "the event is rescaled with --unnormalize FILE.npz",
+                   "--normalize %s: it is no context of real numbers", s->name);
         return false;
     }
     return check_numbers(u, s, type_lanes(u->m->inputs[input].type));
@@ -93,8 +99,9 @@ static bool check_event(const Units *u, const Scaling *s)
         return false;
     }
     if (u->flow.has_clip) {
-        diag_error(u->cx, NULL, "export without the clip, and give it in the caller's units: --clip LO,HI",
-                   "--unnormalize: the graph clips its event, which would then not be the last thing that happens to it");
+        diag_error(
+            u->cx, NULL, "export without the clip, and give it in the caller's units: --clip LO,HI",
+            "--unnormalize: the graph clips its event, which would then not be the last thing that happens to it");
         return false;
     }
     return check_numbers(u, s, u->flow.dims);
@@ -121,7 +128,8 @@ static const Node *rescaled(Builder *b, const Node *x, const Scaling *s, bool st
     const Node *mean = numbers_as(b, x->type, s->n, s->mean), *std = numbers_as(b, x->type, s->n, s->std);
     double *inverse = ARENA_ARRAY(builder_context(b)->arena, double, s->n);
     for (int64_t i = 0; i < s->n; i++) inverse[i] = 1 / s->std[i]; // a product is folded into the weights behind it
-    if (standardise) return build_binary(b, OP_mul, build_binary(b, OP_sub, x, mean), numbers_as(b, x->type, s->n, inverse));
+    if (standardise)
+        return build_binary(b, OP_mul, build_binary(b, OP_sub, x, mean), numbers_as(b, x->type, s->n, inverse));
     return build_binary(b, OP_add, build_binary(b, OP_mul, x, std), mean);
 }
 
@@ -140,16 +148,20 @@ static const Node *output_of(const Units *u, Builder *b, int port, const Node *n
     if (!s) return now;
     double volume = log_volume(s, f->dims), shift = 0;
     if (port == f->event_output) return rescaled(b, now, s, false);
-    if (port == f->log_det_output) shift = (f->density ? -volume : volume) / (f->log_det_mean ? (double)f->dims : 1);
-    else if (port == f->log_prob_output) shift = f->log_prob_negated ? volume : -volume;
-    else return now;
+    if (port == f->log_det_output)
+        shift = (f->density ? -volume : volume) / (f->log_det_mean ? (double)f->dims : 1);
+    else if (port == f->log_prob_output)
+        shift = f->log_prob_negated ? volume : -volume;
+    else
+        return now;
     return build_binary(b, OP_add, now, build_scalar(b, shift));
 }
 
 static const Node *input_of(const Units *u, Builder *b, int port)
 {
     const Node *in = u->main->inputs[port], *now = build_input(b, in->name, in->type);
-    const Scaling *s = port == u->flow.event_input && u->flow.is_flow ? scaling_of(u, NULL) : scaling_of(u, u->m->inputs[port].name);
+    const Scaling *s =
+        port == u->flow.event_input && u->flow.is_flow ? scaling_of(u, NULL) : scaling_of(u, u->m->inputs[port].name);
     return s ? rescaled(b, now, s, true) : now;
 }
 
@@ -166,7 +178,8 @@ static const Function *main_in_units(const Units *u)
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
         now[i] = build_like(b, n, in);
     }
-    for (int i = 0; i < f->n_outputs; i++) build_output(b, f->outputs[i].name, output_of(u, b, i, now[f->outputs[i].node->id]));
+    for (int i = 0; i < f->n_outputs; i++)
+        build_output(b, f->outputs[i].name, output_of(u, b, i, now[f->outputs[i].node->id]));
     return builder_finish(b);
 }
 
@@ -182,7 +195,8 @@ static const char *text_of(const Units *u)
     const char *text = "";
     for (int i = 0; i < u->n; i++) {
         const Scaling *s = &u->list[i];
-        const char *rule = s->name ? arena_format(u->cx->arena, "%s is (caller's - mean) / std", s->name) : "event is mean + std * the graph's";
+        const char *rule = s->name ? arena_format(u->cx->arena, "%s is (caller's - mean) / std", s->name)
+                                   : "event is mean + std * the graph's";
         text = arena_format(u->cx->arena, "%s%s%s of %s", text, i ? "; " : "", rule, file_name(s->file));
     }
     return text;
@@ -193,7 +207,8 @@ const Module *units_apply(Context *cx, const Module *m, const FlowOptions *optio
     Units u = {.cx = cx, .m = m, .main = module_function(m, "main"), .list = list, .n = n};
     if (!n) return m;
     if (m->stage != STAGE_IMPORTED || !u.main) {
-        diag_error(cx, NULL, "give them where the graph is read: with the .onnx file", "--normalize and --unnormalize change the exported graph, but the file begins behind it");
+        diag_error(cx, NULL, "give them where the graph is read: with the .onnx file",
+                   "--normalize and --unnormalize change the exported graph, but the file begins behind it");
         return NULL;
     }
     if (!find_flow(&u, options) || !check_all(&u)) return NULL;

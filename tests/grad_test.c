@@ -1,5 +1,6 @@
 // Unit tests of passes/grad.c: the adjoint of every op against central differences of the interpreter, in double. Each
-// case is a function of one input x to one number; points lie away from kinks, except where the kink's choice is the test.
+// case is a function of one input x to one number; points lie away from kinks, except where the kink's choice is the
+// test.
 #include "grad.h"
 
 #include <math.h>
@@ -110,7 +111,8 @@ static void check_at(Fixture *f, const char *name, const Node *y, const double *
     eval_function(grad, 1, &x, &out, NULL, NULL);
     differences(of, x, n, d);
     for (int64_t i = 0; i < n; i++)
-        if (!(fabs(g[i] - d[i]) <= 2e-7 * (1 + fabs(d[i])))) fail_msg("%s: lane %d: gradient %.12g, differences %.12g", name, (int)i, g[i], d[i]);
+        if (!(fabs(g[i] - d[i]) <= 2e-7 * (1 + fabs(d[i]))))
+            fail_msg("%s: lane %d: gradient %.12g, differences %.12g", name, (int)i, g[i], d[i]);
 }
 
 // The gradient itself, where differences do not say it.
@@ -121,7 +123,8 @@ static void check_is(Fixture *f, const char *name, const Node *y, const double *
     finish(f, build_reduce(f->b, OP_reduce_sum, y), &of, &grad);
     eval_function(grad, 1, &x, &out, NULL, NULL);
     for (int64_t i = 0; i < type_lanes(of->inputs[0]->type); i++)
-        if (!(g[i] == want[i] || fabs(g[i] - want[i]) <= 1e-12)) fail_msg("%s: lane %d: gradient %.12g, not %.12g", name, (int)i, g[i], want[i]);
+        if (!(g[i] == want[i] || fabs(g[i] - want[i]) <= 1e-12))
+            fail_msg("%s: lane %d: gradient %.12g, not %.12g", name, (int)i, g[i], want[i]);
 }
 
 // ---- elementwise
@@ -129,7 +132,8 @@ static void check_is(Fixture *f, const char *name, const Node *y, const double *
 static void every_unary(void **state)
 {
     Fixture *f = *state;
-    static const double real[4] = {-1.7, -0.3, 0.4, 2.1}, positive[4] = {0.2, 0.9, 1.4, 3.7}, unit[4] = {-0.8, -0.2, 0.3, 0.9}, above[4] = {1.1, 1.5, 2.2, 4};
+    static const double real[4] = {-1.7, -0.3, 0.4, 2.1}, positive[4] = {0.2, 0.9, 1.4, 3.7},
+                        unit[4] = {-0.8, -0.2, 0.3, 0.9}, above[4] = {1.1, 1.5, 2.2, 4};
     for (Op op = 0; op < OP_COUNT; op++) {
         if (op_info(op)->kind != KIND_UNARY) continue;
         const double *x = real;
@@ -168,7 +172,8 @@ static void one_lane_operands(void **state)
     Fixture *f = *state;
     static const double x[5] = {-1.7, 0.3, 0.4, 2.1, 0.8};
     for (int side = 0; side < 2; side++) {
-        const Node *all = BEGIN(f, 5), *one = build_slice(f->b, all, 0, 4, 1, 1), *four = build_slice(f->b, all, 0, 0, 4, 1);
+        const Node *all = BEGIN(f, 5), *one = build_slice(f->b, all, 0, 4, 1, 1),
+                   *four = build_slice(f->b, all, 0, 0, 4, 1);
         check_at(f, "mul", build_binary(f->b, OP_mul, side ? one : four, side ? four : one), x);
         all = BEGIN(f, 5), one = build_slice(f->b, all, 0, 4, 1, 1), four = build_slice(f->b, all, 0, 0, 4, 1);
         check_at(f, "div", build_binary(f->b, OP_div, side ? one : four, side ? four : one), x);
@@ -217,7 +222,8 @@ static void stays_finite(void **state)
     } rows[] = {{OP_softplus, {0, 1}}, {OP_sigmoid, {0, 0}}, {OP_tanh, {0, 0}}, {OP_erf, {0, 0}}, {OP_elu, {0, 1}}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const Node *x = BEGIN(f, 2);
-        check_is(f, op_info(rows[i].op)->name, build_alpha(f->b, rows[i].op, x, rows[i].op == OP_elu ? 1 : 0), far, rows[i].want);
+        check_is(f, op_info(rows[i].op)->name, build_alpha(f->b, rows[i].op, x, rows[i].op == OP_elu ? 1 : 0), far,
+                 rows[i].want);
     }
 }
 
@@ -233,7 +239,8 @@ static void moves(void **state)
     a = BEGIN(f, 6);
     check_at(f, "permutation", build_unary(f->b, OP_exp, build_lanes(f->b, a, 6, reversed)), x);
     a = BEGIN(f, 2, 3);
-    const Node *parts[3] = {build_unary(f->b, OP_exp, a), build_unary(f->b, OP_sin, build_transpose(f->b, a, (int[]){1, 0})), num(f, 2)};
+    const Node *parts[3] = {build_unary(f->b, OP_exp, a),
+                            build_unary(f->b, OP_sin, build_transpose(f->b, a, (int[]){1, 0})), num(f, 2)};
     int32_t map[7] = {12, 11, 0, 7, 3, 3, 6};
     check_at(f, "concat", build_move(f->b, type_vector(7), 3, parts, map), x);
     a = BEGIN(f, 2, 3);
@@ -248,7 +255,8 @@ static void shared_values(void **state)
     static const double x[4] = {-1.7, 0.3, 0.4, 2.1};
     const Node *a = BEGIN(f, 4), *h = build_unary(f->b, OP_tanh, a);
     const Node *y = build_binary(f->b, OP_add, build_unary(f->b, OP_exp, h), build_binary(f->b, OP_mul, h, h));
-    const Node *parts[2] = {build_slice(f->b, y, 0, 1, 3, 1), build_unary(f->b, OP_sin, build_slice(f->b, h, 0, 1, 2, 1))};
+    const Node *parts[2] = {build_slice(f->b, y, 0, 1, 3, 1),
+                            build_unary(f->b, OP_sin, build_slice(f->b, h, 0, 1, 2, 1))};
     check_at(f, "shared", build_concat(f->b, 2, parts, 0), x);
 }
 
@@ -280,14 +288,20 @@ static void products(void **state)
     check_at(f, "linear", build_unary(f->b, OP_sin, y), x);
     a = BEGIN(f, 2, 3);
     const Node *add = build_slice(f->b, build_unary(f->b, OP_exp, a), 1, 0, 2, 1);
-    check_at(f, "linear with add", build_unary(f->b, OP_sin, build_linear(f->b, a, matrix(f, 3, 2), NULL, build_reshape(f->b, add, 2, two))), x);
+    check_at(f, "linear with add",
+             build_unary(f->b, OP_sin, build_linear(f->b, a, matrix(f, 3, 2), NULL, build_reshape(f->b, add, 2, two))),
+             x);
     a = BEGIN(f, 2, 3);
     check_at(f, "linear_t", build_unary(f->b, OP_sin, build_linear_t(f->b, a, matrix(f, 4, 3))), x);
     a = BEGIN(f, 2, 3);
-    const Node *left = build_unary(f->b, OP_tanh, a), *right = build_transpose(f->b, build_unary(f->b, OP_exp, a), (int[]){1, 0});
+    const Node *left = build_unary(f->b, OP_tanh, a),
+               *right = build_transpose(f->b, build_unary(f->b, OP_exp, a), (int[]){1, 0});
     check_at(f, "matmul", build_unary(f->b, OP_sin, build_matmul(f->b, left, right)), x);
     a = BEGIN(f, 6);
-    check_at(f, "matmul batch", build_matmul(f->b, build_reshape(f->b, a, 3, (int64_t[]){3, 1, 2}), build_reshape(f->b, build_unary(f->b, OP_sin, a), 3, (int64_t[]){3, 2, 1})), x);
+    check_at(f, "matmul batch",
+             build_matmul(f->b, build_reshape(f->b, a, 3, (int64_t[]){3, 1, 2}),
+                          build_reshape(f->b, build_unary(f->b, OP_sin, a), 3, (int64_t[]){3, 2, 1})),
+             x);
     (void)six;
 }
 
@@ -323,15 +337,19 @@ static void compositions(void **state)
     static const double x[6] = {-1.7, 0.3, 0.4, 2.1, -0.6, 0.9};
     int64_t column[2] = {2, 1};
     const Node *a = BEGIN(f, 2, 3);
-    const Node *mean = build_reshape(f->b, build_binary(f->b, OP_mul, build_reduce(f->b, OP_reduce_sum, a), num(f, 1.0 / 3)), 2, column);
+    const Node *mean = build_reshape(
+        f->b, build_binary(f->b, OP_mul, build_reduce(f->b, OP_reduce_sum, a), num(f, 1.0 / 3)), 2, column);
     const Node *c = build_binary(f->b, OP_sub, a, mean);
-    const Node *var = build_reshape(f->b, build_reduce(f->b, OP_reduce_sum, build_binary(f->b, OP_mul, c, c)), 2, column);
-    const Node *n = build_binary(f->b, OP_div, c, build_unary(f->b, OP_sqrt, build_binary(f->b, OP_add, var, num(f, 1e-5))));
+    const Node *var =
+        build_reshape(f->b, build_reduce(f->b, OP_reduce_sum, build_binary(f->b, OP_mul, c, c)), 2, column);
+    const Node *n =
+        build_binary(f->b, OP_div, c, build_unary(f->b, OP_sqrt, build_binary(f->b, OP_add, var, num(f, 1e-5))));
     check_at(f, "layer norm, silu", build_binary(f->b, OP_mul, n, build_unary(f->b, OP_sigmoid, n)), x);
     a = BEGIN(f, 2, 3);
     const Node *top = build_reshape(f->b, build_reduce(f->b, OP_reduce_max, a), 2, column);
     const Node *e = build_unary(f->b, OP_exp, build_binary(f->b, OP_sub, a, top));
-    check_at(f, "softmax", build_binary(f->b, OP_div, e, build_reshape(f->b, build_reduce(f->b, OP_reduce_sum, e), 2, column)), x);
+    check_at(f, "softmax",
+             build_binary(f->b, OP_div, e, build_reshape(f->b, build_reduce(f->b, OP_reduce_sum, e), 2, column)), x);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -339,8 +357,9 @@ static void compositions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_unary), TEST(every_binary), TEST(one_lane_operands), TEST(selects),    TEST(kinks),  TEST(stays_finite), TEST(moves),
-        TEST(shared_values), TEST(no_path),    TEST(products),          TEST(reductions), TEST(tables), TEST(compositions),
+        TEST(every_unary),  TEST(every_binary), TEST(one_lane_operands), TEST(selects), TEST(kinks),
+        TEST(stays_finite), TEST(moves),        TEST(shared_values),     TEST(no_path), TEST(products),
+        TEST(reductions),   TEST(tables),       TEST(compositions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
