@@ -255,7 +255,10 @@ void import_pow(Call *c, int a)
 {
     (void)a;
     const Node *in[2];
-    if (operands(c, 2, in)) result(c, 0, power(c, in[0], in[1]));
+    if (!operands(c, 2, in)) return;
+    const Node *p = power(c, in[0], in[1]);
+    bool whole = p && in[0]->type.dtype == T_I64 && p->type.dtype != T_I64; // a power has its base's type
+    result(c, 0, whole ? build_cast(c->b, p, T_I64) : p);
 }
 
 void import_mod(Call *c, int a)

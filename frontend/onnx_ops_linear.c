@@ -627,7 +627,7 @@ static const Node *window_counts(Call *c, const Node *x, Window *w, bool with_pa
 
 void import_pool(Call *c, int op)
 {
-    const Node *x = cast_real(c, arg(c, 0));
+    const Node *given = arg(c, 0), *x = cast_real(c, given);
     Window w = {0};
     if (!x || !geometry(c, &w, x, NULL) || !borders(c, &w)) return;
     if (c->n_out > 1 && *c->node->output[1]) {
@@ -639,7 +639,7 @@ void import_pool(Call *c, int op)
     const Node *y = build_reduce(c->b, (Op)op, lines);
     if (op == OP_reduce_sum)
         y = build_binary(c->b, OP_div, y, window_counts(c, x, &w, attr_int(c, "count_include_pad", 0) != 0));
-    result(c, 0, y);
+    result(c, 0, given->type.dtype == T_I64 ? build_cast(c->b, y, T_I64) : y);
 }
 
 void import_global_pool(Call *c, int op)
