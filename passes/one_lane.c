@@ -295,6 +295,8 @@ static int compare_lanes(const void *a, const void *b)
     return x->lane < y->lane ? -1 : x->lane > y->lane;
 }
 
+static bool noted(OneLaneFinder *q, const Node *n, const char *why) { return !refuse(q, n, why); }
+
 // The collected lanes, sorted, with what is fixed. False: a lane that is neither fixed nor elementwise.
 static bool classify(OneLaneFinder *q, Search *w, Single *out)
 {
@@ -314,9 +316,9 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
         for (int k = 0; k < count && !any; k++) any = varies(q, out, in[k]);
         bool test = any && (r.node->op == OP_lt || r.node->op == OP_le);
         if (test && !compares(q, out, r))
-            ok = refuse(q, r.node, "compares with something that is not known") != NULL;
+            ok = !noted(q, r.node, "compares with something that is not known");
         else if (any && !op_elementwise(r.node->op))
-            ok = refuse(q, r.node, "mixes several functions of one lane") != NULL;
+            ok = !noted(q, r.node, "mixes several functions of one lane");
         out->fixed[i] = !any || test;
     }
     free(in);

@@ -17,7 +17,7 @@ enum { DOUBLINGS = 32, GRID = 2 * DOUBLINGS + 3, PARTS = 16, SECTIONS = 4, STEPS
 // ---- intervals
 
 typedef struct {
-    double lo, hi; // lo > hi: not known
+    double lo, hi;
 } Range;
 
 static const Range ALL = {-INFINITY, INFINITY};
