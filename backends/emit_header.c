@@ -117,7 +117,8 @@ static void write_density(Header *h)
         write_entry(h, "to_latent", arena_format(a, "size_t n, %s, E *z, float *log_det", in_x),
                     arena_format(a, "n, %s, (float *)z, log_det", x_value));
     if (has_out(h->plan, PROGRAM_SCORE, PORT_SCORE))
-        write_entry(h, "score", arena_format(a, "size_t n, %s, E *score", in_x), arena_format(a, "n, %s, (float *)score", x_value));
+        write_entry(h, "score", arena_format(a, "size_t n, %s, E *score", in_x),
+                    arena_format(a, "n, %s, (float *)score", x_value));
     if (has_out(h->plan, PROGRAM_TO_LATENT, PORT_LOG_PROB))
         write_entry(h, "log_prob", arena_format(a, "size_t n, %s, float *log_prob", in_x),
                     arena_format(a, "n, %s, log_prob", x_value));

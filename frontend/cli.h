@@ -47,7 +47,8 @@ enum {
       "the graph is fed (c - mean) / std of context NAME; may be repeated")                                           \
     O(unnormalize, "--unnormalize", "FILE.npz", CMD_MODEL,                                                            \
       "the event is mean + std times the graph's: x and log_prob are in the caller's units")                          \
-    O(score_context, "--score-context", NULL, CMD_MODEL, "score also with respect to the contexts (nfcc_score_context)")  \
+    O(score_context, "--score-context", NULL, CMD_MODEL,                                                              \
+      "score also with respect to the contexts (nfcc_score_context)")                                                 \
     O(denoise, "--denoise", "SIGMA", CMD_MODEL,                                                                       \
       "act is one denoising step after the sample: x + SIGMA^2 d log_prob / d x")                                     \
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \

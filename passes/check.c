@@ -22,8 +22,8 @@ typedef struct {
     const Function *main, *to_latent, *to_event;
     const Flow *flow;
     size_t rows, dims;
-    double **in;      // by port of @main
-    double *x, *z, *back; // back: to_latent(x)
+    double **in;                    // by port of @main
+    double *x, *z, *back;           // back: to_latent(x)
     double *log_det_x, *log_prob_x; // by to_latent
     double *log_det_z, *log_prob_z; // by to_event
     CheckReport *report;
@@ -51,11 +51,13 @@ static void draw_inputs(Check *c, const CheckOptions *options)
     for (int k = 0; k < given; k++) { // of a graph that is no flow: all its inputs
         int port = c->flow->is_flow ? c->flow->contexts[k] : k;
         if (options->contexts[k])
-            memcpy(c->in[port], options->contexts[k], c->rows * (size_t)type_lanes(c->main->inputs[port]->type) * sizeof(double));
+            memcpy(c->in[port], options->contexts[k],
+                   c->rows * (size_t)type_lanes(c->main->inputs[port]->type) * sizeof(double));
     }
     if (!c->flow->is_flow) return;
     c->z = numbers(c->cx, c->rows * c->dims);
-    for (size_t k = 0; k < c->rows * c->dims; k++) c->z[k] = (double)(float)base_draw(c->flow->base_kind, c->flow->base_param, &state);
+    for (size_t k = 0; k < c->rows * c->dims; k++)
+        c->z[k] = (double)(float)base_draw(c->flow->base_kind, c->flow->base_param, &state);
 }
 
 // Run a derived program on the drawn contexts and `last`.
@@ -85,7 +87,8 @@ static void run_both(Check *c, const CheckOptions *options)
     memcpy(c->in[port], c->flow->density ? c->x : c->z, n * c->dims * sizeof(double));
 }
 
-// A flow with one direction: the end that it starts from is drawn or given. Both log-determinants are then sizes of the one.
+// A flow with one direction: the end that it starts from is drawn or given. Both log-determinants are then sizes of the
+// one.
 static void run_one_way(Check *c, const CheckOptions *options)
 {
     bool density = c->flow->density;
@@ -103,12 +106,15 @@ static void run_one_way(Check *c, const CheckOptions *options)
 
 static void run_programs(Check *c, const CheckOptions *options)
 {
-    if (c->to_latent && c->to_event) run_both(c, options);
-    else run_one_way(c, options);
+    if (c->to_latent && c->to_event)
+        run_both(c, options);
+    else
+        run_one_way(c, options);
 }
 
 // Worst |a - b| relative to 1 + |a| + extra[row]; NaN and unequal infinities count as infinite.
-static double worst_difference(const double *a, const double *b, double scale, size_t rows, size_t lanes, const double *extra)
+static double worst_difference(const double *a, const double *b, double scale, size_t rows, size_t lanes,
+                               const double *extra)
 {
     double worst = 0;
     for (size_t r = 0; r < rows; r++)
@@ -131,7 +137,9 @@ static double limit_of(const Check *c)
 
 static void differ(Check *c, int output, double error, double exported, double derived, const char *hint)
 {
-    diag_error(c->cx, NULL, hint, "output '%s' differs from what the graph's structure gives: %.9g exported, %.9g derived (relative error %.3g, limit %.0e)",
+    diag_error(c->cx, NULL, hint,
+               "output '%s' differs from what the graph's structure gives: %.9g exported, %.9g derived (relative error "
+               "%.3g, limit %.0e)",
                c->imported->outputs[output].name, exported, derived, error, limit_of(c));
 }
 
@@ -155,14 +163,17 @@ static double *term_sizes(Check *c)
 }
 
 // One exported number a row against the derived one; the first row that is off is shown.
-static void compare_scalar(Check *c, int output, const double *derived, double scale, const double *extra, const char *hint)
+static void compare_scalar(Check *c, int output, const double *derived, double scale, const double *extra,
+                           const char *hint)
 {
     if (output < 0) return;
     double *claimed = exported_output(c, output), error = worst_difference(claimed, derived, scale, c->rows, 1, extra);
     if (error > c->report->exported_error) c->report->exported_error = error;
     if (error <= limit_of(c)) return;
     size_t r = 0;
-    while (r + 1 < c->rows && !(fabs(claimed[r] - scale * derived[r]) > limit_of(c) * (1 + fabs(claimed[r]) + (extra ? extra[r] : 0)))) r++;
+    while (r + 1 < c->rows &&
+           !(fabs(claimed[r] - scale * derived[r]) > limit_of(c) * (1 + fabs(claimed[r]) + (extra ? extra[r] : 0))))
+        r++;
     differ(c, output, error, claimed[r], scale * derived[r], hint);
 }
 
@@ -171,9 +182,10 @@ static void compare_exported(Check *c)
     const Flow *f = c->flow;
     double *own = f->density ? c->log_det_x : c->log_det_z, mean = f->log_det_mean ? 1.0 / (double)f->dims : 1;
     double *extra = term_sizes(c);
-    compare_scalar(c, f->log_det_output, own, mean, extra, "wrong sign, scale or offset in the exported log_det; only the mean over the event is recognised");
-    compare_scalar(c, f->log_prob_output, f->density ? c->log_prob_x : c->log_prob_z, f->log_prob_negated ? -1 : 1, extra,
-                   "the rest of the log_prob is not the log-determinant of the flow that its squares show");
+    compare_scalar(c, f->log_det_output, own, mean, extra,
+                   "wrong sign, scale or offset in the exported log_det; only the mean over the event is recognised");
+    compare_scalar(c, f->log_prob_output, f->density ? c->log_prob_x : c->log_prob_z, f->log_prob_negated ? -1 : 1,
+                   extra, "the rest of the log_prob is not the log-determinant of the flow that its squares show");
     int output = f->density ? f->latent_output : f->event_output;
     if (output < 0 || output >= c->imported->n_outputs) return;
     double *claimed = exported_output(c, output), *derived = f->density ? c->back : c->x;
@@ -185,7 +197,8 @@ static void compare_exported(Check *c)
     }
     double error = worst_difference(claimed, derived, 1, c->rows, c->dims, NULL);
     if (error > c->report->exported_error) c->report->exported_error = error;
-    if (error > limit_of(c)) differ(c, output, error, claimed[0], derived[0], "this is a bug of nfcc: please report it with the model");
+    if (error > limit_of(c))
+        differ(c, output, error, claimed[0], derived[0], "this is a bug of nfcc: please report it with the model");
 }
 
 static void compare_round_trip(Check *c)
@@ -193,7 +206,9 @@ static void compare_round_trip(Check *c)
     double error = worst_difference(c->z, c->back, 1, c->rows, c->dims, NULL);
     c->report->round_trip = error;
     if (error > 1e-3)
-        diag_error(c->cx, NULL, "a squash or a clip saturates on these rows, or a matrix is nearly singular; --verify-inputs gives typical rows",
+        diag_error(c->cx, NULL,
+                   "a squash or a clip saturates on these rows, or a matrix is nearly singular; --verify-inputs gives "
+                   "typical rows",
                    "to_latent(to_event(z)) differs from z by %.3g (relative)", error);
 }
 
@@ -214,8 +229,9 @@ static void compare_one_way(Check *c)
     const double *own = c->flow->density ? c->log_det_x : c->log_det_z, *from = c->flow->density ? c->x : c->z;
     const Function *f = c->flow->density ? c->to_latent : c->to_event;
     if (c->dims > DIFFERENCE_DIMS) {
-        diag_error(c->cx, NULL, "--no-verify takes it as it is", "a log_det of %zu numbers that has no inverse cannot be checked; the limit is %d numbers",
-                   c->dims, DIFFERENCE_DIMS);
+        diag_error(c->cx, NULL, "--no-verify takes it as it is",
+                   "a log_det of %zu numbers that has no inverse cannot be checked; the limit is %d numbers", c->dims,
+                   DIFFERENCE_DIMS);
         return;
     }
     c->report->finite_differences = true;
@@ -223,7 +239,9 @@ static void compare_one_way(Check *c)
         double numeric = program_difference(c, f, from, r), error = fabs(numeric - own[r]) / (1 + fabs(numeric));
         if (error > c->report->log_det_error) c->report->log_det_error = error;
         if (!(error <= 1e-4))
-            diag_error(c->cx, NULL, "wrong sign, scale or offset in the exported log_det, or --verify-inputs gives rows inside the flow's domain",
+            diag_error(c->cx, NULL,
+                       "wrong sign, scale or offset in the exported log_det, or --verify-inputs gives rows inside the "
+                       "flow's domain",
                        "the exported log_det %.9g differs from the finite-difference Jacobian's %.9g", own[r], numeric);
     }
 }
@@ -233,11 +251,14 @@ static void compare_differences(Check *c)
     if (c->flow->log_det_output >= 0 || c->flow->log_prob_output >= 0 || c->dims > DIFFERENCE_DIMS) return;
     c->report->finite_differences = true;
     for (size_t r = 0; r < DIFFERENCE_ROWS && r < c->rows; r++) {
-        double numeric = program_difference(c, c->to_latent, c->x, r), error = fabs(numeric - c->log_det_x[r]) / (1 + fabs(numeric) + (double)c->dims);
+        double numeric = program_difference(c, c->to_latent, c->x, r),
+               error = fabs(numeric - c->log_det_x[r]) / (1 + fabs(numeric) + (double)c->dims);
         if (error > c->report->log_det_error) c->report->log_det_error = error;
         if (!(error <= 1e-3))
-            diag_error(c->cx, NULL, "this is a bug of nfcc, or a kink of the graph lies on the row: please report it with the model",
-                       "derived log_det %.9g differs from the finite-difference Jacobian's %.9g", c->log_det_x[r], numeric);
+            diag_error(c->cx, NULL,
+                       "this is a bug of nfcc, or a kink of the graph lies on the row: please report it with the model",
+                       "derived log_det %.9g differs from the finite-difference Jacobian's %.9g", c->log_det_x[r],
+                       numeric);
     }
 }
 
@@ -258,7 +279,8 @@ static void compare_score(Check *c)
     if (score) check_score(c->cx, c->to_latent, score, c->rows, program_inputs(c, c->x), &c->report->score_error);
 }
 
-static Check check_start(Context *cx, const Module *imported, const Module *derived, const Flow *flow, const CheckOptions *options, CheckReport *report)
+static Check check_start(Context *cx, const Module *imported, const Module *derived, const Flow *flow,
+                         const CheckOptions *options, CheckReport *report)
 {
     Check c = {.cx = cx, .imported = imported, .derived = derived, .flow = flow, .report = report};
     c.main = imported ? module_function(imported, "main") : module_function(derived, "run");
@@ -282,7 +304,8 @@ static void compare_run(Check *c)
     for (int i = 0; i < c->main->n_inputs; i++) {
         size_t lanes = (size_t)type_lanes(c->main->inputs[i]->type);
         in[i] = numbers(c->cx, c->rows * lanes);
-        for (size_t k = 0; k < c->rows * lanes; k++) in[i][k] = (k / lanes % 2 ? 3 : 1) * draw_for(c->imported->inputs[i].type, &state);
+        for (size_t k = 0; k < c->rows * lanes; k++)
+            in[i][k] = (k / lanes % 2 ? 3 : 1) * draw_for(c->imported->inputs[i].type, &state);
     }
     for (int o = 0; o < c->main->n_outputs; o++) {
         size_t lanes = (size_t)type_lanes(c->main->outputs[o].node->type);
@@ -294,11 +317,13 @@ static void compare_run(Check *c)
             eval_function(f, c->rows, (const double *const *)in, out, NULL, NULL);
         }
         double error = worst_difference(two[0], two[1], 1, c->rows, lanes, NULL);
-        if (error > limit_of(c)) differ(c, o, error, two[0][0], two[1][0], "this is a bug of nfcc: please report it with the model");
+        if (error > limit_of(c))
+            differ(c, o, error, two[0][0], two[1][0], "this is a bug of nfcc: please report it with the model");
     }
 }
 
-bool check_flow(Context *cx, const Module *imported, const Module *derived, const Flow *flow, const CheckOptions *options, CheckReport *report)
+bool check_flow(Context *cx, const Module *imported, const Module *derived, const Flow *flow,
+                const CheckOptions *options, CheckReport *report)
 {
     size_t before = cx->diag->errors;
     Check c = check_start(cx, imported, derived, flow, options, report);
@@ -306,8 +331,10 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
     if (!flow->is_flow) return cx->diag->errors == before;
     run_programs(&c, options);
     compare_exported(&c);
-    if (flow->no_inverse) compare_one_way(&c);
-    else compare_differences(&c);
+    if (flow->no_inverse)
+        compare_one_way(&c);
+    else
+        compare_differences(&c);
     if (!flow->no_inverse && !options->x) compare_round_trip(&c);
     compare_score(&c);
     return cx->diag->errors == before;
@@ -373,7 +400,8 @@ static void compare_port(Check *c, const char *name, const uint32_t *words, cons
     c->report->f32_worst = name;
 }
 
-static void compare_program(Check *c, const Plan *plan, ProgramId id, const uint32_t *prep, const double *last, const double *const *exact, const char *const *names, size_t n_exact, const size_t *lanes)
+static void compare_program(Check *c, const Plan *plan, ProgramId id, const uint32_t *prep, const double *last,
+                            const double *const *exact, const char *const *names, size_t n_exact, const size_t *lanes)
 {
     const Program *p = &plan->programs[id];
     const uint32_t *in[1] = {to_words(c->cx, last, c->rows * c->dims)};
@@ -382,9 +410,10 @@ static void compare_program(Check *c, const Plan *plan, ProgramId id, const uint
     for (size_t i = 0; i < n_exact && (int)i < p->n_out; i++) compare_port(c, names[i], out[i], exact[i], lanes[i]);
 }
 
-// One program with one output that is a gradient, or holds one: where float32 takes the other side of a kink than double
-// (the sign of a lane that is nearly 0), the row says nothing about precision and is left out.
-static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const char *name, const char *label, const uint32_t *prep, const double *last)
+// One program with one output that is a gradient, or holds one: where float32 takes the other side of a kink than
+// double (the sign of a lane that is nearly 0), the row says nothing about precision and is left out.
+static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const char *name, const char *label,
+                             const uint32_t *prep, const double *last)
 {
     const Function *f = module_function(c->derived, name);
     const Program *p = &plan->programs[id];
@@ -420,7 +449,10 @@ static void check_flow_plan(Check *c, const Plan *plan)
         contexts[k] = to_words(c->cx, c->in[port], c->rows * (size_t)type_lanes(c->main->inputs[port]->type));
     }
     const uint32_t *prep = prepared_words(c->cx, plan, c->rows, contexts);
-    static const char *const latent_names[] = {"to_latent z", "to_latent log_det", "log_prob"}, *const event_names[] = {"to_event x", "to_event log_det", "sample log_prob"};
+    static const char *const latent_names[] = {"to_latent z", "to_latent log_det", "log_prob"}, *const event_names[] = {
+                                                                                                    "to_event x",
+                                                                                                    "to_event log_det",
+                                                                                                    "sample log_prob"};
     const double *latent[] = {c->back, c->log_det_x, c->log_prob_x}, *event[] = {c->x, c->log_det_z, c->log_prob_z};
     const size_t lanes[] = {c->dims, 1, 1};
     if (c->to_event) compare_program(c, plan, PROGRAM_TO_EVENT, prep, c->z, event, event_names, 3, lanes);
@@ -438,15 +470,18 @@ static void check_graph_plan(Check *c, const Plan *plan)
     const Program *p = &plan->programs[PROGRAM_RUN];
     const uint32_t **in = ARENA_ARRAY(c->cx->arena, const uint32_t *, c->main->n_inputs + 1);
     double **exact = ARENA_ARRAY(c->cx->arena, double *, c->main->n_outputs + 1);
-    for (int i = 0; i < c->main->n_inputs; i++) in[i] = to_words(c->cx, c->in[i], c->rows * (size_t)type_lanes(c->main->inputs[i]->type));
-    for (int i = 0; i < c->main->n_outputs; i++) exact[i] = numbers(c->cx, c->rows * (size_t)type_lanes(c->main->outputs[i].node->type));
+    for (int i = 0; i < c->main->n_inputs; i++)
+        in[i] = to_words(c->cx, c->in[i], c->rows * (size_t)type_lanes(c->main->inputs[i]->type));
+    for (int i = 0; i < c->main->n_outputs; i++)
+        exact[i] = numbers(c->cx, c->rows * (size_t)type_lanes(c->main->outputs[i].node->type));
     eval_function(c->main, c->rows, (const double *const *)c->in, exact, NULL, NULL);
     uint32_t **out = output_words(c->cx, p, c->rows);
     plan_run(plan, PROGRAM_RUN, c->rows, NULL, in, out);
     for (int i = 0; i < p->n_out; i++) compare_port(c, c->main->outputs[i].name, out[i], exact[i], p->out[i].lanes);
 }
 
-bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options, double max_error, CheckReport *report)
+bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options,
+                double max_error, CheckReport *report)
 {
     Check c = check_start(cx, NULL, derived, flow, options, report);
     report->f32_error = 0;
@@ -454,11 +489,13 @@ bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow
     if (flow->is_flow) {
         run_programs(&c, options);
         check_flow_plan(&c, plan);
-    } else check_graph_plan(&c, plan);
+    } else
+        check_graph_plan(&c, plan);
     double limit = max_error > 0 ? max_error : 1e-2;
     if (report->f32_error <= limit) return true;
-    diag_error(cx, NULL, "--max-error accepts it; float32 may be too coarse for this flow", "%s in float32 differs from double by %.3g of its scale, above %.3g",
-               report->f32_worst, report->f32_error, limit);
+    diag_error(cx, NULL, "--max-error accepts it; float32 may be too coarse for this flow",
+               "%s in float32 differs from double by %.3g of its scale, above %.3g", report->f32_worst,
+               report->f32_error, limit);
     return false;
 }
 
@@ -491,10 +528,11 @@ static uint32_t **golden_inputs(Context *cx, const Plan *plan, const PlanValue *
     uint32_t **in = ARENA_ARRAY(cx->arena, uint32_t *, n + 1);
     uint64_t lane = 0;
     for (int i = 0; i < n; i++) {
-        in[i] = ARENA_ARRAY(cx->arena, uint32_t, rows * values[i].lanes + 1);
+        in[i] = ARENA_ARRAY(cx->arena, uint32_t, rows *values[i].lanes + 1);
         for (uint32_t l = 0; l < values[i].lanes; l++, lane++) {
             if (lane % L == 0 || !noise) noise = noise_words(cx, plan, GOLDEN_SEED + 1 + lane / L, rows);
-            for (size_t r = 0; r < rows && values[i].dtype == T_F32; r++) in[i][r * values[i].lanes + l] = noise[r * L + lane % L];
+            for (size_t r = 0; r < rows && values[i].dtype == T_F32; r++)
+                in[i][r * values[i].lanes + l] = noise[r * L + lane % L];
         }
     }
     return in;
@@ -512,14 +550,16 @@ static void put_rows(uint32_t *golden, size_t stride, size_t at, const uint32_t 
     for (size_t r = 0; r < rows; r++) memcpy(golden + r * stride + at, words + r * lanes, lanes * 4);
 }
 
-// Row by row: x and log_prob of to_event at the drawn z, z and log_det of to_latent at that x. Of a flow with one direction
-// its own half, and x is drawn where nothing makes it.
+// Row by row: x and log_prob of to_event at the drawn z, z and log_det of to_latent at that x. Of a flow with one
+// direction its own half, and x is drawn where nothing makes it.
 static void golden_flow(Context *cx, Plan *plan, size_t rows)
 {
     const Program *event = &plan->programs[PROGRAM_TO_EVENT], *latent = &plan->programs[PROGRAM_TO_LATENT];
-    size_t d = plan->event.lanes, half = d + 1, stride = half * ((size_t)event->exists + (size_t)latent->exists), at = 0;
+    size_t d = plan->event.lanes, half = d + 1, stride = half * ((size_t)event->exists + (size_t)latent->exists),
+           at = 0;
     uint32_t **contexts = golden_inputs(cx, plan, plan->contexts, plan->n_contexts, rows);
-    uint32_t *prep = prepared_words(cx, plan, rows, (const uint32_t *const *)contexts), *golden = ARENA_ARRAY(cx->arena, uint32_t, rows * stride + 1);
+    uint32_t *prep = prepared_words(cx, plan, rows, (const uint32_t *const *)contexts),
+             *golden = ARENA_ARRAY(cx->arena, uint32_t, rows *stride + 1);
     const uint32_t *x = noise_words(cx, plan, GOLDEN_SEED, rows);
     if (event->exists) {
         uint32_t **out = output_words(cx, event, rows);
@@ -546,7 +586,7 @@ static void golden_graph(Context *cx, Plan *plan, size_t rows)
     plan_run(plan, PROGRAM_RUN, rows, NULL, (const uint32_t *const *)in, out);
     size_t stride = 0, at = 0;
     for (int i = 0; i < p->n_out; i++) stride += p->out[i].lanes;
-    uint32_t *golden = ARENA_ARRAY(cx->arena, uint32_t, rows * stride + 1);
+    uint32_t *golden = ARENA_ARRAY(cx->arena, uint32_t, rows *stride + 1);
     for (int i = 0; i < p->n_out; i++) {
         put_rows(golden, stride, at, out[i], p->out[i].lanes, rows);
         at += p->out[i].lanes;
@@ -559,6 +599,8 @@ void plan_golden(Context *cx, Plan *plan)
 {
     size_t rows = plan->event.lanes > 256 ? 1 : 4;
     plan->golden_rows = (uint32_t)rows;
-    if (plan->event.lanes) golden_flow(cx, plan, rows);
-    else golden_graph(cx, plan, rows);
+    if (plan->event.lanes)
+        golden_flow(cx, plan, rows);
+    else
+        golden_graph(cx, plan, rows);
 }

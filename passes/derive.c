@@ -2,7 +2,8 @@
 //
 //   @to_latent(contexts, x) -> z, log_det = log|det dz/dx|, log_prob
 //   @to_event(contexts, z)  -> x, log_det = log|det dx/dz|, log_prob, act (where the policy ends in a clip)
-//   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps them
+//   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps
+//   them
 //   @score(contexts, x)     -> score = d log_prob / dx
 //                              with --score-context also score.NAME = d log_prob / d context NAME
 //   @act(contexts, z)       -> act = clip(x + sigma^2 score(x)), x = to_event(z): only with --denoise
@@ -11,13 +12,13 @@
 // The exported direction is built forward, the other from the solved steps; the log-determinant is the sum over the
 // same steps in both. log_prob = log N(z; 0, I) + log|det dz/dx|, and -inf where an intermediate overflowed.
 //
-// A flow that is not invertible has its exported direction alone, with the log_det that the graph exports: of the programs
-// only that one exists, and @score of a density.
+// A flow that is not invertible has its exported direction alone, with the log_det that the graph exports: of the
+// programs only that one exists, and @score of a density.
 //
-// @score is the adjoint of @to_latent. @act is one march: every lane of @to_latent is also a lane of the inverse program
-// (both are lanes of the exported graph), so the adjoint is taken at the values that the inverse has computed, and no net
-// is evaluated twice. It runs from z to x, as the inverse does; march_order puts each node of it behind its operands, so
-// that a block's weights are read again while they are in cache.
+// @score is the adjoint of @to_latent. @act is one march: every lane of @to_latent is also a lane of the inverse
+// program (both are lanes of the exported graph), so the adjoint is taken at the values that the inverse has computed,
+// and no net is evaluated twice. It runs from z to x, as the inverse does; march_order puts each node of it behind its
+// operands, so that a block's weights are read again while they are in cache.
 #include "base.h"
 #include "flow.h"
 #include "grad.h"
@@ -86,7 +87,8 @@ static const Node *log_det_of(Derive *d)
     const Map *map = d->map;
     if (!map->log_det) return emit_log_det(d->env, map->solution);
     LaneRef lane = lane_env_lane(d->env, map->log_det, 0);
-    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)), build_scalar(d->b, map->log_det_scale));
+    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)),
+                        build_scalar(d->b, map->log_det_scale));
 }
 
 // One direction, from its input ("x" or "z") on.
@@ -99,7 +101,8 @@ static Ends ends_of(Derive *d, bool to_latent)
     const Node *log_det = log_det_of(d);
     const Node *negated = build_unary(b, OP_neg, log_det);
     Ends e = {d->flow->density ? in : out, d->flow->density ? out : in, along ? log_det : negated, NULL};
-    const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : e.z, *to_z = d->flow->density ? log_det : negated;
+    const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : e.z,
+               *to_z = d->flow->density ? log_det : negated;
     if (d->map->base) to_z = build_binary(b, OP_add, to_z, emit_log_det(d->env, d->map->base_solution));
     e.log_prob = build_binary(b, OP_add, to_z, base_log_density(b, d->flow->base_kind, d->flow->base_param, u));
     return e;
@@ -119,7 +122,8 @@ static const Function *program(Derive *d, const char *name, bool to_latent)
     build_output(d->b, to_latent ? "z" : "x", to_latent ? e.z : e.x);
     build_output(d->b, "log_det", e.log_det);
     build_output(d->b, "log_prob", never_nan(d->b, e.log_prob));
-    if (!to_latent && d->flow->has_clip && !(d->flow->denoise > 0)) build_output(d->b, "act", clipped(d->b, d->flow, e.x));
+    if (!to_latent && d->flow->has_clip && !(d->flow->denoise > 0))
+        build_output(d->b, "act", clipped(d->b, d->flow, e.x));
     return builder_finish(d->b);
 }
 
@@ -150,24 +154,31 @@ static const Function *score_program(Derive *d, const Density *density)
     const Function *f = density->f;
     Builder *b = builder_new(d->cx, "score");
     LaneEnv *env = lane_env_new(d->cx, f, b);
-    const Node **score = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs), **wrt = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs);
+    const Node **score = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs),
+               **wrt = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs);
     int n = d->score_context ? f->n_inputs : 1;
     for (int i = 0; i < n; i++) wrt[i] = f->inputs[i ? i - 1 : f->n_inputs - 1]; // x, then the contexts
-    for (int i = 0; i < f->n_inputs; i++) lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+    for (int i = 0; i < f->n_inputs; i++)
+        lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
     emit_forward(env);
     grad_of(env, f->outputs[0].node, n, wrt, score);
-    for (int i = 0; i < n; i++) build_output(b, i ? arena_format(d->cx->arena, "score.%s", wrt[i]->name) : "score", score[i]);
+    for (int i = 0; i < n; i++)
+        build_output(b, i ? arena_format(d->cx->arena, "score.%s", wrt[i]->name) : "score", score[i]);
     return builder_finish(b);
 }
 
-static bool alive(const Function *f, const Node *n) { return n && !node_is_const(n) && n->id < f->n_nodes && f->nodes[n->id] == n; }
+static bool alive(const Function *f, const Node *n)
+{
+    return n && !node_is_const(n) && n->id < f->n_nodes && f->nodes[n->id] == n;
+}
 
 // The lanes of `density` that the program under construction has computed already.
 static LaneEnv *computed_lanes(Derive *d, const Density *density)
 {
     LaneEnv *env = lane_env_new(d->cx, density->f, d->b);
     for (int64_t i = 0; i < d->env->n_lanes; i++)
-        if (alive(density->f, density->lanes->ref[i].node) && d->env->ref[i].node) lane_env_set(env, density->lanes->ref[i], d->env->ref[i]);
+        if (alive(density->f, density->lanes->ref[i].node) && d->env->ref[i].node)
+            lane_env_set(env, density->lanes->ref[i], d->env->ref[i]);
     return env;
 }
 
@@ -227,13 +238,18 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
     if (flow->is_flow) {
         double limit = options->max_condition > 0 ? options->max_condition : 1e6;
         if (flow->condition > limit) {
-            diag_error(cx, NULL, "the inverse loses that many digits; --max-condition accepts it", "a mixing matrix has condition number %.3g, above %.3g", flow->condition, limit);
+            diag_error(cx, NULL, "the inverse loses that many digits; --max-condition accepts it",
+                       "a mixing matrix has condition number %.3g, above %.3g", flow->condition, limit);
             return NULL;
         }
-        if (flow->condition > 1e4) diag_warning(cx, NULL, "a mixing matrix has condition number %.3g: the inverse loses digits", flow->condition);
+        if (flow->condition > 1e4)
+            diag_warning(cx, NULL, "a mixing matrix has condition number %.3g: the inverse loses digits",
+                         flow->condition);
         Derive d = {cx, flow, map, NULL, NULL, options->score_context};
         if (flow->no_inverse) {
-            if (flow->denoise > 0) diag_error(cx, NULL, "leave --denoise out", "a denoised act needs both directions of the flow: %s", flow->no_inverse);
+            if (flow->denoise > 0)
+                diag_error(cx, NULL, "leave --denoise out", "a denoised act needs both directions of the flow: %s",
+                           flow->no_inverse);
             n += one_way_programs(&d, functions + n);
             return module_new(cx, STAGE_DERIVED, n, functions, m);
         }

@@ -5,21 +5,23 @@
 // f maps lanes of input `port` to `out`, given all other inputs. Solved from out.
 typedef struct {
     const Function *f;
-    int port;            // the input that is solved for
-    const LaneRef *out;  // its image: canonical lanes, D of them
+    int port;           // the input that is solved for
+    const LaneRef *out; // its image: canonical lanes, D of them
     int64_t dims;
     const Solution *solution;
     // A base that is not standard normal in out: its standardised lanes, and out solved from them. NULL: out itself.
     const LaneRef *base;
     const Solution *base_solution;
-    // A flow with no inverse: the solution is not solved, and log|d out / d in| is log_det_scale times this exported number.
+    // A flow with no inverse: the solution is not solved, and log|d out / d in| is log_det_scale times this exported
+    // number.
     const Node *log_det;
     double log_det_scale;
 } Map;
 
 // Solve f for input port from the lanes; NULL solution->solved tells whether it works. Reports nothing.
 Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n);
-// The same from `out`, which the base lanes are functions of; also out from the base lanes. NULL where either is not solved.
+// The same from `out`, which the base lanes are functions of; also out from the base lanes. NULL where either is not
+// solved.
 Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n);
 // Lanes of an output value, canonical.
 LaneRef *value_lanes(Context *cx, const Node *v);
@@ -34,25 +36,26 @@ typedef struct {
     const Function *f; // f with the output "u" added last
     int64_t dims;
     bool negated;
-    bool plain;        // every term stands as in the standardised density: u are lanes of f itself
+    bool plain; // every term stands as in the standardised density: u are lanes of f itself
     BaseKind base;
-    double param;      // Student t: degrees of freedom
+    double param; // Student t: degrees of freedom
 } Split;
 Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base);
 
-// ---- roles (roles.c): decides roles and direction, fills flow; map is the solved exported direction, on `f` (the module's
+// ---- roles (roles.c): decides roles and direction, fills flow; map is the solved exported direction, on `f` (the
+// module's
 // @main, perhaps with "u" added). Returns false after reported errors. No flow: true with flow->is_flow false.
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map);
 
-// Evaluate the map on a few rows: drawn latents/contexts -> consistent inputs of f (row-major per port) for numeric tests.
-// For a density export x = inverse(z drawn); for a sampling export z drawn. rows * lanes values per port.
+// Evaluate the map on a few rows: drawn latents/contexts -> consistent inputs of f (row-major per port) for numeric
+// tests. For a density export x = inverse(z drawn); for a sampling export z drawn. rows * lanes values per port.
 double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint64_t seed);
 // log|d out / d in| of the map on those inputs.
 double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in);
 // The inverse as a function: inputs of f with input `port` replaced by "out"; outputs "in" and "log_det" (of the map).
 const Function *map_inverse(Context *cx, const Map *map);
-// log|det d out / d in| of the function's first output for input `port` by central differences around one row; in[i]: rows
-// of input i. 2 D rows in one evaluation, so D should be small.
+// log|det d out / d in| of the function's first output for input `port` by central differences around one row; in[i]:
+// rows of input i. 2 D rows in one evaluation, so D should be small.
 enum { DIFFERENCE_DIMS = 256 };
 double difference_log_det(Context *cx, const Function *f, int port, const double *const *in, size_t row);
 // The map itself as a function: f's inputs -> "out".

@@ -28,7 +28,8 @@ bool lanes_independent(const LaneRef *lanes, int64_t n)
     memcpy(sorted, lanes, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, compare_lanes);
     bool ok = true;
-    for (int64_t i = 0; i < n; i++) ok = ok && !lane_is_const(sorted[i]) && (!i || !lane_same(sorted[i], sorted[i - 1]));
+    for (int64_t i = 0; i < n; i++)
+        ok = ok && !lane_is_const(sorted[i]) && (!i || !lane_same(sorted[i], sorted[i - 1]));
     free(sorted);
     return ok;
 }
@@ -41,7 +42,8 @@ static LaneRef *start_lanes(Context *cx, const Function *f, int port, const Lane
     LaneRef *from = ARENA_ARRAY(cx->arena, LaneRef, known + 1);
     for (int64_t i = 0; i < n; i++) from[at++] = lanes[i];
     for (int i = 0; i < f->n_inputs; i++)
-        for (int64_t k = 0; i != port && k < type_lanes(f->inputs[i]->type); k++) from[at++] = (LaneRef){f->inputs[i], k};
+        for (int64_t k = 0; i != port && k < type_lanes(f->inputs[i]->type); k++)
+            from[at++] = (LaneRef){f->inputs[i], k};
     *count = at;
     return from;
 }
@@ -59,7 +61,8 @@ Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int
 Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n)
 {
     int64_t known = 0, known_base = 0;
-    LaneRef *from = start_lanes(cx, f, port, out, n, &known), *from_base = start_lanes(cx, f, port, base, n, &known_base);
+    LaneRef *from = start_lanes(cx, f, port, out, n, &known),
+            *from_base = start_lanes(cx, f, port, base, n, &known_base);
     LaneRef *to = ARENA_ARRAY(cx->arena, LaneRef, 2 * n + 1);
     for (int64_t i = 0; i < n; i++) {
         to[i] = (LaneRef){f->inputs[port], i};
@@ -137,14 +140,14 @@ double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint
     uint64_t state = seed;
     double **in = ARENA_ARRAY(cx->arena, double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) {
-        in[i] = ARENA_ARRAY(cx->arena, double, rows * (size_t)type_lanes(f->inputs[i]->type));
+        in[i] = ARENA_ARRAY(cx->arena, double, rows *(size_t)type_lanes(f->inputs[i]->type));
         draw_input(in[i], f->inputs[i]->type, rows, &state);
     }
     if (!density) return in;
     const Function *inverse = map_inverse(cx, map);
     const double **given = ARENA_ARRAY(cx->arena, const double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) given[i] = in[i];
-    double *z = ARENA_ARRAY(cx->arena, double, rows * (size_t)map->dims);
+    double *z = ARENA_ARRAY(cx->arena, double, rows *(size_t)map->dims);
     for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = draw_normal(&state);
     given[map->port] = z;
     double *out[2] = {in[map->port], NULL};

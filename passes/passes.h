@@ -4,44 +4,44 @@
 
 // What the user said about the model (command line) before metadata and structure are looked at. NULL or 0: not said.
 typedef struct {
-    const char *event, *latent;     // ONNX name of the input that is data / noise, or of the output that is
-    const char *const *contexts;    // names that are contexts, for graphs with more than one candidate
+    const char *event, *latent;  // ONNX name of the input that is data / noise, or of the output that is
+    const char *const *contexts; // names that are contexts, for graphs with more than one candidate
     int n_contexts;
     const char *log_det, *log_prob, *neg_log_prob; // output names
-    const char *base;               // normal (confirms the assumption), laplace, logistic, uniform, student_t:DF
+    const char *base; // normal (confirms the assumption), laplace, logistic, uniform, student_t:DF
     bool has_clip;
-    double clip_lo, clip_hi;        // --clip LO,HI: the policy's output clip
-    double denoise;                 // --denoise SIGMA: act = clip(x + SIGMA^2 score(x)); 0: not
-    bool score_context;             // --score-context: score with respect to the contexts too
-    double max_condition;           // 0: 1e6
-    bool run_only;                  // --entries run: never derive
-    const char *entries;            // --entries a,b,c or NULL
+    double clip_lo, clip_hi; // --clip LO,HI: the policy's output clip
+    double denoise;          // --denoise SIGMA: act = clip(x + SIGMA^2 score(x)); 0: not
+    bool score_context;      // --score-context: score with respect to the contexts too
+    double max_condition;    // 0: 1e6
+    bool run_only;           // --entries run: never derive
+    const char *entries;     // --entries a,b,c or NULL
 } FlowOptions;
 
 // What was found; also what `nfcc check` and the compile's output block print.
 typedef struct {
     bool is_flow;
-    const char *why;          // not a flow: the reason, one line. Flow: what decided direction and roles
-    bool density;             // exported direction: true x -> z, false z -> x
+    const char *why; // not a flow: the reason, one line. Flow: what decided direction and roles
+    bool density;    // exported direction: true x -> z, false z -> x
     const char *event, *latent, *log_det, *log_prob; // ONNX names of inputs/outputs, NULL where absent
     bool log_prob_negated, log_det_mean;
     int event_input, event_output; // port numbers in @main or -1: the event (density: input) ...
     int latent_input, latent_output;
     int log_det_output, log_prob_output;
-    const int *contexts;      // input port numbers that are contexts, in order
+    const int *contexts; // input port numbers that are contexts, in order
     int n_contexts;
-    Type event_type;          // without batch
-    int64_t dims;             // D
-    const char *base;         // "standard normal", "diagonal Gaussian (learned)", ...
+    Type event_type;  // without batch
+    int64_t dims;     // D
+    const char *base; // "standard normal", "diagonal Gaussian (learned)", ...
     bool base_assumed;
     BaseKind base_kind;
-    double base_param;        // Student t: degrees of freedom
-    bool has_clip;            // the policy ends in a clip, or --clip
+    double base_param; // Student t: degrees of freedom
+    bool has_clip;     // the policy ends in a clip, or --clip
     double clip_lo, clip_hi;
-    double denoise;           // sigma of the policy's denoising step, 0: none
-    const char *no_inverse;   // a one-way flow: why the other direction does not exist. NULL: it does
-    const char *explain;      // the inverse program: rounds, groups, rules, log-det terms (check --explain)
-    double condition;         // worst condition number of a solved block, 0: none
+    double denoise;         // sigma of the policy's denoising step, 0: none
+    const char *no_inverse; // a one-way flow: why the other direction does not exist. NULL: it does
+    const char *explain;    // the inverse program: rounds, groups, rules, log-det terms (check --explain)
+    double condition;       // worst condition number of a solved block, 0: none
     int rounds;
 } Flow;
 
@@ -60,15 +60,16 @@ typedef struct {
 const PassInfo *pass_list(int *n);
 
 // Run the pipeline from the module's stage on. Returns the module after the last pass (or after stop_after), NULL after
-// reported errors. flow is filled by the derive pass. `derived` (or NULL) gets the module right after derive, for checks.
-const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline, Flow *flow,
-                         const Module **derived);
+// reported errors. flow is filled by the derive pass. `derived` (or NULL) gets the module right after derive, for
+// checks.
+const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline,
+                         Flow *flow, const Module **derived);
 // The last arrow: a lowered module -> Plan.
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32]);
 
 // ---- checks in double (check.c): "Checked, always" of the design
 typedef struct {
-    size_t rows;                // 0: 32
+    size_t rows; // 0: 32
     uint64_t seed;
     const double *const *contexts; // given rows [rows][lanes] per context, or NULL: standard normal
     const double *x;               // given events, or NULL: to_event of drawn z
@@ -87,9 +88,11 @@ typedef struct {
 } CheckReport;
 
 // Exported graph against derived programs. Reports errors; false if any.
-bool check_flow(Context *cx, const Module *imported, const Module *derived, const Flow *flow, const CheckOptions *options, CheckReport *report);
+bool check_flow(Context *cx, const Module *imported, const Module *derived, const Flow *flow,
+                const CheckOptions *options, CheckReport *report);
 // Plan's f32 interpreter against the derived programs in double; refuses above max_error (0: 1e-2).
-bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options, double max_error, CheckReport *report);
+bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options,
+                double max_error, CheckReport *report);
 // Draws and runs the golden rows (abi.h) with the Plan's interpreter and stores them in the plan.
 void plan_golden(Context *cx, Plan *plan);
 // One pass alone, without options; for golden tests.

@@ -724,7 +724,8 @@ static const PortName NAMES[] = {
 static PlanPort port_named(const char *name, bool graph, int index)
 {
     PlanPort port = {graph ? PORT_GRAPH : PORT_CONTEXT, (uint32_t)index, 0, 0};
-    if (!graph && !strncmp(name, "score.", 6)) return (PlanPort){PORT_SCORE, (uint32_t)index, 0, 0}; // of context index - 1
+    if (!graph && !strncmp(name, "score.", 6))
+        return (PlanPort){PORT_SCORE, (uint32_t)index, 0, 0}; // of context index - 1
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0] && !graph; i++)
         if (!strcmp(NAMES[i].name, name)) port = (PlanPort){NAMES[i].kind, 0, 0, 0};
     return port;
@@ -818,10 +819,7 @@ static const struct {
 
 // ---- the march of a denoised policy, in numbers
 
-static uint64_t weight_bytes(const Step *s)
-{
-    return s->kind == STEP_GEMM ? (uint64_t)s->gemm.k * s->gemm.n * 4 : 0;
-}
+static uint64_t weight_bytes(const Step *s) { return s->kind == STEP_GEMM ? (uint64_t)s->gemm.k * s->gemm.n * 4 : 0; }
 
 // By step: the next product on the same weights, or n_steps.
 static int *next_uses(Context *cx, const Program *p)
@@ -862,10 +860,14 @@ static const char *march_note(Context *cx, const Program *act, const Program *to
         uint64_t distance = reuse_distance(act, next, i);
         if (distance > furthest) furthest = distance;
         if (!distance) all += weight_bytes(&act->steps[i]);
-        if (act->steps[i].gemm.transposed) transposed++;
-        else products++;
+        if (act->steps[i].gemm.transposed)
+            transposed++;
+        else
+            products++;
     }
-    return arena_format(cx->arena, "act: one march of %d products (to_event: %d) and %d transposed ones; of %.0f KB of weights at most %.0f KB lie between two uses of one",
+    return arena_format(cx->arena,
+                        "act: one march of %d products (to_event: %d) and %d transposed ones; of %.0f KB of weights at "
+                        "most %.0f KB lie between two uses of one",
                         products, alone, transposed, (double)all / 1024, (double)furthest / 1024);
 }
 
@@ -915,6 +917,8 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     if (flow->no_inverse) plan->notes = arena_format(cx->arena, "%s\none way: %s", plan->notes, flow->no_inverse);
     const Program *act = &plan->programs[PROGRAM_ACT];
     if (units_text(m)) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, units_text(m));
-    if (act->exists) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]));
+    if (act->exists)
+        plan->notes =
+            arena_format(cx->arena, "%s\n%s", plan->notes, march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]));
     return plan_verify(plan, cx) ? plan : NULL;
 }

@@ -15,7 +15,8 @@ static const char *const EVENT_INPUTS[] = {"x", "action", "event", NULL};
 static const char *const LATENT_INPUTS[] = {"noise", "z", "eps", "latent", NULL};
 static const char *const EVENT_OUTPUTS[] = {"action", "sample", "event", NULL}; // and x_*
 static const char *const LATENT_OUTPUTS[] = {"z", "latent", NULL};
-static const char *const LOG_DETS[] = {"log_det", "logdet", "log_abs_det", "logabsdet", "log_det_jacobian", "ldj", NULL};
+static const char *const LOG_DETS[] = {"log_det",          "logdet", "log_abs_det", "logabsdet",
+                                       "log_det_jacobian", "ldj",    NULL};
 static const char *const LOG_PROBS[] = {"log_prob", "logprob", "log_p", "logp", "log_density", NULL};
 
 typedef struct {
@@ -61,7 +62,10 @@ static int find_port(const Port *ports, int n, const char *name)
 
 static int64_t input_size(const Roles *r, int i) { return type_lanes(r->f->inputs[i]->type); }
 static int64_t output_size(const Roles *r, int i) { return type_lanes(r->f->outputs[i].node->type); }
-static bool real_input(const Roles *r, int i) { return r->m->inputs[i].type.dtype == T_F32 || r->m->inputs[i].type.dtype == T_F64; }
+static bool real_input(const Roles *r, int i)
+{
+    return r->m->inputs[i].type.dtype == T_F32 || r->m->inputs[i].type.dtype == T_F64;
+}
 
 static bool is_context(const Roles *r, int input)
 {
@@ -173,7 +177,8 @@ static void fill(Roles *r, Map *map, bool density, int in, int out, const char *
     flow->dims = map->dims;
     (density ? &flow->event_input : &flow->latent_input)[0] = in;
     (density ? &flow->latent_output : &flow->event_output)[0] = out;
-    const char *in_name = r->m->inputs[in].name, *out_name = out >= 0 && out < r->m->n_outputs ? r->m->outputs[out].name : NULL;
+    const char *in_name = r->m->inputs[in].name,
+               *out_name = out >= 0 && out < r->m->n_outputs ? r->m->outputs[out].name : NULL;
     flow->event = density ? in_name : out_name;
     flow->latent = density ? out_name : in_name;
     flow->event_type = density || out < 0 || out >= r->m->n_outputs ? r->m->inputs[in].type : r->m->outputs[out].type;
@@ -213,12 +218,14 @@ static int choose_output(Roles *r, int in, bool density, Map **chosen)
 
 // ---- flows with no inverse: the exported direction with an exported log_det
 
-// The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1, 1 / D, or 0.
+// The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1, 1 /
+// D, or 0.
 static double difference_scale(Roles *r, const Map *map, int scalar)
 {
     double **in = map_inputs(r->cx, map, false, ROWS, 7), numeric[ROWS], claimed[ROWS];
     const Function *forward = map_forward(r->cx, map);
-    for (size_t i = 0; i < ROWS; i++) numeric[i] = difference_log_det(r->cx, forward, map->port, (const double *const *)in, i);
+    for (size_t i = 0; i < ROWS; i++)
+        numeric[i] = difference_log_det(r->cx, forward, map->port, (const double *const *)in, i);
     double **outs = ARENA_ARRAY(r->cx->arena, double *, r->f->n_outputs + 1);
     outs[scalar] = claimed;
     eval_function(r->f, ROWS, (const double *const *)in, outs, NULL, NULL);
@@ -226,7 +233,8 @@ static double difference_scale(Roles *r, const Map *map, int scalar)
     return map->dims > 1 && close_to(claimed, numeric, 1.0 / (double)map->dims, ROWS) ? 1.0 / (double)map->dims : 0;
 }
 
-// Which output is the log_det of this map? A name decides where there are too many numbers to try (the check will refuse).
+// Which output is the log_det of this map? A name decides where there are too many numbers to try (the check will
+// refuse).
 static int one_way_log_det(Roles *r, const Map *map, int out, double *scale)
 {
     int named = log_det_named(r);
@@ -253,8 +261,9 @@ static bool accept_one_way(Roles *r, int in, int out, bool density, const char *
     r->flow->log_det = r->m->outputs[s].name;
     r->flow->log_det_mean = scale != 1;
     const Port *port = &r->m->inputs[in];
-    r->flow->no_inverse = arena_format(r->cx->arena, "'%s' cannot be found from '%s': %s", port->name, r->m->outputs[out].name,
-                                       solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[in]), map->dims, port->name));
+    r->flow->no_inverse =
+        arena_format(r->cx->arena, "'%s' cannot be found from '%s': %s", port->name, r->m->outputs[out].name,
+                     solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[in]), map->dims, port->name));
     return true;
 }
 
@@ -282,11 +291,14 @@ static void not_invertible(Roles *r, int in, int out, const char *what)
     LaneRef *lanes = input_lanes(r->cx, r->f->inputs[in]);
     int named = log_det_named(r);
     bool wrong = named >= 0 && map->dims <= DIFFERENCE_DIMS;
-    const char *hint = wrong ? arena_format(r->cx->arena, "output '%s' is not log|det| of this map, which would give its one direction; --entries run ships the graph as it is",
-                                            r->m->outputs[named].name)
-                             : "export the log_det too, which gives this one direction; or --entries run ships the graph as it is";
-    diag_error(r->cx, NULL, hint,
-               "not invertible from '%s' back to '%s': %s", out < r->m->n_outputs ? r->m->outputs[out].name : "the log_prob's squares", port->name,
+    const char *hint =
+        wrong ? arena_format(r->cx->arena,
+                             "output '%s' is not log|det| of this map, which would give its one direction; --entries "
+                             "run ships the graph as it is",
+                             r->m->outputs[named].name)
+              : "export the log_det too, which gives this one direction; or --entries run ships the graph as it is";
+    diag_error(r->cx, NULL, hint, "not invertible from '%s' back to '%s': %s",
+               out < r->m->n_outputs ? r->m->outputs[out].name : "the log_prob's squares", port->name,
                solve_explain(r->cx, map->solution, lanes, input_size(r, in), port->name));
 }
 
@@ -294,7 +306,8 @@ static void not_invertible(Roles *r, int in, int out, const char *what)
 static bool accept_said(Roles *r, int in, int out, bool density, const char *why)
 {
     Map *map = NULL;
-    if (in >= 0 && out < 0) out = choose_output(r, in, density, &map);
+    if (in >= 0 && out < 0)
+        out = choose_output(r, in, density, &map);
     else if (out >= 0 && in < 0)
         for (int i = 0; i < r->f->n_inputs && in < 0; i++)
             if (!is_context(r, i) && solved(map = try_map(r, i, out, !density))) in = i;
@@ -307,7 +320,8 @@ static bool accept_said(Roles *r, int in, int out, bool density, const char *why
     for (int o = 0; o < r->m->n_outputs && out < 0 && in >= 0; o++)
         if (output_size(r, o) == input_size(r, in)) out = o;
     if (in < 0) {
-        diag_error(r->cx, NULL, "name the input with --event or --latent", "no input is the preimage of output '%s'", r->m->outputs[out].name);
+        diag_error(r->cx, NULL, "name the input with --event or --latent", "no input is the preimage of output '%s'",
+                   r->m->outputs[out].name);
         return false;
     }
     if (out < 0 && r->flow->log_prob_output >= 0) return false;
@@ -375,7 +389,8 @@ static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const 
         if ((said >= 0 && i != said) || is_context(r, i) || input_size(r, i) != dims || !real_input(r, i)) continue;
         Map *map = map_solve(r->cx, r->f, i, u, dims);
         if (!solved(map)) continue;
-        bool better = found < 0 || (in_list(r->m->inputs[i].name, EVENT_INPUTS) && !in_list(r->m->inputs[found].name, EVENT_INPUTS));
+        bool better = found < 0 ||
+                      (in_list(r->m->inputs[i].name, EVENT_INPUTS) && !in_list(r->m->inputs[found].name, EVENT_INPUTS));
         if (!better) continue;
         found = i;
         best = map;
@@ -383,9 +398,13 @@ static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const 
     if (found < 0) return false;
     int z = -1;
     for (int o = 0; o < r->m->n_outputs && z < 0; o++)
-        if (output_size(r, o) == dims && o != r->flow->log_prob_output && same_lanes(value_lanes(r->cx, r->f->outputs[o].node), u, dims)) z = o;
-    if (z >= 0) best = map_solve(r->cx, r->f, found, value_lanes(r->cx, r->f->outputs[z].node), dims); // its order
-    else best = own_latent(r, found, u, dims, best, &z);
+        if (output_size(r, o) == dims && o != r->flow->log_prob_output &&
+            same_lanes(value_lanes(r->cx, r->f->outputs[o].node), u, dims))
+            z = o;
+    if (z >= 0)
+        best = map_solve(r->cx, r->f, found, value_lanes(r->cx, r->f->outputs[z].node), dims); // its order
+    else
+        best = own_latent(r, found, u, dims, best, &z);
     fill(r, best, true, found, z, why);
     return true;
 }
@@ -399,8 +418,9 @@ static void note_unsolved(Roles *r, int scalar, const LaneRef *u, int64_t dims, 
         if (solved(map)) continue;
         const char *name = r->m->inputs[i].name;
         r->unsolved = r->m->outputs[scalar].name;
-        r->unsolved_why = arena_format(r->cx->arena, "shows the %lld terms of a %s, but '%s' cannot be found from them: %s", (long long)dims, base, name,
-                                       solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[i]), dims, name));
+        r->unsolved_why = arena_format(
+            r->cx->arena, "shows the %lld terms of a %s, but '%s' cannot be found from them: %s", (long long)dims, base,
+            name, solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[i]), dims, name));
     }
 }
 
@@ -412,14 +432,19 @@ static bool try_base(Roles *r, int scalar, BaseKind base)
     r->f = s->f;
     LaneRef *u = value_lanes(r->cx, s->f->outputs[s->f->n_outputs - 1].node);
     accept_log_prob(r, s, scalar);
-    const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name, s->negated ? " (negative)" : "");
-    if (lanes_independent(u, s->dims) && (sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
+    const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name,
+                                   s->negated ? " (negative)" : "");
+    if (lanes_independent(u, s->dims) &&
+        (sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
         r->flow->base_kind = base;
         r->flow->base_param = s->param;
         const char *standard = base_describe(r->cx, base, s->param);
-        r->flow->base = r->map->base ? arena_format(r->cx->arena, "%s with mean and scale, from the log_prob; z is the exported latent", standard)
-                        : s->plain   ? standard
-                                     : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised", standard);
+        r->flow->base =
+            r->map->base ? arena_format(r->cx->arena,
+                                        "%s with mean and scale, from the log_prob; z is the exported latent", standard)
+            : s->plain   ? standard
+                         : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised",
+                                        standard);
         return true;
     }
     if (lanes_independent(u, s->dims)) note_unsolved(r, scalar, u, s->dims, base_describe(r->cx, base, s->param));
@@ -435,7 +460,8 @@ static bool try_log_prob(Roles *r, int scalar, bool said)
     for (int base = 0; base < BASE_COUNT; base++)
         if (try_base(r, scalar, (BaseKind)base)) return true;
     if (said)
-        diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph", "output '%s' is not a log_prob that nfcc can split into a base and a flow",
+        diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph",
+                   "output '%s' is not a log_prob that nfcc can split into a base and a flow",
                    r->m->outputs[scalar].name);
     return false;
 }
@@ -509,7 +535,8 @@ static bool claims(const Roles *r)
 {
     for (int o = 0; o < r->m->n_outputs; o++) {
         if (!is_scalar_output(r, o)) continue;
-        if (begins_in_list(r->m->outputs[o].name, LOG_DETS) || begins_in_list(r->m->outputs[o].name, LOG_PROBS)) return true;
+        if (begins_in_list(r->m->outputs[o].name, LOG_DETS) || begins_in_list(r->m->outputs[o].name, LOG_PROBS))
+            return true;
     }
     int in, out;
     return named_pair(r, &in, &out) || (r->options->entries && strcmp(r->options->entries, "run"));
@@ -530,11 +557,15 @@ static bool refuse_or_run(Roles *r)
     r->flow->has_clip = false;
     if (i >= 0) {
         const char *name = r->m->inputs[i].name;
-        diag_error(r->cx, NULL, NULL, "cannot tell data from noise at input '%s'; say --event %s (it is data) or --latent %s (it is noise)", name, name, name);
+        diag_error(
+            r->cx, NULL, NULL,
+            "cannot tell data from noise at input '%s'; say --event %s (it is data) or --latent %s (it is noise)", name,
+            name, name);
         return false;
     }
     if (r->unsolved) {
-        diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved, r->unsolved_why);
+        diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved,
+                   r->unsolved_why);
         return false;
     }
     if (!claims(r)) {
@@ -547,7 +578,8 @@ static bool refuse_or_run(Roles *r)
     if (in < 0) in = named_input(r, LATENT_INPUTS);
     for (int o = 0; out < 0 && o < r->m->n_outputs && in >= 0; o++)
         if (output_size(r, o) == input_size(r, in) && !is_scalar_output(r, o)) out = o;
-    if (in >= 0 && out >= 0) not_invertible(r, in, out, in_list(r->m->inputs[in].name, LATENT_INPUTS) ? "latent" : "event");
+    if (in >= 0 && out >= 0)
+        not_invertible(r, in, out, in_list(r->m->inputs[in].name, LATENT_INPUTS) ? "latent" : "event");
     else
         diag_error(r->cx, NULL, "say --event NAME or --latent NAME, or --entries run to ship the graph as it is",
                    "the outputs claim a flow, but no input and output are each other's image");
@@ -561,7 +593,8 @@ static bool said_port(Roles *r, const char *name, const char *what, int *in, int
     *in = find_port(r->m->inputs, r->f->n_inputs, name);
     *out = *in >= 0 ? -1 : find_port(r->m->outputs, r->m->n_outputs, name);
     if (*in >= 0 || *out >= 0) return true;
-    diag_error(r->cx, NULL, "nfcc check MODEL.onnx lists them", "--%s '%s': the graph has no such input or output", what, name);
+    diag_error(r->cx, NULL, "nfcc check MODEL.onnx lists them", "--%s '%s': the graph has no such input or output",
+               what, name);
     return false;
 }
 
@@ -588,13 +621,14 @@ static bool decide(Roles *r)
         if (by_log_prob(r)) return true;
         if (r->cx->diag->errors > errors) return false;
     } else if (by_log_prob(r)) { // the words must agree with what the squares show
-        bool wrong = (o->event && strcmp(o->event, r->flow->event ? r->flow->event : "")) || (o->latent && r->flow->latent && strcmp(o->latent, r->flow->latent));
+        bool wrong = (o->event && strcmp(o->event, r->flow->event ? r->flow->event : "")) ||
+                     (o->latent && r->flow->latent && strcmp(o->latent, r->flow->latent));
         if (!wrong) {
             r->flow->why = "the options";
             return true;
         }
-        diag_error(r->cx, NULL, "leave the option out", "the squares of the log_prob output '%s' contradict --%s %s", r->flow->log_prob,
-                   o->event ? "event" : "latent", o->event ? o->event : o->latent);
+        diag_error(r->cx, NULL, "leave the option out", "the squares of the log_prob output '%s' contradict --%s %s",
+                   r->flow->log_prob, o->event ? "event" : "latent", o->event ? o->event : o->latent);
         return false;
     }
     if (words) return by_word(r, o->event, o->latent, "the options");
@@ -606,13 +640,19 @@ static bool decide(Roles *r)
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
 {
     Roles r = {.cx = cx, .m = m, .f = module_function(m, "main"), .options = options, .flow = flow};
-    *flow = (Flow){.event_input = -1, .event_output = -1, .latent_input = -1, .latent_output = -1, .log_det_output = -1, .log_prob_output = -1};
+    *flow = (Flow){.event_input = -1,
+                   .event_output = -1,
+                   .latent_input = -1,
+                   .latent_output = -1,
+                   .log_det_output = -1,
+                   .log_prob_output = -1};
     if (!r.f) {
         diag_error(cx, NULL, "name the exported graph's function @main", "the module has no function @main");
         return false;
     }
     if (m->n_inputs != r.f->n_inputs || m->n_outputs != r.f->n_outputs) {
-        diag_error(cx, NULL, "write a line `port in NAME TYPE batch 0` for each input, `port out ...` for each output", "the module has no ports for @main's inputs and outputs");
+        diag_error(cx, NULL, "write a line `port in NAME TYPE batch 0` for each input, `port out ...` for each output",
+                   "the module has no ports for @main's inputs and outputs");
         return false;
     }
     if (options->run_only) {
@@ -626,7 +666,8 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
     if (!flow->no_inverse) find_log_det(&r, flow->density);
     if (!flow->base) {
         if (options->base && !base_named(options->base, &flow->base_kind, &flow->base_param)) {
-            diag_error(cx, NULL, "normal, laplace, logistic, uniform or student_t:DF", "--base '%s' is not a base distribution", options->base);
+            diag_error(cx, NULL, "normal, laplace, logistic, uniform or student_t:DF",
+                       "--base '%s' is not a base distribution", options->base);
             return false;
         }
         flow->base = base_describe(cx, flow->base_kind, flow->base_param);

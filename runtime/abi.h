@@ -9,18 +9,48 @@
 #define NFCC_ABI_VERSION 1u
 #define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, but never 1 and 16 */
 
-enum { NFCC_PORT_CONTEXT, NFCC_PORT_X, NFCC_PORT_Z, NFCC_PORT_LOG_DET, NFCC_PORT_LOG_PROB, NFCC_PORT_ACT, NFCC_PORT_EARLY,
-       NFCC_PORT_PREP, NFCC_PORT_GRAPH, NFCC_PORT_SEED, NFCC_PORT_TEMPERATURE, NFCC_PORT_SCORE };
-enum { NFCC_PROGRAM_ENCODE, NFCC_PROGRAM_LATE, NFCC_PROGRAM_TO_LATENT, NFCC_PROGRAM_TO_EVENT, NFCC_PROGRAM_NOISE,
-       NFCC_PROGRAM_RUN, NFCC_PROGRAM_SCORE, NFCC_PROGRAM_ACT, NFCC_PROGRAM_BASE, NFCC_PROGRAMS };
+enum {
+    NFCC_PORT_CONTEXT,
+    NFCC_PORT_X,
+    NFCC_PORT_Z,
+    NFCC_PORT_LOG_DET,
+    NFCC_PORT_LOG_PROB,
+    NFCC_PORT_ACT,
+    NFCC_PORT_EARLY,
+    NFCC_PORT_PREP,
+    NFCC_PORT_GRAPH,
+    NFCC_PORT_SEED,
+    NFCC_PORT_TEMPERATURE,
+    NFCC_PORT_SCORE
+};
+enum {
+    NFCC_PROGRAM_ENCODE,
+    NFCC_PROGRAM_LATE,
+    NFCC_PROGRAM_TO_LATENT,
+    NFCC_PROGRAM_TO_EVENT,
+    NFCC_PROGRAM_NOISE,
+    NFCC_PROGRAM_RUN,
+    NFCC_PROGRAM_SCORE,
+    NFCC_PROGRAM_ACT,
+    NFCC_PROGRAM_BASE,
+    NFCC_PROGRAMS
+};
 enum { NFCC_F32, NFCC_F64, NFCC_I64, NFCC_BOOL }; /* element types of caller's arrays (F64 is not used) */
 /* CPU features the code needs: all must be there at open. */
-enum { NFCC_CPU_AVX2_FMA = 1u << 0, NFCC_CPU_AVX512 = 1u << 1 /* F, VL, BW, DQ */, NFCC_CPU_NEON = 1u << 2, NFCC_CPU_AVX512_BF16 = 1u << 3 };
+enum {
+    NFCC_CPU_AVX2_FMA = 1u << 0,
+    NFCC_CPU_AVX512 = 1u << 1 /* F, VL, BW, DQ */,
+    NFCC_CPU_NEON = 1u << 2,
+    NFCC_CPU_AVX512_BF16 = 1u << 3
+};
 
-typedef struct { uint32_t kind, index, at, lanes; } nfcc_abi_port; /* WORK lanes [at, at + lanes) */
+typedef struct {
+    uint32_t kind, index, at, lanes;
+} nfcc_abi_port; /* WORK lanes [at, at + lanes) */
 
-/* Code of a program for one tile of T rows; a pure function. work: work_lanes * T floats, lane-major (lane l of row t at
- * [l * T + t]); prep: prep_lanes * T floats likewise (NULL where the program reads none); weights: the CONST space. */
+/* Code of a program for one tile of T rows; a pure function. work: work_lanes * T floats, lane-major (lane l of row t
+ * at [l * T + t]); prep: prep_lanes * T floats likewise (NULL where the program reads none); weights: the CONST space.
+ */
 typedef void nfcc_abi_code(float *work, const float *prep, const void *weights);
 
 typedef struct {
@@ -38,9 +68,9 @@ typedef struct {
 
 typedef struct nfcc_model_header {
     uint32_t magic, version;
-    uint32_t size;     /* bytes of descriptor and tables before the weights */
-    uint32_t cpu;      /* NFCC_CPU_* bits */
-    uint8_t hash[32];  /* SHA-256 of the model file */
+    uint32_t size;                                /* bytes of descriptor and tables before the weights */
+    uint32_t cpu;                                 /* NFCC_CPU_* bits */
+    uint8_t hash[32];                             /* SHA-256 of the model file */
     uint32_t name, compiler, target, base, notes; /* strings */
     uint32_t early_lanes, prep_lanes;
     uint32_t n_contexts, contexts; /* nfcc_abi_value arrays */
@@ -49,10 +79,10 @@ typedef struct nfcc_model_header {
     nfcc_abi_value event; /* lanes 0: no flow, only `run` */
     nfcc_abi_program programs[NFCC_PROGRAMS];
     uint64_t weights, weights_size; /* offset (64-byte aligned), bytes */
-    /* Golden rows. Row r (0 .. rows-1): z = noise program with this seed, row r, temperature 1. Context lane l (counted over all
-     * contexts): noise program with seed + 1 + l / L, row r, lane l % L, L the noise program's lanes; integer and bool contexts
-     * are 0. `golden` words, row by row: x, log_prob (sample_and_log_prob at z), then z, log_det (to_latent at that x); for a
-     * graph that is no flow the graph's outputs at inputs drawn as contexts. */
+    /* Golden rows. Row r (0 .. rows-1): z = noise program with this seed, row r, temperature 1. Context lane l (counted
+     * over all contexts): noise program with seed + 1 + l / L, row r, lane l % L, L the noise program's lanes; integer
+     * and bool contexts are 0. `golden` words, row by row: x, log_prob (sample_and_log_prob at z), then z, log_det
+     * (to_latent at that x); for a graph that is no flow the graph's outputs at inputs drawn as contexts. */
     uint32_t golden_rows, golden, golden_words, stack_bytes;
     uint64_t golden_seed;
     uint32_t weight_dtype; /* 0 f32 */

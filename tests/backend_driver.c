@@ -1,6 +1,6 @@
-// Runs the program `to_event` of a policy in each of its tile sizes: what backend_test.c cross-compiles to compare other
-// machines' bits. driver POLICY.so ROWS IN OUT. IN: [rows][lanes] words of in-port 0, then of PREP. OUT: for T = 1,
-// 16, 64 all out-ports, each [rows][lanes].
+// Runs the program `to_event` of a policy in each of its tile sizes: what backend_test.c cross-compiles to compare
+// other machines' bits. driver POLICY.so ROWS IN OUT. IN: [rows][lanes] words of in-port 0, then of PREP. OUT: for T =
+// 1, 16, 64 all out-ports, each [rows][lanes].
 #include "abi.h"
 
 #include <dlfcn.h>

@@ -1030,17 +1030,27 @@ static void writes_whole_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),        TEST(transposed_bits),
-               TEST(gemm_blocks_bits),
-        TEST(map_bits),         TEST(map_access_bits),
-        TEST(reduce_bits),      TEST(move_bits),
-        TEST(matmul_bits),      TEST(take_bits),
-        TEST(empty_program),    TEST(equal_steps_share_code),
-        TEST(typed_header),     TEST(needs_nothing),
-        TEST(same_bytes),       TEST(descriptor_says_all),
-        TEST(openblas_is_near), TEST(unknown_targets),
-        TEST(refuses_folders),  TEST(file_too_large),
-        TEST(broken_object),    TEST(writes_whole_files),
+        TEST(gemm_bits),
+        TEST(transposed_bits),
+        TEST(gemm_blocks_bits),
+        TEST(map_bits),
+        TEST(map_access_bits),
+        TEST(reduce_bits),
+        TEST(move_bits),
+        TEST(matmul_bits),
+        TEST(take_bits),
+        TEST(empty_program),
+        TEST(equal_steps_share_code),
+        TEST(typed_header),
+        TEST(needs_nothing),
+        TEST(same_bytes),
+        TEST(descriptor_says_all),
+        TEST(openblas_is_near),
+        TEST(unknown_targets),
+        TEST(refuses_folders),
+        TEST(file_too_large),
+        TEST(broken_object),
+        TEST(writes_whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

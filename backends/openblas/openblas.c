@@ -1,6 +1,7 @@
 // openblas: the llvm backend's code with gemm steps as calls of cblas_sgemm. A tile of T rows is a K x T matrix:
 // out (N x T) = W^T (N x K) times x (K x T), one call per token and group of outputs; for T = 1 the tokens are the
-// rows of one product. Transposed products likewise, one call per group of inputs. `add` and bias follow in generated code. The bits are OpenBLAS's, not the Plan's.
+// rows of one product. Transposed products likewise, one call per group of inputs. `add` and bias follow in generated
+// code. The bits are OpenBLAS's, not the Plan's.
 #include "../llvm/llvm.h"
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
