@@ -45,7 +45,9 @@ void bench_print_machine(FILE *out, const BenchReport *r)
     print_line(out, "one thread", "%.1f GFLOP/s (%s); reads %.1f GB/s from %.1f MiB, %.1f GB/s from %.0f MiB",
                p->flops * 1e-9, p->isa, p->read_l2 * 1e-9, (double)p->l2_bytes / 1048576, p->read_memory * 1e-9,
                (double)p->memory_bytes / 1048576);
-    print_line(out, "limit", "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call");
+    print_line(out, "limit",
+               "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call; above 100 %%, "
+               "others\n            used the memory while it was measured");
     print_line(out, "clock", "%.0f ns are part of every call", p->clock_seconds * 1e9);
 }
 

@@ -17,42 +17,55 @@
 #include <arm_neon.h>
 #endif
 
-enum { CHAINS = 12, BURST = 4096, LINE = 64, HUGE_PAGE = 2 << 20 };
+enum { CHAINS = 12, BURST = 4096, HUGE_PAGE = 2 << 20, TURN = 256, READS = 3 };
 
 typedef struct {
     const char *isa;
     bool runs;
-    size_t width;                                   // floats in a vector
-    float (*fma)(size_t n);                         // n times CHAINS independent vector multiply-adds
-    float (*read)(const float *data, size_t lines); // all lines of 64 bytes
+    size_t width;                                           // floats in a vector
+    float (*fma)(size_t n);                                 // n times CHAINS independent vector multiply-adds
+    float (*read[READS])(const float *data, size_t floats); // all of them, a multiple of TURN
 } Kernel;
 
-// CHAINS accumulators hide the latency (4 cycles, two a cycle) and fit every register file. `read` sums four lines a
-// turn into as many accumulators and asks for lines ahead, as code that streams weights does.
-#define KERNELS(name, attribute, Vector, W, SPLAT, FMA, LOAD, ADD, FIRST)                                             \
-    attribute static float fma_##name(size_t n)                                                                       \
-    {                                                                                                                 \
-        Vector a[CHAINS], x = SPLAT(0.999999f), y = SPLAT(1e-6f);                                                     \
-        for (int i = 0; i < CHAINS; i++) a[i] = SPLAT((float)i);                                                      \
-        for (size_t k = 0; k < n; k++) {                                                                              \
-            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) a[i] = FMA(a[i], x, y);                         \
-        }                                                                                                             \
-        for (int i = 1; i < CHAINS; i++) a[0] = ADD(a[0], a[i]);                                                      \
-        return FIRST(a[0]);                                                                                           \
-    }                                                                                                                 \
-    attribute static float read_##name(const float *data, size_t lines)                                               \
-    {                                                                                                                 \
-        enum { PER_LINE = 16 / W, AT_ONCE = 4 };                                                                      \
-        Vector a[AT_ONCE * PER_LINE];                                                                                 \
-        for (int i = 0; i < AT_ONCE * PER_LINE; i++) a[i] = SPLAT(0.0f);                                              \
-        for (size_t line = 0; line + AT_ONCE <= lines; line += AT_ONCE) {                                             \
-            const float *at = data + line * 16;                                                                       \
-            _Pragma("GCC unroll 4") for (int i = 0; i < AT_ONCE; i++) __builtin_prefetch(at + 512 + i * 16);          \
-            _Pragma("GCC unroll 16") for (int i = 0; i < AT_ONCE * PER_LINE; i++) a[i] = ADD(a[i], LOAD(at + i * W)); \
-        }                                                                                                             \
-        for (int i = 1; i < AT_ONCE * PER_LINE; i++) a[0] = ADD(a[0], a[i]);                                          \
-        return FIRST(a[0]);                                                                                           \
+// CHAINS accumulators hide the latency (4 cycles, two a cycle) and fit every register file.
+#define FMA_KERNEL(name, attribute, Vector, W, SPLAT, FMA, LOAD, ADD, FIRST)                  \
+    attribute static float fma_##name(size_t n)                                               \
+    {                                                                                         \
+        Vector a[CHAINS], x = SPLAT(0.999999f), y = SPLAT(1e-6f);                             \
+        for (int i = 0; i < CHAINS; i++) a[i] = SPLAT((float)i);                              \
+        for (size_t k = 0; k < n; k++) {                                                      \
+            _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) a[i] = FMA(a[i], x, y); \
+        }                                                                                     \
+        for (int i = 1; i < CHAINS; i++) a[0] = ADD(a[0], a[i]);                              \
+        return FIRST(a[0]);                                                                   \
     }
+
+// Eight vectors a turn, from as many places of the buffer as there are STREAMS; lines AHEAD floats on are asked for.
+// Which way is fastest depends on the size and the machine's own prefetching, so that all are tried.
+#define READ_KERNEL(name, STREAMS, AHEAD, attribute, Vector, W, SPLAT, FMA, LOAD, ADD, FIRST)     \
+    attribute static float name(const float *data, size_t floats)                                 \
+    {                                                                                             \
+        enum { AT_ONCE = 8, EACH = AT_ONCE / STREAMS };                                           \
+        size_t apart = floats / STREAMS;                                                          \
+        Vector a[AT_ONCE];                                                                        \
+        for (int i = 0; i < AT_ONCE; i++) a[i] = SPLAT(0.0f);                                     \
+        for (size_t k = 0; k < apart; k += EACH * W) {                                            \
+            _Pragma("GCC unroll 8") for (int i = 0; i < AT_ONCE; i++)                             \
+            {                                                                                     \
+                const float *at = data + (size_t)(i / EACH) * apart + k + (size_t)(i % EACH) * W; \
+                if (AHEAD) __builtin_prefetch(at + AHEAD);                                        \
+                a[i] = ADD(a[i], LOAD(at));                                                       \
+            }                                                                                     \
+        }                                                                                         \
+        for (int i = 1; i < AT_ONCE; i++) a[0] = ADD(a[0], a[i]);                                 \
+        return FIRST(a[0]);                                                                       \
+    }
+
+#define KERNELS(name, ...)                          \
+    FMA_KERNEL(name, __VA_ARGS__)                   \
+    READ_KERNEL(read_##name, 1, 0, __VA_ARGS__)     \
+    READ_KERNEL(ahead_##name, 1, 4096, __VA_ARGS__) \
+    READ_KERNEL(streams_##name, 4, 0, __VA_ARGS__)
 
 #if defined(__x86_64__)
 #define FMA_256(a, x, y) _mm256_fmadd_ps(a, x, y)
@@ -73,7 +86,10 @@ KERNELS(neon, , float32x4_t, 4, vdupq_n_f32, FMA_NEON, vld1q_f32, vaddq_f32, FIR
 KERNELS(scalar, , float, 1, SAME, FMA_ONE, LOAD_ONE, ADD_ONE, SAME)
 #endif
 
-#define KERNEL(name, runs, width) {#name, runs, width, fma_##name, read_##name}
+#define KERNEL(name, runs, width)                                                     \
+    {                                                                                 \
+        #name, runs, width, fma_##name, { read_##name, ahead_##name, streams_##name } \
+    }
 
 enum { MOST_KERNELS = 2 };
 
@@ -111,23 +127,25 @@ static double best_fma(const Kernel *k, double seconds)
     do {
         double start = peak_now();
         use(k->fma(BURST));
-        double rate = 2.0 * CHAINS * BURST * (double)k->width / (peak_now() - start);
+        double flops = 2.0 * (double)(CHAINS * BURST) * (double)k->width, rate = flops / (peak_now() - start);
         if (rate > best) best = rate;
     } while (peak_now() < end);
     return best;
 }
 
-// Passes over a small buffer are timed together, or the clock would be most of what is measured.
+// Passes over a small buffer are timed together, or the clock would be most of what is measured. The ways take turns.
 static double best_read(const Kernel *k, const float *data, size_t bytes, double seconds)
 {
     size_t passes = bytes < HUGE_PAGE ? 1 + HUGE_PAGE / bytes : 1;
     double best = 0, end = peak_now() + seconds;
-    use(k->read(data, bytes / LINE));
+    use(k->read[0](data, bytes / 4));
     do {
-        double start = peak_now();
-        for (size_t i = 0; i < passes; i++) use(k->read(data, bytes / LINE));
-        double rate = (double)passes * (double)bytes / (peak_now() - start);
-        if (rate > best) best = rate;
+        for (int way = 0; way < READS; way++) {
+            double start = peak_now();
+            for (size_t i = 0; i < passes; i++) use(k->read[way](data, bytes / 4));
+            double rate = (double)passes * (double)bytes / (peak_now() - start);
+            if (rate > best) best = rate;
+        }
     } while (peak_now() < end);
     return best;
 }
@@ -148,8 +166,8 @@ double peak_read(size_t bytes, double seconds)
 {
     Kernel k[MOST_KERNELS];
     int n = kernels(k);
-    size_t mapped, least = (size_t)64 * LINE;
-    bytes = (bytes < least ? least : bytes) / (4 * LINE) * (4 * LINE);
+    size_t mapped, turn = TURN * sizeof(float);
+    bytes = bytes < 4 * turn ? 4 * turn : bytes / turn * turn;
     void *memory = huge_memory(bytes, &mapped);
     if (!memory) return 0;
     float *data = (float *)(((uintptr_t)memory + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);

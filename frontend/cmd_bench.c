@@ -25,7 +25,7 @@ typedef struct {
     int n_results, results_cap, done, total;
     struct {
         double bytes, rate;
-    } *reads; // read rates by size, measured once
+    } *reads; // read rates by size
     int n_reads, reads_cap;
     const char **said; // notes
     int n_said, said_cap;
@@ -186,24 +186,33 @@ static void default_entries(Bench *b)
 }
 
 // ---- measuring
+// Reading is measured again beside each result, since others may use the memory, too: the best counts for all results
+// of its size.
 static double read_rate(Bench *b, double bytes)
 {
-    for (int i = 0; i < b->n_reads; i++)
-        if (b->reads[i].bytes == bytes) return b->reads[i].rate;
-    double seconds = b->report.timing.seconds < 0.3 ? b->report.timing.seconds : 0.3;
-    __typeof__(*b->reads) read = {bytes, peak_read((size_t)bytes, seconds)};
-    ARENA_PUSH(b->arena, b->reads, b->n_reads, b->reads_cap, read);
-    return read.rate;
+    double most = 0.3, seconds = b->report.timing.seconds < most ? b->report.timing.seconds : most;
+    int i = 0;
+    while (i < b->n_reads && b->reads[i].bytes != bytes) i++;
+    __typeof__(*b->reads) none = {bytes, 0};
+    if (i == b->n_reads) ARENA_PUSH(b->arena, b->reads, b->n_reads, b->reads_cap, none);
+    double rate = peak_read((size_t)bytes, b->reads[i].rate > 0 ? seconds / 3 : seconds);
+    if (rate > b->reads[i].rate) b->reads[i].rate = rate;
+    return b->reads[i].rate;
 }
 
 // What the threads of a machine share is its memory, not its arithmetic.
-static double limit_of(Bench *b, BenchResult *r)
+static void set_limit(const Bench *b, BenchResult *r, double rate)
 {
-    r->work = bench_work(b->arena, b->build.plan, &r->what);
-    r->read_rate = read_rate(b, r->work.bytes);
     double compute = r->work.flops / (b->report.peak.flops * (double)r->what.threads);
-    double memory = r->read_rate > 0 ? r->work.bytes / r->read_rate : 0;
-    return fmax(compute, memory);
+    r->read_rate = rate;
+    r->limit = fmax(compute, rate > 0 ? r->work.bytes / rate : 0);
+}
+
+static void final_limits(Bench *b)
+{
+    for (int i = 0; i < b->n_results; i++)
+        for (int k = 0; k < b->n_reads; k++)
+            if (b->reads[k].bytes == b->results[i].work.bytes) set_limit(b, &b->results[i], b->reads[k].rate);
 }
 
 static void show_progress(Bench *b, const BenchCase *c)
@@ -243,7 +252,8 @@ static void measure(Bench *b, const BenchEngine *engine, const BenchCase *c)
         say_left_out(b, c, why_not);
         return;
     }
-    r.limit = limit_of(b, &r);
+    r.work = bench_work(b->arena, b->build.plan, &r.what);
+    set_limit(b, &r, read_rate(b, r.work.bytes));
     ARENA_PUSH(b->arena, b->results, b->n_results, b->results_cap, r);
     bench_print_result(stdout, &r);
 }
@@ -310,6 +320,7 @@ static int run(Bench *b)
     bench_print_head(stdout, r->timing.hertz > 0);
     for (int i = 0; i < b->n_backends; i++)
         if (!bench_backend(b, b->backends[i])) return session_code(b->s) == DONE ? INTERNAL : session_code(b->s);
+    final_limits(b);
     r->results = b->results, r->n_results = b->n_results;
     bool written = write_report(b, OPT_json_file, bench_json);
     written &= write_report(b, OPT_html, bench_html);
