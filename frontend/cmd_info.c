@@ -62,6 +62,7 @@ static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
     if (!stat(path, &st)) print_line(stdout, "size", "%lld bytes, weights %zu", (long long)st.st_size, i->weights_size);
     print_line(stdout, "workspace", "%zu bytes, prepared state %zu for one row", i->work_size,
                nfcc_prepared_size(p, 1));
+    if (i->stack_size) print_line(stdout, "stack", "%zu bytes at most in any call", i->stack_size);
     printf("%10s: ", "model");
     for (int k = 0; k < 32; k++) printf("%02x", i->model_hash[k]);
     printf(" (SHA-256)\n");
