@@ -6,9 +6,9 @@
 //   WORK   lane l of row t is the float  work[l * T + t]
 //   PREP   lane l of row t is the float  prep[l * T + t]   (read only; what `prepare` made from the contexts)
 //   CONST  lane l of every row is the float ((const float *)weights)[l]   (read only, shared by all rows)
-// Every buffer in WORK starts at a multiple of 16 lanes and owns all lanes up to the next multiple of 16: a
-// backend may write garbage into that padding, and read (but not use) up to 16 lanes past the end of anything in
-// any space (the weights and the workspaces are padded for it).
+// A step that writes n lanes at lane a of WORK may write garbage up to lane a + (n rounded up to a multiple of 16):
+// a backend may use whole vectors, and what stands there is lost. It may read (but not use) up to 16 lanes past the
+// end of anything in any space (the weights and the workspaces are padded for it).
 #pragma once
 #include "ir.h"
 

@@ -77,13 +77,9 @@ static bool check_read(Check *c, const char *what, uint32_t space, uint64_t at, 
 // ---- writes
 static uint64_t round_up(uint64_t lanes) { return (lanes + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES; }
 
-// The step fills the buffer of n lanes at `at`, padding included. Marks it as touched.
+// The step writes n lanes at `at` and may spoil those up to the next multiple of 16 after `at`. Marks them as touched.
 static bool check_write(Check *c, const char *what, uint64_t at, uint64_t n)
 {
-    if (at % ALIGN_LANES) {
-        fail(c, "%s: lane %llu is not a multiple of %d", what, (unsigned long long)at, ALIGN_LANES);
-        return false;
-    }
     if (!check_range(c, what, SPACE_WORK, at, round_up(n))) return false;
     for (uint64_t lane = at; lane < at + round_up(n); lane++) {
         if (c->touched[lane]) {

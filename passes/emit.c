@@ -80,6 +80,34 @@ static void forward_reduce(LaneEnv *env, const Node *n, const int64_t *lanes, in
 }
 
 // Tokens `tokens`, columns `cols` (NULL: all) of a product.
+typedef struct {
+    LaneRef lane;
+    int32_t row;
+} StoredRow;
+
+static int by_storage(const void *a, const void *b)
+{
+    const StoredRow *x = a, *y = b;
+    int xn = x->lane.node ? x->lane.node->id : -1, yn = y->lane.node ? y->lane.node->id : -1;
+    if (xn != yn) return xn < yn ? -1 : 1;
+    if (x->lane.lane != y->lane.lane) return x->lane.lane < y->lane.lane ? -1 : 1;
+    return x->row < y->row ? -1 : 1;
+}
+
+// The rows of a part in the order in which their lanes became known, so that what a round reads is what the earlier
+// rounds left, in one piece.
+static void sort_rows(LaneEnv *env, const Node *n, int64_t token, int32_t *rows, int64_t count)
+{
+    StoredRow *sorted = malloc((size_t)(count + 1) * sizeof *sorted);
+    if (!sorted) exit(4);
+    int64_t K = n->in[1]->type.dim[0];
+    for (int64_t r = 0; r < count; r++)
+        sorted[r] = (StoredRow){lane_env_lane(env, n->in[0], token * K + rows[r]), rows[r]};
+    qsort(sorted, (size_t)count, sizeof *sorted, by_storage);
+    for (int64_t r = 0; r < count; r++) rows[r] = sorted[r].row;
+    free(sorted);
+}
+
 static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
                                 const int32_t *cols, int64_t n_cols)
 {
@@ -91,6 +119,7 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
         for (int64_t c = 0; c < n_cols && !weight; c++) weight = const_at(w, k * N + cols[c]) != 0;
         if (weight) rows[n_rows++] = (int32_t)k;
     }
+    if (cols && n_tokens == 1) sort_rows(env, n, tokens[0], rows, n_rows);
     LaneRef *refs = new_refs(n_tokens * (n_rows > n_cols ? n_rows : n_cols));
     LaneRef zero = {build_scalar(env->b, 0), 0};
     for (int64_t t = 0; t < n_tokens; t++)
@@ -115,7 +144,8 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
     }
     const Node *now;
     if (x)
-        now = build_linear(env->b, x, matrix_part(env->b, w, n_rows, n_rows == K ? NULL : rows, n_cols, cols), b, add);
+        now = build_linear(env->b, x, matrix_part(env->b, w, n_rows, n_rows == K && !cols ? NULL : rows, n_cols, cols),
+                           b, add);
     else {
         dim[1] = n_cols;
         now = build_broadcast(env->b, b ? b : zero.node, 2, dim);

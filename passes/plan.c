@@ -145,6 +145,10 @@ typedef struct {
     int *unit;       // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
     bool *stored;    // its lanes must be in memory
     Place *reserved; // inside the concatenation that reads it
+    int *written;    // step that stores it
+    bool grow;       // concatenations may be filled part by part at any lane
+    const Node **grown;
+    int n_grown, cap_grown;
 } Planner;
 
 static int new_buffer(Planner *p, int64_t lanes)
@@ -185,6 +189,7 @@ static Place store(Planner *p, const Node *n)
     Place at = p->reserved[n->id];
     if (!at.known) at = (Place){true, SPACE_WORK, new_buffer(p, type_lanes(n->type)), 0};
     p->place[n->id] = at;
+    p->written[n->id] = p->n_steps;
     return at;
 }
 
@@ -233,6 +238,54 @@ static void move_lane(const Node *m, int64_t i, const Node **source, int64_t *la
     while (l >= type_lanes(m->in[k]->type)) l -= type_lanes(m->in[k++]->type);
     *source = m->in[k];
     *lane = l;
+}
+
+// All parts of a concatenation are results of steps, and nobody has a place for them yet.
+static bool can_grow(const Planner *p, const Node *m)
+{
+    for (int k = 0; k < m->n_in; k++) {
+        const Node *part = m->in[k];
+        if (p->unit[part->id] < 0 || part->op == OP_move || p->reserved[part->id].known) return false;
+    }
+    return p->grow && m->n_in > 2;
+}
+
+static bool is_prefix(const Node *small, const Node *large)
+{
+    if (small->n_in > large->n_in) return false;
+    for (int k = 0; k < small->n_in; k++)
+        if (small->in[k] != large->in[k]) return false;
+    return true;
+}
+
+// What earlier rounds left, as later rounds read it: h0; h0 h1; h0 h1 h2; ... The longest gets the buffer, which its
+// parts fill one after the other; the shorter ones are its beginnings. A part may spoil up to 15 lanes behind it, so
+// each must be written before the next one: checked by parts_in_order.
+static bool grow_parts(Planner *p, const Node *m)
+{
+    for (int g = 0; g < p->n_grown; g++) {
+        if (!is_prefix(m, p->grown[g])) continue;
+        p->view[m->id] = (View){p->grown[g], 0, type_lanes(m->type), 0, 1};
+        p->unit[m->id] = -1;
+        return true;
+    }
+    if (!can_grow(p, m)) return false;
+    Place at = {true, SPACE_WORK, new_buffer(p, type_lanes(m->type) + 15), 0};
+    p->place[m->id] = p->reserved[m->id] = at;
+    for (int k = 0; k < m->n_in; k++) {
+        p->reserved[m->in[k]->id] = at;
+        at.at += (uint32_t)type_lanes(m->in[k]->type);
+    }
+    ARENA_PUSH(p->cx->arena, p->grown, p->n_grown, p->cap_grown, m);
+    return true;
+}
+
+static bool parts_in_order(const Planner *p)
+{
+    for (int g = 0; g < p->n_grown; g++)
+        for (int k = 1; k < p->grown[g]->n_in; k++)
+            if (p->written[p->grown[g]->in[k]->id] <= p->written[p->grown[g]->in[k - 1]->id]) return false;
+    return true;
 }
 
 // A concatenation's parts are computed where they belong, as far as they start and end at multiples of 16 lanes.
@@ -567,8 +620,10 @@ static void find_stored(Planner *p)
     }
     for (int i = 0; i < p->f->n_nodes; i++)
         if (p->f->nodes[i]->op == OP_move && !move_step[i]) p->unit[i] = -1;
-    for (int i = 0; i < p->f->n_nodes; i++)
-        if (p->unit[i] >= 0 && p->f->nodes[i]->op == OP_move && !p->f->nodes[i]->map) reserve_parts(p, p->f->nodes[i]);
+    for (int i = p->f->n_nodes - 1; i >= 0; i--) { // later concatenations are longer
+        const Node *n = p->f->nodes[i];
+        if (p->unit[i] >= 0 && n->op == OP_move && !n->map && !grow_parts(p, n)) reserve_parts(p, n);
+    }
 }
 
 // Units a node waits for, through views.
@@ -766,7 +821,8 @@ static PlanPort place_output(Planner *p, const Output *out, bool graph, int inde
     return port;
 }
 
-static Program plan_function(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts)
+static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts, bool grow,
+                         bool *ordered)
 {
     Planner p = {.cx = cx, .f = f, .pool = pool};
     size_t n = (size_t)f->n_nodes + 2;
@@ -776,6 +832,8 @@ static Program plan_function(Context *cx, Pool *pool, const Function *f, bool gr
     p.unit = ARENA_ARRAY(cx->arena, int, n);
     p.stored = ARENA_ARRAY(cx->arena, bool, n);
     p.reserved = ARENA_ARRAY(cx->arena, Place, n);
+    p.written = ARENA_ARRAY(cx->arena, int, n);
+    p.grow = grow;
     PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1),
              *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
     int *in_buffers = ARENA_ARRAY(cx->arena, int, f->n_inputs + 1),
@@ -786,11 +844,19 @@ static Program plan_function(Context *cx, Pool *pool, const Function *f, bool gr
     emit_units(&p);
     for (int i = 0; i < f->n_outputs; i++) out[i] = place_output(&p, &f->outputs[i], graph, i, &out_buffers[i]);
     for (int i = 0; i < f->n_outputs; i++) touch(&p, out_buffers[i], p.n_steps);
+    *ordered = parts_in_order(&p);
     uint32_t lanes = assign_lanes(&p);
     fix_fields(&p);
     for (int i = 0; i < n_in; i++) in[i].at = p.buffers[in_buffers[i]].at;
     for (int i = 0; i < f->n_outputs; i++) out[i].at += p.buffers[out_buffers[i]].at;
     return (Program){true, p.steps, p.n_steps, lanes ? lanes : 16, in, out, n_in, f->n_outputs};
+}
+
+static Program plan_function(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts)
+{
+    bool ordered = false;
+    Program program = plan_with(cx, pool, f, graph, contexts, true, &ordered);
+    return ordered ? program : plan_with(cx, pool, f, graph, contexts, false, &ordered);
 }
 
 // ---- the plan
