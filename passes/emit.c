@@ -10,6 +10,7 @@
 //   atan: -log1p(v^2)   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
 //   leaky_relu, elu: 0 where v > 0, else log alpha (elu: + v)   a * b: log|b|   a / b: -log|b|, by b: log|a| - 2 log|b|
 // and log|b| follows the lane to where it comes from: exp s gives s, sigmoid s gives -softplus(-s), products add.
+#include "panels.h"
 #include "solve.h"
 
 #include <math.h>
@@ -285,10 +286,11 @@ void emit_forward_lanes(LaneEnv *env, const Node *n, const int64_t *lanes, int64
 
 void emit_forward(LaneEnv *env)
 {
+    Panels panels = {NULL, 0};
     for (int i = 0; i < env->from->n_nodes; i++) {
         const Node *n = env->from->nodes[i];
         OpKind kind = op_info(n->op)->kind;
-        if (kind == KIND_LEAF || kind == KIND_MOVE) continue;
+        if (kind == KIND_LEAF || kind == KIND_MOVE || panels_forward(&panels, env, n)) continue;
         int64_t lanes = type_lanes(n->type), *all = malloc((size_t)(lanes + 1) * sizeof *all);
         for (int64_t k = 0; k < lanes; k++) all[k] = k;
         emit_forward_lanes(env, n, all, lanes);

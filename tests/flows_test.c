@@ -253,24 +253,34 @@ static void pointwise(Gen *g)
     }
 }
 
-// A masked net: output i sees inputs of smaller order only (MADE, Germain et al. 2015).
+// Weights from units of degree a to units of degree b (j % degrees): zero where a unit would see too much.
+static const Node *masked(Gen *g, int64_t in, int64_t out, const int32_t *order, bool first, bool last)
+{
+    int64_t degrees = g->dims > 1 ? g->dims - 1 : 1, dim[2] = {in, out};
+    float *w = ARENA_ARRAY(g->cx.arena, float, in *out);
+    for (int64_t i = 0; i < in; i++)
+        for (int64_t j = 0; j < out; j++) {
+            int64_t from = first ? order[i] : i % degrees, to = last ? order[j % g->dims] : j % degrees;
+            bool sees = last ? from < to : from <= to;
+            w[i * out + j] = sees ? (float)(gauss(g) * (last ? 0.3 : 1) / sqrt((double)in)) : 0;
+        }
+    return build_const(g->b, type_make(T_F32, 2, dim), w);
+}
+
+// A masked net: output i sees inputs of smaller order only (MADE, Germain et al. 2015). A wide one is cut in panels.
 static void autoregressive(Gen *g)
 {
-    note(g, "autoregressive");
-    int64_t D = g->dims, H = D + pick(g, 12), d1[2] = {D, H}, d2[2] = {H, 2 * D};
-    float *w1 = ARENA_ARRAY(g->cx.arena, float, D *H), *w2 = ARENA_ARRAY(g->cx.arena, float, H * 2 * D);
+    bool wide = pick(g, 3) == 0;
+    note(g, wide ? "wide autoregressive" : "autoregressive");
+    int64_t D = g->dims, H = wide ? 160 : D + pick(g, 12);
     int32_t *order = ARENA_ARRAY(g->cx.arena, int32_t, D);
     shuffle(g, order, D);
-    for (int64_t i = 0; i < D; i++)
-        for (int64_t j = 0; j < H; j++) w1[i * H + j] = order[i] <= j % (D > 1 ? D - 1 : 1) ? (float)gauss(g) : 0;
-    for (int64_t j = 0; j < H; j++)
-        for (int64_t k = 0; k < 2 * D; k++)
-            w2[j * 2 * D + k] = j % (D > 1 ? D - 1 : 1) < order[k % D] ? (float)(0.3 * gauss(g)) : 0;
-    const Node *h =
-        build_linear(g->b, g->h, build_const(g->b, type_make(T_F32, 2, d1), w1), vector(g, H, 0, 0.1), NULL);
+    const Node *h = build_linear(g->b, g->h, masked(g, D, H, order, true, false), vector(g, H, 0, 0.1), NULL);
     if (g->context) h = two(g, OP_add, h, dense(g, g->context, H, 1));
-    const Node *params = build_linear(g->b, one(g, OP_tanh, h), build_const(g->b, type_make(T_F32, 2, d2), w2),
-                                      vector(g, 2 * D, 0, 0.1), NULL);
+    h = one(g, OP_tanh, h);
+    if (wide)
+        h = activation(g, build_linear(g->b, h, masked(g, H, H, order, false, false), vector(g, H, 0, 0.1), NULL));
+    const Node *params = build_linear(g->b, h, masked(g, H, 2 * D, order, false, true), vector(g, 2 * D, 0, 0.1), NULL);
     g->h = affine(g, g->h, params, D, false);
 }
 
