@@ -65,13 +65,31 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-// A saved module resumes after the passes of its stage.
-static int first_pass(Stage stage)
+static const char LAST_PASS[] = "nfcc.pass"; // property of a module that was saved on the way
+
+// A saved module goes on after the pass that it names; one without a name, after the passes of its stage.
+static int first_pass(const Module *m)
 {
     int first = 0;
-    for (int i = 0; i < COUNT; i++)
-        if (INFO[i].stage <= stage) first = i + 1;
-    return stage == STAGE_IMPORTED ? 0 : first;
+    for (int i = 0; i < m->n_properties; i++)
+        for (int k = 0; k < COUNT && !strcmp(m->properties[i].key, LAST_PASS); k++)
+            if (!strcmp(m->properties[i].value, INFO[k].name)) return k + 1;
+    for (int i = 0; i < COUNT && m->stage != STAGE_IMPORTED; i++)
+        if (INFO[i].stage <= m->stage) first = i + 1;
+    return first;
+}
+
+static const Module *name_pass(Context *cx, const Module *m, int pass)
+{
+    Module *named = arena_copy(cx->arena, m, sizeof *m);
+    Property *list = ARENA_ARRAY(cx->arena, Property, m->n_properties + 1);
+    int n = 0;
+    for (int i = 0; i < m->n_properties; i++)
+        if (strcmp(m->properties[i].key, LAST_PASS)) list[n++] = m->properties[i];
+    list[n++] = (Property){LAST_PASS, INFO[pass].name};
+    named->properties = list;
+    named->n_properties = n;
+    return named;
 }
 
 const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline,
@@ -80,7 +98,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
     Run run = {cx, options, flow};
     int stop = pipeline && pipeline->stop_after ? find_pass(cx, pipeline->stop_after) : COUNT - 1;
     if (stop < 0 || (m->stage >= STAGE_DERIVED && !flow_restore(cx, m, flow))) return NULL;
-    for (int i = first_pass(m->stage); i <= stop; i++) {
+    for (int i = first_pass(m); i <= stop; i++) {
         double start = seconds();
         size_t before = cx->diag->errors;
         m = run_pass(&run, i, m);
@@ -90,7 +108,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
         if (i == PASS_derive && derived) *derived = m;
         if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
     }
-    return m;
+    return pipeline && pipeline->stop_after ? name_pass(cx, m, stop) : m;
 }
 
 const Module *pass_run_one(Context *cx, const char *name, const Module *m)
