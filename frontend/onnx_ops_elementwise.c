@@ -1,5 +1,6 @@
 // Elementwise operators. Most are one op of the IR; activations are written with those that have an inverse
 // (leaky_relu, elu, softplus, sigmoid, tanh) wherever they can be. Float types are all read as reals.
+#include "double_math.h"
 #include "onnx_import.h"
 
 #include <math.h>
@@ -163,7 +164,7 @@ static const Node *gelu_erf(Call *c, const Node *x)
 static const Node *gelu_tanh(Call *c, const Node *x)
 {
     const Node *cube = mul(c, mul(c, x, x), x);
-    const Node *inner = scaled(c, add(c, x, scaled(c, cube, 0.044715)), sqrt(2 / acos(-1.0)));
+    const Node *inner = scaled(c, add(c, x, scaled(c, cube, 0.044715)), sqrt(2 / double_acos(-1.0)));
     return mul(c, scaled(c, x, 0.5), add(c, build_unary(c->b, OP_tanh, inner), number(c, 1)));
 }
 
@@ -247,7 +248,7 @@ static const Node *power(Call *c, const Node *x, const Node *y)
     }
     if (real && node_is_const(x) && !node_is_const(y) && const_is_splat(x, &base) && base > 0 &&
         x->type.rank <= y->type.rank)
-        return build_unary(c->b, OP_exp, scaled(c, cast_real(c, y), log(base)));
+        return build_unary(c->b, OP_exp, scaled(c, cast_real(c, y), double_log(base)));
     return build_binary(c->b, OP_pow, x, y);
 }
 

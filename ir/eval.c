@@ -3,6 +3,7 @@
 // A value is lane-major, [lanes][rows], so that every op is a loop over contiguous rows. Constants are read where
 // they are (f32, f64, i64, bool) and never expanded over rows. Values are freed after their last use.
 #include "ir.h"
+#include "double_math.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -48,31 +49,31 @@ double eval_unary(Op op, double x, double alpha)
     case OP_abs: return fabs(x);
     case OP_sign: return x > 0 ? 1 : x < 0 ? -1 : x;
     case OP_sqrt: return sqrt(x);
-    case OP_exp: return exp(x);
-    case OP_log: return log(x);
-    case OP_log1p: return log1p(x);
-    case OP_expm1: return expm1(x);
-    case OP_sin: return sin(x);
-    case OP_cos: return cos(x);
-    case OP_tan: return tan(x);
-    case OP_asin: return asin(x);
-    case OP_acos: return acos(x);
-    case OP_atan: return atan(x);
-    case OP_sinh: return sinh(x);
-    case OP_cosh: return cosh(x);
-    case OP_tanh: return tanh(x);
-    case OP_asinh: return asinh(x);
-    case OP_acosh: return acosh(x);
-    case OP_atanh: return atanh(x);
-    case OP_sigmoid: return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
-    case OP_softplus: return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
-    case OP_erf: return erf(x);
+    case OP_exp: return double_exp(x);
+    case OP_log: return double_log(x);
+    case OP_log1p: return double_log1p(x);
+    case OP_expm1: return double_expm1(x);
+    case OP_sin: return double_sin(x);
+    case OP_cos: return double_cos(x);
+    case OP_tan: return double_tan(x);
+    case OP_asin: return double_asin(x);
+    case OP_acos: return double_acos(x);
+    case OP_atan: return double_atan(x);
+    case OP_sinh: return double_sinh(x);
+    case OP_cosh: return double_cosh(x);
+    case OP_tanh: return double_tanh(x);
+    case OP_asinh: return double_asinh(x);
+    case OP_acosh: return double_acosh(x);
+    case OP_atanh: return double_atanh(x);
+    case OP_sigmoid: return x >= 0 ? 1 / (1 + double_exp(-x)) : double_exp(x) / (1 + double_exp(x));
+    case OP_softplus: return x > 0 ? x + double_log1p(double_exp(-x)) : double_log1p(double_exp(x));
+    case OP_erf: return double_erf(x);
     case OP_floor: return floor(x);
     case OP_ceil: return ceil(x);
     case OP_round: return round_even(x);
     case OP_trunc: return trunc(x);
     case OP_leaky_relu: return x > 0 ? x : isnan(x) ? x : alpha * x;
-    case OP_elu: return x > 0 ? x : alpha * expm1(x);
+    case OP_elu: return x > 0 ? x : alpha * double_expm1(x);
     case OP_isnan: return isnan(x);
     case OP_isinf: return isinf(x) != 0;
     case OP_not: return x == 0;
@@ -88,7 +89,7 @@ double eval_binary(Op op, double a, double b, bool integer)
     case OP_sub: return a - b;
     case OP_mul: return a * b;
     case OP_div: return integer ? (b == 0 ? 0 : trunc(a / b)) : a / b;
-    case OP_pow: return pow(a, b);
+    case OP_pow: return double_pow(a, b);
     case OP_mod: return integer && b == 0 ? 0 : a - b * floor(a / b);
     case OP_fmod: return integer && b == 0 ? 0 : fmod(a, b);
     case OP_min: return isnan(a) ? a : isnan(b) ? b : a < b ? a : b;

@@ -7,6 +7,7 @@
 //   student_t  -(v + 1) / 2 log(1 + u^2 / v) + log Gamma((v + 1) / 2) - log Gamma(v / 2) - log(pi v) / 2
 #include "base.h"
 
+#include "double_math.h"
 #include "flow.h"
 
 #include <math.h>
@@ -23,14 +24,14 @@ typedef struct {
 
 static const Node *num(Builder *b, double v) { return build_scalar(b, v); }
 
-static double normal_constant(double p) { return (void)p, -0.5 * log(2 * PI); }
+static double normal_constant(double p) { return (void)p, -0.5 * double_log(2 * PI); }
 static const Node *normal_shape(Builder *b, double p, const Node *u)
 {
     (void)p;
     return build_binary(b, OP_mul, u, u); // the factor -1/2 after the sum
 }
 
-static double laplace_constant(double p) { return (void)p, -log(2.0); }
+static double laplace_constant(double p) { return (void)p, -double_log(2.0); }
 static const Node *laplace_shape(Builder *b, double p, const Node *u)
 {
     (void)p;
@@ -53,7 +54,10 @@ static const Node *uniform_shape(Builder *b, double p, const Node *u)
     return build_select(b, inside, num(b, 0), num(b, -INFINITY));
 }
 
-static double student_constant(double v) { return lgamma((v + 1) / 2) - lgamma(v / 2) - 0.5 * log(PI * v); }
+static double student_constant(double v)
+{
+    return double_log_gamma((v + 1) / 2) - double_log_gamma(v / 2) - 0.5 * double_log(PI * v);
+}
 static const Node *student_shape(Builder *b, double v, const Node *u)
 {
     const Node *q = build_binary(b, OP_mul, build_binary(b, OP_mul, u, u), num(b, 1 / v));
@@ -101,15 +105,15 @@ const Node *base_log_density(Builder *b, BaseKind kind, double param, const Node
 static double draw_uniform(uint64_t *state)
 {
     double z = draw_normal(state);
-    return 0.5 * erfc(-z / sqrt(2.0));
+    return 0.5 + 0.5 * double_erf(z / sqrt(2.0));
 }
 
 double base_draw(BaseKind kind, double param, uint64_t *state)
 {
     double u = kind == BASE_NORMAL || kind == BASE_STUDENT_T ? 0 : draw_uniform(state);
     switch (kind) {
-    case BASE_LAPLACE: return u < 0.5 ? log(2 * u) : -log(2 * (1 - u));
-    case BASE_LOGISTIC: return log(u) - log1p(-u);
+    case BASE_LAPLACE: return u < 0.5 ? double_log(2 * u) : -double_log(2 * (1 - u));
+    case BASE_LOGISTIC: return double_log(u) - double_log1p(-u);
     case BASE_UNIFORM: return u;
     case BASE_NORMAL:
     case BASE_STUDENT_T: // heavier tails do not matter for a check

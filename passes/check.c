@@ -8,6 +8,7 @@
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
 #include "base.h"
 #include "check_score.h"
+#include "double_math.h"
 #include "flow.h"
 
 #include <math.h>
@@ -35,7 +36,7 @@ static double draw_for(Type type, uint64_t *state)
 {
     double v = draw_normal(state);
     if (type.dtype == T_I64 || type.dtype == T_BOOL) return 0;
-    return type.rank >= 3 ? 0.5 + 0.5 * tanh(v) : v;
+    return type.rank >= 3 ? 0.5 + 0.5 * double_tanh(v) : v;
 }
 
 static void draw_inputs(Check *c, const CheckOptions *options)

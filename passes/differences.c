@@ -1,5 +1,6 @@
 // The numeric log-determinant of a function of lanes: its Jacobian by central differences, in double, and the sum of
 // log|pivot| of its elimination with partial pivoting. What a derived or exported log_det is checked against.
+#include "double_math.h"
 #include "flow.h"
 
 #include <math.h>
@@ -21,7 +22,7 @@ static double log_abs_det(double *a, size_t k)
         size_t best = c;
         for (size_t r = c + 1; r < k; r++)
             if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
-        sum += log(fabs(a[best * k + c]));
+        sum += double_log(fabs(a[best * k + c]));
         swap_rows(a, k, c, best);
         for (size_t r = c + 1; r < k; r++) {
             double f = a[r * k + c] / a[c * k + c];

@@ -10,6 +10,7 @@
 //   atan: -log1p(v^2)   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
 //   leaky_relu, elu: 0 where v > 0, else log alpha (elu: + v)   a * b: log|b|   a / b: -log|b|, by b: log|a| - 2 log|b|
 // and log|b| follows the lane to where it comes from: exp s gives s, sigmoid s gives -softplus(-s), products add.
+#include "double_math.h"
 #include "panels.h"
 #include "solve.h"
 
@@ -499,7 +500,7 @@ static void add_log_abs_node(Total *t, double scale, const LaneRef *refs, int64_
     Builder *b = t->env->b;
     const Node *v = refs[0].node;
     if (node_is_const(v)) {
-        for (int64_t i = 0; i < n; i++) t->constant += scale * log(fabs(lane_value(refs[i])));
+        for (int64_t i = 0; i < n; i++) t->constant += scale * double_log(fabs(lane_value(refs[i])));
         return;
     }
     if (!follows(v, depth)) {
@@ -556,7 +557,7 @@ static void add_log_sech2(Total *t, double scale, const Node *w, int64_t n)
 {
     Builder *b = t->env->b;
     const Node *two_w = build_binary(b, OP_mul, w, build_scalar(b, -2));
-    t->constant += scale * 2 * log(2.0) * (double)n;
+    t->constant += scale * 2 * double_log(2.0) * (double)n;
     add_term(t, -2 * scale, build_binary(b, OP_add, w, build_unary(b, OP_softplus, two_w)), n);
 }
 
@@ -566,7 +567,7 @@ static void add_log_cosh(Total *t, double scale, const Node *w, int64_t n)
     Builder *b = t->env->b;
     const Node *a = build_unary(b, OP_abs, w);
     const Node *s = build_unary(b, OP_softplus, build_binary(b, OP_mul, a, build_scalar(b, -2)));
-    t->constant -= scale * log(2.0) * (double)n;
+    t->constant -= scale * double_log(2.0) * (double)n;
     add_term(t, scale, build_binary(b, OP_add, a, s), n);
 }
 
@@ -583,7 +584,7 @@ static void add_unary(Total *t, const SolveStep *s)
     case OP_log:
     case OP_log1p: add_term(t, -1, u, s->n); break;
     case OP_sqrt:
-        t->constant -= log(2.0) * (double)s->n;
+        t->constant -= double_log(2.0) * (double)s->n;
         add_term(t, -1, build_unary(b, OP_log, u), s->n);
         break;
     case OP_tanh: add_log_sech2(t, 1, v, s->n); break;
@@ -597,10 +598,11 @@ static void add_unary(Total *t, const SolveStep *s)
     case OP_sinh: add_log_cosh(t, 1, v, s->n); break;
     case OP_asinh: add_log_cosh(t, -1, u, s->n); break;
     case OP_leaky_relu:
-        add_term(t, 1, build_select(b, build_binary(b, OP_lt, zero, v), zero, build_scalar(b, log(n->alpha))), s->n);
+        add_term(t, 1, build_select(b, build_binary(b, OP_lt, zero, v), zero, build_scalar(b, double_log(n->alpha))),
+                 s->n);
         break;
     case OP_elu: {
-        const Node *below = build_binary(b, OP_add, v, build_scalar(b, log(n->alpha)));
+        const Node *below = build_binary(b, OP_add, v, build_scalar(b, double_log(n->alpha)));
         add_term(t, 1, build_select(b, build_binary(b, OP_lt, zero, v), zero, below), s->n);
         break;
     }

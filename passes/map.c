@@ -1,4 +1,5 @@
 // One exported map and its inverse: solving, the inverse as a function, numbers for tests.
+#include "double_math.h"
 #include "flow.h"
 
 #include <math.h>
@@ -121,7 +122,7 @@ static uint64_t splitmix(uint64_t *state)
 double draw_normal(uint64_t *state)
 {
     double u = ((double)(splitmix(state) >> 11) + 0.5) * 0x1p-53, v = (double)(splitmix(state) >> 11) * 0x1p-53;
-    return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+    return sqrt(-2 * double_log(u)) * double_cos(6.283185307179586 * v);
 }
 
 // A row of numbers for an input: normals; integers 0; images (rank 3 and more) in [0, 1].
@@ -130,7 +131,7 @@ static void draw_input(double *out, Type type, size_t rows, uint64_t *state)
     size_t n = rows * (size_t)type_lanes(type);
     for (size_t i = 0; i < n; i++) {
         double v = draw_normal(state);
-        out[i] = type.dtype == T_I64 || type.dtype == T_BOOL ? 0 : type.rank > 3 ? 0.5 + 0.5 * tanh(v) : v;
+        out[i] = type.dtype == T_I64 || type.dtype == T_BOOL ? 0 : type.rank > 3 ? 0.5 + 0.5 * double_tanh(v) : v;
     }
 }
 

@@ -6,6 +6,7 @@
 // between thresholds is built forward, and the way gives v.
 //
 #include "one_lane_emit.h"
+#include "double_math.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -232,14 +233,14 @@ static const Node *softplus_of(Emit *e, const Node *x, double scale)
 
 static void add_sech2(Emit *e, Slope *s, double scale, const Node *w)
 {
-    const Node *v = bin(e, OP_sub, num(e, log(2.0)), bin(e, OP_add, w, softplus_of(e, w, -2)));
+    const Node *v = bin(e, OP_sub, num(e, double_log(2.0)), bin(e, OP_add, w, softplus_of(e, w, -2)));
     add_log(e, s, 2 * scale, v);
 }
 
 static void add_cosh(Emit *e, Slope *s, double scale, const Node *w)
 {
     const Node *a = build_unary(e->b, OP_abs, w);
-    add_log(e, s, scale, bin(e, OP_sub, bin(e, OP_add, a, softplus_of(e, a, -2)), num(e, log(2.0))));
+    add_log(e, s, scale, bin(e, OP_sub, bin(e, OP_add, a, softplus_of(e, a, -2)), num(e, double_log(2.0))));
 }
 
 // The slope of a unary bijection u = f(v); forms as in emit.c.
@@ -264,7 +265,8 @@ static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const N
     case OP_asinh: add_cosh(e, s, -1, u); break;
     case OP_leaky_relu: times(e, s, build_select(e->b, bin(e, OP_lt, zero, v), num(e, 1), num(e, n->alpha))); break;
     case OP_elu:
-        add_log(e, s, 1, build_select(e->b, bin(e, OP_lt, zero, v), zero, bin(e, OP_add, v, num(e, log(n->alpha)))));
+        add_log(e, s, 1,
+                build_select(e->b, bin(e, OP_lt, zero, v), zero, bin(e, OP_add, v, num(e, double_log(n->alpha)))));
         break;
     default: break;
     }

@@ -6,6 +6,7 @@
 //   4 times    the interval's 16 parts: how many of the 15 points between them are below
 //   3 times    a Newton step, kept inside the interval and its neighbours
 // All points of a round are one vector; no row's work depends on another's, and the count is the same for all.
+#include "double_math.h"
 #include "one_lane.h"
 
 #include <math.h>
@@ -57,22 +58,23 @@ typedef struct {
     Range value, slope;
 } Pair;
 
-static double softplus(double x) { return x > 30 ? x : log1p(exp(x)); }
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double softplus(double x) { return x > 30 ? x : double_log1p(double_exp(x)); }
+static double sigmoid(double x) { return 1 / (1 + double_exp(-x)); }
 
 // Value and slope of a rising or even unary op on an interval. False: no rule.
 static bool unary_range(const Node *n, Range x, Pair *out)
 {
     double far = fmax(fabs(x.lo), fabs(x.hi)), near = x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0;
     switch ((int)n->op) {
-    case OP_exp: out->slope = out->value = range(fmax(exp(x.lo), TINY), exp(x.hi)); return true;
+    case OP_exp: out->slope = out->value = range(fmax(double_exp(x.lo), TINY), double_exp(x.hi)); return true;
     case OP_expm1:
-        out->value = range(expm1(x.lo), expm1(x.hi));
-        out->slope = range(fmax(exp(x.lo), TINY), exp(x.hi));
+        out->value = range(double_expm1(x.lo), double_expm1(x.hi));
+        out->slope = range(fmax(double_exp(x.lo), TINY), double_exp(x.hi));
         return true;
     case OP_tanh:
-        out->value = range(tanh(x.lo), tanh(x.hi));
-        out->slope = range(fmax(1 - tanh(far) * tanh(far), TINY), 1 - tanh(near) * tanh(near));
+        out->value = range(double_tanh(x.lo), double_tanh(x.hi));
+        out->slope =
+            range(fmax(1 - double_tanh(far) * double_tanh(far), TINY), 1 - double_tanh(near) * double_tanh(near));
         return true;
     case OP_sigmoid:
         out->value = range(fmax(sigmoid(x.lo), TINY), sigmoid(x.hi));
@@ -83,20 +85,21 @@ static bool unary_range(const Node *n, Range x, Pair *out)
         out->slope = range(fmax(sigmoid(x.lo), TINY), sigmoid(x.hi));
         return true;
     case OP_atan:
-        out->value = range(atan(x.lo), atan(x.hi));
+        out->value = range(double_atan(x.lo), double_atan(x.hi));
         out->slope = range(fmax(1 / (1 + far * far), TINY), 1 / (1 + near * near));
         return true;
     case OP_erf:
-        out->value = range(erf(x.lo), erf(x.hi));
-        out->slope = range(fmax(1.1283791670955126 * exp(-far * far), TINY), 1.1283791670955126 * exp(-near * near));
+        out->value = range(double_erf(x.lo), double_erf(x.hi));
+        out->slope = range(fmax(1.1283791670955126 * double_exp(-far * far), TINY),
+                           1.1283791670955126 * double_exp(-near * near));
         return true;
     case OP_sinh:
-        out->value = range(sinh(x.lo), sinh(x.hi));
-        out->slope = range(cosh(near), cosh(far));
+        out->value = range(double_sinh(x.lo), double_sinh(x.hi));
+        out->slope = range(double_cosh(near), double_cosh(far));
         return true;
     case OP_asinh:
-        out->value = range(asinh(x.lo), asinh(x.hi));
-        out->slope = range(fmax(1 / hypot(1, far), TINY), 1 / hypot(1, near));
+        out->value = range(double_asinh(x.lo), double_asinh(x.hi));
+        out->slope = range(fmax(1 / sqrt(1 + far * far), TINY), 1 / sqrt(1 + near * near));
         return true;
     case OP_sqrt:
         if (x.lo <= 0) return false;
@@ -105,7 +108,7 @@ static bool unary_range(const Node *n, Range x, Pair *out)
         return true;
     case OP_log:
         if (x.lo <= 0) return false;
-        out->value = range(log(x.lo), log(x.hi));
+        out->value = range(double_log(x.lo), double_log(x.hi));
         out->slope = range(fmax(1 / x.hi, TINY), 1 / x.lo);
         return true;
     case OP_abs:

@@ -6,6 +6,7 @@
 // weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h).
 // Nodes are visited only when a lane next to them became known (two bit sets, forward and backward).
 #include "solve.h"
+#include "double_math.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -230,7 +231,7 @@ static bool lu_invert(double *a, double *inverse, int64_t k, double *log_det)
             inverse[c * k + j] = inverse[best * k + j];
             inverse[best * k + j] = u;
         }
-        *log_det += log(fabs(pivot));
+        *log_det += double_log(fabs(pivot));
         for (int64_t j = 0; j < k; j++) {
             a[c * k + j] /= pivot;
             inverse[c * k + j] /= pivot;

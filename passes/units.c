@@ -10,6 +10,7 @@
 #include "units.h"
 #include "flow.h"
 #include "pipeline.h"
+#include "double_math.h"
 
 #include <math.h>
 #include <string.h>
@@ -136,7 +137,7 @@ static const Node *rescaled(Builder *b, const Node *x, const Scaling *s, bool st
 static double log_volume(const Scaling *s, int64_t dims)
 {
     double sum = 0;
-    for (int64_t i = 0; i < dims; i++) sum += log(s->std[s->n == 1 ? 0 : i]);
+    for (int64_t i = 0; i < dims; i++) sum += double_log(s->std[s->n == 1 ? 0 : i]);
     return sum;
 }
 

@@ -1,0 +1,23 @@
+// Elementary functions in double that give the same bits on every host (double_math.c): what ends in an output file is
+// computed with these, + - * / and sqrt alone, never with the host's libm.
+#pragma once
+
+double double_exp(double x);
+double double_expm1(double x);
+double double_log(double x);
+double double_log1p(double x);
+double double_pow(double x, double y);
+double double_sin(double x);
+double double_cos(double x);
+double double_tan(double x);
+double double_asin(double x);
+double double_acos(double x);
+double double_atan(double x);
+double double_sinh(double x);
+double double_cosh(double x);
+double double_tanh(double x);
+double double_asinh(double x);
+double double_acosh(double x);
+double double_atanh(double x);
+double double_erf(double x);
+double double_log_gamma(double x); // x > 0
