@@ -12,41 +12,44 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     return o;
 }
 
-static void group_emit(Gen *g, const GemmStep *s, Product p, Value group, int64_t n)
+static void group_emit(Gen *g, Product p, Value group, int64_t n)
 {
     Value first = mul(g, group, GEMM_GROUP);
     p.n = p.w_stride = n;
-    p.w = operand_at(g, p.w, mul(g, first, s->k));
+    p.w = operand_at(g, p.w, LLVMBuildMul(g->b, first, p.k, ""));
     p.out = operand_at(g, p.out, first);
-    if (s->has_add) p.add = operand_at(g, p.add, first);
-    if (s->has_bias) p.bias = operand_at(g, p.bias, first);
+    if (p.has_add) p.add = operand_at(g, p.add, first);
+    if (p.has_bias) p.bias = operand_at(g, p.bias, first);
     product_emit(g, &p);
 }
 
+// The counts behind the lane numbers: K, kb where K is cut, whole groups of outputs where there are any.
 void gemm_emit(Gen *g, const GemmStep *s)
 {
     if (s->transposed) {
         transposed_emit(g, s);
         return;
     }
-    Product p = {.m = s->m,
-                 .k = s->k,
-                 .kb = s->kb,
-                 .x_stride = s->k,
-                 .out_stride = s->n,
-                 .has_add = s->has_add,
-                 .has_bias = s->has_bias};
     GemmOperands o = gemm_operands(g, s);
+    Product p = {.m = s->m, .cut = cuts_of(s->k, s->kb), .has_add = s->has_add, .has_bias = s->has_bias};
     p.x = o.x;
     p.add = o.add;
     p.w = o.w;
     p.bias = o.bias;
     p.out = o.out;
-    int64_t full = s->n / GEMM_GROUP, rest = s->n % GEMM_GROUP;
-    if (full) {
-        Loop l = loop_begin(g, full);
-        group_emit(g, s, p, l.i, GEMM_GROUP);
+    p.k = p.kb = p.x_stride = count_arg(g, s->k);
+    if (p.cut.cuts > 1) {
+        p.kb = count_arg(g, s->kb);
+        p.full = LLVMBuildUDiv(g->b, p.k, p.kb, "");
+        p.rest = LLVMBuildSub(g->b, p.k, LLVMBuildMul(g->b, p.full, p.kb, ""), "");
+    }
+    int64_t rest = s->n % GEMM_GROUP;
+    Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
+    p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
+    if (s->n / GEMM_GROUP) {
+        Loop l = loop_of(g, full);
+        group_emit(g, p, l.i, GEMM_GROUP);
         loop_end(g, &l, NULL);
     }
-    if (rest) group_emit(g, s, p, word_i64(g, full), rest);
+    if (rest) group_emit(g, p, full, rest);
 }

@@ -1,22 +1,65 @@
-// Step descriptors split in two: words that decide the code, and lane numbers that are its arguments. Steps of equal
-// words share one function, whichever program they are in.
+// Step descriptors split in two: words that decide the code, and lane numbers and counts that are its arguments. Steps
+// of equal words share one function, whichever program they are in. A count is an argument where the code is as fast
+// with it; the words then say what remains of it, such as the lanes behind the last whole vector.
 #include "llvm.h"
 
 #include <string.h>
 
 static void word(Gen *g, StepKey *k, uint32_t w) { ARENA_PUSH(g->cx->arena, k->words, k->n_words, k->cap_words, w); }
-static void arg(Gen *g, StepKey *k, uint32_t a) { ARENA_PUSH(g->cx->arena, k->args, k->n_args, k->cap_args, a); }
+static void arg(Gen *g, StepKey *k, uint32_t kind, uint32_t value)
+{
+    Arg a = {kind, value};
+    ARENA_PUSH(g->cx->arena, k->args, k->n_args, k->cap_args, a);
+}
+
+static void count(Gen *g, StepKey *k, uint32_t value)
+{
+    if (k->known)
+        word(g, k, value);
+    else
+        arg(g, k, ARG_COUNT, value);
+}
+
+static void words_of(Gen *g, StepKey *k, const uint32_t *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++) word(g, k, words[i]);
+}
+#define WORDS(...) words_of(g, k, (const uint32_t[]){__VA_ARGS__}, sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t))
+
+// The words from here on are for T = 1 alone.
+static void one_row(StepKey *k) { k->n_rows = k->n_words; }
+
+// A code that knows its counts has no args of them.
+static void product_key(Gen *g, StepKey *k, const GemmStep *s)
+{
+    Cuts c = cuts_of(s->k, s->kb);
+    WORDS(c.cuts > 1, c.whole, c.far, s->n >= GEMM_GROUP, s->n % GEMM_GROUP);
+    count(g, k, s->k);
+    if (c.cuts > 1) count(g, k, s->kb);
+    if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);
+    one_row(k);
+    word(g, k, (uint32_t)c.cuts);
+}
+
+static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
+{
+    WORDS(s->k >= 8, s->k % 8, s->n >= GEMM_GROUP, s->n % GEMM_GROUP);
+    count(g, k, s->k);
+    if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);
+}
 
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    const uint32_t words[] = {
-        s->m, s->k, s->n, s->kb, s->has_add, s->has_bias, s->transposed, s->x_space, s->has_add ? s->add_space : 0};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) word(g, k, words[i]);
-    arg(g, k, s->x);
-    if (s->has_add) arg(g, k, s->add);
-    arg(g, k, s->w);
-    if (s->has_bias) arg(g, k, s->bias);
-    arg(g, k, s->out);
+    WORDS(s->m, s->has_add, s->has_bias, s->transposed, s->x_space, s->has_add ? s->add_space : 0);
+    arg(g, k, s->x_space, s->x);
+    if (s->has_add) arg(g, k, s->add_space, s->add);
+    arg(g, k, ARG_CONST, s->w);
+    if (s->has_bias) arg(g, k, ARG_CONST, s->bias);
+    arg(g, k, ARG_WORK, s->out);
+    if (s->transposed)
+        transposed_key(g, k, s);
+    else
+        product_key(g, k, s);
 }
 
 Pattern pattern_of(const Access *a, uint32_t n)
@@ -31,40 +74,51 @@ Pattern pattern_of(const Access *a, uint32_t n)
     return p;
 }
 
+int map_width(const Gen *g) { return g->width < 8 ? 8 : g->width; }
+
+bool map_flat(const MapStep *s)
+{
+    for (uint32_t i = 0; i < s->n_args; i++)
+        if (!pattern_of(&s->args[i], s->n).one_level) return false;
+    return true;
+}
+
+static void map_arg_key(Gen *g, StepKey *k, const Access *a, uint32_t n)
+{
+    Pattern p = pattern_of(a, n);
+    if (p.one_level)
+        WORDS(a->space, 0, (uint32_t)p.step, 0);
+    else
+        WORDS(a->space, (uint32_t)p.inner, (uint32_t)p.outer_step, (uint32_t)p.inner_step);
+    arg(g, k, a->space, a->at);
+}
+
+// For T = 1 one vector needs no loop.
 static void map_key(Gen *g, StepKey *k, const MapStep *s)
 {
-    word(g, k, s->n);
-    word(g, k, s->n_args);
-    word(g, k, s->n_outs);
-    word(g, k, s->n_code);
-    for (uint32_t i = 0; i < s->n_args; i++) {
-        Pattern p = pattern_of(&s->args[i], s->n);
-        word(g, k, s->args[i].space);
-        word(g, k, p.one_level ? 0 : (uint32_t)p.inner);
-        word(g, k, p.one_level ? (uint32_t)p.step : (uint32_t)p.outer_step);
-        word(g, k, p.one_level ? 0 : (uint32_t)p.inner_step);
-        arg(g, k, s->args[i].at);
-    }
+    bool flat = map_flat(s);
+    WORDS(flat ? 0 : s->n, s->n_args, s->n_outs, s->n_code);
+    for (uint32_t i = 0; i < s->n_args; i++) map_arg_key(g, k, &s->args[i], s->n);
     for (uint32_t i = 0; i < s->n_outs; i++) {
         word(g, k, s->outs[i].value);
-        arg(g, k, s->outs[i].at);
+        arg(g, k, ARG_WORK, s->outs[i].at);
     }
     for (uint32_t i = 0; i < s->n_code; i++) {
         const ScalarInstr *c = &s->code[i];
-        word(g, k, (uint32_t)c->op | (uint32_t)c->a << 16);
-        word(g, k, (uint32_t)c->b | (uint32_t)c->c << 16);
-        word(g, k, c->imm);
+        WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, c->imm);
     }
+    if (flat) count(g, k, s->n);
+    one_row(k);
+    word(g, k, s->n <= (uint32_t)map_width(g));
 }
 
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
 {
-    word(g, k, (uint32_t)s->op);
-    word(g, k, s->outer);
-    word(g, k, s->k);
-    word(g, k, s->in_space);
-    arg(g, k, s->in);
-    arg(g, k, s->out);
+    WORDS((uint32_t)s->op, s->in_space, s->outer > 1, s->k >= 16, s->k % 16);
+    arg(g, k, s->in_space, s->in);
+    arg(g, k, ARG_WORK, s->out);
+    if (s->outer > 1) count(g, k, s->outer);
+    if (s->k >= 16) count(g, k, s->k / 16);
 }
 
 static int32_t table_entry(const Plan *plan, uint32_t table, uint32_t i)
@@ -86,39 +140,53 @@ TableShape table_shape(const Plan *plan, uint32_t table, uint32_t n)
 static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 {
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
-    word(g, k, s->n);
-    word(g, k, s->space);
-    word(g, k, src.affine);
-    word(g, k, src.affine ? (uint32_t)src.step : 0);
-    word(g, k, dst.affine);
-    word(g, k, dst.affine ? (uint32_t)dst.step : 0);
-    arg(g, k, src.affine ? (uint32_t)src.first : s->src_table);
-    arg(g, k, dst.affine ? s->out + (uint32_t)dst.first : s->dst_table);
-    if (!dst.affine) arg(g, k, s->out);
+    WORDS(s->space, src.affine, src.affine ? (uint32_t)src.step : 0, dst.affine, dst.affine ? (uint32_t)dst.step : 0);
+    arg(g, k, src.affine ? s->space : ARG_CONST, src.affine ? (uint32_t)src.first : s->src_table);
+    if (!dst.affine) arg(g, k, ARG_CONST, s->dst_table);
+    arg(g, k, ARG_WORK, dst.affine ? s->out + (uint32_t)dst.first : s->out);
+    count(g, k, s->n);
+    one_row(k);
+    WORDS(s->n >= (uint32_t)g->width, s->n % (uint32_t)g->width);
 }
 
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)
 {
-    const uint32_t words[] = {s->batch, s->m, s->k, s->n, s->a_space, s->c_space};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) word(g, k, words[i]);
-    arg(g, k, s->a);
-    arg(g, k, s->c);
-    arg(g, k, s->out);
+    Cuts c = cuts_of(s->k, s->k);
+    WORDS(s->m, s->n, c.whole, c.far, s->a_space, s->c_space);
+    arg(g, k, s->a_space, s->a);
+    arg(g, k, s->c_space, s->c);
+    arg(g, k, ARG_WORK, s->out);
+    count(g, k, s->batch);
+    count(g, k, s->k);
 }
 
 static void take_key(Gen *g, StepKey *k, const TakeStep *s)
 {
-    const uint32_t words[] = {s->outer, s->k, s->j, s->table_shared, s->table_space, s->index_space};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) word(g, k, words[i]);
-    arg(g, k, s->table);
-    arg(g, k, s->index);
-    arg(g, k, s->out);
+    WORDS(s->k, s->table_shared, s->table_space, s->index_space);
+    arg(g, k, s->table_space, s->table);
+    arg(g, k, s->index_space, s->index);
+    arg(g, k, ARG_WORK, s->out);
+    count(g, k, s->outer);
+    count(g, k, s->j);
 }
 
-StepKey step_key(Gen *g, const Step *s)
+// Lanes of WORK are stored short where they all can be (form[ARG_WORK] is set), else all of a step's are wide.
+static void set_width(Gen *g, StepKey *k)
 {
-    StepKey k = {0};
-    word(g, &k, (uint32_t)s->kind);
+    ArgForm f = g->form[ARG_WORK];
+    for (int i = 0; i < k->n_args; i++) {
+        uint32_t lane = k->args[i].value, low = (1u << f.shift) - 1;
+        if (k->args[i].kind == ARG_WORK && (lane & low || lane >> f.shift > 0xffff)) k->wide = true;
+    }
+    for (int i = 0; i < k->n_args && k->wide; i++)
+        if (k->args[i].kind == ARG_WORK) k->args[i].kind = ARG_WIDE;
+    k->words[0] |= k->wide ? 1u << 31 : 0;
+}
+
+StepKey step_key(Gen *g, const Step *s, bool known)
+{
+    StepKey k = {.known = known};
+    word(g, &k, (uint32_t)s->kind << 1 | known);
     switch (s->kind) {
     case STEP_GEMM: gemm_key(g, &k, &s->gemm); break;
     case STEP_MAP: map_key(g, &k, &s->map); break;
@@ -127,5 +195,7 @@ StepKey step_key(Gen *g, const Step *s)
     case STEP_MATMUL: matmul_key(g, &k, &s->matmul); break;
     case STEP_TAKE: take_key(g, &k, &s->take); break;
     }
+    if (!k.n_rows) k.n_rows = k.n_words;
+    set_width(g, &k);
     return k;
 }

@@ -1,11 +1,12 @@
 // What the files of the llvm backend share: the generator's state and the small words it speaks in.
 //
 // One LLVM function is made per distinct step (its descriptor without the lane numbers) and shape of code:
-//     void step(float *work, const float *prep, const float *weights, const int32 *args, int64 rows)
-// args: the lane numbers of this use; rows: the tile size T. Shapes: T = 1; T = 16 and T = 64 with AVX-512; elsewhere
-// one for every multiple of 16 ("strided": bytes from lane to lane are known when it runs). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
-// Vectors are as wide as the target's registers (g->width floats) and run along lanes for T = 1, else along rows.
-// Every float operation is written as the Plan has it; there are no fast-math flags, and fma only where it says so.
+//     void step(float *work, const float *prep, const float *weights, const void *args, int64 rows)
+// args: the lane numbers and counts of this use, packed; rows: the tile size T. Shapes: T = 1; T = 16 and T = 64 with
+// AVX-512; elsewhere one for every multiple of 16 ("strided": bytes from lane to lane are known when it runs). A lane
+// of WORK and PREP is T contiguous floats, a lane of CONST is one float. Vectors are as wide as the target's registers
+// (g->width floats) and run along lanes for T = 1, else along rows. Every float operation is written as the Plan has
+// it; there are no fast-math flags, and fma only where it says so.
 #pragma once
 #include "target.h"
 
@@ -14,13 +15,33 @@
 
 typedef LLVMValueRef Value;
 
-// A step's descriptor as words (equal words: equal code) and its lane numbers in the order of the code's args.
+// What an arg is: a lane number of one of the three spaces, a count, or a lane of WORK that needs more bytes than most.
+typedef enum {
+    ARG_WORK = SPACE_WORK,
+    ARG_PREP = SPACE_PREP,
+    ARG_CONST = SPACE_CONST,
+    ARG_COUNT,
+    ARG_WIDE,
+    ARG_KINDS
+} ArgKind;
+typedef struct {
+    uint32_t kind, value;
+} Arg;
+
+// A step's descriptor as words (equal words: equal code) and what the code learns when it runs, in the order in which
+// it reads it. The first n_rows words decide the code of T > 1; all of them that of T = 1.
 typedef struct {
     uint32_t *words;
-    int n_words, cap_words;
-    uint32_t *args;
+    int n_words, n_rows, cap_words;
+    Arg *args;
     int n_args, cap_args;
+    bool known, wide;
 } StepKey;
+
+// How args of a kind are stored: `bytes` (2, 3 or 4) little endian, to be shifted left by `shift`.
+typedef struct {
+    int bytes, shift;
+} ArgForm;
 
 typedef struct Gen Gen;
 struct Gen {
@@ -35,12 +56,15 @@ struct Gen {
     LLVMTypeRef f32, i32, i64, i8, ptr, none;
     LLVMTypeRef step_type, code_type; // of a step function, of a program
 
-    int tile; // T; strided: 16, the least
-    bool strided; // T is the code's last parameter: one code for every T that is a multiple of 16
+    int tile;         // T; strided: 16, the least
+    bool strided;     // T is the code's last parameter: one code for every T that is a multiple of 16
     Value lane_bytes; // from lane to lane of WORK and PREP
     Value rows;       // T (i64)
-    int width;    // floats of a vector
-    int next_arg; // of the step under construction: args are read in the order in which key.c lists them
+    int width;        // floats of a vector
+    ArgForm form[ARG_KINDS];
+    bool known;   // the step under construction knows its counts
+    bool wide;    // its lanes of WORK are ARG_WIDE
+    int next_arg; // byte of the step's args to be read next: in the order in which key.c lists them
     Value fn, work, prep, weights, args; // of the function under construction
 };
 
@@ -60,20 +84,22 @@ Value fma_of(Gen *g, Value a, Value b, Value c);
 Value bytes_at(Gen *g, Value pointer, Value bytes); // pointer + bytes
 LLVMBasicBlockRef block_new(Gen *g, const char *name);
 
-// A loop over i = 0, 1, ... count - 1, count > 0; without a branch for count = 1. Values that change from pass to pass
-// come from loop_phi (in the order of `next` of loop_end); after the loop they are `next`.
+// A loop over i = 0, 1, ... count - 1, count > 0; without a branch for a constant 1. Values that change from pass to
+// pass come from loop_phi (in the order of `next` of loop_end); after the loop they are in `next`.
 typedef struct {
-    Value i; // i64
-    int64_t count; // 0: known only when the code runs
-    Value passes;
-    Value phi[64];
+    Value i;          // i64
+    bool once, maybe; // a constant 1; perhaps 0
+    Value count;
+    Value phi[64], first[64];
     int n;
     LLVMBasicBlockRef before, head, done;
 } Loop;
 Loop loop_begin(Gen *g, int64_t count);
-Loop rows_begin(Gen *g, int rows); // over the tile's rows in steps of `rows`; one pass for T = 1
+Loop loop_of(Gen *g, Value count);    // count (i64) known when the code runs
+Loop loop_maybe(Gen *g, Value count); // it may be 0
+Loop rows_begin(Gen *g, int rows);    // over the tile's rows in steps of `rows`; one pass for T = 1
 Value loop_phi(Gen *g, Loop *l, Value first);
-void loop_end(Gen *g, Loop *l, const Value *next);
+void loop_end(Gen *g, Loop *l, Value *next);
 
 // An operand: where lane 0 of it is, and bytes from lane to lane. `shared`: all rows have the same float (CONST).
 typedef struct {
@@ -82,6 +108,7 @@ typedef struct {
     bool shared;
 } Operand;
 Operand operand(Gen *g, uint32_t space); // at the lane number in the next arg
+Value count_arg(Gen *g, int64_t known);  // the next arg, a count (i64); `known` where the code knows it
 Operand space_start(Gen *g, uint32_t space);
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
 Operand operand_fixed(Gen *g, Operand o, int64_t lane);
@@ -97,7 +124,7 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
 // ---- key.c
-StepKey step_key(Gen *g, const Step *s);
+StepKey step_key(Gen *g, const Step *s, bool known); // known: the code of a gemm knows its counts
 
 // How the lanes of a move's table run: lane(i) = first + i * step, or anything.
 typedef struct {
@@ -113,6 +140,8 @@ typedef struct {
     int64_t inner, outer_step, inner_step;
 } Pattern;
 Pattern pattern_of(const Access *a, uint32_t n);
+bool map_flat(const MapStep *s); // all arguments have one level: n is a count that the code learns
+int map_width(const Gen *g);     // words of a map's vectors
 
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows
 void gemm_emit(Gen *g, const GemmStep *s);
@@ -122,21 +151,33 @@ void reduce_emit(Gen *g, const ReduceStep *s);
 void move_emit(Gen *g, const MoveStep *s);
 void matmul_emit(Gen *g, const MatmulStep *s);
 void take_emit(Gen *g, const TakeStep *s);
-// The operands of a gemm in the order of its args.
+// The operands of a gemm in the order of its args, which its counts follow.
 typedef struct {
     Operand x, add, w, bias, out;
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
+// What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
+typedef struct {
+    int cuts;   // blocks of K for T = 1, 5: more than four; for T > 1 2: more than one
+    bool whole; // all blocks are equal and multiples of four inputs
+    bool far;   // K is worth prefetching for
+} Cuts;
+enum { SIDE_BY_SIDE = 4 };
+Cuts cuts_of(uint32_t k, uint32_t kb);
 
 // ---- product.c: the two kernels of gemm and matmul
 // Sum over k of x[m][k] * w[k][n] in chains of kb, for `m` tokens and `n` outputs.
 typedef struct {
-    int64_t m, k, n, kb;
-    Operand x, w;               // lanes x[m * k_all + k], w[k * w_stride + n]
-    int64_t x_stride, w_stride; // lanes from token to token, from k to k
+    int64_t m, n;
+    Value k, kb;      // i64
+    Value full, rest; // where K is cut: whole blocks of kb, what is left
+    Cuts cut;
+    Operand x, w;     // lanes x[m * x_stride + k], w[k * w_stride + n]
+    Value x_stride;   // lanes from token to token
+    int64_t w_stride; // from k to k
     bool has_add, has_bias;
     Operand add, bias, out; // of token 0, output 0
-    int64_t out_stride;     // lanes from token to token, of add and out
+    Value out_stride;       // lanes from token to token, of add and out
 } Product;
 void product_emit(Gen *g, const Product *p);
 

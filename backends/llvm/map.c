@@ -12,8 +12,11 @@ typedef struct {
     const MapStep *s;
     Pattern pattern[MAP_MAX_ARGS];
     Operand arg[MAP_MAX_ARGS], out[MAP_MAX_OUTS];
-    int64_t run, runs; // lanes of a run, number of runs
-    int width;         // words of a vector
+    Value run;     // lanes of a run (i64)
+    Value vectors; // of a run, T = 1
+    int64_t lanes; // of a run of this step
+    int64_t runs;  // number of runs
+    int width;     // words of a vector
 } Map;
 
 // ---- one instruction
@@ -113,12 +116,13 @@ static Value gather_lanes(Map *m, int a, Value run, Value first)
     const Pattern *p = &m->pattern[a];
     int n = m->width;
     Value i = LLVMBuildZExt(g->b, iota(g, n), LLVMVectorType(g->i64, (unsigned)n), "");
-    Value last = splat(g, word_i64(g, m->run - 1), n);
+    Value last = splat(g, add(g, m->run, word_i64(g, -1)), n);
     i = add(g, i, splat(g, first, n));
     i = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, i, last, ""), i, last, "");
     Value lane;
     if (p->one_level)
-        lane = LLVMBuildMul(g->b, add(g, i, splat(g, mul(g, run, m->run), n)), splat(g, word_i64(g, p->step), n), "");
+        lane = LLVMBuildMul(g->b, add(g, i, splat(g, LLVMBuildMul(g->b, run, m->run, ""), n)),
+                            splat(g, word_i64(g, p->step), n), "");
     else if (m->runs > 1)
         lane = add(g, LLVMBuildMul(g->b, i, splat(g, word_i64(g, p->inner_step), n), ""),
                    splat(g, mul(g, run, p->outer_step), n));
@@ -132,7 +136,7 @@ static Value lane_of(Map *m, int a, Value run, Value i)
 {
     Gen *g = m->g;
     const Pattern *p = &m->pattern[a];
-    if (p->one_level) return mul(g, add(g, mul(g, run, m->run), i), p->step);
+    if (p->one_level) return mul(g, add(g, LLVMBuildMul(g->b, run, m->run, ""), i), p->step);
     if (m->runs > 1) return add(g, mul(g, run, p->outer_step), mul(g, i, p->inner_step));
     return two_level_lane(g, p, i);
 }
@@ -175,18 +179,19 @@ static void store_lanes(Map *m, Value lane, const Value *value, int n)
         store_first(g, as_float(m, value[m->s->outs[o].value]), n, m->width, operand_at(g, m->out[o], lane).base);
 }
 
-// The last vector of a run may be a part: it is stored in pieces, behind a branch.
-static void store_lanes_or_part(Map *m, Value run, const Loop *l, Value first, const Value *value)
+// What the last vector holds behind n lanes may be written (plan.h); behind a run it may not: there the next one is,
+// and may be an argument as well.
+static void store_vector(Map *m, Value run, const Loop *l, Value first, const Value *value)
 {
     Gen *g = m->g;
-    int part = (int)(m->run % m->width);
-    Value lane = add(g, mul(g, run, m->run), first);
-    if (!part || l->count == 1) {
+    int part = m->runs > 1 ? (int)(m->lanes % m->width) : 0;
+    Value lane = add(g, LLVMBuildMul(g->b, run, m->run, ""), first);
+    if (!part || l->once) {
         store_lanes(m, lane, value, part ? part : m->width);
         return;
     }
     LLVMBasicBlockRef whole = block_new(g, "whole"), rest = block_new(g, "part"), both = block_new(g, "stored");
-    Value is_part = LLVMBuildICmp(g->b, LLVMIntEQ, l->i, word_i64(g, l->count - 1), "");
+    Value is_part = LLVMBuildICmp(g->b, LLVMIntEQ, l->i, add(g, l->count, word_i64(g, -1)), "");
     LLVMBuildCondBr(g->b, is_part, rest, whole);
     LLVMPositionBuilderAtEnd(g->b, whole);
     store_lanes(m, lane, value, m->width);
@@ -204,10 +209,10 @@ static void run_by_lanes(Map *m, Value run, Value *value)
     for (int a = 0; a < (int)m->s->n_args; a++)
         if (same_in_run(m, a))
             kept[a] = load_rows(g, operand_at(g, m->arg[a], lane_of(m, a, run, word_i64(g, 0))), NULL, m->width);
-    Loop l = loop_begin(g, blocks_of(m->run, m->width));
+    Loop l = loop_of(g, m->vectors);
     Value first = mul(g, l.i, m->width);
     lanes_emit(m, run, first, kept, value);
-    store_lanes_or_part(m, run, &l, first, value);
+    store_vector(m, run, &l, first, value);
     loop_end(g, &l, NULL);
 }
 
@@ -217,12 +222,12 @@ static void run_by_rows(Map *m, Value run, Value *value)
     Gen *g = m->g;
     Value args[MAP_MAX_ARGS];
     Operand at[MAP_MAX_ARGS];
-    Loop l = loop_begin(g, m->run);
+    Loop l = loop_of(g, m->run);
     for (int a = 0; a < (int)m->s->n_args; a++) {
         at[a] = operand_at(g, m->arg[a], lane_of(m, a, run, l.i));
         args[a] = at[a].shared ? load_rows(g, at[a], NULL, m->width) : NULL;
     }
-    Value lane = add(g, mul(g, run, m->run), l.i);
+    Value lane = add(g, LLVMBuildMul(g->b, run, m->run, ""), l.i);
     Loop rows = rows_begin(g, m->width);
     Value row = mul(g, rows.i, m->width);
     for (int a = 0; a < (int)m->s->n_args; a++)
@@ -247,16 +252,29 @@ static int64_t run_of(const Map *m)
     return m->g->tile == 1 && 2 * run < m->width ? n : run;
 }
 
+// Lanes of a run: a count that the code learns, except where there are runs.
+static void set_runs(Map *m)
+{
+    Gen *g = m->g;
+    m->lanes = run_of(m);
+    m->runs = m->s->n / m->lanes;
+    m->run = map_flat(m->s) ? count_arg(g, m->lanes) : word_i64(g, m->lanes);
+    m->vectors = word_i64(g, 1);
+    if (m->lanes > m->width) {
+        Value round_up = add(g, m->run, word_i64(g, m->width - 1));
+        m->vectors = LLVMBuildUDiv(g->b, round_up, word_i64(g, m->width), "");
+    }
+}
+
 void map_emit(Gen *g, const MapStep *s)
 {
-    Map m = {.g = g, .s = s, .width = g->width < 8 ? 8 : g->width};
+    Map m = {.g = g, .s = s, .width = map_width(g)};
     for (uint32_t a = 0; a < s->n_args; a++) {
         m.pattern[a] = pattern_of(&s->args[a], s->n);
         m.arg[a] = operand(g, s->args[a].space);
     }
     for (uint32_t o = 0; o < s->n_outs; o++) m.out[o] = operand(g, SPACE_WORK);
-    m.run = run_of(&m);
-    m.runs = s->n / m.run;
+    set_runs(&m);
     Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
     Loop l = loop_begin(g, m.runs);
     if (g->tile == 1)

@@ -1,15 +1,18 @@
 // matmul: a batch of products of two computed matrices.
 #include "llvm.h"
 
+// The counts behind the lane numbers: batch, K.
 void matmul_emit(Gen *g, const MatmulStep *s)
 {
-    int64_t a_lanes = (int64_t)s->m * s->k, c_lanes = (int64_t)s->k * s->n, out_lanes = (int64_t)s->m * s->n;
-    Product p = {.m = s->m, .k = s->k, .n = s->n, .kb = s->k, .x_stride = s->k, .w_stride = s->n, .out_stride = s->n};
     Operand a = operand(g, s->a_space), c = operand(g, s->c_space), out = operand(g, SPACE_WORK);
-    Loop l = loop_begin(g, s->batch);
-    p.x = operand_at(g, a, mul(g, l.i, a_lanes));
-    p.w = operand_at(g, c, mul(g, l.i, c_lanes));
-    p.out = operand_at(g, out, mul(g, l.i, out_lanes));
+    Value batch = count_arg(g, s->batch), k = count_arg(g, s->k);
+    Product p = {.m = s->m, .n = s->n, .w_stride = s->n, .cut = cuts_of(s->k, s->k)};
+    p.k = p.kb = p.x_stride = k;
+    p.out_stride = word_i64(g, s->n);
+    Loop l = loop_of(g, batch);
+    p.x = operand_at(g, a, LLVMBuildMul(g->b, l.i, mul(g, k, s->m), ""));
+    p.w = operand_at(g, c, LLVMBuildMul(g->b, l.i, mul(g, k, s->n), ""));
+    p.out = operand_at(g, out, mul(g, l.i, (int64_t)s->m * s->n));
     product_emit(g, &p);
     loop_end(g, &l, NULL);
 }

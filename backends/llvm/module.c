@@ -1,8 +1,8 @@
 // Plan -> object: one function per distinct step and shape of code, one list of steps per program, and the descriptor.
 //
 //     descriptor   the bytes of descriptor.c with code offsets filled in, then the weights: one constant
-//     steps        per program, for all tiles: for each step the number of its code and its lane numbers
-//     codes        per shape of code: {function, as its distance from here; words of a step} by number
+//     steps        per program, for all tiles: for each step the number of its code and its args, packed
+//     codes        per shape of code: {function, as its distance from here; bytes of a step} by number
 //     walk         the one loop that goes through the steps
 //
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
@@ -28,18 +28,31 @@ enum { WEIGHTS_PAD = 128 };
 typedef struct {
     StepKey key;
     const Step *step;
+    int first; // the first code of equal words for T > 1
     Value fn[NFCC_TILES];
 } Code;
+
+typedef struct {
+    int code;
+    const Arg *args;
+} Use;
+
+// A product by the hashes of its words without and with its counts.
+typedef struct {
+    uint32_t rest, all;
+} Twin;
 
 typedef struct {
     Gen g;
     LLVMTargetMachineRef machine;
     Code *codes;
     int n_codes, cap_codes;
-    int *buckets; // hash of a key -> code + 1
+    int *buckets, *rows_buckets; // hash of a key -> code + 1
     int n_buckets;
-    uint32_t *words[PROGRAM_COUNT]; // steps: code number, args, code number, ...
-    int n_words[PROGRAM_COUNT];
+    Use *uses[PROGRAM_COUNT]; // the steps of each program
+    int code_bytes;           // of a code's number: 2 or 4
+    Twin *twins;
+    int n_twins;
     Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk;
     LLVMTypeRef walk_type;
     Value program[PROGRAM_COUNT][NFCC_TILES];
@@ -47,48 +60,143 @@ typedef struct {
 } Unit;
 
 // ---- distinct steps
-static uint32_t key_hash(const StepKey *k)
+static uint32_t words_hash(const uint32_t *words, int n)
 {
     uint32_t h = 2166136261u;
-    for (int i = 0; i < k->n_words; i++) h = (h ^ k->words[i]) * 16777619u ^ h >> 15;
+    for (int i = 0; i < n; i++) h = (h ^ words[i]) * 16777619u ^ h >> 15;
     return h;
 }
 
-static bool key_equal(const StepKey *a, const StepKey *b)
+static bool words_equal(const uint32_t *a, int n_a, const uint32_t *b, int n_b)
 {
-    return a->n_words == b->n_words && !memcmp(a->words, b->words, (size_t)a->n_words * sizeof *a->words);
+    return n_a == n_b && !memcmp(a, b, (size_t)n_a * sizeof *a);
+}
+
+static int first_of_rows(Unit *u, const StepKey *key)
+{
+    uint32_t slot = words_hash(key->words, key->n_rows) % (uint32_t)u->n_buckets;
+    for (; u->rows_buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
+        const StepKey *other = &u->codes[u->rows_buckets[slot] - 1].key;
+        if (words_equal(other->words, other->n_rows, key->words, key->n_rows)) return u->rows_buckets[slot] - 1;
+    }
+    u->rows_buckets[slot] = u->n_codes + 1;
+    return u->n_codes;
 }
 
 static int code_of(Unit *u, const Step *step, const StepKey *key)
 {
-    uint32_t slot = key_hash(key) % (uint32_t)u->n_buckets;
-    for (; u->buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets)
-        if (key_equal(&u->codes[u->buckets[slot] - 1].key, key)) return u->buckets[slot] - 1;
-    Code code = {*key, step, {0}};
+    uint32_t slot = words_hash(key->words, key->n_words) % (uint32_t)u->n_buckets;
+    for (; u->buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
+        const StepKey *other = &u->codes[u->buckets[slot] - 1].key;
+        if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
+    }
+    Code code = {*key, step, first_of_rows(u, key), {0}};
     ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
     return (u->buckets[slot] = u->n_codes) - 1;
 }
 
-static void collect_program(Unit *u, int id)
+// ---- how args are stored: as few bytes as the largest needs, without the zero bits that all of a kind end in
+typedef struct {
+    uint32_t any, most; // all values or'ed; the largest
+} Range;
+
+static ArgForm form_of(Range r)
+{
+    ArgForm f = {2, 0};
+    while (f.shift < 4 && r.any && !(r.any >> f.shift & 1)) f.shift++;
+    while (f.bytes < 4 && r.most >> f.shift >> 8 * f.bytes) f.bytes++;
+    return f.bytes < 4 ? f : (ArgForm){4, 0};
+}
+
+// Two bytes for WORK: as they are, or without the four bits that are 0 of every buffer's first lane.
+static ArgForm work_form(uint32_t work_lanes) { return (ArgForm){2, work_lanes <= 1 << 16 ? 0 : 4}; }
+
+static void add_range(Range *ranges, const StepKey *key)
+{
+    for (int j = 0; j < key->n_args; j++) {
+        Range *r = &ranges[key->args[j].kind];
+        r->any |= key->args[j].value;
+        if (key->args[j].value > r->most) r->most = key->args[j].value;
+    }
+}
+
+// ---- products whose counts are known to their code: those that are alone with the rest of their words
+static int twin_order(const void *a, const void *b)
+{
+    const Twin *x = a, *y = b;
+    if (x->rest != y->rest) return x->rest < y->rest ? -1 : 1;
+    return x->all < y->all ? -1 : x->all > y->all;
+}
+
+static uint32_t key_hash(Gen *g, const Step *s, bool known)
+{
+    StepKey k = step_key(g, s, known);
+    return words_hash(k.words, k.n_words);
+}
+
+static void find_twins(Unit *u, int steps)
+{
+    Gen *g = &u->g;
+    u->twins = ARENA_ARRAY(g->cx->arena, Twin, steps + 1);
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (int i = 0; i < g->plan->programs[id].n_steps; i++) {
+            const Step *s = &g->plan->programs[id].steps[i];
+            if (s->kind == STEP_GEMM) u->twins[u->n_twins++] = (Twin){key_hash(g, s, false), key_hash(g, s, true)};
+        }
+    qsort(u->twins, (size_t)u->n_twins, sizeof *u->twins, twin_order);
+}
+
+// Code that learns its counts is larger, except where the blocks of K are whole. Other backends' code knows them.
+static bool counts_known(Unit *u, const Step *s)
+{
+    if (s->kind != STEP_GEMM) return false;
+    if (u->g.gemm != gemm_emit) return true;
+    uint32_t rest = key_hash(&u->g, s, false);
+    int low = 0, high = u->n_twins, codes = 0;
+    int most = s->gemm.transposed || cuts_of(s->gemm.k, s->gemm.kb).whole ? 1 : 3;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (u->twins[middle].rest < rest)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (int i = low; i < u->n_twins && u->twins[i].rest == rest && codes <= most; i++)
+        codes += i == low || u->twins[i].all != u->twins[i - 1].all;
+    return codes <= most;
+}
+
+static void collect_program(Unit *u, int id, Range *ranges)
 {
     const Program *p = &u->g.plan->programs[id];
-    int cap = 0;
+    u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, p->n_steps + 1);
     for (int i = 0; i < p->n_steps; i++) {
-        StepKey key = step_key(&u->g, &p->steps[i]);
-        uint32_t number = (uint32_t)code_of(u, &p->steps[i], &key);
-        ARENA_PUSH(u->g.cx->arena, u->words[id], u->n_words[id], cap, number);
-        for (int j = 0; j < key.n_args; j++) ARENA_PUSH(u->g.cx->arena, u->words[id], u->n_words[id], cap, key.args[j]);
+        StepKey key = step_key(&u->g, &p->steps[i], counts_known(u, &p->steps[i]));
+        u->uses[id][i] = (Use){code_of(u, &p->steps[i], &key), key.args};
+        add_range(ranges, &key);
     }
 }
 
 static void collect(Unit *u)
 {
+    Gen *g = &u->g;
+    Range ranges[ARG_KINDS] = {0};
     int steps = 0;
-    for (int i = 0; i < PROGRAM_COUNT; i++) steps += u->g.plan->programs[i].exists ? u->g.plan->programs[i].n_steps : 0;
+    uint32_t work_lanes = 0;
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        const Program *p = &g->plan->programs[i];
+        steps += p->n_steps;
+        if (p->work_lanes > work_lanes) work_lanes = p->work_lanes;
+    }
     u->n_buckets = 2 * steps + 1;
-    u->buckets = ARENA_ARRAY(u->g.cx->arena, int, u->n_buckets);
-    for (int i = 0; i < PROGRAM_COUNT; i++)
-        if (u->g.plan->programs[i].exists) collect_program(u, i);
+    u->buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
+    u->rows_buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
+    g->form[ARG_WORK] = work_form(work_lanes);
+    find_twins(u, steps);
+    for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
+    for (int i = 0; i < ARG_KINDS; i++)
+        if (i != ARG_WORK) g->form[i] = form_of(ranges[i]);
+    u->code_bytes = u->n_codes < 1 << 16 ? 2 : 4;
 }
 
 // ---- functions
@@ -147,6 +255,19 @@ static const char *step_label(Gen *g, const Step *s)
     return "step";
 }
 
+// One code serves every multiple of its rows; not that of another backend.
+static bool strided(const Gen *g, StepKind kind) { return kind != STEP_GEMM || g->gemm == gemm_emit; }
+
+// The slot whose code serves `slot`, or -1: the programs have none for it. Products on AVX-512 have wider blocks from
+// 32 rows on.
+static int shape_slot(const Gen *g, StepKind kind, int slot)
+{
+    if (slot <= SLOT_16) return slot;
+    if (!strided(g, STEP_GEMM) && slot == SLOT_32) return -1;
+    if (!strided(g, kind)) return slot;
+    return kind == STEP_GEMM && g->info.level == LEVEL_AVX512 ? SLOT_32 : SLOT_16;
+}
+
 static void step_code(Gen *g, const Step *s)
 {
     switch (s->kind) {
@@ -159,9 +280,13 @@ static void step_code(Gen *g, const Step *s)
     }
 }
 
-static Value step_function(Gen *g, const Step *s)
+static Value step_function(Gen *g, const Code *code)
 {
+    const Step *s = code->step;
     Value fn = function_new(g, step_label(g, s), g->step_type);
+    g->known = code->key.known;
+    g->wide = code->key.wide;
+    g->strided = strided(g, s->kind);
     g->work = LLVMGetParam(fn, 0);
     g->prep = LLVMGetParam(fn, 1);
     g->weights = LLVMGetParam(fn, 2);
@@ -174,21 +299,15 @@ static Value step_function(Gen *g, const Step *s)
     return fn;
 }
 
-// The slot whose code serves `slot`, or -1: the programs have none for it.
-static int shape_slot(const Gen *g, int slot)
-{
-    if (slot > SLOT_16 && g->strided) return SLOT_16;
-    return slot == SLOT_32 ? -1 : slot;
-}
-
 static void emit_steps(Unit *u)
 {
     for (int i = 0; i < u->n_codes; i++)
         for (int t = 0; t < NFCC_TILES; t++) {
-            int shape = shape_slot(&u->g, t);
+            int shape = shape_slot(&u->g, u->codes[i].step->kind, t);
             u->g.tile = tiles[t];
-            if (shape >= 0)
-                u->codes[i].fn[t] = shape == t ? step_function(&u->g, u->codes[i].step) : u->codes[i].fn[shape];
+            int first = t == SLOT_ONE ? i : u->codes[i].first;
+            bool made = first < i || shape < t;
+            if (shape >= 0) u->codes[i].fn[t] = made ? u->codes[first].fn[shape] : step_function(&u->g, &u->codes[i]);
         }
 }
 
@@ -215,27 +334,52 @@ static const char *const program_names[] = {
 };
 _Static_assert(sizeof program_names / sizeof *program_names == PROGRAM_COUNT, "every program has a name");
 
-static Value words_new(Gen *g, const char *name, Value *words, unsigned n)
+static Value text(Gen *g, const void *data, size_t size)
 {
-    Value global = constant_new(g, name, LLVMArrayType2(g->i32, n), 4);
-    LLVMSetInitializer(global, LLVMConstArray2(g->i32, words, n));
-    return global;
+    return LLVMConstStringInContext2(g->llvm, data, size, true);
 }
+
+static int step_bytes(const Unit *u, const StepKey *key)
+{
+    int n = u->code_bytes;
+    for (int i = 0; i < key->n_args; i++) n += u->g.form[key->args[i].kind].bytes;
+    return n;
+}
+
+static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
+{
+    for (int i = 0; i < bytes; i++) at[i] = (unsigned char)(word >> 8 * i);
+    return at + bytes;
+}
+
+enum { LIST_PAD = 4 }; // an arg of three bytes is read as four
 
 static void emit_program_steps(Unit *u, int id)
 {
     Gen *g = &u->g;
-    int n = u->n_words[id];
-    Value *words = ARENA_ARRAY(g->cx->arena, Value, n + 1);
-    for (int i = 0; i < n; i++) words[i] = word_i32(g, (int32_t)u->words[id][i]);
+    int n = g->plan->programs[id].n_steps;
+    size_t size = LIST_PAD;
+    for (int i = 0; i < n; i++) size += (size_t)step_bytes(u, &u->codes[u->uses[id][i].code].key);
+    unsigned char *list = arena_alloc(g->cx->arena, size), *at = list;
+    for (int i = 0; i < n; i++) {
+        const Use *use = &u->uses[id][i];
+        at = put_word(at, (uint32_t)use->code, u->code_bytes);
+        for (int j = 0; j < u->codes[use->code].key.n_args; j++) {
+            ArgForm f = g->form[use->args[j].kind];
+            at = put_word(at, use->args[j].value >> f.shift, f.bytes);
+        }
+    }
+    put_word(at, 0, LIST_PAD);
     const char *name = arena_format(g->cx->arena, "%s_steps", program_names[id]);
-    if (n) u->steps[id] = words_new(g, name, words, (unsigned)n);
+    if (!n) return;
+    u->steps[id] = constant_new(g, name, LLVMArrayType2(g->i8, size), 1);
+    LLVMSetInitializer(u->steps[id], text(g, list, size));
 }
 
 static void emit_code_table(Unit *u, int t)
 {
     Gen *g = &u->g;
-    int shape = shape_slot(g, t);
+    int shape = shape_slot(g, STEP_GEMM, t);
     unsigned n = 2 * (unsigned)u->n_codes;
     if (shape < t) {
         u->code_table[t] = u->code_table[shape];
@@ -246,7 +390,7 @@ static void emit_code_table(Unit *u, int t)
     Value *words = ARENA_ARRAY(g->cx->arena, Value, n + 1);
     for (int i = 0; i < u->n_codes; i++) {
         words[2 * i] = distance(g, u->codes[i].fn[t], table);
-        words[2 * i + 1] = word_i32(g, 1 + u->codes[i].key.n_args);
+        words[2 * i + 1] = word_i32(g, step_bytes(u, &u->codes[i].key));
     }
     LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
 }
@@ -263,13 +407,15 @@ static void emit_walk(Unit *u)
     LLVMBuildBr(g->b, head);
     LLVMPositionBuilderAtEnd(g->b, head);
     Value at = LLVMBuildPhi(g->b, g->ptr, "at"), left = LLVMBuildPhi(g->b, g->i64, "left");
-    Value number = LLVMBuildZExt(g->b, load(g, g->i32, at), g->i64, ""), entry = bytes_at(g, codes, mul(g, number, 8));
+    Value number = LLVMBuildLoad2(g->b, u->code_bytes == 2 ? LLVMInt16TypeInContext(g->llvm) : g->i32, at, "");
+    LLVMSetAlignment(number, 1);
+    Value entry = bytes_at(g, codes, mul(g, LLVMBuildZExt(g->b, number, g->i64, ""), 8));
     Value offset = LLVMBuildSExt(g->b, load(g, g->i32, entry), g->i64, "");
-    Value words = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
-    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), bytes_at(g, at, word_i64(g, 4)),
-                    LLVMGetParam(fn, 5)};
+    Value bytes = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
+    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
+                    bytes_at(g, at, word_i64(g, u->code_bytes)), LLVMGetParam(fn, 5)};
     LLVMBuildCall2(g->b, g->step_type, bytes_at(g, codes, offset), args, 5, "");
-    Value next = bytes_at(g, at, mul(g, words, 4)), fewer = add(g, left, word_i64(g, -1));
+    Value next = bytes_at(g, at, bytes), fewer = add(g, left, word_i64(g, -1));
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, fewer, word_i64(g, 0), ""), head, done);
     LLVMAddIncoming(at, (Value[]){steps, next}, (LLVMBasicBlockRef[]){before, head}, 2);
     LLVMAddIncoming(left, (Value[]){count, fewer}, (LLVMBasicBlockRef[]){before, head}, 2);
@@ -292,11 +438,6 @@ static void emit_program(Unit *u, int id, int t)
 }
 
 // ---- the descriptor
-static Value text(Gen *g, const void *data, size_t size)
-{
-    return LLVMConstStringInContext2(g->llvm, data, size, true);
-}
-
 // Its bytes in pieces: the code offsets are distances, the rest is text.
 static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
 {
@@ -475,12 +616,12 @@ static void emit_all(Unit *u, const Target *target, const char *symbol)
     emit_walk(u);
     emit_steps(u);
     for (int t = 0; t < NFCC_TILES; t++)
-        if (shape_slot(&u->g, t) >= 0) emit_code_table(u, t);
+        if (shape_slot(&u->g, STEP_GEMM, t) >= 0) emit_code_table(u, t);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         if (u->g.plan->programs[i].exists) emit_program_steps(u, i);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         for (int t = 0; t < NFCC_TILES; t++)
-            if (u->g.plan->programs[i].exists && shape_slot(&u->g, t) >= 0) emit_program(u, i, t);
+            if (u->g.plan->programs[i].exists && shape_slot(&u->g, STEP_GEMM, t) >= 0) emit_program(u, i, t);
     emit_descriptor(u, target, symbol);
 }
 
@@ -502,7 +643,6 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     }
     Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
     u.g.width = u.g.info.width;
-    u.g.strided = u.g.info.level != LEVEL_AVX512 && gemm == gemm_emit;
     u.g.info.tune = tune_name(cx, u.g.info.tune);
     LLVMInstallFatalErrorHandler(fatal);
     const Bytes *object = NULL;

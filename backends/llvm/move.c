@@ -26,20 +26,18 @@ static void copy_lane(Gen *g, Operand from, Operand to)
     loop_end(g, &rows, NULL);
 }
 
-// A run of n lanes, T = 1.
-static void copy_run(Gen *g, Operand from, Operand to, int64_t n)
+// A run of lanes, T = 1: `vectors` whole ones where there are any, and `part` lanes.
+static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value vectors)
 {
-    int w = g->width;
-    if (n / w) {
-        Loop l = loop_begin(g, n / w);
+    int w = g->width, part = (int)s->n % w;
+    if (s->n / (uint32_t)w) {
+        Loop l = loop_of(g, vectors);
         Value lane = mul(g, l.i, w);
         store(g, load_lanes(g, operand_at(g, from, lane), w), operand_at(g, to, lane).base);
         loop_end(g, &l, NULL);
     }
-    int64_t done = n / w * w;
-    if (n > done)
-        store_first(g, load_lanes(g, operand_fixed(g, from, done), w), (int)(n - done), w,
-                    operand_fixed(g, to, done).base);
+    Value done = mul(g, vectors, w);
+    if (part) store_first(g, load_lanes(g, operand_at(g, from, done), w), part, w, operand_at(g, to, done).base);
 }
 
 void move_emit(Gen *g, const MoveStep *s)
@@ -54,11 +52,12 @@ void move_emit(Gen *g, const MoveStep *s)
     }
     if (!dst.affine) dst_table = operand(g, SPACE_CONST);
     to = operand(g, SPACE_WORK);
+    Value n = count_arg(g, s->n);
     if (g->tile == 1 && src.affine && dst.affine && src.step == 1 && dst.step == 1) {
-        copy_run(g, from, to, s->n);
+        copy_run(g, from, to, s, LLVMBuildUDiv(g->b, n, word_i64(g, g->width), ""));
         return;
     }
-    Loop l = loop_begin(g, s->n);
+    Loop l = loop_of(g, n);
     copy_lane(g, operand_at(g, from, table_lane(g, src, src_table, l.i)),
               operand_at(g, to, table_lane(g, dst, dst_table, l.i)));
     loop_end(g, &l, NULL);
@@ -100,10 +99,11 @@ static void take_one(Gen *g, Operand table, Operand index, Operand out, int64_t 
 void take_emit(Gen *g, const TakeStep *s)
 {
     Operand table = operand(g, s->table_space), index = operand(g, s->index_space), out = operand(g, SPACE_WORK);
-    Loop l = loop_begin(g, s->outer);
+    Value outer = count_arg(g, s->outer), indices = count_arg(g, s->j);
+    Loop l = loop_of(g, outer);
     Operand t = s->table_shared ? table : operand_at(g, table, mul(g, l.i, s->k));
-    Loop j = loop_begin(g, s->j);
-    Value lane = add(g, mul(g, l.i, s->j), j.i);
+    Loop j = loop_of(g, indices);
+    Value lane = add(g, LLVMBuildMul(g->b, l.i, indices, ""), j.i);
     Operand i = operand_at(g, index, lane), o = operand_at(g, out, lane);
     if (g->tile == 1) {
         take_one(g, t, i, o, s->k);

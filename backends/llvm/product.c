@@ -6,11 +6,14 @@
 //
 // Each sum is one chain in the order of k. Where K is cut into blocks of kb, each block is a chain from +0 and the
 // blocks are added in order: either one after the other, or (one token, T = 1) up to four chains side by side.
+//
+// K and kb are counts that the code learns, so that products that differ in K alone share it; what is worth knowing
+// beforehand is in Cuts.
 #include "llvm.h"
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, SIDE_BY_SIDE = 4, AHEAD = 32, CACHE_LINE = 64 };
+enum { MOST_SUMS = 64, AHEAD = 32, CACHE_LINE = 64 };
 
 typedef struct {
     int m, n, v;
@@ -34,7 +37,7 @@ static Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
 
 static Value load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, int v)
 {
-    return load_rows(g, operand_fixed(g, x, m * p->x_stride), row_at(g, b, v), g->width);
+    return load_rows(g, operand_at(g, x, mul(g, p->x_stride, m)), row_at(g, b, v), g->width);
 }
 
 // x is held in registers, w passes by.
@@ -78,7 +81,7 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
 // T > 1: the weights of a block are a narrow column, which no hardware prefetcher foresees.
 static void prefetch(Gen *g, const Product *p, const Block *b, Operand w)
 {
-    if (g->tile == 1 || !w.shared || p->k < 4 * AHEAD) return;
+    if (g->tile == 1 || !w.shared || !p->cut.far) return;
     Value address = operand_fixed(g, w, AHEAD * p->w_stride).base;
     for (int64_t byte = 0; byte < 4 * b->n; byte += CACHE_LINE) {
         Value args[] = {bytes_at(g, address, word_i64(g, byte)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
@@ -91,28 +94,64 @@ static void zero_sums(Gen *g, Value *sum, int n)
     for (int i = 0; i < n; i++) sum[i] = splat_float(g, 0.0f, g->width);
 }
 
-// Chains side by side: number c starts at k = c * kb. All go on for `count` inputs from k on.
-static void run_chains(Gen *g, const Product *p, const Block *b, int chains, int64_t k, int64_t count, Value *sum)
+Cuts cuts_of(uint32_t k, uint32_t kb)
 {
-    int each = sums_of(b), all = each * chains;
-    int64_t unroll = 2 * all > g->info.sums ? 1 : least(4, 32 / all);
-    int64_t passes = count / unroll, rest = count - passes * unroll;
-    Operand x = operand_fixed(g, b->x, k), w = operand_fixed(g, b->w, k * p->w_stride);
-    if (passes) {
-        Loop l = loop_begin(g, passes);
-        for (int i = 0; i < all; i++) sum[i] = loop_phi(g, &l, sum[i]);
-        Operand xi = operand_at(g, x, mul(g, l.i, unroll)), wi = operand_at(g, w, mul(g, l.i, unroll * p->w_stride));
-        for (int64_t u = 0; u < unroll; u++)
-            for (int c = 0; c < chains; c++)
-                multiply_add(g, p, b, operand_fixed(g, xi, u + c * p->kb),
-                             operand_fixed(g, wi, (u + c * p->kb) * p->w_stride), sum + c * each);
-        prefetch(g, p, b, wi);
-        loop_end(g, &l, sum);
+    int64_t cuts = blocks_of(k, kb);
+    bool whole = k % 4 == 0 && (cuts == 1 || (kb % 4 == 0 && k % kb == 0));
+    return (Cuts){(int)least(cuts, SIDE_BY_SIDE + 1), whole, k >= 4 * AHEAD};
+}
+
+// Chains side by side: number c starts at k = c * kb. All go on for `unroll` inputs from k on.
+static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value k, int unroll, Value *sum)
+{
+    for (int c = 0; c < chains; c++) {
+        Value first = add(g, k, mul(g, p->kb, c));
+        Operand x = operand_at(g, b->x, first), w = operand_at(g, b->w, mul(g, first, p->w_stride));
+        for (int u = 0; u < unroll; u++)
+            multiply_add(g, p, b, operand_fixed(g, x, u), operand_fixed(g, w, u * p->w_stride), sum + c * sums_of(b));
+        if (!c) prefetch(g, p, b, w);
     }
-    for (int64_t u = passes * unroll; u < passes * unroll + rest; u++)
-        for (int c = 0; c < chains; c++)
-            multiply_add(g, p, b, operand_fixed(g, x, u + c * p->kb),
-                         operand_fixed(g, w, (u + c * p->kb) * p->w_stride), sum + c * each);
+}
+
+// From k on for `passes` times `unroll` inputs; `maybe`: passes may be 0.
+static void run_loop(Gen *g, const Product *p, const Block *b, int chains, Value k, Value passes, int unroll,
+                     bool maybe, Value *sum)
+{
+    int all = sums_of(b) * chains;
+    Loop l = maybe ? loop_maybe(g, passes) : loop_of(g, passes);
+    for (int i = 0; i < all; i++) sum[i] = loop_phi(g, &l, sum[i]);
+    run_pass(g, p, b, chains, add(g, k, mul(g, l.i, unroll)), unroll, sum);
+    loop_end(g, &l, sum);
+}
+
+static int unroll_of(const Gen *g, int sums)
+{
+    if (2 * sums > g->info.sums) return 1;
+    return sums <= 8 ? 4 : 2;
+}
+
+static void run_known(Gen *g, const Product *p, const Block *b, int chains, Value k, int64_t count, int unroll,
+                      Value *sum)
+{
+    int64_t passes = count / unroll;
+    if (passes) run_loop(g, p, b, chains, k, word_i64(g, passes), unroll, false, sum);
+    for (int64_t u = passes * unroll; u < count; u++) run_pass(g, p, b, chains, add(g, k, word_i64(g, u)), 1, sum);
+}
+
+// All chains go on for `count` inputs from k on; `maybe`: count may be 0.
+static void run_chains(Gen *g, const Product *p, const Block *b, int chains, Value k, Value count, bool maybe,
+                       Value *sum)
+{
+    int unroll = unroll_of(g, sums_of(b) * chains);
+    if (LLVMIsConstant(count)) {
+        run_known(g, p, b, chains, k, (int64_t)LLVMConstIntGetZExtValue(count), unroll, sum);
+        return;
+    }
+    Value passes = LLVMBuildUDiv(g->b, count, word_i64(g, unroll), "");
+    run_loop(g, p, b, chains, k, passes, unroll, maybe || (unroll > 1 && !p->cut.whole), sum);
+    if (p->cut.whole || unroll == 1) return;
+    Value done = mul(g, passes, unroll);
+    run_loop(g, p, b, chains, add(g, k, done), LLVMBuildSub(g->b, count, done, ""), 1, true, sum);
 }
 
 static void add_sums(Gen *g, Value *total, const Value *sum, int n)
@@ -123,63 +162,67 @@ static void add_sums(Gen *g, Value *total, const Value *sum, int n)
 // All blocks of K at once; the last one may be shorter.
 static void blocks_abreast(Gen *g, const Product *p, const Block *b, int chains, Value *total)
 {
-    Value sum[MOST_SUMS];
+    Value sum[MOST_SUMS], start = word_i64(g, 0);
     int each = sums_of(b);
-    int64_t last = p->k - (chains - 1) * p->kb;
     zero_sums(g, sum, each * chains);
-    run_chains(g, p, b, chains, 0, last, sum);
-    if (last < p->kb) run_chains(g, p, b, chains - 1, last, p->kb - last, sum);
+    if (p->cut.whole) {
+        run_chains(g, p, b, chains, start, p->kb, false, sum);
+    } else {
+        Value last = LLVMBuildSub(g->b, p->k, mul(g, p->kb, chains - 1), "");
+        run_chains(g, p, b, chains, start, last, false, sum);
+        run_chains(g, p, b, chains - 1, last, LLVMBuildSub(g->b, p->kb, last, ""), true, sum);
+    }
     for (int i = 0; i < each; i++) total[i] = sum[i];
     for (int c = 1; c < chains; c++) add_sums(g, total, sum + c * each, each);
 }
 
-static Block block_at_k(Gen *g, const Product *p, const Block *b, Value k)
+// One chain from +0 over `count` inputs from k on, added to the total.
+static void one_block(Gen *g, const Product *p, const Block *b, Value k, Value count, Value *total)
 {
-    Block moved = *b;
-    moved.x = operand_at(g, b->x, k);
-    moved.w = operand_at(g, b->w, mul(g, k, p->w_stride));
-    return moved;
+    Value sum[MOST_SUMS];
+    zero_sums(g, sum, sums_of(b));
+    run_chains(g, p, b, 1, k, count, false, sum);
+    add_sums(g, total, sum, sums_of(b));
 }
 
 // One block of K after the other. The total starts at -0, which adds nothing to any number, not even to -0.
 static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *total)
 {
-    Value sum[MOST_SUMS];
     int each = sums_of(b);
-    int64_t full = p->k / p->kb, rest = p->k % p->kb;
-    if (full + (rest > 0) == 1) {
+    if (p->cut.cuts == 1) {
         zero_sums(g, total, each);
-        run_chains(g, p, b, 1, 0, p->k, total);
+        run_chains(g, p, b, 1, word_i64(g, 0), p->k, false, total);
         return;
     }
     for (int i = 0; i < each; i++) total[i] = splat_float(g, -0.0f, g->width);
-    if (full) {
-        Loop l = loop_begin(g, full);
-        for (int i = 0; i < each; i++) total[i] = loop_phi(g, &l, total[i]);
-        Block next = block_at_k(g, p, b, mul(g, l.i, p->kb));
-        zero_sums(g, sum, each);
-        run_chains(g, p, &next, 1, 0, p->kb, sum);
-        add_sums(g, total, sum, each);
-        loop_end(g, &l, total);
+    Loop l = loop_of(g, p->full);
+    for (int i = 0; i < each; i++) total[i] = loop_phi(g, &l, total[i]);
+    one_block(g, p, b, LLVMBuildMul(g->b, l.i, p->kb, ""), p->kb, total);
+    loop_end(g, &l, total);
+    if (p->cut.whole) return;
+    if (LLVMIsConstant(p->rest)) {
+        if (LLVMConstIntGetZExtValue(p->rest))
+            one_block(g, p, b, LLVMBuildMul(g->b, p->full, p->kb, ""), p->rest, total);
+        return;
     }
-    if (rest) {
-        Block next = block_at_k(g, p, b, word_i64(g, full * p->kb));
-        zero_sums(g, sum, each);
-        run_chains(g, p, &next, 1, 0, rest, sum);
-        add_sums(g, total, sum, each);
-    }
+    Loop rest =
+        loop_maybe(g, LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, p->rest, word_i64(g, 0), ""), g->i64, ""));
+    for (int i = 0; i < each; i++) total[i] = loop_phi(g, &rest, total[i]);
+    one_block(g, p, b, LLVMBuildMul(g->b, p->full, p->kb, ""), p->rest, total);
+    loop_end(g, &rest, total);
 }
 
+// T = 1: the last unit of the last token may be written whole (plan.h).
 static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
-    int64_t token = m * p->out_stride;
-    if (p->has_add) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, operand_fixed(g, b->add, token), n, v), "");
+    Value token = mul(g, p->out_stride, m);
+    if (p->has_add) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, operand_at(g, b->add, token), n, v), "");
     if (p->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, b->bias, n, v), "");
-    Operand out = operand_fixed(g, b->out, token + (int64_t)n * unit_lanes(g));
+    Operand out = operand_fixed(g, operand_at(g, b->out, token), (int64_t)n * unit_lanes(g));
     if (g->tile > 1)
         store(g, sum, row_address(g, out, row_at(g, b, v)));
     else
-        store_first(g, sum, n == b->n - 1 ? b->last : g->width, g->width, out.base);
+        store_first(g, sum, p->m > 1 && n == b->n - 1 ? b->last : g->width, g->width, out.base);
 }
 
 static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
@@ -212,10 +255,11 @@ typedef struct {
 static Shape shape_of(const Gen *g, const Product *p)
 {
     Shape s = {1, 1, 1, 1};
-    int64_t cuts = blocks_of(p->k, p->kb), units = blocks_of(p->n, unit_lanes(g));
+    int64_t units = blocks_of(p->n, unit_lanes(g));
+    int cuts = p->cut.cuts;
     if (g->tile == 1) {
         s.m = (int)least(p->m, 6);
-        if (p->m == 1 && cuts <= SIDE_BY_SIDE) s.chains = (int)cuts;
+        if (p->m == 1 && cuts <= SIDE_BY_SIDE) s.chains = cuts;
     } else if (p->w.shared) {
         int rows = g->info.level == LEVEL_AVX512 ? g->tile : 16;
         s.v = rows / g->width;
@@ -226,6 +270,7 @@ static Shape shape_of(const Gen *g, const Product *p)
     int64_t most = g->info.sums / held > 1 ? g->info.sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
+    if (g->tile > 1 && g->info.level == LEVEL_AVX512 && units == 128 && p->w.shared) s.n = 16 / s.v;
     return s;
 }
 
@@ -262,9 +307,9 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
 static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m, Value token)
 {
     b.m = m;
-    b.x = operand_at(g, b.x, mul(g, token, p->x_stride));
-    b.out = operand_at(g, b.out, mul(g, token, p->out_stride));
-    if (p->has_add) b.add = operand_at(g, b.add, mul(g, token, p->out_stride));
+    b.x = operand_at(g, b.x, LLVMBuildMul(g->b, token, p->x_stride, ""));
+    b.out = operand_at(g, b.out, LLVMBuildMul(g->b, token, p->out_stride, ""));
+    if (p->has_add) b.add = operand_at(g, b.add, LLVMBuildMul(g->b, token, p->out_stride, ""));
     outputs_emit(g, p, s, b);
 }
 

@@ -36,54 +36,61 @@ static Value blend(Gen *g, Value some, Value all, int n)
     return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, PARTIALS), "");
 }
 
-static void reduce_slots(Gen *g, const ReduceStep *s, Operand in, Operand out)
+// full: whole sixteens, where there are any.
+static void reduce_slots(Gen *g, const ReduceStep *s, Value full, Operand in, Operand out)
 {
-    int64_t full = s->k / PARTIALS, rest = s->k % PARTIALS;
+    int64_t rest = s->k % PARTIALS;
     Value p = start(g, s->op, PARTIALS);
-    if (full) {
-        Loop l = loop_begin(g, full);
+    if (s->k / PARTIALS) {
+        Loop l = loop_of(g, full);
         p = loop_phi(g, &l, p);
         p = two(g, s->op, p, load_lanes(g, operand_at(g, in, mul(g, l.i, PARTIALS)), PARTIALS));
         loop_end(g, &l, &p);
     }
     if (rest)
-        p = blend(g, two(g, s->op, p, load_lanes(g, operand_fixed(g, in, full * PARTIALS), PARTIALS)), p, (int)rest);
+        p = blend(g, two(g, s->op, p, load_lanes(g, operand_at(g, in, mul(g, full, PARTIALS)), PARTIALS)), p,
+                  (int)rest);
     for (int half = PARTIALS / 2; half > 1; half /= 2)
         p = two(g, s->op, half_of(g, p, 0, half), half_of(g, p, half, half));
     Value first = LLVMBuildExtractElement(g->b, p, word_i64(g, 0), "");
     store(g, two(g, s->op, first, LLVMBuildExtractElement(g->b, p, word_i64(g, 1), "")), out.base);
 }
 
-static void reduce_rows(Gen *g, const ReduceStep *s, Operand in, Operand out, Value row)
+static void reduce_rows(Gen *g, const ReduceStep *s, Value full, Operand in, Operand out, Value row)
 {
-    int64_t full = s->k / PARTIALS, rest = s->k % PARTIALS;
+    int64_t rest = s->k % PARTIALS;
     Value p[PARTIALS];
     for (int j = 0; j < PARTIALS; j++) p[j] = start(g, s->op, g->width);
-    if (full) {
-        Loop l = loop_begin(g, full);
+    if (s->k / PARTIALS) {
+        Loop l = loop_of(g, full);
         for (int j = 0; j < PARTIALS; j++) p[j] = loop_phi(g, &l, p[j]);
         Operand at = operand_at(g, in, mul(g, l.i, PARTIALS));
         for (int j = 0; j < PARTIALS; j++)
             p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, at, j), row, g->width));
         loop_end(g, &l, p);
     }
+    Operand behind = operand_at(g, in, mul(g, full, PARTIALS));
     for (int j = 0; j < (int)rest; j++)
-        p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, in, full * PARTIALS + j), row, g->width));
+        p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, behind, j), row, g->width));
     for (int half = PARTIALS / 2; half; half /= 2)
         for (int j = 0; j < half; j++) p[j] = two(g, s->op, p[j], p[j + half]);
     store(g, p[0], row_address(g, out, row));
 }
 
+// The counts behind the lane numbers: outer where it is not 1, whole sixteens where there are any.
 void reduce_emit(Gen *g, const ReduceStep *s)
 {
     Operand in = operand(g, s->in_space), out = operand(g, SPACE_WORK);
-    Loop l = loop_begin(g, s->outer);
-    Operand from = operand_at(g, in, mul(g, l.i, s->k)), to = operand_at(g, out, l.i);
+    Value outer = s->outer > 1 ? count_arg(g, s->outer) : word_i64(g, 1);
+    Value full = s->k / PARTIALS ? count_arg(g, s->k / PARTIALS) : word_i64(g, 0);
+    Value k = add(g, mul(g, full, PARTIALS), word_i64(g, s->k % PARTIALS));
+    Loop l = loop_of(g, outer);
+    Operand from = operand_at(g, in, LLVMBuildMul(g->b, l.i, k, "")), to = operand_at(g, out, l.i);
     if (g->tile == 1) {
-        reduce_slots(g, s, from, to);
+        reduce_slots(g, s, full, from, to);
     } else {
         Loop rows = rows_begin(g, g->width);
-        reduce_rows(g, s, from, to, mul(g, rows.i, g->width));
+        reduce_rows(g, s, full, from, to, mul(g, rows.i, g->width));
         loop_end(g, &rows, NULL);
     }
     loop_end(g, &l, NULL);

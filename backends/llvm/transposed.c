@@ -1,5 +1,6 @@
 // Transposed products (plan.h): out[k] = sum over n of x[n] * w[k][n], on the packing of the product itself. The sum is
-// sixteen partial sums by n % 16 and a tree; a group of 128 outputs is whole sixteens, so every sixteen of n lies in one.
+// sixteen partial sums by n % 16 and a tree; a group of 128 outputs is whole sixteens, so every sixteen of n lies in
+// one.
 //
 //     T = 1    a partial-sum vector of 16 slots for each of up to 8 outputs; sixteen weights are one load. The tree
 //              folds the vectors of two outputs into one, so that it ends with one vector of all outputs
@@ -12,15 +13,17 @@ enum { SLOTS = 16, MOST_OUTPUTS = 8, MOST_SUMS = 32 };
 // `n` outputs from the block's first on, of one token; v vectors of rows from `row` on.
 typedef struct {
     int n, v;
-    int64_t k_all, n_all;
-    Operand x, w, out; // w: the whole matrix; x, out: of the token
-    Value k, row;      // first output, first row (i64)
+    int64_t rest;        // outputs of the product behind the whole groups
+    bool grouped;        // there are whole groups
+    Value k_all, groups; // i64
+    Operand x, w, out;   // w: the whole matrix; x, out: of the token
+    Value k, row;        // first output, first row (i64)
 } Block;
 
 // Row k + i of the group at `first` of `width` weights, from column `col` (i64) on.
 static Operand weights_at(Gen *g, const Block *b, Value first, int64_t width, int i, Value col)
 {
-    Operand group = operand_at(g, b->w, mul(g, first, b->k_all));
+    Operand group = operand_at(g, b->w, LLVMBuildMul(g->b, first, b->k_all, ""));
     Operand row = operand_fixed(g, operand_at(g, group, mul(g, b->k, width)), i * width);
     return operand_at(g, row, col);
 }
@@ -64,7 +67,8 @@ static Value halves(Gen *g, Value a, Value b, int outputs, int half, bool upper)
     for (int side = 0; side < (b ? 2 : 1); side++)
         for (int o = 0; o < outputs; o++)
             for (int i = 0; i < half; i++) list[n++] = word_i32(g, side * from + o * 2 * half + (upper ? half : 0) + i);
-    return LLVMBuildShuffleVector(g->b, a, b ? b : LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(list, (unsigned)n), "");
+    return LLVMBuildShuffleVector(g->b, a, b ? b : LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(list, (unsigned)n),
+                                  "");
 }
 
 // The tree over n vectors of 16 partials (n a power of two): a vector of n sums.
@@ -88,15 +92,14 @@ static Value slots_tree(Gen *g, Value *p, int n)
 static void slots_emit(Gen *g, const Block *b)
 {
     Value sum[MOST_OUTPUTS];
-    int64_t full = b->n_all / GEMM_GROUP, rest = b->n_all % GEMM_GROUP;
     for (int i = 0; i < b->n; i++) sum[i] = splat_float(g, 0.0f, SLOTS);
-    if (full) {
-        Loop l = loop_begin(g, full);
+    if (b->grouped) {
+        Loop l = loop_of(g, b->groups);
         for (int i = 0; i < b->n; i++) sum[i] = loop_phi(g, &l, sum[i]);
         slots_group(g, b, mul(g, l.i, GEMM_GROUP), GEMM_GROUP, sum);
         loop_end(g, &l, sum);
     }
-    if (rest) slots_group(g, b, word_i64(g, full * GEMM_GROUP), rest, sum);
+    if (b->rest) slots_group(g, b, mul(g, b->groups, GEMM_GROUP), b->rest, sum);
     store(g, slots_tree(g, sum, b->n), operand_at(g, b->out, b->k).base);
 }
 
@@ -136,16 +139,15 @@ static void rows_group(Gen *g, const Block *b, Value first, int64_t width, Value
 
 static void rows_partial(Gen *g, const Block *b, Value j, Value *sum)
 {
-    int64_t full = b->n_all / GEMM_GROUP, rest = b->n_all % GEMM_GROUP;
     int sums = b->n * b->v;
     for (int i = 0; i < sums; i++) sum[i] = splat_float(g, 0.0f, g->width);
-    if (full) {
-        Loop l = loop_begin(g, full);
+    if (b->grouped) {
+        Loop l = loop_of(g, b->groups);
         for (int i = 0; i < sums; i++) sum[i] = loop_phi(g, &l, sum[i]);
         rows_group(g, b, mul(g, l.i, GEMM_GROUP), GEMM_GROUP, j, sum);
         loop_end(g, &l, sum);
     }
-    if (rest) rows_group(g, b, word_i64(g, full * GEMM_GROUP), rest, j, sum);
+    if (b->rest) rows_group(g, b, mul(g, b->groups, GEMM_GROUP), b->rest, j, sum);
 }
 
 static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum);
@@ -169,18 +171,10 @@ static void rows_pair_loop(Gen *g, const Block *b, Value j, int step, Value *sum
 // Partial j of the level that has `step` partials: p[j] + p[j + step], down to the sixteen themselves.
 static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum)
 {
-    if (step == SLOTS) {
+    if (step == SLOTS)
         rows_partial(g, b, j, sum);
-        return;
-    }
-    if (step < 4) {
+    else
         rows_pair_loop(g, b, j, step, sum);
-        return;
-    }
-    Value other[MOST_SUMS];
-    rows_tree(g, b, j, step * 2, sum);
-    rows_tree(g, b, add(g, j, word_i64(g, step)), step * 2, other);
-    for (int i = 0; i < b->n * b->v; i++) sum[i] = LLVMBuildFAdd(g->b, sum[i], other[i], "");
 }
 
 static void rows_emit(Gen *g, const Block *b)
@@ -189,51 +183,60 @@ static void rows_emit(Gen *g, const Block *b)
     rows_tree(g, b, word_i64(g, 0), 1, sum);
     for (int i = 0; i < b->n; i++)
         for (int v = 0; v < b->v; v++)
-            store(g, sum[i * b->v + v], row_address(g, operand_fixed(g, operand_at(g, b->out, b->k), i), row_at(g, b, v)));
+            store(g, sum[i * b->v + v],
+                  row_address(g, operand_fixed(g, operand_at(g, b->out, b->k), i), row_at(g, b, v)));
 }
 
 // ---- blocks of outputs
 
 static void block_emit(Gen *g, const Block *b)
 {
-    if (g->tile == 1) slots_emit(g, b);
-    else rows_emit(g, b);
+    if (g->tile == 1)
+        slots_emit(g, b);
+    else
+        rows_emit(g, b);
 }
 
-// All outputs in blocks of `most`; what is left for T = 1 in smaller powers of two.
-static void outputs_emit(Gen *g, Block b, int most)
+// All k outputs in blocks of `most` (4 or 8), what is left for T = 1 in smaller powers of two. K itself is a count; the
+// code knows k % 8 and whether there are eight.
+static void outputs_emit(Gen *g, Block b, uint32_t k, int most)
 {
-    int64_t full = b.k_all / most, at = full * most;
-    if (full) {
-        Loop l = loop_begin(g, full);
+    int rest = (int)k % 8 % most;
+    Value full = LLVMBuildUDiv(g->b, b.k_all, word_i64(g, most), ""), at = mul(g, full, most);
+    if (k >= 8 || (int)k >= most) {
+        Loop l = loop_of(g, full);
         b.n = most;
         b.k = mul(g, l.i, most);
         block_emit(g, &b);
         loop_end(g, &l, NULL);
     }
-    for (int n = most; n; n /= 2) {
-        int64_t left = b.k_all - at;
-        if (left < n && (g->tile == 1 || !left)) continue;
-        b.n = (int)least(left, n);
-        b.k = word_i64(g, at);
+    for (int n = most / 2; rest; n /= 2) {
+        if (g->tile == 1 && rest < n) continue;
+        b.n = g->tile == 1 ? n : rest;
+        b.k = at;
         block_emit(g, &b);
-        at += b.n;
+        at = add(g, at, word_i64(g, b.n));
+        rest -= b.n;
     }
 }
 
+// The counts behind the lane numbers: K, whole groups of the product's outputs where there are any.
 void transposed_emit(Gen *g, const GemmStep *s)
 {
     GemmOperands o = gemm_operands(g, s);
-    Block b = {.v = 1, .k_all = s->k, .n_all = s->n, .w = o.w};
+    Block b = {.v = 1, .rest = s->n % GEMM_GROUP, .grouped = s->n >= GEMM_GROUP, .w = o.w};
+    b.k_all = count_arg(g, s->k);
+    b.groups = b.grouped ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
+    Value n_all = add(g, mul(g, b.groups, GEMM_GROUP), word_i64(g, b.rest));
     bool wide = g->info.level == LEVEL_AVX512;
     if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
     int most = wide && b.v == 1 ? 8 : 4;
     Loop l = loop_begin(g, s->m);
-    b.x = operand_at(g, o.x, mul(g, l.i, s->n));
-    b.out = operand_at(g, o.out, mul(g, l.i, s->k));
+    b.x = operand_at(g, o.x, LLVMBuildMul(g->b, l.i, n_all, ""));
+    b.out = operand_at(g, o.out, LLVMBuildMul(g->b, l.i, b.k_all, ""));
     Loop rows = rows_begin(g, b.v * g->width);
     b.row = mul(g, rows.i, (int64_t)b.v * g->width);
-    outputs_emit(g, b, most);
+    outputs_emit(g, b, s->k, most);
     loop_end(g, &rows, NULL);
     loop_end(g, &l, NULL);
 }

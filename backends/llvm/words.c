@@ -74,11 +74,28 @@ static void loop_open(Gen *g, Loop *l)
     l->i = LLVMBuildPhi(g->b, g->i64, "i");
 }
 
+Loop loop_of(Gen *g, Value count)
+{
+    Loop l = {.i = word_i64(g, 0), .count = count};
+    l.once = LLVMIsConstant(count) && LLVMConstIntGetZExtValue(count) == 1;
+    if (!l.once) loop_open(g, &l);
+    return l;
+}
+
 Loop loop_begin(Gen *g, int64_t count)
 {
     assert(count > 0);
-    Loop l = {.count = count, .i = word_i64(g, 0), .passes = word_i64(g, count)};
-    if (count > 1) loop_open(g, &l);
+    return loop_of(g, word_i64(g, count));
+}
+
+Loop loop_maybe(Gen *g, Value count)
+{
+    Loop l = {.maybe = true, .count = count, .before = LLVMGetInsertBlock(g->b)};
+    l.head = block_new(g, "loop");
+    l.done = block_new(g, "done");
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, count, word_i64(g, 0), ""), l.head, l.done);
+    LLVMPositionBuilderAtEnd(g->b, l.head);
+    l.i = LLVMBuildPhi(g->b, g->i64, "i");
     return l;
 }
 
@@ -86,36 +103,44 @@ Loop rows_begin(Gen *g, int rows)
 {
     if (g->tile == 1) return loop_begin(g, 1);
     if (!g->strided) return loop_begin(g, g->tile / rows);
-    Loop l = {.passes = LLVMBuildUDiv(g->b, g->rows, word_i64(g, rows), "")};
-    loop_open(g, &l);
-    return l;
+    return loop_of(g, LLVMBuildUDiv(g->b, g->rows, word_i64(g, rows), ""));
 }
 
 Value loop_phi(Gen *g, Loop *l, Value first)
 {
-    if (l->count == 1) return first;
+    if (l->once) return first;
     Value phi = LLVMBuildPhi(g->b, LLVMTypeOf(first), "");
     LLVMAddIncoming(phi, &first, &l->before, 1);
     assert(l->n < 64);
+    l->first[l->n] = first;
     return l->phi[l->n++] = phi;
 }
 
-void loop_end(Gen *g, Loop *l, const Value *next)
+// Behind a loop that may not have run, a value is its last or its first.
+static void merge(Gen *g, Loop *l, LLVMBasicBlockRef last, Value *next)
 {
-    if (l->count == 1) return;
+    for (int j = 0; j < l->n; j++) {
+        Value phi = LLVMBuildPhi(g->b, LLVMTypeOf(next[j]), "");
+        LLVMAddIncoming(phi, &l->first[j], &l->before, 1);
+        LLVMAddIncoming(phi, &next[j], &last, 1);
+        next[j] = phi;
+    }
+}
+
+void loop_end(Gen *g, Loop *l, Value *next)
+{
+    if (l->once) return;
     Value zero = word_i64(g, 0);
     Value i = LLVMBuildNUWAdd(g->b, l->i, word_i64(g, 1), "");
-    Value more = LLVMBuildICmp(g->b, LLVMIntULT, i, l->passes, "");
+    Value more = LLVMBuildICmp(g->b, LLVMIntULT, i, l->count, "");
     LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
-    l->done = block_new(g, "done");
+    if (!l->maybe) l->done = block_new(g, "done");
     LLVMBuildCondBr(g->b, more, l->head, l->done);
     LLVMAddIncoming(l->i, &zero, &l->before, 1);
     LLVMAddIncoming(l->i, &i, &last, 1);
-    for (int j = 0; j < l->n; j++) {
-        Value v = next[j];
-        LLVMAddIncoming(l->phi[j], &v, &last, 1);
-    }
+    for (int j = 0; j < l->n; j++) LLVMAddIncoming(l->phi[j], &next[j], &last, 1);
     LLVMPositionBuilderAtEnd(g->b, l->done);
+    if (l->maybe) merge(g, l, last, next);
 }
 
 // ---- operands
@@ -125,10 +150,25 @@ Operand space_start(Gen *g, uint32_t space)
     return (Operand){space == SPACE_WORK ? g->work : g->prep, g->lane_bytes, g->tile == 1};
 }
 
+// Three bytes are read as four: the lists are padded for it.
+static Value next_arg(Gen *g, ArgKind kind)
+{
+    ArgForm f = g->form[kind];
+    LLVMTypeRef type = f.bytes == 2 ? LLVMInt16TypeInContext(g->llvm) : g->i32;
+    Value v = LLVMBuildLoad2(g->b, type, bytes_at(g, g->args, word_i64(g, g->next_arg)), "");
+    LLVMSetAlignment(v, 1);
+    g->next_arg += f.bytes;
+    v = LLVMBuildZExt(g->b, v, g->i64, "");
+    if (f.bytes == 3) v = LLVMBuildAnd(g->b, v, word_i64(g, 0xffffff), "");
+    return f.shift ? LLVMBuildShl(g->b, v, word_i64(g, f.shift), "") : v;
+}
+
+Value count_arg(Gen *g, int64_t known) { return g->known ? word_i64(g, known) : next_arg(g, ARG_COUNT); }
+
 Operand operand(Gen *g, uint32_t space)
 {
-    Value at = load(g, g->i32, bytes_at(g, g->args, word_i64(g, 4 * g->next_arg++)));
-    return operand_at(g, space_start(g, space), LLVMBuildZExt(g->b, at, g->i64, ""));
+    ArgKind kind = space == SPACE_WORK && g->wide ? ARG_WIDE : (ArgKind)space;
+    return operand_at(g, space_start(g, space), next_arg(g, kind));
 }
 
 Operand operand_at(Gen *g, Operand o, Value lane)
