@@ -2,8 +2,8 @@
 //
 // A value is lane-major, [lanes][rows], so that every op is a loop over contiguous rows. Constants are read where
 // they are (f32, f64, i64, bool) and never expanded over rows. Values are freed after their last use.
-#include "ir.h"
 #include "double_math.h"
+#include "ir.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -145,8 +145,8 @@ static void eval_move(const Node *n, size_t rows, const Operand *in, double *out
 enum { WIDE = 16 };
 
 // WIDE outputs of one token: acc[j][r] += w[k][j] * x[k][r]. Weights are read as stored.
-static void linear_block(const Node *w, size_t k_count, size_t n_count, size_t n0, size_t width, size_t rows, const Operand *x,
-                         size_t x_lane, double *out)
+static void linear_block(const Node *w, size_t k_count, size_t n_count, size_t n0, size_t width, size_t rows,
+                         const Operand *x, size_t x_lane, double *out)
 {
     const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
     for (size_t i = 0; i < width * rows; i++) out[i] = 0;
@@ -169,7 +169,8 @@ static void linear_block(const Node *w, size_t k_count, size_t n_count, size_t n
 enum { FEW = 8 };
 
 // One token of few rows: vectors run along the outputs instead.
-static void linear_few(const Node *w, size_t k_count, size_t n_count, size_t rows, const Operand *x, size_t x_lane, double *out)
+static void linear_few(const Node *w, size_t k_count, size_t n_count, size_t rows, const Operand *x, size_t x_lane,
+                       double *out)
 {
     const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
     double *acc = eval_alloc(n_count);
@@ -304,7 +305,8 @@ void eval_node(const Node *n, size_t rows, const double *const *in, double *out)
     if (!ops) exit(4);
     OpKind kind = op_info(n->op)->kind;
     for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && !((kind == KIND_LINEAR || kind == KIND_LINEAR_T) && i == 1)) ops[i] = operand(n->in[i], in[i], rows);
+        if (n->in[i] && !((kind == KIND_LINEAR || kind == KIND_LINEAR_T) && i == 1))
+            ops[i] = operand(n->in[i], in[i], rows);
     switch (kind) {
     case KIND_LEAF: break;
     case KIND_MOVE: eval_move(n, rows, ops, out); break;
@@ -332,8 +334,7 @@ static void store_output(const Node *n, const double *value, size_t rows, double
 {
     size_t lanes = (size_t)type_lanes(n->type);
     for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < lanes; i++)
-            out[r * lanes + i] = value ? value[i * rows + r] : const_at(n, (int64_t)i);
+        for (size_t i = 0; i < lanes; i++) out[r * lanes + i] = value ? value[i * rows + r] : const_at(n, (int64_t)i);
 }
 
 typedef struct {
@@ -362,7 +363,8 @@ static void eval_one(Run *run, const Node *n, size_t rows, EvalProbe probe, void
     if (in != few) free(in);
 }
 
-static void eval_chunk(Run *run, size_t first, size_t rows, const double *const *in, double *const *out, EvalProbe probe, void *user)
+static void eval_chunk(Run *run, size_t first, size_t rows, const double *const *in, double *const *out,
+                       EvalProbe probe, void *user)
 {
     const Function *f = run->f;
     for (int i = 0; i < f->n_inputs; i++) {
@@ -384,7 +386,8 @@ static void eval_chunk(Run *run, size_t first, size_t rows, const double *const 
     }
 }
 
-void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe, void *user)
+void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe,
+                   void *user)
 {
     Run run = {f, calloc((size_t)f->n_nodes + 1, sizeof(double *)), calloc((size_t)f->n_nodes + 1, sizeof(int))};
     if (!run.value || !run.last_use) exit(4);

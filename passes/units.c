@@ -8,9 +8,9 @@
 //
 // Which input or output is the event, and which outputs are its log_det and log_prob, is asked of the roles pass once.
 #include "units.h"
+#include "double_math.h"
 #include "flow.h"
 #include "pipeline.h"
-#include "double_math.h"
 
 #include <math.h>
 #include <string.h>
