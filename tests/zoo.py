@@ -31,6 +31,7 @@ ENTRIES = ["to_latent", "to_event", "log_prob", "sample", "score", "run"]
 # The families that the solver's affine and additive rules must handle; wild files of other families are left out.
 FAMILIES = ["nf4rl*", "flax*", "nfpo*", "small_policy*", "gauss*", "critic*", "nflows_affine*", "nflows_additive*",
             "nflows_simple_realnvp*", "normflows_coupling*", "normflows_realnvp*", "normflows_unpatched*",
+            "normflows_planar*", "normflows_radial*",
             "zuko_realnvp*", "zuko_nice*", "freia*", "nina_mlp*", "lander*", "cheetah*", "states*",
             "w_freia*", "w_nf4rl*", "w_nflows_aff*", "w_nflows_half*", "w_nflows_bf*", "w_nflows_types*",
             "w_nflows_condbase*", "w_normflows_base*", "w_own_actor*", "w_own_gauss*", "w_zuko_realnvp*"]
