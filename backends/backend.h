@@ -45,5 +45,6 @@ bool write_file(Context *cx, const char *path, const void *data, size_t size);
 // the descriptor of `--emit o` as nfcc_model_NAME. `name` is a C identifier.
 const char *emit_header(Context *cx, const Plan *plan, const char *name);
 // The descriptor and tables as bytes (code offsets 0: a backend fills them in, see abi.h), shared by all backends.
-// Ends where the weights begin (64-byte aligned).
-const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler);
+// Ends where the weights begin (64-byte aligned), `weights` bytes of them.
+const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler,
+                              WeightType type, size_t weights);

@@ -22,6 +22,9 @@ _Static_assert((int)PROGRAM_ENCODE == (int)NFCC_PROGRAM_ENCODE && (int)PROGRAM_L
 _Static_assert((int)T_F32 == (int)NFCC_F32 && (int)T_F64 == (int)NFCC_F64 && (int)T_I64 == (int)NFCC_I64 &&
                    (int)T_BOOL == (int)NFCC_BOOL,
                "ir.h and abi.h number the element types alike");
+_Static_assert((int)WEIGHTS_F32 == (int)NFCC_WEIGHTS_F32 && (int)WEIGHTS_F16 == (int)NFCC_WEIGHTS_F16 &&
+                   (int)WEIGHTS_BF16 == (int)NFCC_WEIGHTS_BF16,
+               "plan.h and abi.h number the weight types alike");
 _Static_assert((int)MAX_RANK == 8 && sizeof(nfcc_abi_port) == sizeof(PlanPort), "the tables have one shape");
 
 static const uint64_t golden_seed = 0x6e666363;
@@ -118,7 +121,8 @@ static void add_golden(Blob *b, nfcc_model_header *h, const Plan *plan)
     if (plan->golden_words) h->golden = append(b, plan->golden, plan->golden_words * sizeof(uint32_t), 8);
 }
 
-const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler)
+const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler,
+                              WeightType type, size_t weights)
 {
     Blob b = {cx->arena, NULL, 0, 0};
     nfcc_model_header h = {.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target).cpu_bits};
@@ -134,7 +138,8 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     append(&b, zeros, (64 - b.n % 64) % 64, 1);
     h.size = (uint32_t)b.n;
     h.weights = b.n;
-    h.weights_size = plan->weight_lanes * sizeof(float);
+    h.weights_size = weights;
+    h.weight_dtype = (uint32_t)type;
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);
     *bytes = (Bytes){b.data, b.n};

@@ -56,6 +56,8 @@ enum {
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
     O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                  \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
+    O(weights, "--weights", "TYPE", CMD_COMPILE | CMD_RUN | CMD_VERIFY,                                               \
+      "f32, or matrices stored in 16 bits: f16 or bf16; arithmetic stays f32")                                        \
     O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN | CMD_BENCH, "skip the checks")                           \
     O(verify_inputs, "--verify-inputs", "FILE.npz", CMD_COMPILE, "rows to check with, instead of drawn ones")         \
     O(inputs, "--inputs", "FILE.npz", CMD_VERIFY, "rows to check with, instead of drawn ones")                        \

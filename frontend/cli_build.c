@@ -60,8 +60,23 @@ static bool parse_entries(Arena *arena, const char *text, FlowOptions *f)
     return any;
 }
 
+static bool weight_type(Session *s, WeightType *type)
+{
+    static const char *const names[] = {"f32", "f16", "bf16"};
+    const char *text = s->options->value[OPT_weights];
+    *type = WEIGHTS_F32;
+    for (int i = 0; text && i < 3; i++)
+        if (!strcmp(text, names[i])) {
+            *type = (WeightType)i;
+            return true;
+        }
+    if (text) usage_error("--weights %.100s: f32, f16 or bf16 is wanted", text);
+    return !text;
+}
+
 bool flow_options(Session *s, FlowOptions *f)
 {
+    WeightType type;
     const Options *o = s->options;
     *f = (FlowOptions){.event = o->value[OPT_event],
                        .latent = o->value[OPT_latent],
@@ -71,7 +86,7 @@ bool flow_options(Session *s, FlowOptions *f)
                        .log_det = o->value[OPT_log_det],
                        .log_prob = o->value[OPT_log_prob],
                        .neg_log_prob = o->value[OPT_neg_log_prob]};
-    return parse_clip(o->value[OPT_clip], f) && parse_base(s->arena, o->value[OPT_base], f) &&
+    return weight_type(s, &type) && parse_clip(o->value[OPT_clip], f) && parse_base(s->arena, o->value[OPT_base], f) &&
            option_double(o, OPT_denoise, &f->denoise) && parse_entries(s->arena, o->value[OPT_entries], f) &&
            option_double(o, OPT_max_condition, &f->max_condition);
 }
@@ -151,7 +166,8 @@ static bool check_double(Session *s, Build *b, CheckOptions *rows, const char *i
 
 static bool check_float(Session *s, Build *b, const CheckOptions *rows)
 {
-    double max_error = 0;
+    // Weights of 16 bits are asked for knowingly: their error is reported, and refused where a limit is given.
+    double max_error = b->plan->weight_type == WEIGHTS_F32 ? 0 : 1e30;
     if (!option_double(s->options, OPT_max_error, &max_error)) return false;
     if (!b->derived) return true;
     session_stage(s, "checking in float32");
@@ -181,6 +197,7 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
                Build *b)
 {
     CheckOptions rows = {0};
+    WeightType type;
     *b = (Build){.reference_error = -1};
     b->imported = build_import(s, path, b->hash);
     if (!b->imported || !run_passes(s, b)) return false;
@@ -189,6 +206,7 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
     session_stage(s, "planning");
     b->plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash);
     if (!b->plan || !has_entries(s, b)) return false;
+    if (weight_type(s, &type) && type != WEIGHTS_F32) plan_round(&s->cx, b->plan, type);
     plan_golden(&s->cx, b->plan);
     if (verify && !check_float(s, b, &rows)) return false;
     b->verified = verify;

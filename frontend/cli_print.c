@@ -87,6 +87,20 @@ void print_flow(FILE *out, const Session *s, const Build *b)
                    f->condition);
 }
 
+static void print_float(FILE *out, const Build *b)
+{
+    static const char *const labels[] = {"float32", "weights f16", "weights bf16"};
+    const CheckReport *r = &b->report;
+    const char *worst = r->f32_worst ? r->f32_worst : "run";
+    if (b->plan->weight_type == WEIGHTS_F32 || !b->flow.is_flow)
+        print_line(out, labels[b->plan->weight_type], "%.1e of the value's scale from double, worst at %s",
+                   r->f32_error, worst);
+    else
+        print_line(out, labels[b->plan->weight_type],
+                   "samples %.1e, log_prob %.1e of the value's scale from double with f32 weights; worst %.1e at %s",
+                   r->sample_error, r->log_prob_error, r->f32_error, worst);
+}
+
 void print_checks(FILE *out, const Build *b, size_t native_rows)
 {
     const CheckReport *r = &b->report;
@@ -102,9 +116,7 @@ void print_checks(FILE *out, const Build *b, size_t native_rows)
                    r->exported_error, r->round_trip, r->log_det_error,
                    r->finite_differences ? " (finite differences)" : "");
     }
-    if (b->checked_float)
-        print_line(out, "float32", "%.1e of the value's scale from double, worst at %s", r->f32_error,
-                   r->f32_worst ? r->f32_worst : "run");
+    if (b->checked_float) print_float(out, b);
     if (native_rows) print_line(out, "compiled", "%zu rows of every entry equal the Plan's interpreter", native_rows);
     if (b->reference_error >= 0)
         print_line(out, "reference", "%zu rows: %.1e of the value's scale, worst at %s", b->reference_rows,

@@ -197,6 +197,15 @@ static const char *bytes_text(Arena *arena, double n)
     return n < 1e7 ? arena_format(arena, "%.1f KB", n / 1e3) : arena_format(arena, "%.1f MB", n / 1e6);
 }
 
+static double weight_bytes(Session *s, const Plan *plan)
+{
+    int n;
+    const PlanMatrix *matrices = plan_matrices(s->arena, plan, &n);
+    double bytes = 4.0 * (double)plan->weight_lanes;
+    for (int i = 0; i < n; i++) bytes -= 2.0 * (double)matrices[i].lanes;
+    return bytes;
+}
+
 static void print_sizes(Session *s, const Build *b, const Job *j)
 {
     for (int i = 0; i < N_KINDS; i++) {
@@ -206,8 +215,7 @@ static void print_sizes(Session *s, const Build *b, const Job *j)
         if (stat(path, &st)) continue;
         const char *size = bytes_text(s->arena, (double)st.st_size);
         if (kinds[i].bit == KIND_SO)
-            size = arena_format(s->arena, "%s, weights %s", size,
-                                bytes_text(s->arena, 4.0 * (double)b->plan->weight_lanes));
+            size = arena_format(s->arena, "%s, weights %s", size, bytes_text(s->arena, weight_bytes(s, b->plan)));
         print_line(stdout, "written", "%s (%s)", path, size);
     }
 }

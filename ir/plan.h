@@ -165,6 +165,9 @@ typedef struct {
 // Base distributions, standardised, independent over the lanes. `noise` draws them; passes/base.c has their densities.
 typedef enum { BASE_NORMAL, BASE_LAPLACE, BASE_LOGISTIC, BASE_UNIFORM, BASE_STUDENT_T, BASE_COUNT } BaseKind;
 
+// How a backend may store the weights of gemm steps. The Plan's own are f32 always, already rounded to the type.
+typedef enum { WEIGHTS_F32, WEIGHTS_F16, WEIGHTS_BF16 } WeightType;
+
 // A context, event, or graph input/output as the caller sees it.
 typedef struct {
     const char *name;
@@ -180,6 +183,7 @@ typedef struct {
     Program programs[PROGRAM_COUNT];
     const float *weights; // CONST: f32 and i32 words
     uint64_t weight_lanes;
+    WeightType weight_type;
     uint32_t early_lanes, prep_lanes;
     const PlanValue *contexts, *inputs, *outputs; // inputs, outputs: of the graph (`run`)
     int n_contexts, n_inputs, n_outputs;
@@ -200,6 +204,16 @@ void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *
 // The same with the product loop built without FMA instructions (fmaf of libm): tests prove both equal.
 void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep,
                        const uint32_t *const *in, uint32_t *const *out);
+// Rounds the matrices (plan_weights.c) to a type of 16 bits, to nearest, ties to even.
+void plan_round(Context *cx, Plan *plan, WeightType type);
+// CONST lanes whose values all are of the plan's weight type of 16 bits, and which only gemm steps read, as weights;
+// rising, apart. None for f32.
+typedef struct {
+    uint32_t at, lanes;
+} PlanMatrix;
+const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n);
+uint16_t weight_short(WeightType type, float value);
+float weight_value(WeightType type, uint16_t word);
 // Every rule above: ranges, alignment, no step reads what was not written. Reports and returns false.
 bool plan_verify(const Plan *plan, Context *cx);
 void plan_print(const Plan *plan, FILE *out); // for `--stop-after plan`

@@ -396,6 +396,8 @@ static void compare_port(Check *c, const char *name, const uint32_t *words, cons
         if (got == exact[i] || (isnan(got) && isnan(exact[i]))) continue;
         if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
     }
+    double *kind = strstr(name, "log_") ? &c->report->log_prob_error : &c->report->sample_error;
+    if ((strstr(name, "log_") || strstr(name, "event x")) && worst > *kind) *kind = worst;
     if (worst <= c->report->f32_error && c->report->f32_worst) return;
     c->report->f32_error = worst;
     c->report->f32_worst = name;
@@ -485,7 +487,7 @@ bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow
                 double max_error, CheckReport *report)
 {
     Check c = check_start(cx, NULL, derived, flow, options, report);
-    report->f32_error = 0;
+    report->f32_error = report->sample_error = report->log_prob_error = 0;
     report->f32_worst = NULL;
     if (flow->is_flow) {
         run_programs(&c, options);
@@ -494,9 +496,10 @@ bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow
         check_graph_plan(&c, plan);
     double limit = max_error > 0 ? max_error : 1e-2;
     if (report->f32_error <= limit) return true;
-    diag_error(cx, NULL, "--max-error accepts it; float32 may be too coarse for this flow",
-               "%s in float32 differs from double by %.3g of its scale, above %.3g", report->f32_worst,
-               report->f32_error, limit);
+    static const char *const types[] = {"float32", "float32 with f16 weights", "float32 with bf16 weights"};
+    diag_error(cx, NULL, "--max-error accepts it; it may be too coarse for this flow",
+               "%s in %s differs from double by %.3g of its scale, above %.3g", report->f32_worst,
+               types[plan->weight_type], report->f32_error, limit);
     return false;
 }
 

@@ -78,13 +78,14 @@ typedef struct {
 
 typedef struct {
     size_t rows;
-    double exported_error;   // exported outputs against derived ones, relative to the sum of absolute terms
-    double round_trip;       // |x - to_event(to_latent(x))| relative to scale
-    double log_det_error;    // relative, against the exported one or finite differences
-    bool finite_differences; // log_det was checked by finite differences
-    double score_error;      // score against finite differences of log_prob, relative
-    double f32_error;        // Plan's interpreter against double, relative to scale, worst output
-    const char *f32_worst;   // its name
+    double exported_error;               // exported outputs against derived ones, relative to the sum of absolute terms
+    double round_trip;                   // |x - to_event(to_latent(x))| relative to scale
+    double log_det_error;                // relative, against the exported one or finite differences
+    bool finite_differences;             // log_det was checked by finite differences
+    double score_error;                  // score against finite differences of log_prob, relative
+    double f32_error;                    // Plan's interpreter against double, relative to scale, worst output
+    const char *f32_worst;               // its name
+    double sample_error, log_prob_error; // the same of to_event's x, and of log_prob and log_det
 } CheckReport;
 
 // Exported graph against derived programs. Reports errors; false if any.

@@ -36,6 +36,7 @@ enum {
     NFCC_PROGRAMS
 };
 enum { NFCC_F32, NFCC_F64, NFCC_I64, NFCC_BOOL }; /* element types of caller's arrays (F64 is not used) */
+enum { NFCC_WEIGHTS_F32, NFCC_WEIGHTS_F16, NFCC_WEIGHTS_BF16 };
 /* CPU features the code needs: all must be there at open. */
 enum {
     NFCC_CPU_AVX2_FMA = 1u << 0,
@@ -85,7 +86,7 @@ typedef struct nfcc_model_header {
      * (to_latent at that x); for a graph that is no flow the graph's outputs at inputs drawn as contexts. */
     uint32_t golden_rows, golden, golden_words, stack_bytes;
     uint64_t golden_seed;
-    uint32_t weight_dtype; /* 0 f32 */
+    uint32_t weight_dtype; /* NFCC_WEIGHTS_*: of matrices; the rest is f32 */
     uint32_t given_only;   /* the base has no sampler: z must be given */
     uint32_t reserved[14];
 } nfcc_model_header;

@@ -321,7 +321,8 @@ static bool strings_ok(const nfcc_model *m)
 static nfcc_status model_check(const nfcc_model *m, const Image *image)
 {
     if ((uintptr_t)m % _Alignof(nfcc_model) || !image_holds(image, (uintptr_t)m, sizeof *m, false)) return NFCC_ABI;
-    if (m->magic != NFCC_ABI_MAGIC || m->version != NFCC_ABI_VERSION || m->weight_dtype != 0) return NFCC_ABI;
+    if (m->magic != NFCC_ABI_MAGIC || m->version != NFCC_ABI_VERSION || m->weight_dtype > NFCC_WEIGHTS_BF16)
+        return NFCC_ABI;
     if (m->size < sizeof *m || m->size > INT32_MAX || !image_holds(image, (uintptr_t)m, m->size, false))
         return NFCC_ABI;
     if (m->weights % 4 || m->weights < m->size || m->weights > INT64_MAX || m->weights_size > INT64_MAX)

@@ -36,6 +36,7 @@ typedef struct {
     float *weights;
     size_t n_weights, cap_weights;
     uint64_t random;
+    WeightType weight_type;
 } Maker;
 
 static uint32_t next_word(Maker *m)
@@ -320,6 +321,7 @@ static const Plan *plan_of(Maker *m)
     p->weights = m->weights;
     p->weight_lanes = m->n_weights;
     p->prep_lanes = PREP_LANES;
+    if (m->weight_type != WEIGHTS_F32) plan_round(&m->cx, p, m->weight_type);
     return p;
 }
 
@@ -620,6 +622,67 @@ static void gemm_blocks_bits(void **state)
     add_gemm(m, 1, 300, 600, 300);
     add_gemm(m, 13, 33, 48, 9);
     check_everywhere(m);
+}
+
+// Weights of 16 bits. Some matrices stay f32: one has a number too large, one is read by a map as well, one lies
+// among what a move gathers; the others close up, and everything behind them moves.
+static void add_kept(Maker *m)
+{
+    int32_t lanes[20];
+    add_gemm(m, 1, 30, 20, 30);
+    m->weights[m->steps[m->n_steps - 1].gemm.w + 7] = 3.4e38f;
+    add_gemm(m, 1, 30, 20, 30);
+    uint32_t shared = m->steps[m->n_steps - 1].gemm.w;
+    AccessForm forms[] = {ACCESS_WHOLE};
+    add_map(m, 40, 40, 12, 1, forms, 1);
+    m->steps[m->n_steps - 1].map.args[0] = (Access){SPACE_CONST, shared + 39, 40, 0, -1};
+    add_gemm(m, 1, 30, 20, 30);
+    uint32_t among = m->steps[m->n_steps - 1].gemm.w;
+    for (int i = 0; i < 20; i++) lanes[i] = (int32_t)among + (i * 7 % 20) * 60 - 100;
+    MoveStep *s = &step(m, STEP_MOVE)->move;
+    *s = (MoveStep){.n = 20, .space = SPACE_CONST, .out = output(m, 20)};
+    s->src_table = table(m, lanes, 20);
+    s->dst_table = order_table(m, ROWS_IN_ORDER, 20, 20, 0);
+    constants(m, 1200);
+}
+
+static void short_weights_bits(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F16; type <= WEIGHTS_BF16; type++)
+        for (uint32_t tokens = 1; tokens <= 7; tokens += 6) {
+            Maker *m = maker_new(90 + tokens);
+            m->weight_type = (WeightType)type;
+            for (int n = 0; n < EDGES_N; n++)
+                for (int k = 0; k < EDGES_K; k += 2) {
+                    add_gemm(m, tokens, edges_k[k], edges_n[n], edges_n[n] <= 64 ? (edges_k[k] + 3) / 4 : edges_k[k]);
+                    if (n % 3 == 0) add_transposed(m, tokens, edges_k[k], edges_n[n]);
+                    if (n == 4) add_kept(m);
+                }
+            for (size_t i = 0; i < m->n_weights; i++)
+                if (i % 3 == 0 && fabsf(m->weights[i]) < 4 && fabsf(m->weights[i]) > 1e-3f) m->weights[i] *= 1e-5f;
+            check_everywhere(m);
+        }
+}
+
+// Every word of 16 bits is its own value's; what lies between two goes to the nearer one, a tie to the even one.
+static void short_weights_round(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F16; type <= WEIGHTS_BF16; type++)
+        for (uint32_t w = 0; w < 0xffff; w++) {
+            float low = weight_value((WeightType)type, (uint16_t)w),
+                  high = weight_value((WeightType)type, (uint16_t)(w + 1));
+            if (isnan(low)) continue;
+            assert_int_equal(weight_short((WeightType)type, low), w);
+            if ((w & 0x7fff) == 0x7fff || !isfinite(high) || !isfinite(low)) continue;
+            float middle = (float)(((double)low + (double)high) / 2);
+            assert_int_equal(weight_short((WeightType)type, middle), w + (w & 1));
+            assert_int_equal(weight_short((WeightType)type, nextafterf(middle, low)), w);
+            assert_int_equal(weight_short((WeightType)type, nextafterf(middle, high)), w + 1);
+        }
+    assert_int_equal(weight_short(WEIGHTS_F16, 65519.99f), 0x7bff);
+    assert_int_equal(weight_short(WEIGHTS_F16, 65520.0f), 0x7c00);
 }
 
 static void map_bits(void **state)
@@ -1033,6 +1096,8 @@ int main(void)
         TEST(gemm_bits),
         TEST(transposed_bits),
         TEST(gemm_blocks_bits),
+        TEST(short_weights_bits),
+        TEST(short_weights_round),
         TEST(map_bits),
         TEST(map_access_bits),
         TEST(reduce_bits),

@@ -59,6 +59,7 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--target", "z80"], "z80"),
     (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
+    (["m.onnx", "-o", "p.so", "--weights", "f8"], "bf16"),
     (["m.onnx", "--stop-after", "merge-linaer"], "did you mean 'merge-linear'"),
     (["chekc", "m.onnx"], "did you mean 'check'"),
     (["run", "m.onnx"], "usage"),
@@ -112,6 +113,19 @@ def test_equal_input_equal_bytes(tool, tmp_path):
         os.makedirs(tmp_path / name[0])
         tool(tool.model("nflows_affine_ctx__density__ts18"), "-o", tmp_path / name)
     assert filecmp.cmp(tmp_path / "a/p.so", tmp_path / "b/p.so", shallow=False)
+
+
+@pytest.mark.parametrize("weights", ["f16", "bf16"])
+def test_weights_of_16_bits(tool, tmp_path, weights):
+    """Half the file, the error said, refused above --max-error; compiled bits equal the interpreter's."""
+    model = tool.model("lander_nfbc")
+    tool(model, "-o", tmp_path / "f32.so")
+    out = tool(model, "-o", tmp_path / "short.so", "--weights", weights).stdout
+    assert f"weights {weights}: samples " in out and "rows of every entry equal" in out
+    wide, short = (os.path.getsize(tmp_path / f) for f in ("f32.so", "short.so"))
+    assert short < wide - 0.4 * nfcc.open(tmp_path / "f32.so").info.weights_size
+    done = tool(model, "-o", tmp_path / "no.so", "--weights", weights, "--max-error", "1e-7", code=1)
+    assert f"{weights} weights" in done.stderr and not (tmp_path / "no.so").exists()
 
 
 def test_self_contained(lander):

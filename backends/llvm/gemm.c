@@ -6,7 +6,8 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     GemmOperands o = {0};
     o.x = operand(g, s->x_space);
     if (s->has_add) o.add = operand(g, s->add_space);
-    o.w = operand(g, SPACE_CONST);
+    uint32_t at;
+    o.w = weights_operand(g, layout_matrix(g->layout, s->w, &at));
     if (s->has_bias) o.bias = operand(g, SPACE_CONST);
     o.out = operand(g, SPACE_WORK);
     return o;

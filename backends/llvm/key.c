@@ -8,7 +8,7 @@
 static void word(Gen *g, StepKey *k, uint32_t w) { ARENA_PUSH(g->cx->arena, k->words, k->n_words, k->cap_words, w); }
 static void arg(Gen *g, StepKey *k, uint32_t kind, uint32_t value)
 {
-    Arg a = {kind, value};
+    Arg a = {kind, kind == ARG_CONST ? layout_lane(g->layout, value) : value};
     ARENA_PUSH(g->cx->arena, k->args, k->n_args, k->cap_args, a);
 }
 
@@ -53,7 +53,10 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
     WORDS(s->m, s->has_add, s->has_bias, s->transposed, s->x_space, s->has_add ? s->add_space : 0);
     arg(g, k, s->x_space, s->x);
     if (s->has_add) arg(g, k, s->add_space, s->add);
-    arg(g, k, ARG_CONST, s->w);
+    uint32_t at;
+    bool is_short = layout_matrix(g->layout, s->w, &at);
+    word(g, k, is_short);
+    arg(g, k, is_short ? ARG_SHORT : ARG_CONST, is_short ? at : s->w);
     if (s->has_bias) arg(g, k, ARG_CONST, s->bias);
     arg(g, k, ARG_WORK, s->out);
     if (s->transposed)
@@ -141,12 +144,13 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 {
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
     WORDS(s->space, src.affine, src.affine ? (uint32_t)src.step : 0, dst.affine, dst.affine ? (uint32_t)dst.step : 0);
+    if (!src.affine) word(g, k, (uint32_t)table_distance(g, s));
     arg(g, k, src.affine ? s->space : ARG_CONST, src.affine ? (uint32_t)src.first : s->src_table);
     if (!dst.affine) arg(g, k, ARG_CONST, s->dst_table);
     arg(g, k, ARG_WORK, dst.affine ? s->out + (uint32_t)dst.first : s->out);
     count(g, k, s->n);
     one_row(k);
-    WORDS(s->n >= (uint32_t)g->width, s->n % (uint32_t)g->width);
+    WORDS(s->n >= (uint32_t)g->width, s->n % (uint32_t)g->width != 0);
 }
 
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)

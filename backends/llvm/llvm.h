@@ -22,6 +22,7 @@ typedef enum {
     ARG_CONST = SPACE_CONST,
     ARG_COUNT,
     ARG_WIDE,
+    ARG_SHORT, // words of 16 bits from the weights' start
     ARG_KINDS
 } ArgKind;
 typedef struct {
@@ -44,10 +45,12 @@ typedef struct {
 } ArgForm;
 
 typedef struct Gen Gen;
+typedef struct Layout Layout;
 struct Gen {
     Context *cx;
     const Plan *plan;
     TargetInfo info;
+    const Layout *layout;                    // of the weights
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
 
     LLVMContextRef llvm;
@@ -106,9 +109,11 @@ typedef struct {
     Value base;
     Value lane_bytes;
     bool shared;
+    WeightType type; // of weights; else f32
 } Operand;
-Operand operand(Gen *g, uint32_t space); // at the lane number in the next arg
-Value count_arg(Gen *g, int64_t known);  // the next arg, a count (i64); `known` where the code knows it
+Operand operand(Gen *g, uint32_t space);        // at the lane number in the next arg
+Value count_arg(Gen *g, int64_t known);         // the next arg, a count (i64); `known` where the code knows it
+Operand weights_operand(Gen *g, bool is_short); // at a matrix: its place is the next arg
 Operand space_start(Gen *g, uint32_t space);
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
 Operand operand_fixed(Gen *g, Operand o, int64_t lane);
@@ -123,6 +128,14 @@ Value gather(Gen *g, Value base, Value offsets, int n);               // floats 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
+// ---- weights.c
+const Layout *layout_of(Gen *g);
+size_t layout_size(const Layout *l);                              // bytes
+bool layout_short(const Layout *l);                               // some weights have 16 bits
+uint32_t layout_lane(const Layout *l, uint32_t lane);             // where an f32 lane of CONST lies
+bool layout_matrix(const Layout *l, uint32_t lane, uint32_t *at); // weights of 16 bits: where, in words of 16 bits
+void layout_write(const Layout *l, const Plan *plan, unsigned char *to);
+
 // ---- key.c
 StepKey step_key(Gen *g, const Step *s, bool known); // known: the code of a gemm knows its counts
 
@@ -132,6 +145,7 @@ typedef struct {
     int32_t first, step;
 } TableShape;
 TableShape table_shape(const Plan *plan, uint32_t table, uint32_t n);
+int64_t table_distance(const Gen *g, const MoveStep *s); // move.c
 
 // An Access reduced to its simplest form. One level: lane at + i * step. Else as in plan.h.
 typedef struct {

@@ -442,9 +442,10 @@ static void emit_program(Unit *u, int id, int t)
 static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
 {
     Gen *g = &u->g;
-    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx));
+    WeightType stored = layout_short(g->layout) ? g->plan->weight_type : WEIGHTS_F32;
+    size_t weights = layout_size(g->layout), at = offsetof(nfcc_model_header, programs);
+    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights);
     const unsigned char *bytes = d->data;
-    size_t weights = g->plan->weight_lanes * sizeof(float), at = offsetof(nfcc_model_header, programs);
     LLVMTypeRef types[3 + 2 * PROGRAM_COUNT];
     Value parts[3 + 2 * PROGRAM_COUNT];
     unsigned n = 0;
@@ -474,7 +475,7 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
     }
     unsigned char *rest = arena_alloc(g->cx->arena, d->size - at + weights);
     memcpy(rest, bytes + at, d->size - at);
-    if (weights) memcpy(rest + d->size - at, g->plan->weights, weights);
+    layout_write(g->layout, g->plan, rest + d->size - at);
     parts[n++] = text(g, rest, d->size - at + weights);
     parts[n] = LLVMConstNull(types[n]);
     n++;
@@ -643,6 +644,7 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     }
     Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
     u.g.width = u.g.info.width;
+    u.g.layout = layout_of(&u.g);
     u.g.info.tune = tune_name(cx, u.g.info.tune);
     LLVMInstallFatalErrorHandler(fatal);
     const Bytes *object = NULL;

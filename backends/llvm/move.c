@@ -11,6 +11,14 @@ static Value table_lane(Gen *g, TableShape t, Operand table, Value i)
     return LLVMBuildSExt(g->b, load(g, g->i32, operand_at(g, table, i).base), g->i64, "");
 }
 
+// What a table's lanes of CONST have moved by: all alike (plan_matrices).
+int64_t table_distance(const Gen *g, const MoveStep *s)
+{
+    if (s->space != SPACE_CONST) return 0;
+    uint32_t lane = (uint32_t)table_shape(g->plan, s->src_table, s->n).first;
+    return (int64_t)layout_lane(g->layout, lane) - (int64_t)lane;
+}
+
 static void copy_lane(Gen *g, Operand from, Operand to)
 {
     if (g->tile == 1) {
@@ -26,18 +34,22 @@ static void copy_lane(Gen *g, Operand from, Operand to)
     loop_end(g, &rows, NULL);
 }
 
-// A run of lanes, T = 1: `vectors` whole ones where there are any, and `part` lanes.
-static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value vectors)
+// A run of n lanes, T = 1: whole vectors where there are any, what is left one by one.
+static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value n)
 {
-    int w = g->width, part = (int)s->n % w;
+    int w = g->width;
+    Value vectors = LLVMBuildUDiv(g->b, n, word_i64(g, w), ""), done = mul(g, vectors, w);
     if (s->n / (uint32_t)w) {
         Loop l = loop_of(g, vectors);
         Value lane = mul(g, l.i, w);
         store(g, load_lanes(g, operand_at(g, from, lane), w), operand_at(g, to, lane).base);
         loop_end(g, &l, NULL);
     }
-    Value done = mul(g, vectors, w);
-    if (part) store_first(g, load_lanes(g, operand_at(g, from, done), w), part, w, operand_at(g, to, done).base);
+    if (s->n % (uint32_t)w == 0) return;
+    Loop rest = loop_of(g, LLVMBuildSub(g->b, n, done, ""));
+    Value lane = add(g, done, rest.i);
+    copy_lane(g, operand_at(g, from, lane), operand_at(g, to, lane));
+    loop_end(g, &rest, NULL);
 }
 
 void move_emit(Gen *g, const MoveStep *s)
@@ -48,13 +60,13 @@ void move_emit(Gen *g, const MoveStep *s)
         from = operand(g, s->space);
     } else {
         src_table = operand(g, SPACE_CONST);
-        from = space_start(g, s->space);
+        from = operand_fixed(g, space_start(g, s->space), table_distance(g, s));
     }
     if (!dst.affine) dst_table = operand(g, SPACE_CONST);
     to = operand(g, SPACE_WORK);
     Value n = count_arg(g, s->n);
     if (g->tile == 1 && src.affine && dst.affine && src.step == 1 && dst.step == 1) {
-        copy_run(g, from, to, s, LLVMBuildUDiv(g->b, n, word_i64(g, g->width), ""));
+        copy_run(g, from, to, s, n);
         return;
     }
     Loop l = loop_of(g, n);

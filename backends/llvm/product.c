@@ -40,14 +40,24 @@ static Value load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, 
     return load_rows(g, operand_at(g, x, mul(g, p->x_stride, m)), row_at(g, b, v), g->width);
 }
 
+// Unit n of w for all rows: one weight, spread. Weights of 16 bits are expanded a vector at a time (`few`), units in
+// order.
+static Value spread_weight(Gen *g, const Block *b, Operand w, int n, Value *few)
+{
+    if (w.type == WEIGHTS_F32) return load_unit(g, b, w, n, 0);
+    if (n % g->width == 0) *few = load_lanes(g, operand_fixed(g, w, n), g->width);
+    Value number = splat_word(g, (uint32_t)(n % g->width), g->width);
+    return LLVMBuildShuffleVector(g->b, *few, LLVMGetPoison(LLVMTypeOf(*few)), number, "");
+}
+
 // x is held in registers, w passes by.
 static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
-    Value held[MOST_SUMS];
+    Value held[MOST_SUMS], few = NULL;
     for (int m = 0; m < b->m; m++)
         for (int v = 0; v < b->v; v++) held[m * b->v + v] = load_x(g, p, b, x, m, v);
     for (int n = 0; n < b->n; n++) {
-        Value spread = w.shared && g->tile > 1 ? load_unit(g, b, w, n, 0) : NULL;
+        Value spread = w.shared && g->tile > 1 ? spread_weight(g, b, w, n, &few) : NULL;
         for (int v = 0; v < b->v; v++) {
             Value wv = spread ? spread : load_unit(g, b, w, n, v);
             for (int m = 0; m < b->m; m++) {
@@ -61,8 +71,9 @@ static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand 
 // w is held, x passes by; v = 1.
 static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
-    Value held[MOST_SUMS];
-    for (int n = 0; n < b->n; n++) held[n] = load_unit(g, b, w, n, 0);
+    Value held[MOST_SUMS], few = NULL;
+    for (int n = 0; n < b->n; n++)
+        held[n] = w.shared && g->tile > 1 ? spread_weight(g, b, w, n, &few) : load_unit(g, b, w, n, 0);
     for (int m = 0; m < b->m; m++) {
         Value xv = load_x(g, p, b, x, m, 0);
         for (int n = 0; n < b->n; n++) sum[m * b->n + n] = fma_of(g, xv, held[n], sum[m * b->n + n]);

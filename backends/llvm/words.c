@@ -146,8 +146,8 @@ void loop_end(Gen *g, Loop *l, Value *next)
 // ---- operands
 Operand space_start(Gen *g, uint32_t space)
 {
-    if (space == SPACE_CONST) return (Operand){g->weights, word_i64(g, 4), true};
-    return (Operand){space == SPACE_WORK ? g->work : g->prep, g->lane_bytes, g->tile == 1};
+    if (space == SPACE_CONST) return (Operand){g->weights, word_i64(g, 4), true, WEIGHTS_F32};
+    return (Operand){space == SPACE_WORK ? g->work : g->prep, g->lane_bytes, g->tile == 1, WEIGHTS_F32};
 }
 
 // Three bytes are read as four: the lists are padded for it.
@@ -169,6 +169,13 @@ Operand operand(Gen *g, uint32_t space)
 {
     ArgKind kind = space == SPACE_WORK && g->wide ? ARG_WIDE : (ArgKind)space;
     return operand_at(g, space_start(g, space), next_arg(g, kind));
+}
+
+Operand weights_operand(Gen *g, bool is_short)
+{
+    if (!is_short) return operand(g, SPACE_CONST);
+    Operand start = {g->weights, word_i64(g, 2), true, g->plan->weight_type};
+    return operand_at(g, start, next_arg(g, ARG_SHORT));
 }
 
 Operand operand_at(Gen *g, Operand o, Value lane)
@@ -217,13 +224,26 @@ void store_first(Gen *g, Value vector, int n, int of, Value address)
         }
 }
 
+// n neighbours of an operand whose lanes are contiguous, as floats.
+static Value load_floats(Gen *g, Operand o, int n)
+{
+    if (o.type == WEIGHTS_F32) return load(g, floats(g, n), o.base);
+    LLVMTypeRef half = LLVMHalfTypeInContext(g->llvm), i16 = LLVMInt16TypeInContext(g->llvm);
+    LLVMTypeRef word = o.type == WEIGHTS_F16 ? half : i16, whole = n == 1 ? g->i32 : ints(g, n);
+    Value v = LLVMBuildLoad2(g->b, n == 1 ? word : LLVMVectorType(word, (unsigned)n), o.base, "");
+    LLVMSetAlignment(v, 2);
+    if (o.type == WEIGHTS_F16) return LLVMBuildFPExt(g->b, v, floats(g, n), "");
+    v = LLVMBuildShl(g->b, LLVMBuildZExt(g->b, v, whole, ""), splat(g, word_i32(g, 16), n), "");
+    return LLVMBuildBitCast(g->b, v, floats(g, n), "");
+}
+
 Value load_rows(Gen *g, Operand o, Value row, int n)
 {
-    if (o.shared) return splat(g, load(g, g->f32, o.base), n);
+    if (o.shared) return splat(g, load_floats(g, o, 1), n);
     return load(g, floats(g, n), row_address(g, o, row));
 }
 
-Value load_lanes(Gen *g, Operand o, int n) { return load(g, floats(g, n), o.base); }
+Value load_lanes(Gen *g, Operand o, int n) { return load_floats(g, o, n); }
 
 Value gather(Gen *g, Value base, Value offsets, int n)
 {

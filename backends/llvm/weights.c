@@ -1,0 +1,89 @@
+// Where a policy's weights lie. f32: as in the Plan. 16 bits: first the lanes that stay f32, closed up, then the
+// matrices (plan.h), each at a multiple of 64 bytes. Matrices give way in whole sixteens of lanes, so that what was
+// aligned stays so.
+#include "llvm.h"
+
+#include <string.h>
+
+enum { SIXTEEN = 16, LINE = 64 };
+
+struct Layout {
+    const PlanMatrix *matrix;
+    int n;
+    uint64_t *before;  // lanes that gave way before matrix i and, last, all of them
+    uint64_t *half_at; // matrix i, in words of 16 bits from the weights' start
+    uint64_t f32_lanes;
+    size_t size;
+};
+
+static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+
+const Layout *layout_of(Gen *g)
+{
+    Arena *a = g->cx->arena;
+    Layout *l = ARENA_NEW(a, Layout);
+    *l = (Layout){0};
+    if (g->gemm == gemm_emit) l->matrix = plan_matrices(a, g->plan, &l->n);
+    l->before = ARENA_ARRAY(a, uint64_t, l->n + 1);
+    l->half_at = ARENA_ARRAY(a, uint64_t, l->n + 1);
+    l->before[0] = 0;
+    for (int i = 0; i < l->n; i++) l->before[i + 1] = l->before[i] + l->matrix[i].lanes / SIXTEEN * SIXTEEN;
+    l->f32_lanes = g->plan->weight_lanes - l->before[l->n];
+    l->size = l->f32_lanes * sizeof(float);
+    for (int i = 0; i < l->n; i++) {
+        l->half_at[i] = round_up(l->size, LINE) / 2;
+        l->size = 2 * (l->half_at[i] + l->matrix[i].lanes);
+    }
+    return l;
+}
+
+size_t layout_size(const Layout *l) { return l->size; }
+bool layout_short(const Layout *l) { return l->n > 0; }
+
+// Matrices that begin at or before `lane`.
+static int matrices_to(const Layout *l, uint32_t lane)
+{
+    int low = 0, high = l->n;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (l->matrix[middle].at <= lane)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint32_t layout_lane(const Layout *l, uint32_t lane) { return lane - (uint32_t)l->before[matrices_to(l, lane)]; }
+
+bool layout_matrix(const Layout *l, uint32_t lane, uint32_t *at)
+{
+    int i = matrices_to(l, lane) - 1;
+    if (i < 0 || lane - l->matrix[i].at >= l->matrix[i].lanes) return false;
+    *at = (uint32_t)l->half_at[i] + (lane - l->matrix[i].at);
+    return true;
+}
+
+static void put_matrix(const Layout *l, const Plan *plan, int i, unsigned char *to)
+{
+    const float *from = plan->weights + l->matrix[i].at;
+    unsigned char *at = to + 2 * l->half_at[i];
+    for (uint32_t j = 0; j < l->matrix[i].lanes; j++) {
+        uint16_t word = weight_short(plan->weight_type, from[j]);
+        at[2 * j] = (unsigned char)word;
+        at[2 * j + 1] = (unsigned char)(word >> 8);
+    }
+}
+
+void layout_write(const Layout *l, const Plan *plan, unsigned char *to)
+{
+    uint64_t from = 0;
+    memset(to, 0, l->size);
+    for (int i = 0; i <= l->n; i++) {
+        uint64_t end = i < l->n ? l->matrix[i].at : plan->weight_lanes;
+        if (end > from) memcpy(to + 4 * (from - l->before[i]), plan->weights + from, (size_t)(end - from) * 4);
+        if (i == l->n) break;
+        from = l->matrix[i].at + (l->before[i + 1] - l->before[i]);
+        put_matrix(l, plan, i, to);
+    }
+}

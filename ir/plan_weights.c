@@ -1,0 +1,210 @@
+// Weights in 16 bits. The Plan keeps f32: rounded values, so that plan_run stays the definition of the bits; a backend
+// stores them in two bytes and expands them exactly. What may be stored so are matrices: CONST lanes that gemm steps
+// read as weights and no step reads otherwise, all of whose values are finite in the type.
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    uint64_t at, end; // CONST lanes
+} Span;
+
+typedef struct {
+    Arena *arena;
+    const Plan *plan;
+    Span *weights, *others;
+    int n_weights, cap_weights, n_others, cap_others;
+} Reads;
+
+// ---- one value
+static uint32_t word_of(float value)
+{
+    uint32_t word;
+    memcpy(&word, &value, sizeof word);
+    return word;
+}
+
+static float float_of(uint32_t word)
+{
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+// w / 2^shift, to nearest, ties to even.
+static uint32_t shift_round(uint32_t w, uint32_t shift)
+{
+    uint32_t half = 1u << (shift - 1), low = w & ((1u << shift) - 1), whole = w >> shift;
+    return whole + (low > half || (low == half && (whole & 1)));
+}
+
+static uint16_t half_of(float value)
+{
+    uint32_t w = word_of(value), sign = w >> 16 & 0x8000, size = w & 0x7fffffff;
+    if (size > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (size >= 0x47800000) return (uint16_t)(sign | 0x7c00);
+    if (size >= 0x38800000) return (uint16_t)(sign | shift_round(size - 0x38000000, 13)); // may carry into infinity
+    if (size < 0x33000000) return (uint16_t)sign;
+    uint32_t exponent = size >> 23, fraction = (size & 0x7fffff) | 0x800000;
+    return (uint16_t)(sign | shift_round(fraction, 126 - exponent));
+}
+
+static float half_value(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, size = half & 0x7fff;
+    if (size >= 0x7c00) return float_of(sign | 0x7f800000 | size << 13);
+    if (size >= 0x0400) return float_of(sign | ((size << 13) + 0x38000000));
+    float value = (float)size * 0x1p-24f;
+    return sign ? -value : value;
+}
+
+static uint16_t bfloat_of(float value)
+{
+    uint32_t w = word_of(value), sign = w >> 16 & 0x8000, size = w & 0x7fffffff;
+    if (size > 0x7f800000) return (uint16_t)(sign | 0x7fc0);
+    return (uint16_t)(sign | shift_round(size, 16));
+}
+
+uint16_t weight_short(WeightType type, float value) { return type == WEIGHTS_F16 ? half_of(value) : bfloat_of(value); }
+
+float weight_value(WeightType type, uint16_t word)
+{
+    return type == WEIGHTS_F16 ? half_value(word) : float_of((uint32_t)word << 16);
+}
+
+// ---- who reads which lanes of CONST
+static void read_span(Reads *r, uint64_t at, uint64_t n)
+{
+    Span s = {at, at + n};
+    ARENA_PUSH(r->arena, r->others, r->n_others, r->cap_others, s);
+}
+
+static void read_if_const(Reads *r, uint32_t space, uint64_t at, uint64_t n)
+{
+    if (space == SPACE_CONST) read_span(r, at, n);
+}
+
+static void read_gemm(Reads *r, const GemmStep *s)
+{
+    Span w = {s->w, s->w + (uint64_t)s->k * s->n};
+    ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
+    read_if_const(r, s->x_space, s->x, (uint64_t)s->m * (s->transposed ? s->n : s->k));
+    if (s->has_bias) read_span(r, s->bias, s->n);
+}
+
+static void read_access(Reads *r, const Access *a, uint32_t n)
+{
+    int64_t lo = a->at, hi = a->at, runs = (int64_t)((n - 1) / a->inner),
+            within = (int64_t)(a->inner < n ? a->inner : n) - 1;
+    int64_t far = runs * a->outer_step, near = within * a->inner_step;
+    lo += (far < 0 ? far : 0) + (near < 0 ? near : 0);
+    hi += (far > 0 ? far : 0) + (near > 0 ? near : 0);
+    read_if_const(r, a->space, (uint64_t)lo, (uint64_t)(hi - lo + 1));
+}
+
+static void read_move(Reads *r, const MoveStep *s)
+{
+    int32_t lo = INT32_MAX, hi = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        int32_t lane;
+        memcpy(&lane, r->plan->weights + s->src_table + i, sizeof lane);
+        if (lane < lo) lo = lane;
+        if (lane > hi) hi = lane;
+    }
+    read_span(r, s->src_table, s->n);
+    read_span(r, s->dst_table, s->n);
+    read_if_const(r, s->space, (uint64_t)lo, (uint64_t)(hi - lo) + 1);
+}
+
+static void read_step(Reads *r, const Step *s)
+{
+    switch (s->kind) {
+    case STEP_GEMM: read_gemm(r, &s->gemm); break;
+    case STEP_MAP:
+        for (uint32_t i = 0; i < s->map.n_args; i++) read_access(r, &s->map.args[i], s->map.n);
+        break;
+    case STEP_REDUCE:
+        read_if_const(r, s->reduce.in_space, s->reduce.in, (uint64_t)s->reduce.outer * s->reduce.k);
+        break;
+    case STEP_MOVE: read_move(r, &s->move); break;
+    case STEP_MATMUL:
+        read_if_const(r, s->matmul.a_space, s->matmul.a, (uint64_t)s->matmul.batch * s->matmul.m * s->matmul.k);
+        read_if_const(r, s->matmul.c_space, s->matmul.c, (uint64_t)s->matmul.batch * s->matmul.k * s->matmul.n);
+        break;
+    case STEP_TAKE:
+        read_if_const(r, s->take.table_space, s->take.table,
+                      (uint64_t)s->take.k * (s->take.table_shared ? 1 : s->take.outer));
+        read_if_const(r, s->take.index_space, s->take.index, (uint64_t)s->take.outer * s->take.j);
+        break;
+    }
+}
+
+// ---- matrices
+static int span_order(const void *a, const void *b)
+{
+    const Span *x = a, *y = b;
+    if (x->at != y->at) return x->at < y->at ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+// In order, those that overlap joined.
+static int join(Span *spans, int n)
+{
+    int kept = 0;
+    if (n) qsort(spans, (size_t)n, sizeof *spans, span_order);
+    for (int i = 0; i < n; i++)
+        if (kept && spans[i].at < spans[kept - 1].end) {
+            if (spans[i].end > spans[kept - 1].end) spans[kept - 1].end = spans[i].end;
+        } else {
+            spans[kept++] = spans[i];
+        }
+    return kept;
+}
+
+static bool all_finite(const Plan *plan, WeightType type, Span s)
+{
+    for (uint64_t i = s.at; i < s.end; i++)
+        if ((word_of(weight_value(type, weight_short(type, plan->weights[i]))) & 0x7fffffff) >= 0x7f800000)
+            return false;
+    return true;
+}
+
+static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType type, int *n)
+{
+    Reads r = {.arena = arena, .plan = plan};
+    PlanMatrix *list = NULL;
+    int cap = 0, other = 0;
+    *n = 0;
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (int i = 0; i < plan->programs[id].n_steps; i++) read_step(&r, &plan->programs[id].steps[i]);
+    r.n_weights = join(r.weights, r.n_weights);
+    r.n_others = join(r.others, r.n_others);
+    for (int i = 0; i < r.n_weights; i++) {
+        Span w = r.weights[i];
+        while (other < r.n_others && r.others[other].end <= w.at) other++;
+        bool shared = other < r.n_others && r.others[other].at < w.end;
+        PlanMatrix m = {(uint32_t)w.at, (uint32_t)(w.end - w.at)};
+        if (!shared && all_finite(plan, type, w)) ARENA_PUSH(arena, list, *n, cap, m);
+    }
+    return list;
+}
+
+const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n)
+{
+    *n = 0;
+    return plan->weight_type == WEIGHTS_F32 ? NULL : matrices_of(arena, plan, plan->weight_type, n);
+}
+
+void plan_round(Context *cx, Plan *plan, WeightType type)
+{
+    int n;
+    const PlanMatrix *list = matrices_of(cx->arena, plan, type, &n);
+    float *weights = arena_alloc(cx->arena, (plan->weight_lanes + 16) * sizeof(float));
+    memcpy(weights, plan->weights, plan->weight_lanes * sizeof(float));
+    for (int i = 0; i < n; i++)
+        for (uint32_t j = list[i].at; j < list[i].at + list[i].lanes; j++)
+            weights[j] = weight_value(type, weight_short(type, weights[j]));
+    plan->weights = weights;
+    plan->weight_type = type;
+}
