@@ -10,8 +10,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "nfcc.h"
 #include "abi.h"
+#include "nfcc.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -70,12 +70,12 @@ static inline uint32_t get32(const void *p)
 
 static inline void put32(void *p, uint32_t w) { memcpy(p, &w, 4); }
 
-/* Integers in the order of the floats: -0 is 0, and NaN comes before -inf. */
-static inline int32_t order_of(uint32_t w)
+/* Integers in the order of the floats: -0 is 0, and NaN (or `bad`) comes before -inf. Without a branch. */
+static inline int32_t order_of(uint32_t w, bool bad)
 {
-    int32_t magnitude = (int32_t)(w & 0x7fffffffu);
-    int32_t order = w >> 31 ? -magnitude : magnitude;
-    return magnitude > (int32_t)INF_BITS ? INT32_MIN : order;
+    uint32_t magnitude = w & 0x7fffffffu, negative = 0u - (w >> 31);
+    uint32_t none = 0u - (uint32_t)(bad | (magnitude > INF_BITS));
+    return (int32_t)((((magnitude ^ negative) - negative) & ~none) | (0x80000000u & none));
 }
 
 /* Bit 31 of the result is set for NaN and infinity only. */
@@ -825,11 +825,10 @@ static void store_outputs(const Call *call, const Tile *tile)
     }
 }
 
-/* Row t of a port into row `to` of its output array, or, where !better, what is there once more: the number of
+/* Row t of a port into its row of the output array, or, where the mask is 0, what is there once more: the number of
  * instructions does not depend on which candidate wins. */
-static void store_if(const Call *call, const Tile *tile, const Port *port, unsigned t, bool better)
+static void store_if(const Call *call, const Tile *tile, const Port *port, unsigned t, uint32_t mask)
 {
-    uint32_t mask = 0u - better;
     unsigned char *to = call->out[port->kind];
     if (!to) return;
     to += tile->row[t] * port->lanes * 4;
@@ -845,12 +844,12 @@ static void store_best(Call *call, const Tile *tile)
     const Port *x = out_port(call->p->model, call->program, NFCC_PORT_X);
     const Port *log_prob = out_port(call->p->model, call->program, NFCC_PORT_LOG_PROB);
     for (unsigned t = 0; t < tile->used; t++) {
-        int32_t order = order_of(get32(lanes_at(call->main, log_prob, tile) + t));
-        if (tile->bad[t]) order = INT32_MIN;
-        bool better = tile->item[t] % call->n == 0 || order > call->best_order;
-        call->best_order = better ? order : call->best_order;
-        store_if(call, tile, x, t, better);
-        store_if(call, tile, log_prob, t, better);
+        int32_t order = order_of(get32(lanes_at(call->main, log_prob, tile) + t), tile->bad[t]);
+        bool better = (tile->item[t] % call->n == 0) | (order > call->best_order);
+        uint32_t mask = 0u - better;
+        call->best_order = (int32_t)(((uint32_t)order & mask) | ((uint32_t)call->best_order & ~mask));
+        store_if(call, tile, x, t, mask);
+        store_if(call, tile, log_prob, t, mask);
     }
 }
 
