@@ -10,8 +10,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "abi.h"
 #include "nfcc.h"
+#include "abi.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
