@@ -40,9 +40,8 @@
 enum { MOST_ROWS = 17, MOST_SAMPLES = 70, MOST_ITEMS = MOST_ROWS * MOST_SAMPLES };
 
 // ---- allocations are counted
-static int allocations;
-
 #if ALONE
+static int allocations;
 extern void *__libc_malloc(size_t size), *__libc_calloc(size_t n, size_t size), *__libc_realloc(void *p, size_t size);
 void *malloc(size_t size) { return allocations++, __libc_malloc(size); }
 void *calloc(size_t n, size_t size) { return allocations++, __libc_calloc(n, size); }
