@@ -46,11 +46,13 @@ def test_a_run(tmp_path):
     ours = [r for r in document["results"] if r["engine"] == "nfcc"]
     assert [r["work"] for r in ours] == ["small_decision", "small_prepared"]
     for r in document["results"]:
-        assert 0 < r["min_us"] <= r["p50_us"] <= r["p99_us"] and r["distance"] < 1e-5 and r["calls"] >= 2
+        limit = 1e-5 if r["engine"] in ("nfcc", "ort") else 0.1  # 16-bit weights are rounded
+        assert 0 < r["min_us"] <= r["p50_us"] <= r["p99_us"] and r["distance"] < limit and r["calls"] >= 2
         assert r["engine"] != "nfcc" or r["ratio"] == 1
     for s in document["skipped"]:
         assert s["engine"] == "ort" and "not installed" in s["reason"]
-    assert len(document["results"]) == (2 if document["skipped"] else 4)
+    full = [r for r in document["results"] if r["engine"] in ("nfcc", "ort")]
+    assert len(full) == (2 if document["skipped"] else 4)
     for v in document["verdicts"]:
         assert ("WINS" in v["text"]) == (v["ratio"] < 1) and v["text"] in done.stdout
     text = (tmp_path / "b.html").read_text()
