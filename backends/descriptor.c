@@ -127,6 +127,12 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     Blob b = {cx->arena, NULL, 0, 0};
     nfcc_model_header h = {.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target).cpu_bits};
     append(&b, &h, sizeof h, 64);
+    static const int32_t no_code[NFCC_PROGRAMS][NFCC_TILES];
+    TargetInfo other;
+    if (target_other(target, &other)) {
+        h.other_cpu = other.cpu_bits;
+        h.other_code = append(&b, no_code, sizeof no_code, 4);
+    }
     memcpy(h.hash, plan->hash, sizeof h.hash);
     h.early_lanes = plan->early_lanes;
     h.prep_lanes = plan->prep_lanes;

@@ -21,6 +21,9 @@ static const Cpu cpus[] = {
 };
 enum { CPUS = sizeof cpus / sizeof *cpus };
 
+// The CPU name that stands for code for two levels.
+static const char dispatch[] = "dispatch", dispatch_triple[] = "x86_64-linux-gnu";
+
 // By level: what an instruction set brings.
 static const TargetInfo levels[] = {
     [LEVEL_AVX2] = {LEVEL_AVX2, "x86-64-v3", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
@@ -87,10 +90,15 @@ static const char *known_triples(Context *cx)
 
 static const char *known_cpus(Context *cx, const char *triple)
 {
-    const char *list = "native";
+    const char *list = strcmp(triple, dispatch_triple) ? "native" : "native, dispatch";
     for (int i = 0; i < CPUS; i++)
         if (!strcmp(cpus[i].triple, triple)) list = arena_format(cx->arena, "%s, %s", list, cpus[i].name);
     return list;
+}
+
+static bool is_dispatch(const Target *target)
+{
+    return !strcmp(target->cpu, dispatch) && !strcmp(target->triple, dispatch_triple);
 }
 
 const char *target_resolve(Context *cx, Target *target)
@@ -109,7 +117,7 @@ const char *target_resolve(Context *cx, Target *target)
                                 first->name);
         return NULL;
     }
-    if (!cpu_find(target->triple, target->cpu))
+    if (!is_dispatch(target) && !cpu_find(target->triple, target->cpu))
         return arena_format(cx->arena, "unknown --cpu '%.100s' for %s; known: %s", target->cpu, target->triple,
                             known_cpus(cx, target->triple));
     return NULL;
@@ -125,9 +133,18 @@ static TargetInfo native_info(const Target *target)
 TargetInfo target_info(const Target *target)
 {
     const Cpu *cpu = cpu_find(target->triple, target->cpu);
+    if (is_dispatch(target)) cpu = cpu_find(target->triple, NULL);
     TargetInfo info = cpu ? levels[cpu->level] : native_info(target);
     info.tune = cpu ? cpu->tune : "native";
     return info;
+}
+
+bool target_other(const Target *target, TargetInfo *other)
+{
+    if (!is_dispatch(target)) return false;
+    *other = levels[LEVEL_AVX512];
+    other->tune = other->isa;
+    return true;
 }
 
 bool target_runs_here(const Target *target)

@@ -19,8 +19,9 @@ typedef struct {
 // Stack that generated code may use; emission fails if a function needs more (llvm/module.c).
 enum { STACK_BYTES = 32768 };
 
-// Of a resolved target.
+// Of a resolved target; `dispatch` is code for two levels, of which this is the lesser.
 TargetInfo target_info(const Target *target);
+bool target_other(const Target *target, TargetInfo *other);
 // "nfcc 0.1.0, LLVM 19.1.7": what the descriptor says made it.
 const char *compiler_name(Context *cx);
 

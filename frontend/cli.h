@@ -32,7 +32,7 @@ enum {
     O(emit, "--emit", "KINDS", CMD_COMPILE, "so, o, h, ll, ir; several with commas; so unless said")                  \
     O(target, "--target", "TRIPLE", CMD_COMPILE, "x86_64-linux-gnu or aarch64-linux-gnu; this machine's unless said") \
     O(cpu, "--cpu", "NAME", CMD_COMPILE | CMD_BENCH,                                                                  \
-      "native, x86-64-v3, x86-64-v4, cortex-a72; the target's baseline (bench: native) unless said")                  \
+      "native, dispatch (v3 and v4), x86-64-v3, x86-64-v4, cortex-a72; the baseline (bench: native) unless said")     \
     O(name, "--name", "NAME", CMD_COMPILE, "the policy's name in info, symbols and the C header")                     \
     O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH | CMD_TEST,                        \
       "llvm or openblas; run also: interp; bench: several with commas")                                               \

@@ -48,6 +48,7 @@ struct nfcc_policy {
     nfcc_info info;
     const nfcc_model *model;
     const void *weights;
+    bool other;                                 /* the second set of code is used */
     unsigned tiles;                             /* bit s: every program has code for TILE[s] */
     size_t main_bytes, prep_bytes, noise_bytes; /* the three regions of a workspace */
     void *library, *copy;                       /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
@@ -286,10 +287,17 @@ static bool ports_ok(const nfcc_model *m, const Program *program, bool in, unsig
     return (needed & ~seen) == 0;
 }
 
-static bool code_ok(const nfcc_model *m, const Program *program, const Image *image)
+/* The code offsets of a program: the first set's, or the other's. */
+static const int32_t *code_of(const nfcc_model *m, bool other, int id)
+{
+    if (!other) return m->programs[id].code;
+    return (const int32_t *)at_offset(m, m->other_code) + id * NFCC_TILES;
+}
+
+static bool code_ok(const nfcc_model *m, const int32_t *code, const Image *image)
 {
     for (int s = 0; s < NFCC_TILES; s++) {
-        int64_t offset = program->code[s];
+        int64_t offset = code[s];
         uintptr_t address = (uintptr_t)m + (uintptr_t)offset;
         if (offset == 0 && s < 2) return false;
         if (offset > 0 && (uint64_t)offset < m->weights + m->weights_size) return false; /* within the data */
@@ -303,7 +311,8 @@ static bool programs_ok(const nfcc_model *m, const Image *image)
     for (int id = 0; id < NFCC_PROGRAMS; id++) {
         const Program *program = program_of(m, id);
         if (!program) continue;
-        if (program->work_lanes > MAX_LANES || !code_ok(m, program, image)) return false;
+        if (program->work_lanes > MAX_LANES || !code_ok(m, program->code, image)) return false;
+        if (m->other_cpu && !code_ok(m, code_of(m, true, id), image)) return false;
         if (!ports_ok(m, program, true, PORTS[id].in, PORTS[id].needs_in)) return false;
         if (!ports_ok(m, program, false, PORTS[id].out, PORTS[id].needs_out)) return false;
     }
@@ -333,6 +342,7 @@ static nfcc_status model_check(const nfcc_model *m, const Image *image)
     if (!values_ok(m, m->inputs, m->n_inputs) || !values_ok(m, m->outputs, m->n_outputs)) return NFCC_ABI;
     if (m->event.lanes && (!value_ok(m, &m->event) || m->event.dtype != NFCC_F32)) return NFCC_ABI;
     if (!table_ok(m, m->golden, m->golden_words, 4) || m->golden_rows > MAX_VALUES) return NFCC_ABI;
+    if (m->other_cpu && !table_ok(m, m->other_code, NFCC_PROGRAMS * NFCC_TILES, 4)) return NFCC_ABI;
     return programs_ok(m, image) ? NFCC_OK : NFCC_ABI;
 }
 
@@ -370,12 +380,12 @@ static unsigned entries_of(const nfcc_model *m)
 }
 
 /* A tile size serves if every program has code for it: a call chains several programs on one tile. */
-static unsigned tiles_of(const nfcc_model *m)
+static unsigned tiles_of(const nfcc_model *m, bool other)
 {
     unsigned tiles = (1u << NFCC_TILES) - 1;
     for (int id = 0; id < NFCC_PROGRAMS; id++)
         for (int s = 0; s < NFCC_TILES; s++)
-            if (m->programs[id].exists && m->programs[id].code[s] == 0) tiles &= ~(1u << s);
+            if (m->programs[id].exists && code_of(m, other, id)[s] == 0) tiles &= ~(1u << s);
     return tiles;
 }
 
@@ -408,13 +418,14 @@ static void set_work_size(nfcc_policy *p)
 
 static size_t count_values(const nfcc_model *m) { return (size_t)m->n_contexts + m->n_inputs + m->n_outputs; }
 
-static void fill_policy(nfcc_policy *p, const nfcc_model *m)
+static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
 {
     nfcc_value *values = (nfcc_value *)(p + 1);
     memset(p, 0, sizeof *p);
     p->model = m;
     p->weights = at_offset(m, m->weights);
-    p->tiles = tiles_of(m);
+    p->other = other;
+    p->tiles = tiles_of(m, other);
     p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
     p->info.target = text_of(m, m->target);
     p->info.base = text_of(m, m->base);
@@ -430,7 +441,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m)
     p->info.event = m->event.lanes ? describe(m, &m->event) : (nfcc_value){.name = ""};
     p->info.event_size = m->event.lanes;
     p->info.weights_size = (size_t)m->weights_size;
-    p->info.cpu = m->cpu;
+    p->info.cpu = other ? m->other_cpu : m->cpu;
     p->info.stack_size = m->stack_bytes ? m->stack_bytes + (size_t)OWN_STACK : 0;
     set_work_size(p);
 }
@@ -517,7 +528,7 @@ static void set_tile(Tile *tile, int slot, size_t first, size_t items, size_t n)
 
 static void run_code(const nfcc_policy *p, int id, const Tile *tile, float *work, const float *prep)
 {
-    intptr_t offset = p->model->programs[id].code[tile->slot];
+    intptr_t offset = code_of(p->model, p->other, id)[tile->slot];
     nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
     code(work, prep, p->weights);
 }
@@ -1338,6 +1349,11 @@ static nfcc_status admit(const nfcc_model *m, const Image *image)
     return status == NFCC_OK && (m->cpu & ~cpu_features()) ? NFCC_CPU : status;
 }
 
+static bool takes_other(const nfcc_model *m, unsigned flags)
+{
+    return m->other_cpu && !(m->other_cpu & ~cpu_features()) && !(flags & NFCC_OPEN_BASELINE);
+}
+
 static size_t policy_bytes(const nfcc_model *m) { return sizeof(nfcc_policy) + count_values(m) * sizeof(nfcc_value); }
 
 static void touch_pages(uintptr_t from, uintptr_t to)
@@ -1361,7 +1377,7 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
     if (status != NFCC_OK) return status;
     if (size < nfcc_static_size(model)) return NFCC_MEMORY;
     nfcc_policy *p = align_up(memory, _Alignof(nfcc_policy));
-    fill_policy(p, model);
+    fill_policy(p, model, takes_other(model, 0));
     touch_pages((uintptr_t)model, (uintptr_t)p->weights + p->info.weights_size);
     *out = p;
     return NFCC_OK;
@@ -1652,19 +1668,20 @@ static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out
     if (status != NFCC_OK) return status;
     nfcc_policy *p = malloc(policy_bytes(m));
     if (!p) return NFCC_MEMORY;
-    fill_policy(p, m);
+    fill_policy(p, m, takes_other(m, flags));
     p->opened = true;
     *out = p;
     return place_weights(p, &search.image, flags);
 }
+
+#define ALL_FLAGS ((unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK | NFCC_OPEN_BASELINE))
 
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
     void *library = NULL;
     bool needs = false;
     if (out) *out = NULL;
-    if (!path || !out || (flags & ~(unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK)))
-        return NFCC_BAD_ARGUMENT;
+    if (!path || !out || (flags & ~ALL_FLAGS)) return NFCC_BAD_ARGUMENT;
     nfcc_status status = load_library(path, &library, &needs);
     if (status != NFCC_OK) return status;
     status = open_library(library, flags, out);
@@ -1693,7 +1710,7 @@ void nfcc_close(nfcc_policy *p)
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
     if (out) *out = NULL;
-    return path && out && flags <= 7 ? NFCC_FILE : NFCC_BAD_ARGUMENT;
+    return path && out && flags <= 15 ? NFCC_FILE : NFCC_BAD_ARGUMENT;
 }
 
 void nfcc_close(nfcc_policy *p) { (void)p; }

@@ -428,11 +428,11 @@ static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const v
 
 static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
 
-static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h)
+static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, const int32_t *offsets)
 {
     const char *base = (const char *)h;
     for (int slot = 0; slot < NFCC_TILES; slot++) {
-        int32_t offset = h->programs[NFCC_PROGRAM_TO_EVENT].code[slot];
+        int32_t offset = offsets[slot];
         if (!offset) continue;
         nfcc_abi_code *code;
         const char *at = base + offset;
@@ -441,6 +441,16 @@ static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h
         for (size_t row = 0; row < (slot ? ROWS : 5); row += (size_t)step_rows)
             run_tile(m, d, code, base + h->weights, step_rows, row);
     }
+}
+
+static bool host_runs(const char *cpu);
+
+static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h)
+{
+    run_set(m, d, h, h->programs[NFCC_PROGRAM_TO_EVENT].code);
+    if (!h->other_code || !host_runs("x86-64-v4")) return;
+    const int32_t *other = (const int32_t *)((const char *)h + h->other_code) + NFCC_PROGRAM_TO_EVENT * NFCC_TILES;
+    run_set(m, d, h, other);
 }
 
 // ---- files
@@ -580,6 +590,7 @@ static void check_everywhere(Maker *m)
 {
     check_cpu(m, "x86-64-v3");
     check_cpu(m, "x86-64-v4");
+    check_cpu(m, "dispatch");
     check_aarch64(m, "generic");
     maker_free(m);
 }
@@ -794,9 +805,11 @@ static Maker *small_plan(void)
 static void needs_nothing(void **state)
 {
     (void)state;
-    static const char *const targets[][2] = {
-        {"x86_64-linux-gnu", "x86-64-v3"}, {"x86_64-linux-gnu", "x86-64-v4"}, {"aarch64-linux-gnu", "cortex-a72"}};
-    for (int i = 0; i < 3; i++) {
+    static const char *const targets[][2] = {{"x86_64-linux-gnu", "x86-64-v3"},
+                                             {"x86_64-linux-gnu", "x86-64-v4"},
+                                             {"x86_64-linux-gnu", "dispatch"},
+                                             {"aarch64-linux-gnu", "cortex-a72"}};
+    for (int i = 0; i < 4; i++) {
         Maker *m = small_plan();
         const char *so = build(m, "llvm", targets[i][0], targets[i][1], "alone.so");
         Arena *a = m->cx.arena;
@@ -998,7 +1011,7 @@ static void unknown_targets(void **state)
     Target triple = {"riscv64-linux-gnu", NULL}, cpu = {"x86_64-linux-gnu", "z80"},
            native = {"aarch64-linux-gnu", "native"};
     assert_non_null(strstr(target_resolve(&m->cx, &triple), "x86_64-linux-gnu, aarch64-linux-gnu"));
-    assert_non_null(strstr(target_resolve(&m->cx, &cpu), "native, x86-64-v3, x86-64-v4"));
+    assert_non_null(strstr(target_resolve(&m->cx, &cpu), "native, dispatch, x86-64-v3, x86-64-v4"));
 #ifdef __x86_64__
     assert_non_null(strstr(target_resolve(&m->cx, &native), "--cpu native"));
 #else

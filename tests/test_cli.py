@@ -128,6 +128,18 @@ def test_weights_of_16_bits(tool, tmp_path, weights):
     assert f"{weights} weights" in done.stderr and not (tmp_path / "no.so").exists()
 
 
+def test_dispatch(tool, tmp_path):
+    """Code for two CPUs, weights once; one compile for all x86-64 has the bits of each."""
+    model = tool.model("lander_nfbc")
+    sizes = {}
+    for cpu in ("x86-64-v3", "x86-64-v4", "dispatch"):
+        tool(model, "-o", tmp_path / f"{cpu}.so", "--cpu", cpu)
+        sizes[cpu] = os.path.getsize(tmp_path / f"{cpu}.so")
+    weights = nfcc.open(tmp_path / "x86-64-v3.so").info.weights_size
+    assert weights < sizes["dispatch"] < sizes["x86-64-v3"] + sizes["x86-64-v4"] - weights
+    assert "dispatch" in tool(model, "-o", tmp_path / "no.so", "--cpu", "x86", code=2).stderr
+
+
 def test_self_contained(lander):
     for command in (["readelf", "-r"], ["nm", "-u", "-D"]):
         out = subprocess.run([*command, lander / "policy.so"], capture_output=True, text=True, check=True).stdout

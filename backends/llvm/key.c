@@ -77,7 +77,7 @@ Pattern pattern_of(const Access *a, uint32_t n)
     return p;
 }
 
-int map_width(const Gen *g) { return g->width < 8 ? 8 : g->width; }
+int map_width(const TargetInfo *info) { return info->width < 8 ? 8 : info->width; }
 
 bool map_flat(const MapStep *s)
 {
@@ -112,7 +112,7 @@ static void map_key(Gen *g, StepKey *k, const MapStep *s)
     }
     if (flat) count(g, k, s->n);
     one_row(k);
-    word(g, k, s->n <= (uint32_t)map_width(g));
+    for (int i = 0; i < g->n_levels; i++) word(g, k, s->n <= (uint32_t)map_width(&g->level[i]));
 }
 
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
@@ -150,7 +150,10 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
     arg(g, k, ARG_WORK, dst.affine ? s->out + (uint32_t)dst.first : s->out);
     count(g, k, s->n);
     one_row(k);
-    WORDS(s->n >= (uint32_t)g->width, s->n % (uint32_t)g->width != 0);
+    for (int i = 0; i < g->n_levels; i++) {
+        uint32_t width = (uint32_t)g->level[i].width;
+        WORDS(s->n >= width, s->n % width != 0);
+    }
 }
 
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)

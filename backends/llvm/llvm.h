@@ -49,7 +49,9 @@ typedef struct Layout Layout;
 struct Gen {
     Context *cx;
     const Plan *plan;
-    TargetInfo info;
+    TargetInfo info;     // of the function under construction
+    TargetInfo level[2]; // dispatch: two sets of functions, one list of steps
+    int n_levels;
     const Layout *layout;                    // of the weights
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
 
@@ -154,8 +156,8 @@ typedef struct {
     int64_t inner, outer_step, inner_step;
 } Pattern;
 Pattern pattern_of(const Access *a, uint32_t n);
-bool map_flat(const MapStep *s); // all arguments have one level: n is a count that the code learns
-int map_width(const Gen *g);     // words of a map's vectors
+bool map_flat(const MapStep *s);       // all arguments have one level: n is a count that the code learns
+int map_width(const TargetInfo *info); // words of a map's vectors
 
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows
 void gemm_emit(Gen *g, const GemmStep *s);

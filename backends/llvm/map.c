@@ -268,7 +268,7 @@ static void set_runs(Map *m)
 
 void map_emit(Gen *g, const MapStep *s)
 {
-    Map m = {.g = g, .s = s, .width = map_width(g)};
+    Map m = {.g = g, .s = s, .width = map_width(&g->info)};
     for (uint32_t a = 0; a < s->n_args; a++) {
         m.pattern[a] = pattern_of(&s->args[a], s->n);
         m.arg[a] = operand(g, s->args[a].space);

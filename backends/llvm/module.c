@@ -2,7 +2,8 @@
 //
 //     descriptor   the bytes of descriptor.c with code offsets filled in, then the weights: one constant
 //     steps        per program, for all tiles: for each step the number of its code and its args, packed
-//     codes        per shape of code: {function, as its distance from here; bytes of a step} by number
+//     codes        per shape of code: functions by number, as distances from here
+//     lengths      bytes of a step by number of its code
 //     walk         the one loop that goes through the steps
 //
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
@@ -28,8 +29,8 @@ enum { WEIGHTS_PAD = 128 };
 typedef struct {
     StepKey key;
     const Step *step;
-    int first; // the first code of equal words for T > 1
-    Value fn[NFCC_TILES];
+    int first;               // the first code of equal words for T > 1
+    Value fn[2][NFCC_TILES]; // by level
 } Code;
 
 typedef struct {
@@ -50,12 +51,13 @@ typedef struct {
     int *buckets, *rows_buckets; // hash of a key -> code + 1
     int n_buckets;
     Use *uses[PROGRAM_COUNT]; // the steps of each program
-    int code_bytes;           // of a code's number: 2 or 4
+    int code_bytes;           // of a code's number: 1, 2 or 4
     Twin *twins;
     int n_twins;
+    int level; // under construction
     Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk;
     LLVMTypeRef walk_type;
-    Value program[PROGRAM_COUNT][NFCC_TILES];
+    Value program[2][PROGRAM_COUNT][NFCC_TILES];
     const char *problem; // first message of LLVM
 } Unit;
 
@@ -90,7 +92,7 @@ static int code_of(Unit *u, const Step *step, const StepKey *key)
         const StepKey *other = &u->codes[u->buckets[slot] - 1].key;
         if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
     }
-    Code code = {*key, step, first_of_rows(u, key), {0}};
+    Code code = {*key, step, first_of_rows(u, key), {{0}}};
     ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
     return (u->buckets[slot] = u->n_codes) - 1;
 }
@@ -196,7 +198,7 @@ static void collect(Unit *u)
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
     for (int i = 0; i < ARG_KINDS; i++)
         if (i != ARG_WORK) g->form[i] = form_of(ranges[i]);
-    u->code_bytes = u->n_codes < 1 << 16 ? 2 : 4;
+    u->code_bytes = u->n_codes <= 1 << 8 ? 1 : u->n_codes <= 1 << 16 ? 2 : 4;
 }
 
 // ---- functions
@@ -217,6 +219,7 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
     Value fn = LLVMAddFunction(g->module, name, type);
     LLVMSetLinkage(fn, LLVMInternalLinkage);
     set_flag(g, fn, (unsigned)LLVMAttributeFunctionIndex, "nounwind");
+    set_flag(g, fn, (unsigned)LLVMAttributeFunctionIndex, "optsize");
     set_text(g, fn, "no-builtins", "");
     set_text(g, fn, "target-cpu", g->info.isa);
     set_text(g, fn, "tune-cpu", g->info.tune);
@@ -235,6 +238,11 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
     g->fn = fn;
     LLVMPositionBuilderAtEnd(g->b, block_new(g, "entry"));
     return fn;
+}
+
+static const char *level_suffix(const Gen *g)
+{
+    return g->n_levels == 1 ? "" : g->info.level == LEVEL_AVX512 ? "_v4" : "_v3";
 }
 
 static const char *step_label(Gen *g, const Step *s)
@@ -283,7 +291,8 @@ static void step_code(Gen *g, const Step *s)
 static Value step_function(Gen *g, const Code *code)
 {
     const Step *s = code->step;
-    Value fn = function_new(g, step_label(g, s), g->step_type);
+    const char *name = arena_format(g->cx->arena, "%s%s", step_label(g, s), level_suffix(g));
+    Value fn = function_new(g, name, g->step_type);
     g->known = code->key.known;
     g->wide = code->key.wide;
     g->strided = strided(g, s->kind);
@@ -307,7 +316,8 @@ static void emit_steps(Unit *u)
             u->g.tile = tiles[t];
             int first = t == SLOT_ONE ? i : u->codes[i].first;
             bool made = first < i || shape < t;
-            if (shape >= 0) u->codes[i].fn[t] = made ? u->codes[first].fn[shape] : step_function(&u->g, &u->codes[i]);
+            Value *fn = u->codes[i].fn[u->level];
+            if (shape >= 0) fn[t] = made ? u->codes[first].fn[u->level][shape] : step_function(&u->g, &u->codes[i]);
         }
 }
 
@@ -380,40 +390,55 @@ static void emit_code_table(Unit *u, int t)
 {
     Gen *g = &u->g;
     int shape = shape_slot(g, STEP_GEMM, t);
-    unsigned n = 2 * (unsigned)u->n_codes;
+    unsigned n = (unsigned)u->n_codes;
     if (shape < t) {
         u->code_table[t] = u->code_table[shape];
         return;
     }
-    const char *name = arena_format(g->cx->arena, "codes_t%d", tiles[t]);
+    const char *name = arena_format(g->cx->arena, "codes_t%d%s", tiles[t], level_suffix(g));
     Value table = u->code_table[t] = constant_new(g, name, LLVMArrayType2(g->i32, n), 4);
     Value *words = ARENA_ARRAY(g->cx->arena, Value, n + 1);
-    for (int i = 0; i < u->n_codes; i++) {
-        words[2 * i] = distance(g, u->codes[i].fn[t], table);
-        words[2 * i + 1] = word_i32(g, step_bytes(u, &u->codes[i].key));
-    }
+    for (int i = 0; i < u->n_codes; i++) words[i] = distance(g, u->codes[i].fn[u->level][t], table);
     LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
 }
 
-// void walk(work, prep, weights, steps, codes, i64 rows, i64 count), count > 0
+// Bytes of a step, at most a code's number and 19 args of four, by number of its code.
+static Value lengths_new(Unit *u)
+{
+    Gen *g = &u->g;
+    unsigned char *bytes = arena_alloc(g->cx->arena, (size_t)u->n_codes + 1);
+    for (int i = 0; i < u->n_codes; i++) bytes[i] = (unsigned char)step_bytes(u, &u->codes[i].key);
+    Value lengths = constant_new(g, "lengths", LLVMArrayType2(g->i8, (unsigned)u->n_codes), 1);
+    LLVMSetInitializer(lengths, text(g, bytes, (size_t)u->n_codes));
+    return lengths;
+}
+
+static Value load_narrow(Gen *g, int bytes, Value address)
+{
+    Value v = LLVMBuildLoad2(g->b, LLVMIntTypeInContext(g->llvm, 8 * (unsigned)bytes), address, "");
+    LLVMSetAlignment(v, 1);
+    return LLVMBuildZExt(g->b, v, g->i64, "");
+}
+
+// void walk(work, prep, weights, steps, codes, i64 rows | count << 8), count > 0: six words, which all are in registers
 static void emit_walk(Unit *u)
 {
     Gen *g = &u->g;
-    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64, g->i64};
-    u->walk_type = LLVMFunctionType(g->none, params, 7, false);
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
+    u->walk_type = LLVMFunctionType(g->none, params, 6, false);
     Value fn = u->walk = function_new(g, "walk", u->walk_type);
-    Value steps = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), count = LLVMGetParam(fn, 6);
+    Value steps = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), counts = LLVMGetParam(fn, 5);
+    Value rows = LLVMBuildAnd(g->b, counts, word_i64(g, 255), "");
+    Value count = LLVMBuildLShr(g->b, counts, word_i64(g, 8), "");
     LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), head = block_new(g, "step"), done = block_new(g, "done");
     LLVMBuildBr(g->b, head);
     LLVMPositionBuilderAtEnd(g->b, head);
     Value at = LLVMBuildPhi(g->b, g->ptr, "at"), left = LLVMBuildPhi(g->b, g->i64, "left");
-    Value number = LLVMBuildLoad2(g->b, u->code_bytes == 2 ? LLVMInt16TypeInContext(g->llvm) : g->i32, at, "");
-    LLVMSetAlignment(number, 1);
-    Value entry = bytes_at(g, codes, mul(g, LLVMBuildZExt(g->b, number, g->i64, ""), 8));
-    Value offset = LLVMBuildSExt(g->b, load(g, g->i32, entry), g->i64, "");
-    Value bytes = LLVMBuildZExt(g->b, load(g, g->i32, bytes_at(g, entry, word_i64(g, 4))), g->i64, "");
+    Value number = load_narrow(g, u->code_bytes, at);
+    Value offset = LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, codes, mul(g, number, 4))), g->i64, "");
+    Value bytes = load_narrow(g, 1, bytes_at(g, lengths_new(u), number));
     Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
-                    bytes_at(g, at, word_i64(g, u->code_bytes)), LLVMGetParam(fn, 5)};
+                    bytes_at(g, at, word_i64(g, u->code_bytes)), rows};
     LLVMBuildCall2(g->b, g->step_type, bytes_at(g, codes, offset), args, 5, "");
     Value next = bytes_at(g, at, bytes), fewer = add(g, left, word_i64(g, -1));
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, fewer, word_i64(g, 0), ""), head, done);
@@ -427,59 +452,79 @@ static void emit_program(Unit *u, int id, int t)
 {
     Gen *g = &u->g;
     const Program *p = &g->plan->programs[id];
-    const char *name = arena_format(g->cx->arena, "%s_t%d", program_names[id], tiles[t]);
-    Value fn = u->program[id][t] = function_new(g, name, g->code_type);
+    const char *name = arena_format(g->cx->arena, "%s_t%d%s", program_names[id], tiles[t], level_suffix(g));
+    Value fn = u->program[u->level][id][t] = function_new(g, name, g->code_type);
     if (p->n_steps) {
-        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1),   LLVMGetParam(fn, 2),    u->steps[id],
-                        u->code_table[t],    word_i64(g, tiles[t]), word_i64(g, p->n_steps)};
-        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 7, ""), true);
+        Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
+                        u->steps[id],        u->code_table[t],    word_i64(g, tiles[t] | (int64_t)p->n_steps << 8)};
+        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, ""), true);
     }
     LLVMBuildRetVoid(g->b);
 }
 
 // ---- the descriptor
-// Its bytes in pieces: the code offsets are distances, the rest is text.
+enum { MOST_PARTS = 4 * PROGRAM_COUNT + 4 };
+
+typedef struct {
+    const unsigned char *bytes;
+    size_t at; // of the bytes: done
+    LLVMTypeRef type[MOST_PARTS];
+    Value value[MOST_PARTS];
+    int n;
+} Parts;
+
+static void add_part(Parts *p, Value value)
+{
+    p->type[p->n] = LLVMTypeOf(value);
+    p->value[p->n++] = value;
+}
+
+static void add_bytes_to(Gen *g, Parts *p, size_t end)
+{
+    if (end > p->at) add_part(p, text(g, p->bytes + p->at, end - p->at));
+    p->at = end;
+}
+
+// The offsets of a program's code, at `at` of the descriptor.
+static void add_code(Gen *g, Parts *p, size_t at, const Value *program, Value global)
+{
+    Value code[NFCC_TILES];
+    add_bytes_to(g, p, at);
+    for (int t = 0; t < NFCC_TILES; t++) code[t] = program[t] ? distance(g, program[t], global) : word_i32(g, 0);
+    add_part(p, LLVMConstArray2(g->i32, code, NFCC_TILES));
+    p->at += sizeof(int32_t) * NFCC_TILES;
+}
+
+// Its bytes in pieces: code offsets are distances, the rest is text. The pieces' types must be known before there is a
+// global that distances can be counted from; a placeholder stands in for it until then.
 static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
 {
     Gen *g = &u->g;
     WeightType stored = layout_short(g->layout) ? g->plan->weight_type : WEIGHTS_F32;
-    size_t weights = layout_size(g->layout), at = offsetof(nfcc_model_header, programs);
+    size_t weights = layout_size(g->layout);
     const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights);
-    const unsigned char *bytes = d->data;
-    LLVMTypeRef types[3 + 2 * PROGRAM_COUNT];
-    Value parts[3 + 2 * PROGRAM_COUNT];
-    unsigned n = 0;
-    LLVMTypeRef offsets = LLVMArrayType2(g->i32, NFCC_TILES);
-    types[n++] = LLVMArrayType2(g->i8, at);
-    for (int i = 0; i < PROGRAM_COUNT; i++) {
-        types[n++] = offsets;
-        types[n++] = LLVMArrayType2(g->i8, sizeof(nfcc_abi_program) - 4 * NFCC_TILES);
-    }
-    types[n++] = LLVMArrayType2(g->i8, d->size - at - PROGRAM_COUNT * sizeof(nfcc_abi_program) + weights);
-    types[n++] = LLVMArrayType2(g->i8, WEIGHTS_PAD);
-    LLVMTypeRef type = LLVMStructTypeInContext(g->llvm, types, n, true);
-    Value global = LLVMAddGlobal(g->module, type, symbol);
+    unsigned char *bytes = arena_alloc(g->cx->arena, d->size + weights);
+    nfcc_model_header h;
+    memcpy(&h, d->data, sizeof h);
+    memcpy(bytes, d->data, d->size);
+    layout_write(g->layout, g->plan, bytes + d->size);
+
+    Parts p = {.bytes = bytes};
+    Value start = LLVMAddGlobal(g->module, g->i8, "");
+    for (size_t i = 0; i < PROGRAM_COUNT; i++)
+        add_code(g, &p, offsetof(nfcc_model_header, programs) + i * sizeof(nfcc_abi_program), u->program[0][i], start);
+    for (size_t i = 0; i < PROGRAM_COUNT && g->n_levels > 1; i++)
+        add_code(g, &p, h.other_code + i * sizeof(int32_t) * NFCC_TILES, u->program[1][i], start);
+    add_bytes_to(g, &p, d->size + weights);
+    add_part(&p, LLVMConstNull(LLVMArrayType2(g->i8, WEIGHTS_PAD)));
+
+    Value global = LLVMAddGlobal(g->module, LLVMStructTypeInContext(g->llvm, p.type, (unsigned)p.n, true), symbol);
+    LLVMSetInitializer(global, LLVMConstStructInContext(g->llvm, p.value, (unsigned)p.n, true));
+    LLVMReplaceAllUsesWith(start, global);
+    LLVMDeleteGlobal(start);
     LLVMSetGlobalConstant(global, true);
     LLVMSetAlignment(global, 64);
     LLVMSetVisibility(global, LLVMProtectedVisibility);
-
-    n = 0;
-    parts[n++] = text(g, bytes, at);
-    for (int i = 0; i < PROGRAM_COUNT; i++) {
-        Value code[NFCC_TILES];
-        for (int t = 0; t < NFCC_TILES; t++)
-            code[t] = u->program[i][t] ? distance(g, u->program[i][t], global) : word_i32(g, 0);
-        parts[n++] = LLVMConstArray2(g->i32, code, NFCC_TILES);
-        parts[n++] = text(g, bytes + at + 4 * NFCC_TILES, sizeof(nfcc_abi_program) - 4 * NFCC_TILES);
-        at += sizeof(nfcc_abi_program);
-    }
-    unsigned char *rest = arena_alloc(g->cx->arena, d->size - at + weights);
-    memcpy(rest, bytes + at, d->size - at);
-    layout_write(g->layout, g->plan, rest + d->size - at);
-    parts[n++] = text(g, rest, d->size - at + weights);
-    parts[n] = LLVMConstNull(types[n]);
-    n++;
-    LLVMSetInitializer(global, LLVMConstStructInContext(g->llvm, parts, n, true));
 }
 
 // ---- LLVM's objects
@@ -611,18 +656,27 @@ static const Bytes *object_of(Unit *u)
     return NULL;
 }
 
+static void emit_level(Unit *u, int level)
+{
+    Gen *g = &u->g;
+    u->level = level;
+    g->info = g->level[level];
+    g->width = g->info.width;
+    emit_steps(u);
+    for (int t = 0; t < NFCC_TILES; t++)
+        if (shape_slot(g, STEP_GEMM, t) >= 0) emit_code_table(u, t);
+    for (int i = 0; i < PROGRAM_COUNT; i++)
+        for (int t = 0; t < NFCC_TILES; t++)
+            if (g->plan->programs[i].exists && shape_slot(g, STEP_GEMM, t) >= 0) emit_program(u, i, t);
+}
+
 static void emit_all(Unit *u, const Target *target, const char *symbol)
 {
     collect(u);
     emit_walk(u);
-    emit_steps(u);
-    for (int t = 0; t < NFCC_TILES; t++)
-        if (shape_slot(&u->g, STEP_GEMM, t) >= 0) emit_code_table(u, t);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         if (u->g.plan->programs[i].exists) emit_program_steps(u, i);
-    for (int i = 0; i < PROGRAM_COUNT; i++)
-        for (int t = 0; t < NFCC_TILES; t++)
-            if (u->g.plan->programs[i].exists && shape_slot(&u->g, STEP_GEMM, t) >= 0) emit_program(u, i, t);
+    for (int i = 0; i < u->g.n_levels; i++) emit_level(u, i);
     emit_descriptor(u, target, symbol);
 }
 
@@ -644,8 +698,10 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     }
     Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
     u.g.width = u.g.info.width;
-    u.g.layout = layout_of(&u.g);
     u.g.info.tune = tune_name(cx, u.g.info.tune);
+    u.g.level[0] = u.g.info;
+    u.g.n_levels = target_other(target, &u.g.level[1]) ? 2 : 1;
+    u.g.layout = layout_of(&u.g);
     LLVMInstallFatalErrorHandler(fatal);
     const Bytes *object = NULL;
     if (unit_open(&u)) {

@@ -281,7 +281,11 @@ static Shape shape_of(const Gen *g, const Product *p)
     int64_t most = g->info.sums / held > 1 ? g->info.sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
-    if (g->tile > 1 && g->info.level == LEVEL_AVX512 && units == 128 && p->w.shared) s.n = 16 / s.v;
+    for (int64_t n = most; g->info.sums > 12 && 3 * n >= 2 * most; n--)       // or equal ones, which need no code for the last
+        if (units % n == 0) {
+            s.n = (int)n;
+            break;
+        }
     return s;
 }
 

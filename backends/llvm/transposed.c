@@ -171,10 +171,18 @@ static void rows_pair_loop(Gen *g, const Block *b, Value j, int step, Value *sum
 // Partial j of the level that has `step` partials: p[j] + p[j + step], down to the sixteen themselves.
 static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum)
 {
-    if (step == SLOTS)
+    if (step == SLOTS) {
         rows_partial(g, b, j, sum);
-    else
+        return;
+    }
+    if (step < SLOTS / 2) {
         rows_pair_loop(g, b, j, step, sum);
+        return;
+    }
+    Value other[MOST_SUMS];
+    rows_partial(g, b, j, sum);
+    rows_partial(g, b, add(g, j, word_i64(g, step)), other);
+    for (int i = 0; i < b->n * b->v; i++) sum[i] = LLVMBuildFAdd(g->b, sum[i], other[i], "");
 }
 
 static void rows_emit(Gen *g, const Block *b)
