@@ -3,6 +3,7 @@
 // rows. The entries are called with 1, 4, 32 and 64 rows, which are the same four rows again: every tile size is
 // compared.
 #include "cli.h"
+#include "float_bits.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,20 +40,6 @@ static void put_board(Native *n, uint32_t kind, uint32_t index, uint32_t lanes)
 {
     Value *v = at_board(n, kind, index);
     *v = (Value){ARENA_ARRAY(n->cx->arena, uint32_t, (size_t)ROWS *(lanes + 1)), lanes};
-}
-
-static uint32_t word_of(float f)
-{
-    uint32_t w;
-    memcpy(&w, &f, 4);
-    return w;
-}
-
-static float float_of(uint32_t w)
-{
-    float f;
-    memcpy(&f, &w, 4);
-    return f;
 }
 
 // Numbers in [-1, 1) from a fixed stream (xorshift64*): nothing here may depend on the machine.

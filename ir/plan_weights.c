@@ -1,6 +1,7 @@
 // Weights in 16 bits. The Plan keeps f32: rounded values, so that plan_run stays the definition of the bits; a backend
 // stores them in two bytes and expands them exactly. What may be stored so are matrices: CONST lanes that gemm steps
 // read as weights and no step reads otherwise, all of whose values are finite in the type.
+#include "float_bits.h"
 #include "plan.h"
 
 #include <stdlib.h>
@@ -18,20 +19,6 @@ typedef struct {
 } Reads;
 
 // ---- one value
-static uint32_t word_of(float value)
-{
-    uint32_t word;
-    memcpy(&word, &value, sizeof word);
-    return word;
-}
-
-static float float_of(uint32_t word)
-{
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 // w / 2^shift, to nearest, ties to even.
 static uint32_t shift_round(uint32_t w, uint32_t shift)
 {

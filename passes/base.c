@@ -102,12 +102,6 @@ const Node *base_log_density(Builder *b, BaseKind kind, double param, const Node
     return build_binary(b, OP_add, sum, num(b, n * BASES[kind].constant(param)));
 }
 
-static double draw_uniform(uint64_t *state)
-{
-    double z = draw_normal(state);
-    return 0.5 + 0.5 * double_erf(z / sqrt(2.0));
-}
-
 double base_draw(BaseKind kind, double param, uint64_t *state)
 {
     double u = kind == BASE_NORMAL || kind == BASE_STUDENT_T ? 0 : draw_uniform(state);

@@ -9,6 +9,7 @@
 #include "base.h"
 #include "check_score.h"
 #include "double_math.h"
+#include "float_bits.h"
 #include "flow.h"
 
 #include <math.h>
@@ -343,25 +344,10 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
 
 // ---- the plan in f32
 
-static uint32_t bits_of(double v)
-{
-    float f = (float)v;
-    uint32_t w;
-    memcpy(&w, &f, 4);
-    return w;
-}
-
-static double value_of_bits(uint32_t w)
-{
-    float f;
-    memcpy(&f, &w, 4);
-    return f;
-}
-
 static uint32_t *to_words(Context *cx, const double *v, size_t n)
 {
     uint32_t *w = ARENA_ARRAY(cx->arena, uint32_t, n + 1);
-    for (size_t i = 0; i < n; i++) w[i] = bits_of(v[i]);
+    for (size_t i = 0; i < n; i++) w[i] = word_of((float)v[i]);
     return w;
 }
 
@@ -392,7 +378,7 @@ static void compare_port(Check *c, const char *name, const uint32_t *words, cons
     for (size_t i = 0; i < c->rows * lanes; i++)
         if (isfinite(exact[i]) && fabs(exact[i]) > scale) scale = fabs(exact[i]);
     for (size_t i = 0; i < c->rows * lanes; i++) {
-        double got = value_of_bits(words[i]), d = fabs(got - exact[i]) / (scale > 1 ? scale : 1);
+        double got = float_of(words[i]), d = fabs(got - exact[i]) / (scale > 1 ? scale : 1);
         if (got == exact[i] || (isnan(got) && isnan(exact[i]))) continue;
         if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
     }
@@ -435,7 +421,7 @@ static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const cha
     for (size_t r = 0; r < c->rows; r++) {
         bool far = false;
         for (size_t i = 0; i < d; i++) {
-            mine[i] = value_of_bits(out[0][r * d + i]);
+            mine[i] = float_of(out[0][r * d + i]);
             far = far || fabs(mine[i] - exact[r * d + i]) > 1e-4 * scale;
         }
         if (!far || !at_kink(c->cx, f, r, in, mine, exact + r * d, d)) continue;
@@ -516,7 +502,7 @@ static uint32_t *noise_words(Context *cx, const Plan *plan, uint64_t seed, size_
         key[r * 4] = (uint32_t)seed;
         key[r * 4 + 1] = (uint32_t)(seed >> 32);
         key[r * 4 + 2] = (uint32_t)r;
-        temperature[r] = bits_of(1);
+        temperature[r] = word_of(1);
     }
     const uint32_t *in[2] = {key, temperature};
     if (p->in[0].kind == PORT_TEMPERATURE) in[0] = temperature, in[1] = key;

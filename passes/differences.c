@@ -1,36 +1,10 @@
-// The numeric log-determinant of a function of lanes: its Jacobian by central differences, in double, and the sum of
-// log|pivot| of its elimination with partial pivoting. What a derived or exported log_det is checked against.
-#include "double_math.h"
+// The numeric log-determinant of a function of lanes: its Jacobian by central differences, in double, and its
+// elimination. What a derived or exported log_det is checked against.
 #include "flow.h"
+#include "solve.h"
 
 #include <math.h>
 #include <string.h>
-
-static void swap_rows(double *a, size_t k, size_t r, size_t s)
-{
-    for (size_t j = 0; j < k; j++) {
-        double t = a[r * k + j];
-        a[r * k + j] = a[s * k + j];
-        a[s * k + j] = t;
-    }
-}
-
-static double log_abs_det(double *a, size_t k)
-{
-    double sum = 0;
-    for (size_t c = 0; c < k; c++) {
-        size_t best = c;
-        for (size_t r = c + 1; r < k; r++)
-            if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
-        sum += double_log(fabs(a[best * k + c]));
-        swap_rows(a, k, c, best);
-        for (size_t r = c + 1; r < k; r++) {
-            double f = a[r * k + c] / a[c * k + c];
-            for (size_t j = c; j < k; j++) a[r * k + j] -= f * a[c * k + j];
-        }
-    }
-    return sum;
-}
 
 // The row's inputs 2 d times; of input `port` lane k is moved up in copy 2 k, down in copy 2 k + 1.
 static const double **shifted_rows(Context *cx, const Function *f, int port, const double *const *in, size_t row,
@@ -63,5 +37,6 @@ double difference_log_det(Context *cx, const Function *f, int port, const double
     for (size_t k = 0; k < d; k++)
         for (size_t j = 0; j < d; j++)
             jacobian[j * d + k] = (y[2 * k * d + j] - y[(2 * k + 1) * d + j]) / (2 * step[k]);
-    return log_abs_det(jacobian, d);
+    double log_det, *inverse = ARENA_ARRAY(cx->arena, double, d *d);
+    return invert_matrix(jacobian, inverse, (int64_t)d, &log_det) ? log_det : -INFINITY;
 }

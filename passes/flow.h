@@ -60,5 +60,6 @@ enum { DIFFERENCE_DIMS = 256 };
 double difference_log_det(Context *cx, const Function *f, int port, const double *const *in, size_t row);
 // The map itself as a function: f's inputs -> "out".
 const Function *map_forward(Context *cx, const Map *map);
-// splitmix-based normal numbers, for tests of the compiler only
+// Numbers for checks (draw.c): in (0, 1), and standard normal.
+double draw_uniform(uint64_t *state);
 double draw_normal(uint64_t *state);

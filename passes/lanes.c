@@ -239,7 +239,6 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
                 set_const(s, n, m * N + c, bias_at(n, c));
                 continue;
             }
-            column_alias(w, p, x + m * K, c, &count);
             lane_env_set(s->env, (LaneRef){n, m * N + c}, column_alias(w, p, x + m * K, c, &count));
         }
     }

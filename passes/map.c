@@ -111,20 +111,6 @@ const Function *map_forward(Context *cx, const Map *map)
     return builder_finish(b);
 }
 
-static uint64_t splitmix(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-double draw_normal(uint64_t *state)
-{
-    double u = ((double)(splitmix(state) >> 11) + 0.5) * 0x1p-53, v = (double)(splitmix(state) >> 11) * 0x1p-53;
-    return sqrt(-2 * double_log(u)) * double_cos(6.283185307179586 * v);
-}
-
 // A row of numbers for an input: normals; integers 0; images (rank 3 and more) in [0, 1].
 static void draw_input(double *out, Type type, size_t rows, uint64_t *state)
 {

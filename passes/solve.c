@@ -212,42 +212,6 @@ static bool visit_elementwise_back(Solver *s, const Node *n)
 
 // ---- backward: a block of a product
 
-// In-place LU with partial pivoting of a [k][k]; returns false if singular.
-static bool lu_invert(double *a, double *inverse, int64_t k, double *log_det)
-{
-    *log_det = 0;
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t j = 0; j < k; j++) inverse[i * k + j] = i == j;
-    for (int64_t c = 0; c < k; c++) {
-        int64_t best = c;
-        for (int64_t r = c + 1; r < k; r++)
-            if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
-        double pivot = a[best * k + c];
-        if (pivot == 0 || !isfinite(pivot)) return false;
-        for (int64_t j = 0; j < k && best != c; j++) {
-            double t = a[c * k + j], u = inverse[c * k + j];
-            a[c * k + j] = a[best * k + j];
-            a[best * k + j] = t;
-            inverse[c * k + j] = inverse[best * k + j];
-            inverse[best * k + j] = u;
-        }
-        *log_det += double_log(fabs(pivot));
-        for (int64_t j = 0; j < k; j++) {
-            a[c * k + j] /= pivot;
-            inverse[c * k + j] /= pivot;
-        }
-        for (int64_t r = 0; r < k; r++) {
-            double factor = a[r * k + c];
-            if (r == c || factor == 0) continue;
-            for (int64_t j = 0; j < k; j++) {
-                a[r * k + j] -= factor * a[c * k + j];
-                inverse[r * k + j] -= factor * inverse[c * k + j];
-            }
-        }
-    }
-    return true;
-}
-
 static double norm1(const double *a, int64_t k)
 {
     double most = 0;
@@ -307,7 +271,7 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
     for (int64_t r = 0; r < k; r++)
         for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
     double norm = norm1(a, k);
-    bool ok = lu_invert(a, inverse, k, &log_det);
+    bool ok = invert_matrix(a, inverse, k, &log_det);
     free(a);
     if (!ok) return false;
     SolveStep *step = push_step(s, STEP_BLOCK, n, n_tokens, tokens);

@@ -47,6 +47,9 @@ const char *solve_explain(Context *cx, const Solution *s, const LaneRef *to, int
 // The inverse program for people: one line a step with rule and lanes (check --explain).
 const char *solve_text(Context *cx, const Solution *s);
 
+// a [k][k] becomes the unit matrix, `inverse` its inverse (invert.c); false where it is singular.
+bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det);
+
 // ---- emission (emit.c)
 // Build the steps into env (whose `from` is s->f); the lanes known at the start are set already.
 void emit_solution(LaneEnv *env, const Solution *s);

@@ -1,5 +1,6 @@
 // Accuracy of expand_math.c, in ULP of the double result rounded to f32, over floats spread evenly in bit space (2^20
 // of them; all 2^32 with NFCC_LONG=1) and over edge values. The limits below are those that ir/MATH.md states.
+#include "float_bits.h"
 #include "plan.h"
 
 #include <float.h>
@@ -58,20 +59,6 @@ static void map_run(const Map *m, size_t n, const float *a, const float *b, cons
     const uint32_t *const in[] = {(const uint32_t *)a, (const uint32_t *)b, (const uint32_t *)c};
     uint32_t *const outs[] = {(uint32_t *)out};
     plan_run(&m->plan, PROGRAM_RUN, n / LANES, NULL, in, outs);
-}
-
-static float float_of(uint32_t word)
-{
-    float f;
-    memcpy(&f, &word, sizeof f);
-    return f;
-}
-
-static uint32_t word_of(float f)
-{
-    uint32_t word;
-    memcpy(&word, &f, sizeof word);
-    return word;
 }
 
 // ---- errors in ULP

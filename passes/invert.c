@@ -1,0 +1,56 @@
+// The inverse of a small matrix [k][k] and its log|det|: Gauss-Jordan elimination with partial pivoting, in double.
+#include "solve.h"
+
+#include "double_math.h"
+
+#include <math.h>
+
+static void swap_rows(double *a, int64_t k, int64_t r, int64_t s)
+{
+    for (int64_t j = 0; j < k && r != s; j++) {
+        double t = a[r * k + j];
+        a[r * k + j] = a[s * k + j];
+        a[s * k + j] = t;
+    }
+}
+
+static int64_t largest_below(const double *a, int64_t k, int64_t c)
+{
+    int64_t best = c;
+    for (int64_t r = c + 1; r < k; r++)
+        if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
+    return best;
+}
+
+static void divide_row(double *row, int64_t k, double by)
+{
+    for (int64_t j = 0; j < k; j++) row[j] /= by;
+}
+
+static void subtract_row(double *row, const double *other, int64_t k, double factor)
+{
+    for (int64_t j = 0; j < k; j++) row[j] -= factor * other[j];
+}
+
+bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det)
+{
+    *log_det = 0;
+    for (int64_t i = 0; i < k * k; i++) inverse[i] = i % (k + 1) == 0;
+    for (int64_t c = 0; c < k; c++) {
+        int64_t best = largest_below(a, k, c);
+        double pivot = a[best * k + c];
+        if (pivot == 0 || !isfinite(pivot)) return false;
+        swap_rows(a, k, c, best);
+        swap_rows(inverse, k, c, best);
+        *log_det += double_log(fabs(pivot));
+        divide_row(a + c * k, k, pivot);
+        divide_row(inverse + c * k, k, pivot);
+        for (int64_t r = 0; r < k; r++) {
+            double factor = a[r * k + c];
+            if (r == c || factor == 0) continue;
+            subtract_row(a + r * k, a + c * k, k, factor);
+            subtract_row(inverse + r * k, inverse + c * k, k, factor);
+        }
+    }
+    return true;
+}
