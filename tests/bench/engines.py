@@ -16,6 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(ROOT, "runtime", "python")]
 
+from flows import Arithmetic  # noqa: E402
+
 
 class Engine:
     differentiates = False  # can do works that need a gradient
@@ -174,31 +176,22 @@ class Iree(Engine):
         return call, lambda: [np.asarray(v) for v in (last[0] if isinstance(last[0], (tuple, list)) else [last[0]])]
 
 
-class JaxOps:
+class JaxOps(Arithmetic):
     def __init__(self, params):
         import jax
         import jax.numpy as jnp
         self.jax, self.jnp = jax, jnp
         self.p = {k: jnp.asarray(v.T if v.ndim == 2 else v) for k, v in params.items()}
 
-    def constant(self, name): return self.p[name]
     def linear(self, x, name, bias=""):
         y = self.jnp.dot(x, self.p[name + ".w"])
         return y if bias is None else y + self.p[bias or name + ".b"]
 
-    def add(self, a, b): return a + b
-    def sub(self, a, b): return a - b
-    def mul(self, a, b): return a * b
-    def div(self, a, b): return a / b
-    def neg(self, a): return -a
-    def scale(self, a, c): return a * c
-    def shift(self, a, c): return a + c
     def exp(self, a): return self.jnp.exp(a)
     def tanh(self, a): return self.jnp.tanh(a)
     def elu(self, a): return self.jax.nn.elu(a)
     def silu(self, a): return self.jax.nn.silu(a)
     def leaky_relu(self, a): return self.jax.nn.leaky_relu(a, 0.01)
-    def sum(self, a): return a.sum(1)
     def concat(self, a, b): return self.jnp.concatenate([a, self.jnp.broadcast_to(b, (a.shape[0], b.shape[1]))], 1)
     def halves(self, a): return a[:, :a.shape[1] // 2], a[:, a.shape[1] // 2:]
     def gradient(self, f, x): return self.jax.grad(lambda v: f(v).sum())(x)
@@ -236,29 +229,20 @@ class Jax(Engine):
         return call, lambda: [np.asarray(v) for v in last]
 
 
-class TorchOps:
+class TorchOps(Arithmetic):
     def __init__(self, params):
         import torch
         self.torch, self.f = torch, torch.nn.functional
         self.p = {k: torch.from_numpy(v.copy()) for k, v in params.items()}
 
-    def constant(self, name): return self.p[name]
     def linear(self, x, name, bias=""):
         return self.f.linear(x, self.p[name + ".w"], None if bias is None else self.p[bias or name + ".b"])
 
-    def add(self, a, b): return a + b
-    def sub(self, a, b): return a - b
-    def mul(self, a, b): return a * b
-    def div(self, a, b): return a / b
-    def neg(self, a): return -a
-    def scale(self, a, c): return a * c
-    def shift(self, a, c): return a + c
     def exp(self, a): return self.torch.exp(a)
     def tanh(self, a): return self.torch.tanh(a)
     def elu(self, a): return self.f.elu(a)
     def silu(self, a): return self.f.silu(a)
     def leaky_relu(self, a): return self.f.leaky_relu(a, 0.01)
-    def sum(self, a): return a.sum(1)
     def concat(self, a, b): return self.torch.cat([a, b.expand(a.shape[0], -1)], 1)
     def halves(self, a): return self.torch.chunk(a, 2, 1)
 

@@ -174,16 +174,8 @@ class PushT:
         return (o.add(x, o.scale(o.gradient(lambda v: self.log_prob_in(o, v, context), x), sigma * sigma)),)
 
 
-class NumPy:
-    """The reference, in double."""
-
-    def __init__(self, params):
-        self.p = {k: v.astype(np.float64) for k, v in params.items()}
-
-    def constant(self, name): return self.p[name]
-    def linear(self, x, name, bias=""):
-        y = x @ self.p[name + ".w"].T
-        return y if bias is None else y + self.p[bias or name + ".b"]
+class Arithmetic:
+    """What arrays of every library write alike."""
 
     def add(self, a, b): return a + b
     def sub(self, a, b): return a - b
@@ -192,12 +184,25 @@ class NumPy:
     def neg(self, a): return -a
     def scale(self, a, c): return a * c
     def shift(self, a, c): return a + c
+    def constant(self, name): return self.p[name]
+    def sum(self, a): return a.sum(1)
+
+
+class NumPy(Arithmetic):
+    """The reference, in double."""
+
+    def __init__(self, params):
+        self.p = {k: v.astype(np.float64) for k, v in params.items()}
+
+    def linear(self, x, name, bias=""):
+        y = x @ self.p[name + ".w"].T
+        return y if bias is None else y + self.p[bias or name + ".b"]
+
     def exp(self, a): return np.exp(a)
     def tanh(self, a): return np.tanh(a)
     def elu(self, a): return np.where(a > 0, a, np.expm1(np.minimum(a, 0)))
     def silu(self, a): return a / (1 + np.exp(-a))
     def leaky_relu(self, a): return np.where(a > 0, a, 0.01 * a)
-    def sum(self, a): return a.sum(1)
     def concat(self, a, b): return np.concatenate([a, b], 1)
     def halves(self, a): return a[:, :a.shape[1] // 2], a[:, a.shape[1] // 2:]
 
