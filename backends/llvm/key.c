@@ -33,7 +33,7 @@ static void one_row(StepKey *k) { k->n_rows = k->n_words; }
 static void product_key(Gen *g, StepKey *k, const GemmStep *s)
 {
     Cuts c = cuts_of(s->k, s->kb);
-    WORDS(c.cuts > 1, c.whole, c.far, s->n >= GEMM_GROUP, s->n % GEMM_GROUP);
+    WORDS(c.cuts > 1, c.whole, s->n >= GEMM_GROUP, s->n % GEMM_GROUP);
     count(g, k, s->k);
     if (c.cuts > 1) count(g, k, s->kb);
     if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);
@@ -159,7 +159,7 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)
 {
     Cuts c = cuts_of(s->k, s->k);
-    WORDS(s->m, s->n, c.whole, c.far, s->a_space, s->c_space);
+    WORDS(s->m, s->n, c.whole, s->a_space, s->c_space);
     arg(g, k, s->a_space, s->a);
     arg(g, k, s->c_space, s->c);
     arg(g, k, ARG_WORK, s->out);

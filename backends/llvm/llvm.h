@@ -54,6 +54,7 @@ struct Gen {
     int n_levels;
     const Layout *layout;                    // of the weights
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
+    int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
 
     LLVMContextRef llvm;
     LLVMModuleRef module;
@@ -176,7 +177,6 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 typedef struct {
     int cuts;   // blocks of K for T = 1, 5: more than four; for T > 1 2: more than one
     bool whole; // all blocks are equal and multiples of four inputs
-    bool far;   // K is worth prefetching for
 } Cuts;
 enum { SIDE_BY_SIDE = 4 };
 Cuts cuts_of(uint32_t k, uint32_t kb);

@@ -13,13 +13,15 @@
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, AHEAD = 32, CACHE_LINE = 64 };
+enum { MOST_SUMS = 64, TWO_BLOCKS = 2, CACHE_LINE = 64 };
 
 typedef struct {
     int m, n, v;
     int last;     // floats of the last unit to store (T = 1)
     Operand x, w; // at the block's first token and output
     Value row;    // first row
+    Value ahead;  // what this pass over K has to fetch begins here, `fetched` bytes for each k; NULL: nothing
+    Value fetched;
     Operand add, bias, out;
 } Block;
 
@@ -89,15 +91,35 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
         hold_x(g, p, b, x, w, sum);
 }
 
-// T > 1: the weights of a block are a narrow column, which no hardware prefetcher foresees.
-static void prefetch(Gen *g, const Product *p, const Block *b, Operand w)
+// T > 1. A block's weights are a narrow column, which no hardware prefetcher foresees, and blocks that fetch their own
+// ask memory for much at once and then, in the columns of a line that is there, for nothing. So the loops ask for the
+// weights in the order in which they lie, for as many as they use up themselves, and g->ahead bytes before their turn.
+static bool prefetches(const Gen *g, const Product *p) { return g->tile > 1 && p->w.shared && g->ahead; }
+
+static int64_t weight_bytes(const Operand *w) { return w->type == WEIGHTS_F32 ? 4 : 2; }
+
+// Bytes of weights that one k of a block accounts for: all rows of the tile share them.
+static Value fetched_a_step(Gen *g, const Block *b)
 {
-    if (g->tile == 1 || !w.shared || !p->cut.far) return;
-    Value address = operand_fixed(g, w, AHEAD * p->w_stride).base;
-    for (int64_t byte = 0; byte < 4 * b->n; byte += CACHE_LINE) {
-        Value args[] = {bytes_at(g, address, word_i64(g, byte)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
-        call(g, "llvm.prefetch", g->ptr, args, 4);
-    }
+    Value rows = LLVMBuildUDiv(g->b, g->rows, word_i64(g, (int64_t)b->v * g->width), "");
+    return LLVMBuildUDiv(g->b, word_i64(g, b->n * weight_bytes(&b->w)), rows, "");
+}
+
+static void prefetch(Gen *g, Value base, Value bytes)
+{
+    Value args[] = {bytes_at(g, base, bytes), word_i32(g, 0), word_i32(g, 2), word_i32(g, 1)};
+    call(g, "llvm.prefetch", g->ptr, args, 4);
+}
+
+// PREP of many lanes and rows comes from far, too. Its lanes are taken in order: so many lines as this pass adds,
+// TWO_BLOCKS further on.
+static void prefetch_add(Gen *g, const Block *b, Value rows)
+{
+    int64_t bytes = (int64_t)b->n * b->v * g->width * 4;
+    Value ahead = add(g, mul(g, g->lane_bytes, TWO_BLOCKS * b->n), mul(g, rows, bytes));
+    Loop l = loop_begin(g, bytes / CACHE_LINE);
+    prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, CACHE_LINE)));
+    loop_end(g, &l, NULL);
 }
 
 static void zero_sums(Gen *g, Value *sum, int n)
@@ -109,7 +131,7 @@ Cuts cuts_of(uint32_t k, uint32_t kb)
 {
     int64_t cuts = blocks_of(k, kb);
     bool whole = k % 4 == 0 && (cuts == 1 || (kb % 4 == 0 && k % kb == 0));
-    return (Cuts){(int)least(cuts, SIDE_BY_SIDE + 1), whole, k >= 4 * AHEAD};
+    return (Cuts){(int)least(cuts, SIDE_BY_SIDE + 1), whole};
 }
 
 // Chains side by side: number c starts at k = c * kb. All go on for `unroll` inputs from k on.
@@ -120,8 +142,8 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
         Operand x = operand_at(g, b->x, first), w = operand_at(g, b->w, mul(g, first, p->w_stride));
         for (int u = 0; u < unroll; u++)
             multiply_add(g, p, b, operand_fixed(g, x, u), operand_fixed(g, w, u * p->w_stride), sum + c * sums_of(b));
-        if (!c) prefetch(g, p, b, w);
     }
+    if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""));
 }
 
 // From k on for `passes` times `unroll` inputs; `maybe`: passes may be 0.
@@ -250,9 +272,19 @@ static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
 }
 
 // The rows innermost: the block's weights are used for all of them while they are near.
-static void block_emit(Gen *g, const Product *p, Block b, int chains)
+// `lane`: outputs before the block's.
+static void block_emit(Gen *g, const Product *p, Block b, Value lane, int chains)
 {
+    if (prefetches(g, p)) {
+        b.fetched = fetched_a_step(g, &b);
+        b.ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, weight_bytes(&b.w)), ""));
+    }
     Loop rows = rows_begin(g, b.v * g->width);
+    if (b.ahead) {
+        Value done = LLVMBuildMul(g->b, LLVMBuildMul(g->b, rows.i, p->k, ""), b.fetched, "");
+        b.ahead = bytes_at(g, b.ahead, add(g, done, word_i64(g, g->ahead)));
+        if (p->has_add) prefetch_add(g, &b, rows.i);
+    }
     b.row = mul(g, rows.i, (int64_t)b.v * g->width);
     rows_emit(g, p, &b, chains);
     loop_end(g, &rows, NULL);
@@ -281,7 +313,8 @@ static Shape shape_of(const Gen *g, const Product *p)
     int64_t most = g->info.sums / held > 1 ? g->info.sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
-    for (int64_t n = most; g->info.sums > 12 && 3 * n >= 2 * most; n--)       // or equal ones, which need no code for the last
+    // or equal ones, which need no code for the last
+    for (int64_t n = most; g->info.sums > 12 && 3 * n >= 2 * most; n--)
         if (units % n == 0) {
             s.n = (int)n;
             break;
@@ -304,7 +337,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
         b.out = operand_at(g, first.out, lane);
         if (p->has_add) b.add = operand_at(g, first.add, lane);
         if (p->has_bias) b.bias = operand_at(g, first.bias, lane);
-        block_emit(g, p, b, s->chains);
+        block_emit(g, p, b, lane, s->chains);
         loop_end(g, &l, NULL);
     }
     if (!rest) return;
@@ -315,7 +348,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
     b.out = operand_fixed(g, first.out, lane);
     if (p->has_add) b.add = operand_fixed(g, first.add, lane);
     if (p->has_bias) b.bias = operand_fixed(g, first.bias, lane);
-    block_emit(g, p, b, s->chains);
+    block_emit(g, p, b, word_i64(g, lane), s->chains);
 }
 
 // `m` tokens from `token` (i64) on.
@@ -331,7 +364,7 @@ static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m
 void product_emit(Gen *g, const Product *p)
 {
     Shape s = shape_of(g, p);
-    Block b = {1, 1, s.v, 0, p->x, p->w, NULL, p->add, p->bias, p->out};
+    Block b = {.m = 1, .n = 1, .v = s.v, .x = p->x, .w = p->w, .add = p->add, .bias = p->bias, .out = p->out};
     int64_t full = p->m / s.m;
     Loop l = loop_begin(g, full);
     tokens_emit(g, p, &s, b, s.m, mul(g, l.i, s.m));
