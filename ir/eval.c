@@ -2,21 +2,16 @@
 //
 // A value is lane-major, [lanes][rows], so that every op is a loop over contiguous rows. Constants are read where
 // they are (f32, f64, i64, bool) and never expanded over rows. Values are freed after their last use.
+#include "eval.h"
+
+#include "base/parallel.h"
 #include "double_math.h"
-#include "ir.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-// One operand: element (lane, row) is v[lane * lane_step + row * row_step].
-typedef struct {
-    const double *v;
-    size_t lane_step, row_step;
-    double *owned;
-} Operand;
-
-static void *eval_alloc(size_t count)
+void *eval_alloc(size_t count)
 {
     void *p = malloc((count ? count : 1) * sizeof(double));
     if (!p) {
@@ -26,13 +21,13 @@ static void *eval_alloc(size_t count)
     return p;
 }
 
-static Operand operand(const Node *n, const double *value, size_t rows)
+static EvalOperand operand(const Node *n, const double *value, size_t rows)
 {
     int64_t lanes = type_lanes(n->type);
-    if (value) return (Operand){value, lanes == 1 ? 0 : rows, 1, NULL};
+    if (value) return (EvalOperand){value, lanes == 1 ? 0 : rows, 1, NULL};
     double *copy = eval_alloc((size_t)lanes);
     for (int64_t i = 0; i < lanes; i++) copy[i] = const_at(n, i);
-    return (Operand){copy, lanes == 1 ? 0 : 1, 0, copy};
+    return (EvalOperand){copy, lanes == 1 ? 0 : 1, 0, copy};
 }
 
 static double round_even(double x)
@@ -104,7 +99,24 @@ double eval_binary(Op op, double a, double b, bool integer)
     }
 }
 
-static void eval_elementwise(const Node *n, size_t rows, const Operand *in, double *out)
+// The ops that nets are made of, as loops that need no call; false: any other.
+static bool eval_common(Op op, const double *a, size_t a_step, const double *b, size_t b_step, double *o, size_t rows)
+{
+    switch ((int)op) {
+    case OP_add:
+        for (size_t r = 0; r < rows; r++) o[r] = a[r * a_step] + b[r * b_step];
+        return true;
+    case OP_sub:
+        for (size_t r = 0; r < rows; r++) o[r] = a[r * a_step] - b[r * b_step];
+        return true;
+    case OP_mul:
+        for (size_t r = 0; r < rows; r++) o[r] = a[r * a_step] * b[r * b_step];
+        return true;
+    default: return false;
+    }
+}
+
+static void eval_elementwise(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     size_t lanes = (size_t)type_lanes(n->type);
     OpKind kind = op_info(n->op)->kind;
@@ -118,6 +130,7 @@ static void eval_elementwise(const Node *n, size_t rows, const Operand *in, doub
         }
         const double *b = in[1].v + i * in[1].lane_step;
         if (kind == KIND_BINARY) {
+            if (eval_common(n->op, a, in[0].row_step, b, in[1].row_step, o, rows)) continue;
             for (size_t r = 0; r < rows; r++)
                 o[r] = eval_binary(n->op, a[r * in[0].row_step], b[r * in[1].row_step], integer);
             continue;
@@ -128,7 +141,7 @@ static void eval_elementwise(const Node *n, size_t rows, const Operand *in, doub
     }
 }
 
-static void eval_move(const Node *n, size_t rows, const Operand *in, double *out)
+static void eval_move(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     int64_t lanes = type_lanes(n->type), at = 0;
     int k = 0;
@@ -142,96 +155,7 @@ static void eval_move(const Node *n, size_t rows, const Operand *in, double *out
     }
 }
 
-enum { WIDE = 16 };
-
-// WIDE outputs of one token: acc[j][r] += w[k][j] * x[k][r]. Weights are read as stored.
-static void linear_block(const Node *w, size_t k_count, size_t n_count, size_t n0, size_t width, size_t rows,
-                         const Operand *x, size_t x_lane, double *out)
-{
-    const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
-    for (size_t i = 0; i < width * rows; i++) out[i] = 0;
-    for (size_t k = 0; k < k_count; k++) {
-        const double *xk = x->v + (x_lane + k) * x->lane_step;
-        size_t row_step = x->row_step;
-        for (size_t j = 0; j < width; j++) {
-            size_t at = k * n_count + n0 + j;
-            double wk = wf ? (double)wf[at] : const_at(w, (int64_t)at);
-            if (wk == 0) continue;
-            double *o = out + j * rows;
-            if (row_step == 1)
-                for (size_t r = 0; r < rows; r++) o[r] += wk * xk[r];
-            else
-                for (size_t r = 0; r < rows; r++) o[r] += wk * xk[0];
-        }
-    }
-}
-
-enum { FEW = 8 };
-
-// One token of few rows: vectors run along the outputs instead.
-static void linear_few(const Node *w, size_t k_count, size_t n_count, size_t rows, const Operand *x, size_t x_lane,
-                       double *out)
-{
-    const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
-    double *acc = eval_alloc(n_count);
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t j = 0; j < n_count; j++) acc[j] = 0;
-        for (size_t k = 0; k < k_count; k++) {
-            double v = x->v[(x_lane + k) * x->lane_step + r * x->row_step];
-            if (wf && isfinite(v))
-                for (size_t j = 0; j < n_count; j++) acc[j] += (double)wf[k * n_count + j] * v;
-            else // a weight of zero hides what is not finite
-                for (size_t j = 0; j < n_count; j++) {
-                    double weight = const_at(w, (int64_t)(k * n_count + j));
-                    if (weight != 0) acc[j] += weight * v;
-                }
-        }
-        for (size_t j = 0; j < n_count; j++) out[j * rows + r] = acc[j];
-    }
-    free(acc);
-}
-
-static void eval_linear(const Node *n, size_t rows, const Operand *in, double *out)
-{
-    const Node *w = n->in[1];
-    size_t K = (size_t)w->type.dim[0], N = (size_t)w->type.dim[1];
-    size_t tokens = N ? (size_t)type_lanes(n->type) / N : 0;
-    bool has_bias = n->n_in > 2 && n->in[2], has_add = n->n_in > 3;
-    for (size_t m = 0; m < tokens; m++) {
-        if (rows < FEW) linear_few(w, K, N, rows, &in[0], m * K, out + m * N * rows);
-        for (size_t n0 = 0; n0 < N && rows >= FEW; n0 += WIDE) {
-            size_t width = N - n0 < WIDE ? N - n0 : WIDE;
-            linear_block(w, K, N, n0, width, rows, &in[0], m * K, out + (m * N + n0) * rows);
-        }
-        for (size_t j = 0; j < N; j++) {
-            double *o = out + (m * N + j) * rows;
-            for (size_t r = 0; r < rows; r++) {
-                if (has_add) o[r] += in[3].v[(m * N + j) * in[3].lane_step + r * in[3].row_step];
-                if (has_bias) o[r] += in[2].v[j * in[2].lane_step];
-            }
-        }
-    }
-}
-
-static void eval_linear_t(const Node *n, size_t rows, const Operand *in, double *out)
-{
-    const Node *w = n->in[1];
-    size_t K = (size_t)w->type.dim[0], N = (size_t)w->type.dim[1];
-    size_t tokens = K ? (size_t)type_lanes(n->type) / K : 0;
-    const float *wf = w->type.dtype == T_F32 ? w->data : NULL;
-    for (size_t m = 0; m < tokens; m++)
-        for (size_t k = 0; k < K; k++) {
-            double *o = out + (m * K + k) * rows;
-            for (size_t r = 0; r < rows; r++) o[r] = 0;
-            for (size_t j = 0; j < N; j++) {
-                double wk = wf ? (double)wf[k * N + j] : const_at(w, (int64_t)(k * N + j));
-                const double *x = in[0].v + (m * N + j) * in[0].lane_step;
-                for (size_t r = 0; r < rows && wk != 0; r++) o[r] += wk * x[r * in[0].row_step];
-            }
-        }
-}
-
-static void eval_matmul(const Node *n, size_t rows, const Operand *in, double *out)
+static void eval_matmul(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     Type a = n->in[0]->type, b = n->in[1]->type;
     size_t M = (size_t)a.dim[a.rank - 2], K = (size_t)type_last(a), N = (size_t)type_last(b);
@@ -272,7 +196,7 @@ static double reduce_start(Op op)
     }
 }
 
-static void eval_reduce(const Node *n, size_t rows, const Operand *in, double *out)
+static void eval_reduce(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     size_t k_count = (size_t)type_last(n->in[0]->type), outer = (size_t)type_lanes(n->type);
     for (size_t i = 0; i < outer; i++) {
@@ -285,7 +209,7 @@ static void eval_reduce(const Node *n, size_t rows, const Operand *in, double *o
     }
 }
 
-static void eval_take(const Node *n, size_t rows, const Operand *in, double *out)
+static void eval_take(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     size_t K = (size_t)type_last(n->in[0]->type), J = (size_t)type_last(n->in[1]->type);
     size_t lanes = (size_t)type_lanes(n->type), table_rows = K ? (size_t)type_lanes(n->in[0]->type) / K : 0;
@@ -301,7 +225,7 @@ static void eval_take(const Node *n, size_t rows, const Operand *in, double *out
 
 void eval_node(const Node *n, size_t rows, const double *const *in, double *out)
 {
-    Operand small[8] = {0}, *ops = n->n_in <= 8 ? small : calloc((size_t)n->n_in, sizeof *ops);
+    EvalOperand small[8] = {0}, *ops = n->n_in <= 8 ? small : calloc((size_t)n->n_in, sizeof *ops);
     if (!ops) exit(4);
     OpKind kind = op_info(n->op)->kind;
     for (int i = 0; i < n->n_in; i++)
@@ -337,73 +261,87 @@ static void store_output(const Node *n, const double *value, size_t rows, double
         for (size_t i = 0; i < lanes; i++) out[r * lanes + i] = value ? value[i * rows + r] : const_at(n, (int64_t)i);
 }
 
+// One evaluation. Chunks of rows share nothing but what is read, so they go to all cores; a probe sees them in order.
 typedef struct {
     const Function *f;
-    double **value; // by node id
-    int *last_use;
+    size_t rows, chunk;
+    const double *const *in;
+    double *const *out;
+    EvalProbe probe;
+    void *user;
+    const int *last_use;
 } Run;
 
-static void eval_one(Run *run, const Node *n, size_t rows, EvalProbe probe, void *user)
+static void eval_one(const Run *run, const Node *n, size_t rows, double **value)
 {
     const double *few[8] = {0};
     const double **in = n->n_in <= 8 ? few : calloc((size_t)n->n_in, sizeof *in);
     if (!in) exit(4);
     for (int i = 0; i < n->n_in; i++)
-        if (n->in[i]) in[i] = node_is_const(n->in[i]) ? NULL : run->value[n->in[i]->id];
+        if (n->in[i]) in[i] = node_is_const(n->in[i]) ? NULL : value[n->in[i]->id];
     double *out = eval_alloc((size_t)type_lanes(n->type) * rows);
-    run->value[n->id] = out;
+    value[n->id] = out;
     eval_node(n, rows, in, out);
-    if (probe) probe(user, n, out, rows);
+    if (run->probe) run->probe(run->user, n, out, rows);
     for (int i = 0; i < n->n_in; i++) {
         const Node *d = n->in[i];
         if (!d || run->last_use[d->id] != n->id) continue;
-        free(run->value[d->id]);
-        run->value[d->id] = NULL;
+        free(value[d->id]);
+        value[d->id] = NULL;
     }
     if (in != few) free(in);
 }
 
-static void eval_chunk(Run *run, size_t first, size_t rows, const double *const *in, double *const *out,
-                       EvalProbe probe, void *user)
+static void eval_chunk(void *user, int number)
 {
+    const Run *run = user;
     const Function *f = run->f;
+    size_t first = (size_t)number * run->chunk, left = run->rows - first, rows = left < run->chunk ? left : run->chunk;
+    double **value = calloc((size_t)f->n_nodes + 1, sizeof *value); // by node id
+    if (!value) exit(4);
     for (int i = 0; i < f->n_inputs; i++) {
         size_t lanes = (size_t)type_lanes(f->inputs[i]->type);
         double *v = eval_alloc(lanes * rows);
-        load_rows(in[i] + first * lanes, lanes, rows, v);
-        run->value[f->inputs[i]->id] = v;
-        if (probe) probe(user, f->inputs[i], v, rows);
+        load_rows(run->in[i] + first * lanes, lanes, rows, v);
+        value[f->inputs[i]->id] = v;
+        if (run->probe) run->probe(run->user, f->inputs[i], v, rows);
     }
     for (int i = 0; i < f->n_nodes; i++)
-        if (op_info(f->nodes[i]->op)->kind != KIND_LEAF) eval_one(run, f->nodes[i], rows, probe, user);
+        if (op_info(f->nodes[i]->op)->kind != KIND_LEAF) eval_one(run, f->nodes[i], rows, value);
     for (int i = 0; i < f->n_outputs; i++) {
         const Node *n = f->outputs[i].node;
-        if (out[i]) store_output(n, run->value[n->id], rows, out[i] + first * (size_t)type_lanes(n->type));
+        if (run->out[i]) store_output(n, value[n->id], rows, run->out[i] + first * (size_t)type_lanes(n->type));
     }
-    for (int i = 0; i < f->n_nodes; i++) {
-        free(run->value[i]);
-        run->value[i] = NULL;
-    }
+    for (int i = 0; i < f->n_nodes; i++) free(value[i]);
+    free(value);
+}
+
+// At most 64 MiB a value, at most 64 rows; 16 where that makes several chunks, if a row is worth a thread's while.
+static size_t chunk_rows(size_t rows, int64_t widest, int64_t work)
+{
+    size_t most = ((size_t)1 << 23) / (size_t)widest;
+    if (most < 1) return 1;
+    if (most > 64) most = 64;
+    return work > 1 << 16 && rows > 16 && most > 16 ? 16 : most;
 }
 
 void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe,
                    void *user)
 {
-    Run run = {f, calloc((size_t)f->n_nodes + 1, sizeof(double *)), calloc((size_t)f->n_nodes + 1, sizeof(int))};
-    if (!run.value || !run.last_use) exit(4);
-    int64_t widest = 1;
+    int *last_use = calloc((size_t)f->n_nodes + 1, sizeof *last_use);
+    if (!last_use) exit(4);
+    int64_t widest = 1, work = 0;
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];
+        work += type_lanes(n->type); // weights too
         if (type_lanes(n->type) > widest && !node_is_const(n)) widest = type_lanes(n->type);
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k]) run.last_use[n->in[k]->id] = i;
+            if (n->in[k]) last_use[n->in[k]->id] = i;
     }
-    for (int i = 0; i < f->n_outputs; i++) run.last_use[f->outputs[i].node->id] = f->n_nodes;
-    size_t chunk = ((size_t)1 << 23) / (size_t)widest; // at most 64 MiB a value
-    if (chunk < 1) chunk = 1;
-    if (chunk > 64) chunk = 64;
-    for (size_t first = 0; first < rows; first += chunk)
-        eval_chunk(&run, first, rows - first < chunk ? rows - first : chunk, in, out, probe, user);
-    free(run.value);
-    free(run.last_use);
+    for (int i = 0; i < f->n_outputs; i++) last_use[f->outputs[i].node->id] = f->n_nodes;
+    Run run = {f, rows, chunk_rows(rows, widest, work), in, out, probe, user, last_use};
+    int chunks = (int)((rows + run.chunk - 1) / run.chunk);
+    for (int i = 0; i < chunks && probe; i++) eval_chunk(&run, i);
+    if (!probe) parallel_for(chunks, eval_chunk, &run);
+    free(last_use);
 }

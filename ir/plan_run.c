@@ -5,6 +5,7 @@
 // loop is always the rows of a tile, which are independent, so the compiler may vectorise it without changing any
 // row's arithmetic. Its fused multiply-adds are built twice: with FMA instructions where the host has them, and
 // with libm's fmaf. Both round once, hence give the same bits; a test shows it.
+#include "base/parallel.h"
 #include "plan.h"
 
 #include <math.h>
@@ -386,25 +387,40 @@ static size_t most_values(const Program *p)
     return most;
 }
 
+// A call of a program. Its tiles share nothing but what is read, so they go to all cores.
+typedef struct {
+    const Kernels *kernels;
+    const Plan *plan;
+    const Program *p;
+    size_t rows;
+    const uint32_t *prep, *const *in;
+    uint32_t *const *out;
+} Call;
+
+static void run_tile(void *user, int number)
+{
+    const Call *c = user;
+    const Program *p = c->p;
+    Arena *arena = arena_new();
+    Run r = {c->plan, c->kernels, ARENA_ARRAY(arena, float, (size_t)p->work_lanes *TILE),
+             ARENA_ARRAY(arena, float, (size_t)c->plan->prep_lanes *TILE),
+             ARENA_ARRAY(arena, Word, most_values(p) * STRIP * TILE)};
+    size_t row = (size_t)number * TILE, count = c->rows - row < TILE ? c->rows - row : TILE;
+    if (c->prep) load_rows(r.prep, c->prep + row * c->plan->prep_lanes, c->plan->prep_lanes, count);
+    for (int i = 0; i < p->n_in; i++)
+        load_rows(r.work + (size_t)p->in[i].at * TILE, c->in[i] + row * p->in[i].lanes, p->in[i].lanes, count);
+    for (int i = 0; i < p->n_steps; i++) run_step(&r, &p->steps[i]);
+    for (int i = 0; i < p->n_out; i++)
+        if (c->out[i])
+            store_rows(c->out[i] + row * p->out[i].lanes, r.work + (size_t)p->out[i].at * TILE, p->out[i].lanes, count);
+    arena_free(arena);
+}
+
 static void run(const Kernels *kernels, const Plan *plan, const Program *p, size_t rows, const uint32_t *prep,
                 const uint32_t *const *in, uint32_t *const *out)
 {
-    Arena *arena = arena_new();
-    Run r = {plan, kernels, ARENA_ARRAY(arena, float, (size_t)p->work_lanes *TILE),
-             ARENA_ARRAY(arena, float, (size_t)plan->prep_lanes *TILE),
-             ARENA_ARRAY(arena, Word, most_values(p) * STRIP * TILE)};
-    for (size_t row = 0; row < rows; row += TILE) {
-        size_t count = rows - row < TILE ? rows - row : TILE;
-        if (prep) load_rows(r.prep, prep + row * plan->prep_lanes, plan->prep_lanes, count);
-        for (int i = 0; i < p->n_in; i++)
-            load_rows(r.work + (size_t)p->in[i].at * TILE, in[i] + row * p->in[i].lanes, p->in[i].lanes, count);
-        for (int i = 0; i < p->n_steps; i++) run_step(&r, &p->steps[i]);
-        for (int i = 0; i < p->n_out; i++)
-            if (out[i])
-                store_rows(out[i] + row * p->out[i].lanes, r.work + (size_t)p->out[i].at * TILE, p->out[i].lanes,
-                           count);
-    }
-    arena_free(arena);
+    Call c = {kernels, plan, p, rows, prep, in, out};
+    parallel_for((int)((rows + TILE - 1) / TILE), run_tile, &c);
 }
 
 void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep, const uint32_t *const *in,

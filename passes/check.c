@@ -28,8 +28,12 @@ typedef struct {
     double *x, *z, *back;           // back: to_latent(x)
     double *log_det_x, *log_prob_x; // by to_latent
     double *log_det_z, *log_prob_z; // by to_event
+    double **exported;              // @main's outputs on `in`, NULL: not evaluated yet
     CheckReport *report;
 } Check;
+struct Checked {
+    Check c;
+};
 
 static double *numbers(Context *cx, size_t n) { return ARENA_ARRAY(cx->arena, double, n + 1); }
 
@@ -145,12 +149,20 @@ static void differ(Check *c, int output, double error, double exported, double d
                c->imported->outputs[output].name, exported, derived, error, limit_of(c));
 }
 
+// All outputs of a function on its own inputs.
+static double **outputs_of(Check *c, const Function *f, double *const *in)
+{
+    double **out = ARENA_ARRAY(c->cx->arena, double *, f->n_outputs + 1);
+    for (int i = 0; i < f->n_outputs; i++)
+        out[i] = numbers(c->cx, c->rows * (size_t)type_lanes(f->outputs[i].node->type));
+    eval_function(f, c->rows, (const double *const *)in, out, NULL, NULL);
+    return out;
+}
+
 static double *exported_output(Check *c, int output)
 {
-    double **out = ARENA_ARRAY(c->cx->arena, double *, c->main->n_outputs + 1);
-    out[output] = numbers(c->cx, c->rows * (size_t)type_lanes(c->main->outputs[output].node->type));
-    eval_function(c->main, c->rows, (const double *const *)c->in, out, NULL, NULL);
-    return out[output];
+    if (!c->exported) c->exported = outputs_of(c, c->main, c->in);
+    return c->exported[output];
 }
 
 // Sum of absolute terms that a row's log_prob is made of, beside its own value.
@@ -309,15 +321,10 @@ static void compare_run(Check *c)
         for (size_t k = 0; k < c->rows * lanes; k++)
             in[i][k] = (k / lanes % 2 ? 3 : 1) * draw_for(c->imported->inputs[i].type, &state);
     }
+    double **main_out = outputs_of(c, c->main, in), **run_out = outputs_of(c, run, in);
     for (int o = 0; o < c->main->n_outputs; o++) {
         size_t lanes = (size_t)type_lanes(c->main->outputs[o].node->type);
-        double *two[2];
-        for (int k = 0; k < 2; k++) {
-            const Function *f = k ? run : c->main;
-            double **out = ARENA_ARRAY(c->cx->arena, double *, f->n_outputs + 1);
-            two[k] = out[o] = numbers(c->cx, c->rows * lanes);
-            eval_function(f, c->rows, (const double *const *)in, out, NULL, NULL);
-        }
+        const double *two[2] = {main_out[o], run_out[o]};
         double error = worst_difference(two[0], two[1], 1, c->rows, lanes, NULL);
         if (error > limit_of(c))
             differ(c, o, error, two[0][0], two[1][0], "this is a bug of nfcc: please report it with the model");
@@ -332,6 +339,7 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
     compare_run(&c);
     if (!flow->is_flow) return cx->diag->errors == before;
     run_programs(&c, options);
+    report->checked = arena_copy(cx->arena, &c, sizeof c);
     compare_exported(&c);
     if (flow->no_inverse)
         compare_one_way(&c);
@@ -472,11 +480,12 @@ static void check_graph_plan(Check *c, const Plan *plan)
 bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow *flow, const CheckOptions *options,
                 double max_error, CheckReport *report)
 {
-    Check c = check_start(cx, NULL, derived, flow, options, report);
+    const struct Checked *done = report->checked; // check_flow has been there: rows and their values in double
+    Check c = done ? done->c : check_start(cx, NULL, derived, flow, options, report);
     report->f32_error = report->sample_error = report->log_prob_error = 0;
     report->f32_worst = NULL;
     if (flow->is_flow) {
-        run_programs(&c, options);
+        if (!done) run_programs(&c, options);
         check_flow_plan(&c, plan);
     } else
         check_graph_plan(&c, plan);

@@ -86,6 +86,7 @@ typedef struct {
     double f32_error;                    // Plan's interpreter against double, relative to scale, worst output
     const char *f32_worst;               // its name
     double sample_error, log_prob_error; // the same of to_event's x, and of log_prob and log_det
+    const struct Checked *checked;       // check_flow's rows, for check_plan on the same modules; start from {0}
 } CheckReport;
 
 // Exported graph against derived programs. Reports errors; false if any.

@@ -331,6 +331,37 @@ static void test_linear_wide(void **state)
         }
 }
 
+// One row's bits do not depend on how many there are, nor on a neighbour that is not finite: both directions.
+static void test_linear_rows(void **state)
+{
+    enum { K = 5, N = 37, ROWS = 40 };
+    Fixture *f = *state;
+    double w[K * N], x[ROWS * K], y[ROWS * N], back[ROWS * K];
+    for (int i = 0; i < K * N; i++) w[i] = i % 7 ? ((i * 7) % 11 - 5.5) * 0.125 : 0;
+    for (int i = 0; i < ROWS * K; i++) x[i] = (i * 5 % 13 - 6) / 3.0;
+    x[9 * K + 2] = INFINITY;
+    const Node *weights = reals(f, SHAPE(K, N), w),
+               *forward = build_linear(f->b, build_input(f->b, "x", type_vector(K)), weights, NULL, NULL);
+    build_output(f->b, "y", forward);
+    build_output(f->b, "back", build_linear_t(f->b, forward, weights));
+    const Function *fn = builder_finish(f->b);
+    for (size_t rows = 1; rows <= ROWS; rows++) {
+        eval_function(fn, rows, (const double *[]){x}, (double *[]){y, back}, NULL, NULL);
+        for (size_t r = 0; r < rows; r++) {
+            for (int j = 0; j < N; j++) {
+                double sum = 0;
+                for (int k = 0; k < K; k++) sum += w[k * N + j] != 0 ? w[k * N + j] * x[r * K + k] : 0;
+                assert_memory_equal(&y[r * N + j], &sum, sizeof sum);
+            }
+            for (int k = 0; k < K && r != 9; k++) {
+                double sum = 0;
+                for (int j = 0; j < N; j++) sum += w[k * N + j] * y[r * N + j];
+                assert_memory_equal(&back[r * K + k], &sum, sizeof sum);
+            }
+        }
+    }
+}
+
 static void test_matmul(void **state)
 {
     Fixture *f = *state;
@@ -638,6 +669,7 @@ int main(void)
         TEST(test_linear_without_bias),
         TEST(test_linear_zero_weight),
         TEST(test_linear_wide),
+        TEST(test_linear_rows),
         TEST(test_matmul),
         TEST(test_reduce),
         TEST(test_take),

@@ -1,0 +1,8 @@
+// Independent jobs on the cores that this process may use.
+#pragma once
+
+typedef void Job(void *user, int i);
+
+// job(user, i) for 0 <= i < n, each once, in any order and on any thread; returns when all are done. What jobs write
+// must not depend on that: results are the same on one core.
+void parallel_for(int n, Job *job, void *user);

@@ -1,0 +1,220 @@
+// The products of the double interpreter: nearly all of its time.
+//
+//     out[m][j][r] = sum over k of w[k][j] * x[m][k][r]      k rising from +0, each product rounded, then added
+//
+// A weight of zero hides whatever it meets, also what is not finite; where all of x is finite it changes no sum, so it
+// is not looked for. Four outputs at a time: their weights are put side by side as doubles (a panel), and the sums of
+// eight rows stay in registers. Few rows have no such blocks: vectors run along the outputs instead. The loops are
+// built twice, with AVX2 where the host has it; neither fuses, so both give the same bits.
+#include "eval.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ACROSS = 4, LINE = 16, FEW = 4 };
+
+typedef double Four __attribute__((vector_size(32)));
+typedef double FourAt __attribute__((vector_size(32), aligned(8), may_alias)); // anywhere in memory
+
+// One side of a product as a matrix of weights: element (k, j) is w[k * k_step + j * j_step].
+typedef struct {
+    const Node *w;
+    const float *f32; // its elements, or NULL: const_at
+    size_t k_count, j_count, k_step, j_step;
+} Weights;
+
+static Weights weights_of(const Node *w, bool transposed)
+{
+    size_t K = (size_t)w->type.dim[0], N = (size_t)w->type.dim[1];
+    const float *f32 = w->type.dtype == T_F32 ? w->data : NULL;
+    return transposed ? (Weights){w, f32, N, K, 1, N} : (Weights){w, f32, K, N, N, 1};
+}
+
+static double weight(const Weights *w, size_t k, size_t j)
+{
+    size_t at = k * w->k_step + j * w->j_step;
+    return w->f32 ? (double)w->f32[at] : const_at(w->w, (int64_t)at);
+}
+
+#define INLINE static inline __attribute__((always_inline))
+
+// `vectors` times four rows of ACROSS outputs.
+INLINE void panel_vectors(int vectors, size_t k_count, const double *panel, const double *x, size_t lane_step,
+                          double *out, size_t width, size_t rows)
+{
+    Four acc[ACROSS][2] = {0}, v[2];
+    for (size_t k = 0; k < k_count; k++) {
+        for (int i = 0; i < vectors; i++) v[i] = ((const FourAt *)(x + k * lane_step))[i];
+        for (int j = 0; j < ACROSS; j++) {
+            double w = panel[k * ACROSS + j];
+            for (int i = 0; i < vectors; i++) acc[j][i] += (Four){w, w, w, w} * v[i];
+        }
+    }
+    for (size_t j = 0; j < ACROSS; j++) // all indices constant: the sums stay in registers
+        for (int i = 0; i < vectors && j < width; i++) ((FourAt *)(out + j * rows))[i] = acc[j][i];
+}
+
+INLINE void panel_row(size_t k_count, const double *panel, const double *x, size_t lane_step, double *out, size_t width,
+                      size_t rows)
+{
+    Four acc = {0};
+    for (size_t k = 0; k < k_count; k++) {
+        double v = x[k * lane_step];
+        acc += *(const FourAt *)(panel + k * ACROSS) * (Four){v, v, v, v};
+    }
+    for (size_t j = 0; j < width; j++) out[j * rows] = acc[j];
+}
+
+INLINE void panel_rows(size_t k_count, const double *panel, const double *x, size_t lane_step, double *out,
+                       size_t width, size_t rows)
+{
+    size_t r = 0;
+    for (; r + 8 <= rows; r += 8) panel_vectors(2, k_count, panel, x + r, lane_step, out + r, width, rows);
+    for (; r + 4 <= rows; r += 4) panel_vectors(1, k_count, panel, x + r, lane_step, out + r, width, rows);
+    for (; r < rows; r++) panel_row(k_count, panel, x + r, lane_step, out + r, width, rows);
+}
+
+// acc[j] += w[j] * v for f32 weights side by side.
+INLINE void add_row(const float *w, double v, double *acc, size_t n)
+{
+    for (size_t j = 0; j < n; j++) acc[j] += (double)w[j] * v;
+}
+
+typedef struct {
+    void (*panel_rows)(size_t k_count, const double *panel, const double *x, size_t lane_step, double *out,
+                       size_t width, size_t rows);
+    void (*add_row)(const float *w, double v, double *acc, size_t n);
+} Kernels;
+
+#define BUILD(suffix, attributes)                                                                                      \
+    attributes static void panel_rows_##suffix(size_t k_count, const double *panel, const double *x, size_t lane_step, \
+                                               double *out, size_t width, size_t rows)                                 \
+    {                                                                                                                  \
+        panel_rows(k_count, panel, x, lane_step, out, width, rows);                                                    \
+    }                                                                                                                  \
+    attributes static void add_row_##suffix(const float *w, double v, double *acc, size_t n)                           \
+    {                                                                                                                  \
+        add_row(w, v, acc, n);                                                                                         \
+    }                                                                                                                  \
+    static const Kernels kernels_##suffix = {panel_rows_##suffix, add_row_##suffix};
+
+BUILD(portable, )
+#if defined(__x86_64__)
+BUILD(avx2, __attribute__((target("avx2"))))
+static const Kernels *kernels_fastest(void)
+{
+    return __builtin_cpu_supports("avx2") ? &kernels_avx2 : &kernels_portable;
+}
+#else
+static const Kernels *kernels_fastest(void) { return &kernels_portable; }
+#endif
+
+// Lanes of one token as they are, or with every row written out.
+static const double *token_rows(const EvalOperand *x, size_t lane, size_t count, size_t rows, double *buffer)
+{
+    const double *v = x->v + lane * x->lane_step;
+    if (x->row_step == 1) return v;
+    for (size_t k = 0; k < count; k++)
+        for (size_t r = 0; r < rows; r++) buffer[k * rows + r] = v[k * x->lane_step];
+    return buffer;
+}
+
+static bool all_finite(const double *x, size_t lane_step, size_t lanes, size_t rows)
+{
+    double sum = 0; // NaN as soon as one is not finite
+    for (size_t k = 0; k < lanes; k++)
+        for (size_t r = 0; r < rows; r++) sum += 0 * x[k * lane_step + r];
+    return sum == 0;
+}
+
+// The meaning itself, where x is not finite.
+static void careful_token(const Weights *w, const double *x, size_t lane_step, double *out, size_t rows)
+{
+    memset(out, 0, w->j_count * rows * sizeof *out);
+    for (size_t k = 0; k < w->k_count; k++)
+        for (size_t j = 0; j < w->j_count; j++) {
+            double v = weight(w, k, j);
+            for (size_t r = 0; r < rows && v != 0; r++) out[j * rows + r] += v * x[k * lane_step + r];
+        }
+}
+
+// One token of few rows, weights side by side along the outputs.
+static void few_token(const Kernels *kernels, const Weights *w, const double *x, size_t lane_step, double *out,
+                      size_t rows, double *acc)
+{
+    for (size_t r = 0; r < rows; r++) {
+        memset(acc, 0, w->j_count * sizeof *acc);
+        for (size_t k = 0; k < w->k_count; k++)
+            kernels->add_row(w->f32 + k * w->k_step, x[k * lane_step + r], acc, w->j_count);
+        for (size_t j = 0; j < w->j_count; j++) out[j * rows + r] = acc[j];
+    }
+}
+
+// The panels of `width` outputs from `first` on, one after the other. Sixteen f32 weights of a row are one cache line.
+static void fill_panels(const Weights *w, size_t first, size_t width, double *panels)
+{
+    size_t K = w->k_count;
+    for (size_t k = 0; k < K; k++)
+        for (size_t j = 0; j < width; j++)
+            panels[(j / ACROSS * K + k) * ACROSS + j % ACROSS] =
+                w->f32 ? (double)w->f32[k * w->k_step + (first + j) * w->j_step] : weight(w, k, first + j);
+}
+
+typedef struct {
+    const double *x; // [k][rows], NULL: done already
+    size_t lane_step;
+} Token;
+
+// Tokens with numbers that are not finite, or of few rows, are done singly; the others share each panel.
+static void product(const Weights *w, size_t tokens, size_t rows, const EvalOperand *x, double *out)
+{
+    const Kernels *kernels = kernels_fastest();
+    size_t K = w->k_count, N = w->j_count, spread = x->row_step == 1 ? 0 : tokens * K * rows;
+    double *buffer = eval_alloc(spread + K * LINE + N), *panels = buffer + spread;
+    Token *token = eval_alloc(tokens * 2);
+    bool left = false;
+    for (size_t m = 0; m < tokens; m++) {
+        const double *v = token_rows(x, m * K, K, rows, buffer + (spread ? m * K * rows : 0));
+        size_t step = spread ? rows : x->lane_step;
+        bool finite = all_finite(v, step, K, rows), few = rows < FEW && w->f32 && w->j_step == 1;
+        token[m] = (Token){finite && !few ? v : NULL, step};
+        left = left || token[m].x;
+        if (!finite)
+            careful_token(w, v, step, out + m * N * rows, rows);
+        else if (few)
+            few_token(kernels, w, v, step, out + m * N * rows, rows, panels + K * LINE);
+    }
+    for (size_t first = 0; first < N && left; first += LINE) {
+        size_t width = N - first < LINE ? N - first : LINE;
+        fill_panels(w, first, width, panels);
+        for (size_t m = 0; m < tokens; m++)
+            for (size_t j = 0; j < width && token[m].x; j += ACROSS)
+                kernels->panel_rows(K, panels + j * K, token[m].x, token[m].lane_step, out + (m * N + first + j) * rows,
+                                    width - j < ACROSS ? width - j : ACROSS, rows);
+    }
+    free(buffer);
+    free(token);
+}
+
+void eval_linear(const Node *n, size_t rows, const EvalOperand *in, double *out)
+{
+    Weights w = weights_of(n->in[1], false);
+    size_t N = w.j_count, tokens = N ? (size_t)type_lanes(n->type) / N : 0;
+    bool has_bias = n->n_in > 2 && n->in[2], has_add = n->n_in > 3;
+    product(&w, tokens, rows, &in[0], out);
+    for (size_t lane = 0; lane < tokens * N && (has_bias || has_add); lane++) {
+        double *o = out + lane * rows;
+        for (size_t r = 0; r < rows; r++) {
+            if (has_add) o[r] += in[3].v[lane * in[3].lane_step + r * in[3].row_step];
+            if (has_bias) o[r] += in[2].v[lane % N * in[2].lane_step];
+        }
+    }
+}
+
+void eval_linear_t(const Node *n, size_t rows, const EvalOperand *in, double *out)
+{
+    Weights w = weights_of(n->in[1], true);
+    size_t tokens = w.j_count ? (size_t)type_lanes(n->type) / w.j_count : 0;
+    product(&w, tokens, rows, &in[0], out);
+}
