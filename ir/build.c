@@ -21,6 +21,8 @@ struct Builder {
     const Origin *origin;
     int *table; // open addressing: node number + 1
     size_t table_size;
+    int *slots; // of moves under construction, by node id: number of the source + 1; all 0 between them
+    int n_slots;
 };
 
 Builder *builder_new(Context *cx, const char *name)
@@ -260,18 +262,10 @@ typedef struct {
     int64_t lane;
 } Lane;
 
-static Lane source_of(int n_in, const Node *const *in, int64_t lane)
-{
-    int k = 0;
-    while (k < n_in - 1 && lane >= type_lanes(in[k]->type)) lane -= type_lanes(in[k++]->type);
-    return (Lane){in[k], lane};
-}
-
 static Lane resolve(const Node *n, int64_t lane)
 {
     Lane at = {n, lane};
-    while (at.node->op == OP_move)
-        at = source_of(at.node->n_in, at.node->in, at.node->map ? at.node->map[at.lane] : at.lane);
+    while (at.node->op == OP_move) at.node = at.node->in[move_source(at.node, at.lane, &at.lane)];
     return at;
 }
 
@@ -297,43 +291,96 @@ static bool is_identity(const int32_t *map, int64_t n)
 // Sources of the result's lanes, after following moves, in order of first use; the map over their concatenation.
 typedef struct {
     const Node **nodes;
-    int64_t *base;
     int n, cap;
-    int *slot; // by node id: number + 1
 } Sources;
 
-static int source_slot(Builder *b, Sources *s, const Node *n)
+static void source_slot(Builder *b, Sources *s, const Node *n)
 {
-    if (!s->slot[n->id]) {
-        ARENA_PUSH(b->cx->arena, s->nodes, s->n, s->cap, n);
-        s->slot[n->id] = s->n;
+    if (b->slots[n->id]) return;
+    if (s->n == s->cap) {
+        s->cap = s->cap ? 2 * s->cap : 8;
+        s->nodes = realloc(s->nodes, (size_t)s->cap * sizeof *s->nodes);
+        if (!s->nodes) exit(4);
     }
-    return s->slot[n->id] - 1;
+    s->nodes[s->n++] = n;
+    b->slots[n->id] = s->n;
 }
 
-static const Node *finish_move(Builder *b, Type type, Sources *s, Lane *lanes)
+static void reserve_slots(Builder *b)
 {
-    int64_t n = type_lanes(type), at = 0;
-    s->base = ARENA_ARRAY(b->cx->arena, int64_t, s->n + 1);
+    if (b->n <= b->n_slots) return;
+    b->n_slots = 2 * b->n + 64;
+    b->slots = ARENA_ARRAY(b->cx->arena, int, b->n_slots);
+}
+
+static int64_t *bases_of(const Sources *s, int64_t *total)
+{
+    int64_t *base = malloc((size_t)(s->n + 1) * sizeof *base);
+    if (!base) exit(4);
+    *total = 0;
     for (int k = 0; k < s->n; k++) {
-        s->base[k] = at;
-        at += type_lanes(s->nodes[k]->type);
+        base[k] = *total;
+        *total += type_lanes(s->nodes[k]->type);
     }
-    if (at > INT32_MAX) bug(b, "move of more than 2^31 lanes", NULL);
-    int32_t *map = ARENA_ARRAY(b->cx->arena, int32_t, n);
-    for (int64_t i = 0; i < n; i++) map[i] = (int32_t)(s->base[s->slot[lanes[i].node->id] - 1] + lanes[i].lane);
-    bool identity = at == n && is_identity(map, n);
-    if (identity && s->n == 1 && s->nodes[0]->type.rank == type.rank) {
+    base[s->n] = *total;
+    return base;
+}
+
+// The move itself, or what it comes to. Map and bases are copied only where it is a new node.
+static const Node *add_move(Builder *b, Type type, const Sources *s, const int32_t *map, const int64_t *base)
+{
+    if (!map && s->n == 1 && s->nodes[0]->type.rank == type.rank) {
         Type same = type;
         same.dtype = s->nodes[0]->type.dtype;
         if (type_equal(s->nodes[0]->type, same)) return s->nodes[0];
     }
-    if (s->n == 1 && node_is_const(s->nodes[0])) return move_of_const(b, type, s->nodes[0], identity ? NULL : map);
+    if (s->n == 1 && node_is_const(s->nodes[0])) return move_of_const(b, type, s->nodes[0], map);
     Node *m = fresh(b, OP_move, type, s->n, s->nodes);
-    m->map = identity ? NULL : map;
+    m->map = map;
+    m->base = s->n > 1 ? base : NULL;
     if (all_const(m)) return finish_node(b, m);
     if (type.dtype == T_F64) m->type.dtype = T_F32; // F64 is for constants alone
-    return add_node(b, m);
+    const Node *added = add_node(b, m);
+    if (added != m) return added;
+    if (map) m->map = arena_copy(b->cx->arena, map, (size_t)type_lanes(type) * sizeof *map);
+    if (m->base) m->base = arena_copy(b->cx->arena, base, (size_t)(s->n + 1) * sizeof *base);
+    return m;
+}
+
+static const Node *finish_move(Builder *b, Type type, const Sources *s, const Lane *lanes)
+{
+    int64_t n = type_lanes(type), total = 0, *base = bases_of(s, &total);
+    if (total > INT32_MAX) bug(b, "move of more than 2^31 lanes", NULL);
+    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
+    if (!map) exit(4);
+    for (int64_t i = 0; i < n; i++) map[i] = (int32_t)(base[b->slots[lanes[i].node->id] - 1] + lanes[i].lane);
+    bool identity = total == n && is_identity(map, n);
+    for (int k = 0; k < s->n; k++) b->slots[s->nodes[k]->id] = 0;
+    const Node *m = add_move(b, type, s, identity ? NULL : map, base);
+    free(map);
+    free(base);
+    return m;
+}
+
+// Lane by lane what the move reads, after following moves.
+static Lane *resolved_lanes(Builder *b, int64_t n, int n_in, const Node *const *in, const int32_t *map, Sources *s)
+{
+    Lane *lanes = malloc((size_t)(n ? n : 1) * sizeof *lanes);
+    int64_t *start = malloc((size_t)(n_in + 1) * sizeof *start);
+    if (!lanes || !start) exit(4);
+    start[0] = 0;
+    for (int k = 0; k < n_in; k++) start[k + 1] = start[k] + type_lanes(in[k]->type);
+    int k = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t lane = map ? map[i] : i;
+        if (lane < 0 || lane >= start[n_in]) bug(b, "lane map out of range", n_in ? in[0] : NULL);
+        while (lane < start[k]) k--;
+        while (lane >= start[k + 1]) k++;
+        lanes[i] = resolve(in[k], lane - start[k]);
+        source_slot(b, s, lanes[i].node);
+    }
+    free(start);
+    return lanes;
 }
 
 const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map)
@@ -348,25 +395,12 @@ const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, c
     if (constant && n_in == 1) return move_of_const(b, type, in[0], map);
     if (n_in && in[0]->type.dtype != T_F64 && type.dtype == T_F32 && in[0]->type.dtype != T_F32)
         type.dtype = in[0]->type.dtype;
-    Sources s = {.slot = calloc((size_t)b->n + 1, sizeof *s.slot)};
-    Lane *lanes = malloc((size_t)(n ? n : 1) * sizeof *lanes);
-    int64_t *start = malloc((size_t)(n_in + 1) * sizeof *start);
-    if (!s.slot || !lanes || !start) exit(4);
-    start[0] = 0;
-    for (int k = 0; k < n_in; k++) start[k + 1] = start[k] + type_lanes(in[k]->type);
-    int k = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t lane = map ? map[i] : i;
-        if (lane < 0 || lane >= total) bug(b, "lane map out of range", n_in ? in[0] : NULL);
-        while (lane < start[k]) k--;
-        while (lane >= start[k + 1]) k++;
-        lanes[i] = resolve(in[k], lane - start[k]);
-        source_slot(b, &s, lanes[i].node);
-    }
+    Sources s = {NULL, 0, 0};
+    reserve_slots(b);
+    Lane *lanes = resolved_lanes(b, n, n_in, in, map, &s);
     const Node *m = finish_move(b, type, &s, lanes);
-    free(s.slot);
+    free(s.nodes);
     free(lanes);
-    free(start);
     return m;
 }
 

@@ -143,14 +143,11 @@ static void eval_elementwise(const Node *n, size_t rows, const EvalOperand *in, 
 
 static void eval_move(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
-    int64_t lanes = type_lanes(n->type), at = 0;
-    int k = 0;
-    int64_t size = n->n_in ? type_lanes(n->in[0]->type) : 0;
+    int64_t lanes = type_lanes(n->type);
     for (int64_t i = 0; i < lanes; i++) {
-        int64_t lane = n->map ? n->map[i] : i;
-        if (lane < at) k = 0, at = 0, size = type_lanes(n->in[0]->type);
-        while (lane >= at + size) at += size, size = type_lanes(n->in[++k]->type);
-        const double *src = in[k].v + (size_t)(lane - at) * in[k].lane_step;
+        int64_t lane;
+        int k = move_source(n, i, &lane);
+        const double *src = in[k].v + (size_t)lane * in[k].lane_step;
         for (size_t r = 0; r < rows; r++) out[(size_t)i * rows + r] = src[r * in[k].row_step];
     }
 }

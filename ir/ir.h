@@ -60,6 +60,7 @@ struct Node {
     const Node *const *in;
     double alpha;         // leaky_relu, elu
     const int32_t *map;   // move: one source lane per result lane, counted over all operands; NULL: in order
+    const int64_t *base;  // move of several operands: where each one's lanes begin in that count; NULL: of one
     const void *data;     // constant: elements of type.dtype (T_BOOL: one byte each)
     const char *name;     // input: its name; else a name for messages and text, or NULL
     const Origin *origin; // where it came from, or NULL
@@ -105,18 +106,26 @@ typedef struct {
 } Module;
 
 const Function *module_function(const Module *m, const char *name); // or NULL
+// Lane i of a move is lane *lane of the operand whose number is returned.
+int move_source(const Node *move, int64_t i, int64_t *lane);
+const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in); // Node.base for these operands
 
 // ---- types
 Type type_make(DType dtype, int rank, const int64_t *dim);
-Type type_vector(int64_t n); // f32[n]
-Type type_scalar(void);      // f32[]
-int64_t type_lanes(Type t);  // product of the dims
-int64_t type_last(Type t);   // last dim, 1 for a scalar
+Type type_vector(int64_t n);             // f32[n]
+Type type_scalar(void);                  // f32[]
+static inline int64_t type_lanes(Type t) // product of the dims
+{
+    int64_t n = 1;
+    for (int i = 0; i < t.rank; i++) n *= t.dim[i];
+    return n;
+}
+int64_t type_last(Type t); // last dim, 1 for a scalar
 bool type_equal(Type a, Type b);
 const char *type_text(Arena *arena, Type t); // "f32[1,6]"
 
 // ---- constants
-bool node_is_const(const Node *n);
+static inline bool node_is_const(const Node *n) { return n->op == OP_constant; }
 double const_at(const Node *n, int64_t i);         // element i as double
 int64_t const_int_at(const Node *n, int64_t i);    // element i as integer
 bool const_is_splat(const Node *n, double *value); // all elements equal

@@ -32,13 +32,6 @@ Type type_make(DType dtype, int rank, const int64_t *dim)
 Type type_vector(int64_t n) { return type_make(T_F32, 1, &n); }
 Type type_scalar(void) { return type_make(T_F32, 0, NULL); }
 
-int64_t type_lanes(Type t)
-{
-    int64_t n = 1;
-    for (int i = 0; i < t.rank; i++) n *= t.dim[i];
-    return n;
-}
-
 int64_t type_last(Type t) { return t.rank ? t.dim[t.rank - 1] : 1; }
 
 bool type_equal(Type a, Type b)
@@ -54,7 +47,28 @@ const char *type_text(Arena *arena, Type t)
     return arena_format(arena, "%s]", text);
 }
 
-bool node_is_const(const Node *n) { return n->op == OP_constant; }
+const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in)
+{
+    if (n_in < 2) return NULL;
+    int64_t *base = ARENA_ARRAY(arena, int64_t, n_in);
+    for (int k = 1; k < n_in; k++) base[k] = base[k - 1] + type_lanes(in[k - 1]->type);
+    return base;
+}
+
+int move_source(const Node *move, int64_t i, int64_t *lane)
+{
+    int64_t at = move->map ? move->map[i] : i;
+    int low = 0, high = move->base ? move->n_in - 1 : 0;
+    while (low < high) { // the last operand that begins at or before
+        int middle = (low + high + 1) / 2;
+        if (move->base[middle] <= at)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    *lane = move->base ? at - move->base[low] : at;
+    return low;
+}
 
 double const_at(const Node *n, int64_t i)
 {

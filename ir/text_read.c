@@ -695,6 +695,7 @@ static void read_statement(Reader *r)
         read_operands(r, n);
     skip_blanks(r);
     if (n->op == OP_move && peek(r) == '[') read_map(r, n);
+    if (n->op == OP_move && !r->failed) n->base = move_bases(r->arena, n->n_in, n->in);
     if (accept(r, '{')) read_alpha(r, n);
     if (end_of_line(r)) define(r, label, n);
 }

@@ -67,7 +67,11 @@ static const char *check_leaf(Arena *arena, const Node *n)
 static const char *check_move(Arena *arena, const Node *n)
 {
     int64_t lanes = type_lanes(n->type), total = 0;
-    for (int k = 0; k < n->n_in; k++) total += type_lanes(n->in[k]->type);
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->n_in > 1 && (!n->base || n->base[k] != total))
+            return arena_format(arena, "the lanes of operand %d do not begin at %" PRId64, k, total);
+        total += type_lanes(n->in[k]->type);
+    }
     if (total > INT32_MAX) return "the operands have 2^31 lanes or more";
     if (!n->map && total != lanes)
         return arena_format(arena, "without a map %" PRId64 " lanes cannot become %" PRId64, total, lanes);

@@ -6,13 +6,7 @@
 
 LaneRef lane_canonical(const Node *n, int64_t i)
 {
-    while (n->op == OP_move) {
-        int64_t lane = n->map ? n->map[i] : i;
-        int k = 0;
-        while (lane >= type_lanes(n->in[k]->type)) lane -= type_lanes(n->in[k++]->type);
-        n = n->in[k];
-        i = lane;
-    }
+    while (n->op == OP_move) n = n->in[move_source(n, i, &i)];
     return (LaneRef){n, i};
 }
 

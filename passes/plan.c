@@ -26,6 +26,8 @@ typedef struct {
     uint64_t n, cap;
     Entry *entries;
     int n_entries, cap_entries;
+    int *table; // open addressing: number of the entry + 1
+    size_t table_size;
 } Pool;
 
 static uint64_t hash_words(const uint32_t *w, uint64_t n)
@@ -46,19 +48,40 @@ static void pool_reserve(Pool *p, uint64_t n)
     p->cap = cap;
 }
 
+static bool entry_is(const Pool *p, int i, uint64_t hash, const void *words, uint64_t n)
+{
+    const Entry *e = &p->entries[i];
+    return e->hash == hash && e->size == n && !memcmp(p->words + e->at, words, n * 4);
+}
+
+static size_t free_slot(const Pool *p, uint64_t hash)
+{
+    size_t slot = hash & (p->table_size - 1);
+    while (p->table[slot]) slot = (slot + 1) & (p->table_size - 1);
+    return slot;
+}
+
+static void grow_table(Pool *p)
+{
+    p->table_size = p->table_size ? 2 * p->table_size : 256;
+    p->table = ARENA_ARRAY(p->arena, int, p->table_size);
+    for (int i = 0; i < p->n_entries; i++) p->table[free_slot(p, p->entries[i].hash)] = i + 1;
+}
+
 // The CONST lane of these words: an equal entry, or a new one at a multiple of 16.
 static uint32_t pool_put(Pool *p, const void *words, uint64_t n)
 {
+    if ((size_t)p->n_entries * 2 >= p->table_size) grow_table(p);
     uint64_t hash = hash_words(words, n);
-    for (int i = 0; i < p->n_entries; i++)
-        if (p->entries[i].hash == hash && p->entries[i].size == n && !memcmp(p->words + p->entries[i].at, words, n * 4))
-            return (uint32_t)p->entries[i].at;
+    for (size_t slot = hash & (p->table_size - 1); p->table[slot]; slot = (slot + 1) & (p->table_size - 1))
+        if (entry_is(p, p->table[slot] - 1, hash, words, n)) return (uint32_t)p->entries[p->table[slot] - 1].at;
     uint64_t padded = (n + 15) & ~15ull;
     pool_reserve(p, padded);
     Entry e = {hash, n, p->n};
     memcpy(p->words + p->n, words, n * 4);
     p->n += padded;
     ARENA_PUSH(p->arena, p->entries, p->n_entries, p->cap_entries, e);
+    p->table[free_slot(p, hash)] = p->n_entries;
     return (uint32_t)e.at;
 }
 
@@ -149,6 +172,7 @@ typedef struct {
     bool grow;       // concatenations may be filled part by part at any lane
     const Node **grown;
     int n_grown, cap_grown;
+    struct Cluster *cluster; // scratch of emit_members
 } Planner;
 
 static int new_buffer(Planner *p, int64_t lanes)
@@ -231,15 +255,6 @@ static Place place_of(Planner *p, const Node *v)
     return at;
 }
 
-static void move_lane(const Node *m, int64_t i, const Node **source, int64_t *lane)
-{
-    int64_t l = map_at(m, i);
-    int k = 0;
-    while (l >= type_lanes(m->in[k]->type)) l -= type_lanes(m->in[k++]->type);
-    *source = m->in[k];
-    *lane = l;
-}
-
 // All parts of a concatenation are results of steps, and nobody has a place for them yet.
 static bool can_grow(const Planner *p, const Node *m)
 {
@@ -318,9 +333,8 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
     Table t = {p->n_steps, 0, ARENA_ARRAY(p->cx->arena, int, n), ARENA_ARRAY(p->cx->arena, uint32_t, n)};
     uint32_t *dst = ARENA_ARRAY(p->cx->arena, uint32_t, n);
     for (int64_t i = 0; i < n; i++) {
-        const Node *source;
         int64_t lane;
-        move_lane(m, i, &source, &lane);
+        const Node *source = m->in[move_source(m, i, &lane)];
         Place at = place_of(p, source);
         if (at.space != space || in_place(at, out, lane, i)) continue;
         t.buffer[t.n] = space == SPACE_WORK ? at.buffer : -1;
@@ -461,31 +475,52 @@ static void emit_take(Planner *p, const Node *n)
 
 // ---- clusters: elementwise nodes of one step
 
-typedef struct {
-    Planner *p;
+typedef struct Cluster {
     MapCode code;
-    int *value; // by node id: value number or -1
+    int *value;          // by node id: value number + 1; 0: none yet
+    const Node **valued; // those that have one
+    int n_valued, cap_valued;
     const Node *args[MAP_MAX_ARGS];
     int n_args;
     bool full;
 } Cluster;
+
+static Cluster *empty_cluster(Planner *p)
+{
+    if (!p->cluster) {
+        p->cluster = ARENA_NEW(p->cx->arena, Cluster);
+        p->cluster->value = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
+    }
+    Cluster *c = p->cluster;
+    for (int i = 0; i < c->n_valued; i++) c->value[c->valued[i]->id] = 0;
+    c->code.n = c->n_valued = c->n_args = 0;
+    c->code.overflow = c->full = false;
+    return c;
+}
+
+static int set_value(Planner *p, Cluster *c, const Node *v, int value)
+{
+    if (!c->value[v->id]) ARENA_PUSH(p->cx->arena, c->valued, c->n_valued, c->cap_valued, v);
+    c->value[v->id] = value + 1;
+    return value;
+}
 
 static bool imm_const(const Node *c, double *v)
 {
     return node_is_const(c) && (type_lanes(c->type) == 1 || (type_lanes(c->type) <= 4096 && const_is_splat(c, v)));
 }
 
-static int operand_value(Cluster *c, const Node *v)
+static int operand_value(Planner *p, Cluster *c, const Node *v)
 {
     double imm = 0;
-    if (c->value[v->id] >= 0) return c->value[v->id];
-    if (imm_const(v, &imm)) return c->value[v->id] = map_float(&c->code, (float)const_at(v, 0));
+    if (c->value[v->id]) return c->value[v->id] - 1;
+    if (imm_const(v, &imm)) return set_value(p, c, v, map_float(&c->code, (float)const_at(v, 0)));
     if (c->n_args == MAP_MAX_ARGS) {
         c->full = true;
         return 0;
     }
     c->args[c->n_args] = v;
-    return c->value[v->id] = map_arg(&c->code, c->n_args++);
+    return set_value(p, c, v, map_arg(&c->code, c->n_args++));
 }
 
 static bool needs_store(Planner *p, const Node *const *members, int hi, int n, const Node *v)
@@ -519,17 +554,14 @@ enum { CODE_LIMIT = 256 };
 // Members lo .. hi of the cluster as one map step; false where that exceeds its limits (nothing is put).
 static bool emit_members(Planner *p, const Node *const *members, int lo, int hi, int n)
 {
-    Cluster *c = ARENA_NEW(p->cx->arena, Cluster);
-    c->p = p;
-    c->value = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
-    for (int i = 0; i < p->f->n_nodes; i++) c->value[i] = -1;
+    Cluster *c = empty_cluster(p);
     Step s = {.kind = STEP_MAP};
     const Node *outs[MAP_MAX_OUTS];
     for (int i = lo; i < hi && !c->full; i++) {
         const Node *m = members[i];
         int v[3] = {0};
-        for (int k = 0; k < m->n_in; k++) v[k] = operand_value(c, m->in[k]);
-        c->value[m->id] = expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]);
+        for (int k = 0; k < m->n_in; k++) v[k] = operand_value(p, c, m->in[k]);
+        set_value(p, c, m, expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]));
         if (c->code.overflow || (c->code.n > CODE_LIMIT && hi - lo > 1)) c->full = true;
         if (!needs_store(p, members, hi, n, m)) continue;
         if (s.map.n_outs == MAP_MAX_OUTS)
@@ -544,7 +576,7 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi,
     s.map.code = arena_copy(p->cx->arena, c->code.code, (size_t)c->code.n * sizeof *s.map.code);
     for (int k = 0; k < c->n_args; k++) s.map.args[k] = arg_access(p, c->args[k], s.map.n, k);
     for (uint32_t k = 0; k < s.map.n_outs; k++) {
-        s.map.outs[k].value = (uint32_t)c->value[outs[k]->id];
+        s.map.outs[k].value = (uint32_t)c->value[outs[k]->id] - 1;
         s.map.outs[k].at = field_of(p, store(p, outs[k]), offsetof(Step, map.outs) + k * sizeof s.map.outs[0]);
     }
     if (s.map.n_outs) put_step(p, s, members[hi - 1]);
@@ -626,18 +658,6 @@ static void find_stored(Planner *p)
     }
 }
 
-// Units a node waits for, through views.
-static void wait_for(Planner *p, const Node *v, int self, bool *waits)
-{
-    if (node_is_const(v)) return;
-    if (p->unit[v->id] >= 0) {
-        int root = root_of(p, v->id);
-        if (root != self) waits[root] = true;
-        return;
-    }
-    for (int k = 0; k < v->n_in; k++) wait_for(p, v->in[k], self, waits);
-}
-
 static void emit_unit(Planner *p, int root, const Node *const *members, int n)
 {
     const Node *node = p->f->nodes[root];
@@ -663,28 +683,33 @@ typedef struct {
     int waits;
 } Unit;
 
+// Unit r waits for what v comes from, through views. seen: by unit, the last one that was found to wait for it, + 1.
+static void wait_for(Planner *p, const Node *v, int r, Unit *units, int *seen)
+{
+    if (node_is_const(v)) return;
+    for (int k = 0; p->unit[v->id] < 0 && k < v->n_in; k++) wait_for(p, v->in[k], r, units, seen);
+    if (p->unit[v->id] < 0) return;
+    int root = root_of(p, v->id);
+    if (root == r || seen[root] == r + 1) return;
+    seen[root] = r + 1;
+    ARENA_PUSH(p->cx->arena, units[root].users, units[root].n_users, units[root].cap_users, r);
+    units[r].waits++;
+}
+
 static Unit *find_units(Planner *p)
 {
     int n = p->f->n_nodes;
     Unit *units = ARENA_ARRAY(p->cx->arena, Unit, n + 1);
-    bool *waits = ARENA_ARRAY(p->cx->arena, bool, n + 1);
+    int *seen = ARENA_ARRAY(p->cx->arena, int, n + 1);
     for (int i = 0; i < n; i++)
         if (p->unit[i] >= 0) {
             Unit *u = &units[root_of(p, i)];
             ARENA_PUSH(p->cx->arena, u->members, u->n, u->cap, p->f->nodes[i]);
         }
-    for (int r = 0; r < n; r++) {
-        if (!units[r].n) continue;
-        memset(waits, 0, (size_t)n);
+    for (int r = 0; r < n; r++)
         for (int m = 0; m < units[r].n; m++)
             for (int k = 0; k < units[r].members[m]->n_in; k++)
-                if (units[r].members[m]->in[k]) wait_for(p, units[r].members[m]->in[k], r, waits);
-        for (int d = 0; d < n; d++)
-            if (waits[d]) {
-                ARENA_PUSH(p->cx->arena, units[d].users, units[d].n_users, units[d].cap_users, r);
-                units[r].waits++;
-            }
-    }
+                if (units[r].members[m]->in[k]) wait_for(p, units[r].members[m]->in[k], r, units, seen);
     return units;
 }
 

@@ -268,6 +268,7 @@ static Node *random_move(Made *m, uint64_t *seed, const Node *const *in)
         map[i] = next(seed) % 8 && to >= 0 && to < total && i > 3 ? map[i - 3] : to >= 0 && to < total ? to : 0;
     }
     Node *n = make(m, OP_move, type_vector(lanes), next(seed) % 2 ? "m" : NULL, 2, in);
+    n->base = move_bases(m->f->cx.arena, n->n_in, n->in);
     n->map = map;
     return n;
 }
