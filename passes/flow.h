@@ -41,6 +41,9 @@ typedef struct {
     double param; // Student t: degrees of freedom
 } Split;
 Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base);
+// s->f with one more output, "rest": what the log_prob says of log|d u / d input|, or, where u are noise, of
+// log|d event / d u|.
+const Function *split_rest(Context *cx, const Split *s, int scalar, bool of_noise);
 
 // ---- roles (roles.c): decides roles and direction, fills flow; map is the solved exported direction, on `f` (the
 // module's

@@ -378,6 +378,18 @@ static Map *own_latent(Roles *r, int in, const LaneRef *u, int64_t dims, Map *ot
     return otherwise;
 }
 
+// The squares are the input itself and the graph makes something else of that size: noise, not a flow that does
+// nothing.
+static bool is_noise(Roles *r, int in, const LaneRef *u, int64_t dims)
+{
+    if (!same_lanes(u, input_lanes(r->cx, r->f->inputs[in]), dims)) return false;
+    for (int o = 0; o < r->m->n_outputs; o++)
+        if (o != r->flow->log_prob_output && output_size(r, o) == dims &&
+            !same_lanes(value_lanes(r->cx, r->f->outputs[o].node), u, dims))
+            return true;
+    return false;
+}
+
 // A density: the input that the squares give back. Names order the candidates, they do not decide.
 static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const char *why)
 {
@@ -387,7 +399,7 @@ static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const 
     Map *best = NULL;
     for (int i = 0; i < r->f->n_inputs; i++) {
         if ((said >= 0 && i != said) || is_context(r, i) || input_size(r, i) != dims || !real_input(r, i)) continue;
-        Map *map = map_solve(r->cx, r->f, i, u, dims);
+        Map *map = is_noise(r, i, u, dims) ? NULL : map_solve(r->cx, r->f, i, u, dims);
         if (!solved(map)) continue;
         bool better = found < 0 ||
                       (in_list(r->m->inputs[i].name, EVENT_INPUTS) && !in_list(r->m->inputs[found].name, EVENT_INPUTS));
@@ -424,7 +436,70 @@ static void note_unsolved(Roles *r, int scalar, const LaneRef *u, int64_t dims, 
     }
 }
 
-static bool try_base(Roles *r, int scalar, BaseKind base)
+// A map that is not solved, whose log|det| is what is left of the log_prob: the last output of r->f.
+static bool rest_is_log_det(Roles *r, int in, int out, const LaneRef *lanes, int64_t dims, bool density,
+                            const char *why)
+{
+    if (!lanes_independent(lanes, dims)) return false;
+    Map *map = map_solve(r->cx, r->f, in, lanes, dims);
+    if (solved(map) || difference_scale(r, map, r->f->n_outputs - 1) != 1) return false;
+    map->log_det = r->f->outputs[r->f->n_outputs - 1].node;
+    map->log_det_scale = 1;
+    fill(r, map, density, in, out, why);
+    const char *name = r->m->inputs[in].name;
+    r->flow->no_inverse =
+        arena_format(r->cx->arena, "'%s' cannot be found from %s: %s", name,
+                     density ? "the log_prob's terms" : r->m->outputs[out].name,
+                     solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[in]), dims, name));
+    return true;
+}
+
+static bool one_way_from(Roles *r, const Split *s, int scalar, int in, const char *why)
+{
+    const Function *before = r->f;
+    bool noise = same_lanes(value_lanes(r->cx, s->f->outputs[s->f->n_outputs - 1].node),
+                            input_lanes(r->cx, s->f->inputs[in]), s->dims);
+    r->f = split_rest(r->cx, s, scalar, noise);
+    LaneRef *u = value_lanes(r->cx, r->f->outputs[r->f->n_outputs - 2].node);
+    int z = -1;
+    for (int o = 0; o < r->m->n_outputs; o++) {
+        if (output_size(r, o) != s->dims || o == scalar) continue;
+        LaneRef *lanes = value_lanes(r->cx, r->f->outputs[o].node);
+        if (same_lanes(lanes, u, s->dims))
+            z = o;
+        else if (noise && rest_is_log_det(r, in, o, lanes, s->dims, false, why))
+            return true;
+    }
+    if (z >= 0) u = value_lanes(r->cx, r->f->outputs[z].node); // its order
+    if (!noise && rest_is_log_det(r, in, z, u, s->dims, true, why)) return true;
+    r->f = before;
+    return false;
+}
+
+// The terms do not lead back to an input: the exported direction alone, where finite differences prove that what is
+// left of the log_prob is its log_det.
+static bool one_way_by_log_prob(Roles *r, const Split *s, int scalar, const char *why)
+{
+    for (int i = 0; i < r->f->n_inputs && s->dims <= DIFFERENCE_DIMS; i++)
+        if (!is_context(r, i) && input_size(r, i) == s->dims && real_input(r, i) && one_way_from(r, s, scalar, i, why))
+            return true;
+    return false;
+}
+
+static void take_base(Roles *r, const Split *s)
+{
+    r->flow->base_kind = s->base;
+    r->flow->base_param = s->param;
+    const char *standard = base_describe(r->cx, s->base, s->param);
+    r->flow->base =
+        r->map->base ? arena_format(r->cx->arena, "%s with mean and scale, from the log_prob; z is the exported latent",
+                                    standard)
+        : s->plain
+            ? standard
+            : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised", standard);
+}
+
+static bool try_base(Roles *r, int scalar, BaseKind base, bool one_direction)
 {
     Split *s = split_log_prob(r->cx, r->f, scalar, base);
     if (!s) return false;
@@ -434,20 +509,14 @@ static bool try_base(Roles *r, int scalar, BaseKind base)
     accept_log_prob(r, s, scalar);
     const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name,
                                    s->negated ? " (negative)" : "");
-    if (lanes_independent(u, s->dims) &&
-        (sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
-        r->flow->base_kind = base;
-        r->flow->base_param = s->param;
-        const char *standard = base_describe(r->cx, base, s->param);
-        r->flow->base =
-            r->map->base ? arena_format(r->cx->arena,
-                                        "%s with mean and scale, from the log_prob; z is the exported latent", standard)
-            : s->plain   ? standard
-                         : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised",
-                                        standard);
+    bool independent = lanes_independent(u, s->dims);
+    if (independent &&
+        (one_direction ? one_way_by_log_prob(r, s, scalar, why)
+                       : sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
+        take_base(r, s);
         return true;
     }
-    if (lanes_independent(u, s->dims)) note_unsolved(r, scalar, u, s->dims, base_describe(r->cx, base, s->param));
+    if (independent) note_unsolved(r, scalar, u, s->dims, base_describe(r->cx, base, s->param));
     r->f = before;
     r->flow->log_prob_output = -1;
     r->flow->log_prob = NULL;
@@ -455,24 +524,26 @@ static bool try_base(Roles *r, int scalar, BaseKind base)
     return false;
 }
 
-static bool try_log_prob(Roles *r, int scalar, bool said)
+static bool try_log_prob(Roles *r, int scalar, bool one_direction)
 {
     for (int base = 0; base < BASE_COUNT; base++)
-        if (try_base(r, scalar, (BaseKind)base)) return true;
-    if (said)
-        diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph",
-                   "output '%s' is not a log_prob that nfcc can split into a base and a flow",
-                   r->m->outputs[scalar].name);
+        if (try_base(r, scalar, (BaseKind)base, one_direction)) return true;
     return false;
 }
 
 static bool by_log_prob(Roles *r)
 {
     const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
-    for (int i = 0; i < r->m->n_outputs; i++) {
-        if (!is_scalar_output(r, i) || (said && strcmp(said, r->m->outputs[i].name))) continue;
-        if (try_log_prob(r, i, said != NULL)) return true;
-    }
+    for (int one_direction = 0; one_direction < 2; one_direction++)
+        for (int i = 0; i < r->m->n_outputs; i++)
+            if (is_scalar_output(r, i) &&
+                (said ? !strcmp(said, r->m->outputs[i].name) : !begins_in_list(r->m->outputs[i].name, LOG_DETS)) &&
+                try_log_prob(r, i, one_direction))
+                return true;
+    for (int i = 0; said && i < r->m->n_outputs; i++)
+        if (is_scalar_output(r, i) && !strcmp(said, r->m->outputs[i].name))
+            diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph",
+                       "output '%s' is not a log_prob that nfcc can split into a base and a flow", said);
     return false;
 }
 

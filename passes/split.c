@@ -133,14 +133,19 @@ static bool bounds(Square *s, LaneRef r)
     return bound(s, r);
 }
 
+// A constant inside and -inf outside, not the linear tails of a spline, which ask the same question.
+static bool is_outside(LaneRef r) { return lane_is_const(r) && lane_value(r) == -INFINITY; }
+
 static bool uniform_term(Square *s, LaneRef r)
 {
     s->low = INFINITY;
     s->high = -INFINITY;
-    bool ok = false;
-    if (r.node->op == OP_log) ok = bounds(s, lane_operand(r.node, 0, r.lane));
-    if (r.node->op == OP_select) ok = bounds(s, lane_operand(r.node, 0, r.lane));
-    return ok && s->low < s->high;
+    if (r.node->op != OP_log && r.node->op != OP_select) return false;
+    if (r.node->op == OP_select) {
+        LaneRef x = lane_operand(r.node, 1, r.lane), y = lane_operand(r.node, 2, r.lane);
+        if (!lane_is_const(x) || !lane_is_const(y) || is_outside(x) == is_outside(y)) return false;
+    }
+    return bounds(s, lane_operand(r.node, 0, r.lane)) && s->low < s->high;
 }
 
 static bool logistic_term(Square *s, LaneRef r)
@@ -294,6 +299,24 @@ static const Node *standardised(LaneEnv *env, const Square *s, int64_t n, BaseKi
     return build_move(env->b, type_vector(n), (int)n, parts, NULL);
 }
 
+// A copy of f under construction, with f's outputs.
+static LaneEnv *copy_of(Context *cx, const Function *f)
+{
+    Builder *b = builder_new(cx, f->name);
+    LaneEnv *env = lane_env_new(cx, f, b);
+    for (int i = 0; i < f->n_inputs; i++)
+        lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+    emit_forward(env);
+    for (int i = 0; i < f->n_outputs; i++) {
+        const Node *v = f->outputs[i].node;
+        int64_t count = type_lanes(v->type);
+        LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, count + 1);
+        for (int64_t k = 0; k < count; k++) refs[k] = lane_env_lane(env, v, k);
+        build_output(b, f->outputs[i].name, lanes_gather_as(b, refs, v->type));
+    }
+    return env;
+}
+
 Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
 {
     const Node *out = f->outputs[scalar].node;
@@ -312,20 +335,25 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
         plain = plain && is_plain(&c.squares[i], base, sign);
     }
     if (!n || !lanes_independent(lanes, n)) return NULL;
-    Builder *b = builder_new(cx, f->name);
-    LaneEnv *env = lane_env_new(cx, f, b);
-    for (int i = 0; i < f->n_inputs; i++)
-        lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
-    emit_forward(env);
-    for (int i = 0; i < f->n_outputs; i++) {
-        const Node *v = f->outputs[i].node;
-        int64_t count = type_lanes(v->type);
-        LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, count + 1);
-        for (int64_t k = 0; k < count; k++) refs[k] = lane_env_lane(env, v, k);
-        build_output(b, f->outputs[i].name, lanes_gather_as(b, refs, v->type));
-    }
+    LaneEnv *env = copy_of(cx, f);
+    Builder *b = env->b;
     build_output(b, "u", standardised(env, c.squares, n, base, sign));
     Split *s = ARENA_NEW(cx->arena, Split);
     *s = (Split){builder_finish(b), n, sign < 0, plain, base, -2 * sign * c.squares[0].outer - 1};
     return s;
+}
+
+const Function *split_rest(Context *cx, const Split *s, int scalar, bool of_noise)
+{
+    LaneEnv *env = copy_of(cx, s->f);
+    Builder *b = env->b;
+    const Node *log_prob = lane_node(env, lane_canonical(s->f->outputs[scalar].node, 0));
+    if (s->negated) log_prob = build_unary(b, OP_neg, log_prob);
+    const Node *squares = s->f->outputs[s->f->n_outputs - 1].node;
+    LaneRef *lanes = ARENA_ARRAY(cx->arena, LaneRef, s->dims + 1);
+    for (int64_t i = 0; i < s->dims; i++) lanes[i] = lane_env_lane(env, squares, i);
+    const Node *u = lanes_gather_as(b, lanes, type_vector(s->dims)), *base = base_log_density(b, s->base, s->param, u);
+    build_output(b, "rest",
+                 of_noise ? build_binary(b, OP_sub, base, log_prob) : build_binary(b, OP_sub, log_prob, base));
+    return builder_finish(b);
 }

@@ -48,6 +48,12 @@ LOG_PROB = """    yy: f32[4] = mul y, y
     lp: f32[1] = add hq, log_det"""
 
 
+FULL_LOG_PROB = LOG_PROB.replace("lp: f32[1] = add hq, log_det", """norm: f32[1] = constant [-3.6757541328186907]
+    base: f32[1] = add hq, norm
+    lp: f32[1] = add base, log_det""")
+NOISE_LOG_PROB = FULL_LOG_PROB.replace("mul y, y", "mul x4, x4").replace("add base, log_det", "sub base, log_det")
+
+
 def radial(folder, x, outputs, factor=3, beta=0.9, more=""):
     """outputs: {name: (value, shape)}."""
     lines = [f'port out "{name}" f32[{shape}] batch 0' for name, (_, shape) in outputs.items()]
@@ -148,6 +154,32 @@ def test_a_log_prob_that_does_not_solve_is_no_run(tool, tmp_path, name):
     tool(model, "-o", tmp_path / "p.so", "--entries", "run")
 
 
+def test_a_log_prob_alone_is_enough(tool, tmp_path):
+    model = radial(tmp_path, "x", {"add_7": ("lp", "")}, more=FULL_LOG_PROB)
+    done = tool(model, "-o", tmp_path / "p.so")
+    assert "entries: to_latent, log_prob, score, run" in done.stdout and "base: standard normal\n" in done.stdout
+    assert "'x' cannot be found from the log_prob's terms: x[0] waits at" in done.stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    x = np.random.default_rng(2).standard_normal((20, 4)).astype(np.float32)
+    z, log_det = exact(x)
+    np.testing.assert_allclose(policy.log_prob(x), normal(z) + log_det, atol=1e-4)
+    np.testing.assert_allclose(policy.to_latent(x)[0], z, atol=1e-5)
+    assert np.isfinite(policy.score(x)).all()
+    said = tool(model, "-o", tmp_path / "p.so", "--entries", "sample", code=1).stderr
+    assert "x[0] waits at" in said
+
+
+def test_a_sampler_with_its_log_prob(tool, tmp_path):
+    model = radial(tmp_path, "inp", {"add_7": ("y", "4"), "add_9": ("lp", "")}, more=NOISE_LOG_PROB)
+    done = tool(model, "-o", tmp_path / "p.so")
+    assert "sampling" in done.stdout and "sample_and_log_prob" in done.stdout and "one way" in done.stdout
+    z = np.random.default_rng(3).standard_normal((9, 4)).astype(np.float32)
+    x, log_prob = nfcc.open(str(tmp_path / "p.so")).sample_and_log_prob(z=z)
+    want, log_det = exact(z)
+    np.testing.assert_allclose(x, want, atol=1e-5)
+    np.testing.assert_allclose(log_prob, normal(z) - log_det, atol=1e-4)
+
+
 def test_absent_entries_say_why(tool, tmp_path):
     model = radial(tmp_path, "noise", SAMPLING)
     said = tool(model, "-o", tmp_path / "p.so", "--entries", "log_prob", code=1).stderr
@@ -168,3 +200,33 @@ def test_a_saved_stage_gives_the_same_file(tool, tmp_path):
     tool(model, "--stop-after", "derive", "-o", tmp_path / "d.nf")
     out = tool(tmp_path / "d.nf", "-o", tmp_path / "b.so", "--name", "p").stdout
     assert "to_event, sample, sample_and_log_prob" in out and "log_prob," not in out.split("entries:")[1].split("\n")[0].replace("sample_and_log_prob,", "")
+
+
+# A function with linear tails: 2 v inside -1..1, shifted outside, so log|dx/dz| is log 2 or 0 as the range test says.
+TAILS = """module stage=imported
+port in "noise" f32[2] batch 0
+port out "x_sample" f32[2] batch 0
+port out "{name}" f32[] batch 0
+func @main(noise: f32[1,2]) {{
+    v: f32[2] = move noise
+    low: bool[2] = le -1, v
+    high: bool[2] = le v, 1
+    inside: bool[2] = and low, high
+    twice: f32[2] = mul v, 2
+    side: f32[2] = sign v
+    tail: f32[2] = add v, side
+    x: f32[2] = select inside, twice, tail
+    l: f32[2] = select inside, 0.6931471805599453, 0
+    l1: f32[1,2] = move l
+    log_det: f32[1] = reduce_sum l1
+    return x, log_det
+}}
+"""
+
+
+@pytest.mark.parametrize("name", ["log_det", "add_3"])
+def test_tails_are_no_uniform_base(tool, tmp_path, name):
+    path = tmp_path / "tails.nf"
+    path.write_text(TAILS.format(name=name))
+    done = tool("check", path, code=None)
+    assert "z -> x (sampling)" in done.stdout and "uniform" not in done.stdout
