@@ -30,7 +30,7 @@ const Backend *backend_list(int *n);
 
 // NULL if the target is known and usable; else the sentence for the user. Fills defaults.
 const char *target_resolve(Context *cx, Target *target);
-bool target_runs_here(const Target *target); // this host can execute it
+bool target_runs_here(const Target *target, WeightType type); // this host can execute it
 
 // Object -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
 // synced, renamed; stale temporaries of dead compilers (`.NAME.nfcc-*`) are removed. needs_blas: openblas backend only.

@@ -125,11 +125,12 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
                               WeightType type, size_t weights)
 {
     Blob b = {cx->arena, NULL, 0, 0};
-    nfcc_model_header h = {.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target).cpu_bits};
+    nfcc_model_header h = {
+        .magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target, type).cpu_bits};
     append(&b, &h, sizeof h, 64);
     static const int32_t no_code[NFCC_PROGRAMS][NFCC_TILES];
     TargetInfo other;
-    if (target_other(target, &other)) {
+    if (target_other(target, type, &other)) {
         h.other_cpu = other.cpu_bits;
         h.other_code = append(&b, no_code, sizeof no_code, 4);
     }

@@ -164,7 +164,7 @@ bool link_shared_checked(Context *cx, const Bytes *object, const Target *target,
     if (room < 0) return false;
     close(room);
     int fd = memory_file(cx, object);
-    TargetInfo info = target_info(target);
+    TargetInfo info = target_info(target, WEIGHTS_F32);
     bool good = fd >= 0 && link_to(cx, &file, fd, &info, needs_blas);
     if (fd >= 0) close(fd);
     if (good) set_mode(file.temp);

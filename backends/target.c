@@ -1,5 +1,5 @@
 // Targets: a triple and a CPU name become a level of instructions (targets.def). The level alone decides which
-// instructions are used; `native` is the host's level, tuned for the host's CPU.
+// instructions are used, AVX512_BF16's only for bf16 weights; `native` is the host's level, tuned for the host's CPU.
 #include "target.h"
 
 #include "abi.h"
@@ -10,7 +10,7 @@
 
 typedef struct {
     const char *triple, *name;
-    Level level;
+    int level; // LEVEL_*
     const char *tune;
 } Cpu;
 
@@ -25,13 +25,16 @@ enum { CPUS = sizeof cpus / sizeof *cpus };
 static const char dispatch[] = "dispatch", dispatch_triple[] = "x86_64-linux-gnu";
 
 // By level: what an instruction set brings.
-static const TargetInfo levels[] = {
+static const TargetInfo levels[LEVELS] = {
     [LEVEL_AVX2] = {LEVEL_AVX2, "x86-64-v3", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
-                    NFCC_CPU_AVX2_FMA, 8, 12},
+                    NFCC_CPU_AVX2_FMA, 8, 12, false},
     [LEVEL_AVX512] = {LEVEL_AVX512, "x86-64-v4", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
-                      NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512, 16, 24},
+                      NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512, 16, 24, false},
     [LEVEL_NEON] = {LEVEL_NEON, "generic", NULL, "aarch64-unknown-linux-gnu", "aarch64linux", "aarch64-linux-gnu",
-                    NFCC_CPU_NEON, 4, 24},
+                    NFCC_CPU_NEON, 4, 24, false},
+    [LEVEL_AVX512_BF16] = {LEVEL_AVX512, "x86-64-v4", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64",
+                           "x86_64-linux-gnu", NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512 | NFCC_CPU_AVX512_BF16, 16, 24,
+                           true},
 };
 
 static const char *host_triple(void)
@@ -63,13 +66,15 @@ static bool has_features(const char *const *names)
     return all;
 }
 
-static bool host_has(Level level)
+static bool host_has(int level)
 {
     static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", NULL};
     static const char *const v4[] = {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", NULL};
+    static const char *const bf16[] = {"avx512bf16", NULL};
     bool arm = !strcmp(host_triple(), "aarch64-linux-gnu");
     if (level == LEVEL_NEON) return arm;
-    return !arm && has_features(v3) && (level == LEVEL_AVX2 || has_features(v4));
+    if (arm || !has_features(v3)) return false;
+    return level == LEVEL_AVX2 || (has_features(v4) && (level == LEVEL_AVX512 || has_features(bf16)));
 }
 
 static const Cpu *cpu_find(const char *triple, const char *name)
@@ -123,33 +128,43 @@ const char *target_resolve(Context *cx, Target *target)
     return NULL;
 }
 
-static TargetInfo native_info(const Target *target)
+static int native_level(const Target *target)
 {
-    Level level = cpu_find(target->triple, NULL)->level;
+    int level = cpu_find(target->triple, NULL)->level;
     if (level == LEVEL_AVX2 && host_has(LEVEL_AVX512)) level = LEVEL_AVX512;
-    return levels[level];
+    return level == LEVEL_AVX512 && host_has(LEVEL_AVX512_BF16) ? LEVEL_AVX512_BF16 : level;
 }
 
-TargetInfo target_info(const Target *target)
+static int used_level(int level, WeightType type)
 {
-    const Cpu *cpu = cpu_find(target->triple, target->cpu);
-    if (is_dispatch(target)) cpu = cpu_find(target->triple, NULL);
-    TargetInfo info = cpu ? levels[cpu->level] : native_info(target);
+    return level == LEVEL_AVX512_BF16 && type != WEIGHTS_BF16 ? LEVEL_AVX512 : level;
+}
+
+static int level_of(const Target *target, WeightType type)
+{
+    const Cpu *cpu = cpu_find(target->triple, is_dispatch(target) ? NULL : target->cpu);
+    return used_level(cpu ? cpu->level : native_level(target), type);
+}
+
+TargetInfo target_info(const Target *target, WeightType type)
+{
+    const Cpu *cpu = cpu_find(target->triple, is_dispatch(target) ? NULL : target->cpu);
+    TargetInfo info = levels[level_of(target, type)];
     info.tune = cpu ? cpu->tune : "native";
     return info;
 }
 
-bool target_other(const Target *target, TargetInfo *other)
+bool target_other(const Target *target, WeightType type, TargetInfo *other)
 {
     if (!is_dispatch(target)) return false;
-    *other = levels[LEVEL_AVX512];
+    *other = levels[used_level(LEVEL_AVX512_BF16, type)];
     other->tune = other->isa;
     return true;
 }
 
-bool target_runs_here(const Target *target)
+bool target_runs_here(const Target *target, WeightType type)
 {
-    return !strcmp(target->triple, host_triple()) && host_has(target_info(target).level);
+    return !strcmp(target->triple, host_triple()) && host_has(level_of(target, type));
 }
 
 const char *compiler_name(Context *cx)

@@ -4,6 +4,9 @@
 
 typedef enum { LEVEL_AVX2, LEVEL_AVX512, LEVEL_NEON } Level;
 
+// LEVEL_AVX512 for CPUs that have AVX512_BF16, too: used where weights are bf16, as LEVEL_AVX512 else.
+enum { LEVEL_AVX512_BF16 = LEVEL_NEON + 1, LEVELS };
+
 typedef struct {
     Level level;
     const char *isa;       // LLVM's name of the CPU that fixes the instruction set
@@ -14,14 +17,16 @@ typedef struct {
     uint32_t cpu_bits;     // NFCC_CPU_* of abi.h
     int width;             // floats in a vector register
     int sums;              // accumulators of a product that stay in registers
+    bool bf16;             // LEVEL_AVX512 with AVX512_BF16's products
 } TargetInfo;
 
 // Stack that generated code may use; emission fails if a function needs more (llvm/module.c).
 enum { STACK_BYTES = 32768 };
 
-// Of a resolved target; `dispatch` is code for two levels, of which this is the lesser.
-TargetInfo target_info(const Target *target);
-bool target_other(const Target *target, TargetInfo *other);
+// Of a resolved target, for matrices that are stored as `type`; `dispatch` is code for two levels, of which this is the
+// lesser.
+TargetInfo target_info(const Target *target, WeightType type);
+bool target_other(const Target *target, WeightType type, TargetInfo *other);
 // "nfcc 0.1.0, LLVM 19.1.7": what the descriptor says made it.
 const char *compiler_name(Context *cx);
 

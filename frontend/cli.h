@@ -57,7 +57,7 @@ enum {
     O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                  \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
     O(weights, "--weights", "TYPE", CMD_COMPILE | CMD_RUN | CMD_VERIFY,                                               \
-      "f32, or matrices stored in 16 bits: f16 or bf16; arithmetic stays f32")                                        \
+      "f32, or matrices in 16 bits: f16, or bf16, which also rounds what they multiply (fastest)")                    \
     O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN | CMD_BENCH, "skip the checks")                           \
     O(verify_inputs, "--verify-inputs", "FILE.npz", CMD_COMPILE, "rows to check with, instead of drawn ones")         \
     O(inputs, "--inputs", "FILE.npz", CMD_VERIFY, "rows to check with, instead of drawn ones")                        \

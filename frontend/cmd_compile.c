@@ -226,7 +226,7 @@ static const char *next_command(Session *s, const Build *b, const Job *j)
     const Flow *f = &b->flow;
     bool sample = f->is_flow && plan_entries(b->plan) & NFCC_HAS_SAMPLE;
     const char *entry = sample ? "sample" : f->is_flow ? "log_prob" : "run";
-    if (!(j->kinds & KIND_SO) || !target_runs_here(&j->target)) return NULL;
+    if (!(j->kinds & KIND_SO) || !target_runs_here(&j->target, b->plan->weight_type)) return NULL;
     int n = f->is_flow ? f->n_contexts : b->imported->n_inputs;
     for (int i = 0; i < n; i++) {
         const char *name = b->imported->inputs[f->is_flow ? f->contexts[i] : i].name;

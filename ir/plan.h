@@ -49,13 +49,20 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
 //   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in
 //   rising order; then the tree of ReduceStep. No add, no bias; kb is not used.
+//
+// paired (plan_round; kb is even or K): the dot product of two bfloat16 pairs that AVX512_BF16 has, to the bit. x[k] is
+// rounded to bfloat16 (pair_value), and a chain takes the inputs in the order 1 0 3 2 5 4 ... (an odd K: the last one
+// alone). Numbers x below 2^-63 and w below 2^-49 in size are 0, so that products are multiples of 2^-126: no sum is
+// denormal, and it does not matter that those instructions take and leave 0 for such numbers. A backend may
+// write what it likes to the m * pair_lanes(K) lanes of WORK from `pairs` on.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, has_bias, transposed;
+    bool has_add, has_bias, transposed, paired;
     uint32_t x_space, x;     // first lane
     uint32_t add_space, add; // WORK or PREP
     uint32_t w, bias;        // CONST lanes
     uint32_t out;            // WORK
+    uint32_t pairs;          // WORK, where paired
 } GemmStep;
 
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
@@ -204,16 +211,18 @@ void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *
 // The same with the product loop built without FMA instructions (fmaf of libm): tests prove both equal.
 void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep,
                        const uint32_t *const *in, uint32_t *const *out);
-// Rounds the matrices (plan_weights.c) to a type of 16 bits, to nearest, ties to even.
+// Rounds the matrices (plan_weights.c) to a type of 16 bits, to nearest, ties to even; bf16: its products are paired.
 void plan_round(Context *cx, Plan *plan, WeightType type);
 // CONST lanes whose values all are of the plan's weight type of 16 bits, and which only gemm steps read, as weights;
-// rising, apart. None for f32.
+// rising, apart. None for f32. k, n: of all these steps, which read all of it; 0: they differ, and none is paired.
 typedef struct {
-    uint32_t at, lanes;
+    uint32_t at, lanes, k, n;
 } PlanMatrix;
 const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n);
 uint16_t weight_short(WeightType type, float value);
 float weight_value(WeightType type, uint16_t word);
+float pair_value(float x); // x as a paired product takes it
+static inline uint32_t pair_lanes(uint32_t k) { return (k + 15) / 16 * 8; }
 // Every rule above: ranges, alignment, no step reads what was not written. Reports and returns false.
 bool plan_verify(const Plan *plan, Context *cx);
 void plan_print(const Plan *plan, FILE *out); // for `--stop-after plan`

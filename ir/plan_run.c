@@ -28,14 +28,17 @@ typedef struct {
 
 #define INLINE static inline __attribute__((always_inline))
 
-// One block's chain for `width` outputs of one token: sum[j] = or += the chain of input rows [0, k).
-INLINE void gemm_block(int width, const float *x, const float *w, size_t stride, size_t k, bool first,
+// One block's chain for `width` outputs of one token: sum[j] = or += the chain of input rows [0, k). Paired: the odd
+// one of two first.
+INLINE void gemm_block(int width, bool paired, const float *x, const float *w, size_t stride, size_t k, bool first,
                        float sum[][TILE])
 {
     float acc[ACROSS][TILE] = {0};
-    for (size_t i = 0; i < k; i++)
+    for (size_t number = 0; number < k; number++) {
+        size_t i = paired && (number ^ 1) < k ? number ^ 1 : number;
         for (int j = 0; j < width; j++)
             for (int t = 0; t < TILE; t++) acc[j][t] = __builtin_fmaf(x[i * TILE + t], w[i * stride + j], acc[j][t]);
+    }
     for (int j = 0; j < width; j++)
         for (int t = 0; t < TILE; t++) sum[j][t] = first ? acc[j][t] : sum[j][t] + acc[j][t];
 }
@@ -47,7 +50,7 @@ INLINE void gemm_outputs(int width, const GemmStep *g, uint32_t n, size_t stride
     float sum[ACROSS][TILE];
     for (size_t k = 0; k < g->k; k += g->kb) {
         size_t count = g->k - k < g->kb ? g->k - k : g->kb;
-        gemm_block(width, x + k * TILE, w + k * stride, stride, count, k == 0, sum);
+        gemm_block(width, g->paired, x + k * TILE, w + k * stride, stride, count, k == 0, sum);
     }
     for (int j = 0; j < width; j++)
         for (int t = 0; t < TILE; t++) {
@@ -183,11 +186,19 @@ static const float *lanes_of(const Run *r, uint32_t space, size_t lane, size_t c
     return &buffer->f;
 }
 
+static const float *paired_of(const float *x, size_t count, Arena *scratch)
+{
+    float *rounded = ARENA_ARRAY(scratch, float, count *TILE);
+    for (size_t i = 0; i < count * TILE; i++) rounded[i] = pair_value(x[i]);
+    return rounded;
+}
+
 static void run_gemm(const Run *r, const GemmStep *g, Arena *scratch)
 {
     const float *w = r->plan->weights;
     const float *x = lanes_of(r, g->x_space, g->x, (size_t)g->m * (g->transposed ? g->n : g->k), scratch);
     const float *add = g->has_add ? rows_of(r, g->add_space, g->add) : NULL;
+    if (g->paired) x = paired_of(x, (size_t)g->m * g->k, scratch);
     r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);
 }
 
@@ -352,7 +363,7 @@ static void run_take(const Run *r, const TakeStep *s)
 
 static void run_step(const Run *r, const Step *s)
 {
-    Arena *scratch = NULL; // only for operands that a product reads from CONST
+    Arena *scratch = NULL; // only for operands that a product reads from CONST or rounds
     if (s->kind == STEP_GEMM || s->kind == STEP_MATMUL) scratch = arena_new();
     switch (s->kind) {
     case STEP_GEMM: run_gemm(r, &s->gemm, scratch); break;

@@ -112,6 +112,11 @@ static void note_write(Check *c, uint64_t at, uint64_t n)
     }
 }
 
+static void note_spoiled(Check *c, uint64_t at, uint64_t n)
+{
+    for (uint64_t lane = at; lane < at + round_up(n); lane++) c->has_value[lane] = c->touched[lane] = false;
+}
+
 static bool check_positive(Check *c, const char *what, uint64_t value)
 {
     if (value) return true;
@@ -131,6 +136,11 @@ static void check_gemm(Check *c, const GemmStep *g)
         fail(c, "a transposed product has neither add nor bias");
         return;
     }
+    if (g->paired && (g->transposed || (g->kb < g->k && g->kb % 2))) {
+        fail(c, "a paired product is transposed or cuts a pair");
+        return;
+    }
+    uint64_t pairs = g->paired ? (uint64_t)g->m * pair_lanes(g->k) : 0;
     if (!check_read(c, "x", g->x_space, g->x, in)) return;
     if (!check_read(c, "w", SPACE_CONST, g->w, (uint64_t)g->k * g->n)) return;
     if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, g->n)) return;
@@ -139,10 +149,11 @@ static void check_gemm(Check *c, const GemmStep *g)
         return;
     }
     if (g->has_add && !check_read(c, "add", g->add_space, g->add, result)) return;
-    if (!check_write(c, "out", g->out, result)) return;
+    if (!check_write(c, "out", g->out, result) || !check_write(c, "pairs", g->pairs, pairs)) return;
     if (!check_apart(c, "x", g->x_space, g->x, in)) return;
     if (g->has_add && !check_apart(c, "add", g->add_space, g->add, result)) return;
     note_write(c, g->out, result);
+    note_spoiled(c, g->pairs, pairs);
 }
 
 static bool check_instr(Check *c, const MapStep *s, uint32_t k)

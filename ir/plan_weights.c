@@ -1,6 +1,7 @@
 // Weights in 16 bits. The Plan keeps f32: rounded values, so that plan_run stays the definition of the bits; a backend
 // stores them in two bytes and expands them exactly. What may be stored so are matrices: CONST lanes that gemm steps
-// read as weights and no step reads otherwise, all of whose values are finite in the type.
+// read as weights and no step reads otherwise, all of whose values are finite in the type. The products of bf16
+// matrices are paired (plan.h): their inputs are rounded, too.
 #include "float_bits.h"
 #include "plan.h"
 
@@ -9,6 +10,7 @@
 
 typedef struct {
     uint64_t at, end; // CONST lanes
+    uint32_t k, n;    // of the matrix that is read there; 0: more than one
 } Span;
 
 typedef struct {
@@ -63,7 +65,7 @@ float weight_value(WeightType type, uint16_t word)
 // ---- who reads which lanes of CONST
 static void read_span(Reads *r, uint64_t at, uint64_t n)
 {
-    Span s = {at, at + n};
+    Span s = {at, at + n, 0, 0};
     ARENA_PUSH(r->arena, r->others, r->n_others, r->cap_others, s);
 }
 
@@ -74,7 +76,7 @@ static void read_if_const(Reads *r, uint32_t space, uint64_t at, uint64_t n)
 
 static void read_gemm(Reads *r, const GemmStep *s)
 {
-    Span w = {s->w, s->w + (uint64_t)s->k * s->n};
+    Span w = {s->w, s->w + (uint64_t)s->k * s->n, s->k, s->n};
     ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
     read_if_const(r, s->x_space, s->x, (uint64_t)s->m * (s->transposed ? s->n : s->k));
     if (s->has_bias) read_span(r, s->bias, s->n);
@@ -135,6 +137,13 @@ static int span_order(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
+static void join_two(Span *a, const Span *b)
+{
+    bool equal = a->at == b->at && a->end == b->end && a->k == b->k && a->n == b->n;
+    if (!equal) a->k = a->n = 0;
+    if (b->end > a->end) a->end = b->end;
+}
+
 // In order, those that overlap joined.
 static int join(Span *spans, int n)
 {
@@ -142,7 +151,7 @@ static int join(Span *spans, int n)
     if (n) qsort(spans, (size_t)n, sizeof *spans, span_order);
     for (int i = 0; i < n; i++)
         if (kept && spans[i].at < spans[kept - 1].end) {
-            if (spans[i].end > spans[kept - 1].end) spans[kept - 1].end = spans[i].end;
+            join_two(&spans[kept - 1], &spans[i]);
         } else {
             spans[kept++] = spans[i];
         }
@@ -171,7 +180,7 @@ static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType 
         Span w = r.weights[i];
         while (other < r.n_others && r.others[other].end <= w.at) other++;
         bool shared = other < r.n_others && r.others[other].at < w.end;
-        PlanMatrix m = {(uint32_t)w.at, (uint32_t)(w.end - w.at)};
+        PlanMatrix m = {(uint32_t)w.at, (uint32_t)(w.end - w.at), w.k, w.n};
         if (!shared && all_finite(plan, type, w)) ARENA_PUSH(arena, list, *n, cap, m);
     }
     return list;
@@ -183,6 +192,49 @@ const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n)
     return plan->weight_type == WEIGHTS_F32 ? NULL : matrices_of(arena, plan, plan->weight_type, n);
 }
 
+// ---- rounding
+// What is too small for a paired product: its exponent's bits.
+static bool below_pairs(float x) { return !(word_of(x) & 0x60000000); } // 2^-63
+
+float pair_value(float x) { return below_pairs(x) ? 0 : weight_value(WEIGHTS_BF16, weight_short(WEIGHTS_BF16, x)); }
+
+static float rounded(WeightType type, float w)
+{
+    bool small = type == WEIGHTS_BF16 && w < 0x1p-49f && w > -0x1p-49f;
+    return small ? 0 : weight_value(type, weight_short(type, w));
+}
+
+static bool is_matrix(const PlanMatrix *list, int n, const GemmStep *s)
+{
+    int low = 0, high = n;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (list[middle].at < s->w)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && list[low].at == s->w && list[low].k == s->k && list[low].n == s->n;
+}
+
+// The pairs of all products lie at the same place behind the program's other lanes.
+static void pair_program(Context *cx, Program *p, const PlanMatrix *list, int n)
+{
+    Step *steps = ARENA_ARRAY(cx->arena, Step, p->n_steps + 1);
+    uint32_t most = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        GemmStep *s = &steps[i].gemm;
+        steps[i] = p->steps[i];
+        if (steps[i].kind != STEP_GEMM || s->transposed || !is_matrix(list, n, s)) continue;
+        s->paired = true;
+        s->pairs = p->work_lanes;
+        s->kb = s->kb < s->k ? (s->kb + 1) / 2 * 2 : s->k;
+        if (s->m * pair_lanes(s->k) > most) most = s->m * pair_lanes(s->k);
+    }
+    p->steps = steps;
+    p->work_lanes += (most + 15) / 16 * 16;
+}
+
 void plan_round(Context *cx, Plan *plan, WeightType type)
 {
     int n;
@@ -190,8 +242,8 @@ void plan_round(Context *cx, Plan *plan, WeightType type)
     float *weights = arena_alloc(cx->arena, (plan->weight_lanes + 16) * sizeof(float));
     memcpy(weights, plan->weights, plan->weight_lanes * sizeof(float));
     for (int i = 0; i < n; i++)
-        for (uint32_t j = list[i].at; j < list[i].at + list[i].lanes; j++)
-            weights[j] = weight_value(type, weight_short(type, weights[j]));
+        for (uint32_t j = list[i].at; j < list[i].at + list[i].lanes; j++) weights[j] = rounded(type, weights[j]);
     plan->weights = weights;
     plan->weight_type = type;
+    for (int i = 0; i < PROGRAM_COUNT && type == WEIGHTS_BF16; i++) pair_program(cx, &plan->programs[i], list, n);
 }

@@ -37,6 +37,7 @@ typedef struct {
     size_t n_weights, cap_weights;
     uint64_t random;
     WeightType weight_type;
+    bool any_size; // inputs of all exponents
 } Maker;
 
 static uint32_t next_word(Maker *m)
@@ -47,6 +48,15 @@ static uint32_t next_word(Maker *m)
 
 static uint32_t below(Maker *m, uint32_t n) { return (uint32_t)((uint64_t)next_word(m) * n >> 32); }
 static float real(Maker *m) { return (float)((int32_t)next_word(m)) * 0x1p-30f; }
+
+// Of any exponent, infinity and NaN; some are 0.
+static float any_real(Maker *m)
+{
+    uint32_t word = below(m, 20) ? next_word(m) : 0;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
 
 enum { IN_LANES = 6000, PREP_LANES = 3000 };
 
@@ -336,8 +346,8 @@ static Data data_of(Maker *m)
     Arena *a = m->cx.arena;
     Data d = {ARENA_ARRAY(a, uint32_t, ROWS *IN_LANES), ARENA_ARRAY(a, uint32_t, ROWS *PREP_LANES),
               ARENA_ARRAY(a, uint32_t *, m->n_out), 0};
-    for (size_t i = 0; i < (size_t)ROWS * IN_LANES; i++) ((float *)d.in)[i] = real(m);
-    for (size_t i = 0; i < (size_t)ROWS * PREP_LANES; i++) ((float *)d.prep)[i] = real(m);
+    for (size_t i = 0; i < (size_t)ROWS * IN_LANES; i++) ((float *)d.in)[i] = m->any_size ? any_real(m) : real(m);
+    for (size_t i = 0; i < (size_t)ROWS * PREP_LANES; i++) ((float *)d.prep)[i] = m->any_size ? any_real(m) : real(m);
     for (int i = 0; i < m->n_out; i++) d.want[i] = ARENA_ARRAY(a, uint32_t, (size_t)ROWS * m->out[i].lanes);
     const uint32_t *in[] = {d.in};
     plan_run(&m->plan, PROGRAM_TO_EVENT, ROWS, d.prep, in, d.want);
@@ -392,8 +402,9 @@ static const uint32_t untouched = 0x7fbadbad;
 // Everything that no step may write still has the pattern: whole vectors may be written.
 static void check_bounds(const Maker *m, const uint32_t *work, int tile)
 {
-    size_t n = (size_t)m->lanes + SLACK;
+    size_t lanes = m->plan.programs[PROGRAM_TO_EVENT].work_lanes, n = lanes + SLACK;
     unsigned char *mine = calloc(n, 1);
+    memset(mine + m->lanes, 1, lanes - m->lanes); // pairs of bfloat16
     for (uint32_t l = 0; l < IN_LANES; l++) mine[l] = 1;
     for (int p = 0; p < m->n_out; p++) memset(mine + m->out[p].at, 1, (m->out[p].lanes + 15) / 16 * 16);
     for (size_t l = 0; l < n; l++)
@@ -407,7 +418,7 @@ static void check_bounds(const Maker *m, const uint32_t *work, int tile)
 
 static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const void *weights, int tile, size_t row)
 {
-    size_t t_rows = (size_t)tile, n = ((size_t)m->lanes + SLACK) * t_rows;
+    size_t t_rows = (size_t)tile, n = ((size_t)m->plan.programs[PROGRAM_TO_EVENT].work_lanes + SLACK) * t_rows;
     uint32_t *work = malloc(n * 4), *prep = malloc((PREP_LANES + SLACK) * t_rows * 4);
     for (size_t i = 0; i < n; i++) work[i] = untouched;
     for (size_t i = 0; i < (PREP_LANES + SLACK) * t_rows; i++) prep[i] = untouched;
@@ -443,12 +454,13 @@ static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, c
     }
 }
 
-static bool host_runs(const char *cpu);
+static bool host_runs(const char *cpu, WeightType type);
 
 static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h)
 {
     run_set(m, d, h, h->programs[NFCC_PROGRAM_TO_EVENT].code);
-    if (!h->other_code || !host_runs("x86-64-v4")) return;
+    bool bf16 = h->other_cpu & NFCC_CPU_AVX512_BF16;
+    if (!h->other_code || !host_runs(bf16 ? "znver4" : "x86-64-v4", m->weight_type)) return;
     const int32_t *other = (const int32_t *)((const char *)h + h->other_code) + NFCC_PROGRAM_TO_EVENT * NFCC_TILES;
     run_set(m, d, h, other);
 }
@@ -507,18 +519,18 @@ static const char *build(Maker *m, const char *backend, const char *triple, cons
     return path;
 }
 
-static bool host_runs(const char *cpu)
+static bool host_runs(const char *cpu, WeightType type)
 {
     Maker *m = maker_new(1);
     Target target = {"x86_64-linux-gnu", cpu};
-    bool runs = !target_resolve(&m->cx, &target) && target_runs_here(&target);
+    bool runs = !target_resolve(&m->cx, &target) && target_runs_here(&target, type);
     maker_free(m);
     return runs;
 }
 
 static void check_cpu(Maker *m, const char *cpu)
 {
-    if (!host_runs(cpu)) return;
+    if (!host_runs(cpu, m->weight_type)) return;
     const char *path = build(m, "llvm", "x86_64-linux-gnu", cpu, "native.so");
     Data d = data_of(m);
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -591,6 +603,7 @@ static void check_everywhere(Maker *m)
     check_cpu(m, "x86-64-v3");
     check_cpu(m, "x86-64-v4");
     check_cpu(m, "dispatch");
+    if (m->weight_type == WEIGHTS_BF16) check_cpu(m, "znver4");
     check_aarch64(m, "generic");
     maker_free(m);
 }
@@ -657,6 +670,16 @@ static void add_kept(Maker *m)
     constants(m, 1200);
 }
 
+// One matrix read as two: its products are not paired.
+static void add_overlapping(Maker *m)
+{
+    add_gemm(m, 1, 30, 256, 30);
+    Step whole = m->steps[m->n_steps - 1];
+    whole.gemm.n = 128;
+    whole.gemm.out = output(m, 128);
+    *step(m, STEP_GEMM) = whole;
+}
+
 static void short_weights_bits(void **state)
 {
     (void)state;
@@ -669,11 +692,53 @@ static void short_weights_bits(void **state)
                     add_gemm(m, tokens, edges_k[k], edges_n[n], edges_n[n] <= 64 ? (edges_k[k] + 3) / 4 : edges_k[k]);
                     if (n % 3 == 0) add_transposed(m, tokens, edges_k[k], edges_n[n]);
                     if (n == 4) add_kept(m);
+                    if (n == 5) add_overlapping(m);
                 }
             for (size_t i = 0; i < m->n_weights; i++)
                 if (i % 3 == 0 && fabsf(m->weights[i]) < 4 && fabsf(m->weights[i]) > 1e-3f) m->weights[i] *= 1e-5f;
             check_everywhere(m);
         }
+}
+
+// Paired products of numbers of every size: what is small counts as 0 wherever the code runs, so that no sum is
+// denormal, and neither rounding nor the order of a pair depends on the CPU. Blocks of K that would cut a pair become
+// even.
+static void paired_bits(void **state)
+{
+    (void)state;
+    for (int any = 0; any < 2; any++) {
+        Maker *m = maker_new(70 + (uint64_t)any);
+        m->weight_type = WEIGHTS_BF16;
+        m->any_size = any;
+        for (uint32_t kb = 1; kb <= 64; kb = kb * 2 + 1) add_gemm(m, 1, 63, 40, kb);
+        for (uint32_t kb = 7; kb <= 64; kb += 19) add_gemm(m, 3, 70, 100, kb);
+        add_gemm(m, 1, 1, 300, 1);
+        add_gemm(m, 1, 31, 600, 31);
+        for (size_t i = 7000; any && i < m->n_weights; i++) m->weights[i] = ldexpf(m->weights[i], (int)(i % 120) - 80);
+        check_everywhere(m);
+    }
+}
+
+// Every product of a matrix that is read in one way is paired; no number is so small that it would give denormal sums.
+static void paired_plan(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(5);
+    m->weight_type = WEIGHTS_BF16;
+    add_gemm(m, 2, 9, 40, 3);
+    add_transposed(m, 1, 8, 20);
+    add_overlapping(m);
+    uint32_t w = m->steps[0].gemm.w;
+    m->weights[w] = 0x1p-50f;
+    m->weights[w + 1] = -0x1p-49f;
+    const Plan *p = plan_of(m);
+    const Step *s = p->programs[PROGRAM_TO_EVENT].steps;
+    assert_true(s[0].gemm.paired && s[0].gemm.kb == 4 && s[0].gemm.pairs == m->lanes);
+    assert_int_equal(p->programs[PROGRAM_TO_EVENT].work_lanes, m->lanes + 16);
+    assert_true(!s[1].gemm.paired && !s[2].gemm.paired && !s[3].gemm.paired);
+    assert_true(p->weights[w] == 0 && p->weights[w + 1] == -0x1p-49f);
+    assert_true(pair_value(0x1.fffffep-64f) == 0 && pair_value(-0x1p-63f) == -0x1p-63f && isnan(pair_value(NAN)));
+    maker_free(m);
 }
 
 // Every word of 16 bits is its own value's; what lies between two goes to the nearer one, a tie to the even one.
@@ -850,6 +915,29 @@ static void same_bytes(void **state)
     assert_memory_equal(first->data, second->data, first->size);
     maker_free(a);
     maker_free(b);
+}
+
+// AVX512_BF16 is asked for where its instructions are used: by bf16 weights.
+static void cpu_bits_of_bf16(void **state)
+{
+    (void)state;
+    static const uint32_t v3 = NFCC_CPU_AVX2_FMA, v4 = NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
+        uint32_t bf16 = type == WEIGHTS_BF16 ? v4 | NFCC_CPU_AVX512_BF16 : v4;
+        static const char *const cpus[] = {"x86-64-v4", "znver4", "dispatch"};
+        const uint32_t want[][2] = {{v4, 0}, {bf16, 0}, {v3, bf16}};
+        for (int i = 0; i < 3; i++) {
+            Maker *m = maker_new(1);
+            m->weight_type = (WeightType)type;
+            add_gemm(m, 1, 8, 16, 8);
+            void *handle = dlopen(build(m, "llvm", "x86_64-linux-gnu", cpus[i], "bits.so"), RTLD_NOW | RTLD_LOCAL);
+            const nfcc_model_header *h = dlsym(handle, "nfcc_model");
+            assert_int_equal(h->cpu, want[i][0]);
+            assert_int_equal(h->other_cpu, want[i][1]);
+            dlclose(handle);
+            maker_free(m);
+        }
+    }
 }
 
 static void descriptor_says_all(void **state)
@@ -1111,6 +1199,8 @@ int main(void)
         TEST(gemm_blocks_bits),
         TEST(short_weights_bits),
         TEST(short_weights_round),
+        TEST(paired_bits),
+        TEST(paired_plan),
         TEST(map_bits),
         TEST(map_access_bits),
         TEST(reduce_bits),
@@ -1122,6 +1212,7 @@ int main(void)
         TEST(typed_header),
         TEST(needs_nothing),
         TEST(same_bytes),
+        TEST(cpu_bits_of_bf16),
         TEST(descriptor_says_all),
         TEST(openblas_is_near),
         TEST(unknown_targets),

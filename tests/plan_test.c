@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 // WORK: x at 0 (64 lanes), an index in [-2, 12) at 64 (16), outputs from 128 on. PREP: 64 lanes.
-enum { X = 0, INDEX = 64, OUT = 128, WORK_LANES = 1024, PREP_LANES = 64, WEIGHT_LANES = 8192, ROWS = 37 };
+enum { X = 0, INDEX = 64, OUT = 128, PAIRS = 960, WORK_LANES = 1024, PREP_LANES = 64, WEIGHT_LANES = 8192, ROWS = 37 };
 
 typedef struct {
     Arena *arena;
@@ -66,6 +66,26 @@ static float lane(const Row *r, uint32_t space, size_t at)
     return space == SPACE_WORK ? r->work[at] : space == SPACE_PREP ? r->prep[at] : r->weights[at];
 }
 
+// To bfloat16, to nearest, ties to even; numbers below 2^-63 are 0.
+static float naive_half(float x)
+{
+    uint32_t word;
+    if (fabsf(x) < 0x1p-63f) return 0;
+    memcpy(&word, &x, sizeof word);
+    word += 0x7fff + (word >> 16 & 1);
+    word &= 0xffff0000;
+    memcpy(&x, &word, sizeof x);
+    return x;
+}
+
+// An input of a chain: paired, the second of two comes first.
+static uint32_t naive_input(const GemmStep *g, uint32_t first, uint32_t k)
+{
+    uint32_t end = first + g->kb < g->k ? first + g->kb : g->k;
+    if (!g->paired) return k;
+    return (k - first) % 2 ? k - 1 : k + 1 < end ? k + 1 : k;
+}
+
 static void naive_gemm(const Row *r, const GemmStep *g, float *out)
 {
     for (uint32_t m = 0; m < g->m; m++)
@@ -73,10 +93,12 @@ static void naive_gemm(const Row *r, const GemmStep *g, float *out)
             float sum = 0;
             for (uint32_t first = 0; first < g->k; first += g->kb) {
                 float chain = 0;
-                for (uint32_t k = first; k < g->k && k < first + g->kb; k++) {
+                for (uint32_t i = first; i < g->k && i < first + g->kb; i++) {
+                    uint32_t k = naive_input(g, first, i);
+                    float x = lane(r, g->x_space, g->x + m * g->k + k);
                     uint32_t group = n / 128, width = g->n - 128 * group < 128 ? g->n - 128 * group : 128;
                     float w = r->weights[g->w + group * 128 * g->k + k * width + (n - 128 * group)];
-                    chain = fmaf(lane(r, g->x_space, g->x + m * g->k + k), w, chain);
+                    chain = fmaf(g->paired ? naive_half(x) : x, w, chain);
                 }
                 sum = first ? sum + chain : chain;
             }
@@ -207,9 +229,8 @@ static void check_case(Case *c, uint32_t out_lanes)
     arena_free(c->arena);
 }
 
-static void test_gemm(void **state)
+static void check_gemm(bool paired)
 {
-    (void)state;
     static const uint32_t shapes[][4] = {{1, 5, 7, 2},   {1, 64, 100, 64}, {1, 17, 3, 5},   {4, 16, 33, 4},
                                          {1, 8, 300, 8}, {1, 33, 129, 10}, {1, 64, 64, 16}, {2, 3, 32, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -223,8 +244,18 @@ static void test_gemm(void **state)
         c->step.gemm.w = 16;
         c->step.gemm.bias = 7000;
         c->step.gemm.out = OUT;
+        c->step.gemm.paired = paired;
+        c->step.gemm.pairs = PAIRS;
+        if (paired && s[3] < s[1]) c->step.gemm.kb = (s[3] + 1) / 2 * 2;
         check_case(c, s[0] * s[2]);
     }
+}
+
+static void test_gemm(void **state)
+{
+    (void)state;
+    check_gemm(false);
+    check_gemm(true);
 }
 
 static void test_transposed(void **state)

@@ -1,5 +1,18 @@
-// gemm: groups of up to 128 outputs, each packed as its own matrix (plan.h), each one product.
+// gemm: groups of up to 128 outputs, each packed as its own matrix (plan.h), each one product; a paired one on pairs of
+// x and of weights.
 #include "llvm.h"
+
+bool gemm_paired(const Gen *g, const GemmStep *s)
+{
+    uint32_t at;
+    return s->paired && layout_matrix(g->layout, s->w, &at) == MATRIX_PAIRS;
+}
+
+Cuts gemm_cuts(const Gen *g, const GemmStep *s)
+{
+    if (!gemm_paired(g, s)) return cuts_of(s->k, s->kb);
+    return cuts_of((s->k + 1) / 2, (s->kb + 1) / 2);
+}
 
 GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 {
@@ -7,9 +20,11 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     o.x = operand(g, s->x_space);
     if (s->has_add) o.add = operand(g, s->add_space);
     uint32_t at;
-    o.w = weights_operand(g, layout_matrix(g->layout, s->w, &at));
+    o.kind = layout_matrix(g->layout, s->w, &at);
+    o.w = weights_operand(g, o.kind);
     if (s->has_bias) o.bias = operand(g, SPACE_CONST);
     o.out = operand(g, SPACE_WORK);
+    if (gemm_paired(g, s)) o.pairs = operand(g, SPACE_WORK);
     return o;
 }
 
@@ -32,15 +47,23 @@ void gemm_emit(Gen *g, const GemmStep *s)
         return;
     }
     GemmOperands o = gemm_operands(g, s);
-    Product p = {.m = s->m, .cut = cuts_of(s->k, s->kb), .has_add = s->has_add, .has_bias = s->has_bias};
+    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .has_bias = s->has_bias};
     p.x = o.x;
     p.add = o.add;
     p.w = o.w;
     p.bias = o.bias;
     p.out = o.out;
     p.k = p.kb = p.x_stride = count_arg(g, s->k);
+    p.paired = gemm_paired(g, s);
+    if (p.paired) {
+        pairs_emit(g, s, o.x, o.pairs, p.k);
+        p.x = o.pairs;
+        p.x_stride = pairs_stride(g, p.k);
+        p.k = p.kb = pairs_of(g, p.k);
+    }
     if (p.cut.cuts > 1) {
         p.kb = count_arg(g, s->kb);
+        if (p.paired) p.kb = pairs_of(g, p.kb);
         p.full = LLVMBuildUDiv(g->b, p.k, p.kb, "");
         p.rest = LLVMBuildSub(g->b, p.k, LLVMBuildMul(g->b, p.full, p.kb, ""), "");
     }

@@ -32,8 +32,8 @@ static void one_row(StepKey *k) { k->n_rows = k->n_words; }
 // A code that knows its counts has no args of them.
 static void product_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    Cuts c = cuts_of(s->k, s->kb);
-    WORDS(c.cuts > 1, c.whole, s->n >= GEMM_GROUP, s->n % GEMM_GROUP);
+    Cuts c = gemm_cuts(g, s);
+    WORDS(c.cuts > 1, c.whole, s->n >= GEMM_GROUP, s->n % GEMM_GROUP, gemm_paired(g, s) && s->k % 2);
     count(g, k, s->k);
     if (c.cuts > 1) count(g, k, s->kb);
     if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);
@@ -54,11 +54,12 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
     arg(g, k, s->x_space, s->x);
     if (s->has_add) arg(g, k, s->add_space, s->add);
     uint32_t at;
-    bool is_short = layout_matrix(g->layout, s->w, &at);
-    word(g, k, is_short);
-    arg(g, k, is_short ? ARG_SHORT : ARG_CONST, is_short ? at : s->w);
+    MatrixKind kind = layout_matrix(g->layout, s->w, &at);
+    word(g, k, kind);
+    arg(g, k, kind ? ARG_SHORT : ARG_CONST, kind ? at : s->w);
     if (s->has_bias) arg(g, k, ARG_CONST, s->bias);
     arg(g, k, ARG_WORK, s->out);
+    if (gemm_paired(g, s)) arg(g, k, ARG_WORK, s->pairs);
     if (s->transposed)
         transposed_key(g, k, s);
     else

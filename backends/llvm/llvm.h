@@ -44,6 +44,10 @@ typedef struct {
     int bytes, shift;
 } ArgForm;
 
+// How a matrix lies: as in the Plan in words of 32 or 16 bits; or two rows as one, w[2k][n] and w[2k + 1][n] in a word
+// of 32 bits (MATRIX_PAIRS: of paired products; 0 behind an odd K).
+typedef enum { MATRIX_F32, MATRIX_SHORT, MATRIX_PAIRS } MatrixKind;
+
 typedef struct Gen Gen;
 typedef struct Layout Layout;
 struct Gen {
@@ -112,11 +116,11 @@ typedef struct {
     Value base;
     Value lane_bytes;
     bool shared;
-    WeightType type; // of weights; else f32
+    WeightType type; // of weights; else f32, also of pairs: a lane is a word
 } Operand;
-Operand operand(Gen *g, uint32_t space);        // at the lane number in the next arg
-Value count_arg(Gen *g, int64_t known);         // the next arg, a count (i64); `known` where the code knows it
-Operand weights_operand(Gen *g, bool is_short); // at a matrix: its place is the next arg
+Operand operand(Gen *g, uint32_t space);          // at the lane number in the next arg
+Value count_arg(Gen *g, int64_t known);           // the next arg, a count (i64); `known` where the code knows it
+Operand weights_operand(Gen *g, MatrixKind kind); // at a matrix: its place is the next arg
 Operand space_start(Gen *g, uint32_t space);
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
 Operand operand_fixed(Gen *g, Operand o, int64_t lane);
@@ -133,10 +137,10 @@ static inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 
 
 // ---- weights.c
 const Layout *layout_of(Gen *g);
-size_t layout_size(const Layout *l);                              // bytes
-bool layout_short(const Layout *l);                               // some weights have 16 bits
-uint32_t layout_lane(const Layout *l, uint32_t lane);             // where an f32 lane of CONST lies
-bool layout_matrix(const Layout *l, uint32_t lane, uint32_t *at); // weights of 16 bits: where, in words of 16 bits
+size_t layout_size(const Layout *l);                                    // bytes
+bool layout_short(const Layout *l);                                     // some weights have 16 bits
+uint32_t layout_lane(const Layout *l, uint32_t lane);                   // where an f32 lane of CONST lies
+MatrixKind layout_matrix(const Layout *l, uint32_t lane, uint32_t *at); // where, in words of 16 bits; not for f32
 void layout_write(const Layout *l, const Plan *plan, unsigned char *to);
 
 // ---- key.c
@@ -170,7 +174,8 @@ void matmul_emit(Gen *g, const MatmulStep *s);
 void take_emit(Gen *g, const TakeStep *s);
 // The operands of a gemm in the order of its args, which its counts follow.
 typedef struct {
-    Operand x, add, w, bias, out;
+    Operand x, add, w, bias, out, pairs;
+    MatrixKind kind;
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
@@ -180,6 +185,8 @@ typedef struct {
 } Cuts;
 enum { SIDE_BY_SIDE = 4 };
 Cuts cuts_of(uint32_t k, uint32_t kb);
+Cuts gemm_cuts(const Gen *g, const GemmStep *s);   // in pairs where
+bool gemm_paired(const Gen *g, const GemmStep *s); // pairs are multiplied
 
 // ---- product.c: the two kernels of gemm and matmul
 // Sum over k of x[m][k] * w[k][n] in chains of kb, for `m` tokens and `n` outputs.
@@ -194,8 +201,17 @@ typedef struct {
     bool has_add, has_bias;
     Operand add, bias, out; // of token 0, output 0
     Value out_stride;       // lanes from token to token, of add and out
+    bool paired;            // x and w are pairs of bfloat16, k and kb count pairs
 } Product;
 void product_emit(Gen *g, const Product *p);
+
+// ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
+void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k); // x rounded and paired, for all tokens
+Value pairs_of(Gen *g, Value k);                                               // how many k inputs are
+Value pairs_stride(Gen *g, Value k);                                           // lanes from token to token
+Value pairs_dot(Gen *g, Value x, Value w, Value sum);
+int pairs_sums(const TargetInfo *info);             // accumulators of a paired product that stay in registers
+Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats
 
 // ---- module.c
 const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,

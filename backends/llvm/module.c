@@ -158,7 +158,7 @@ static bool counts_known(Unit *u, const Step *s)
     if (u->g.gemm != gemm_emit) return true;
     uint32_t rest = key_hash(&u->g, s, false);
     int low = 0, high = u->n_twins, codes = 0;
-    int most = s->gemm.transposed || cuts_of(s->gemm.k, s->gemm.kb).whole ? 1 : 3;
+    int most = s->gemm.transposed || gemm_cuts(&u->g, &s->gemm).whole ? 1 : 3;
     while (low < high) {
         int middle = (low + high) / 2;
         if (u->twins[middle].rest < rest)
@@ -234,6 +234,7 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
         set_text(g, fn, "prefer-vector-width", "512");
         set_text(g, fn, "min-legal-vector-width", "512");
     }
+    if (g->info.bf16) set_text(g, fn, "target-features", "+avx512bf16");
     // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop
     // over rows, and spilled.
     for (unsigned i = 2; i <= 4 && i <= LLVMCountParams(fn); i++) set_flag(g, fn, i, "readonly");
@@ -488,6 +489,8 @@ static void add_bytes_to(Gen *g, Parts *p, size_t end)
     p->at = end;
 }
 
+static WeightType stored_type(const Gen *g) { return layout_short(g->layout) ? g->plan->weight_type : WEIGHTS_F32; }
+
 // The offsets of a program's code, at `at` of the descriptor.
 static void add_code(Gen *g, Parts *p, size_t at, const Value *program, Value global)
 {
@@ -503,7 +506,7 @@ static void add_code(Gen *g, Parts *p, size_t at, const Value *program, Value gl
 static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
 {
     Gen *g = &u->g;
-    WeightType stored = layout_short(g->layout) ? g->plan->weight_type : WEIGHTS_F32;
+    WeightType stored = stored_type(g);
     size_t weights = layout_size(g->layout);
     const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights);
     unsigned char *bytes = arena_alloc(g->cx->arena, d->size + weights);
@@ -699,12 +702,13 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
                    (unsigned long long)plan->weight_lanes);
         return NULL;
     }
-    Unit u = {.g = {.cx = cx, .plan = plan, .info = target_info(target), .gemm = gemm}};
+    Unit u = {.g = {.cx = cx, .plan = plan, .gemm = gemm}};
+    u.g.layout = layout_of(&u.g);
+    u.g.info = target_info(target, stored_type(&u.g));
     u.g.width = u.g.info.width;
     u.g.info.tune = tune_name(cx, u.g.info.tune);
     u.g.level[0] = u.g.info;
-    u.g.n_levels = target_other(target, &u.g.level[1]) ? 2 : 1;
-    u.g.layout = layout_of(&u.g);
+    u.g.n_levels = target_other(target, stored_type(&u.g), &u.g.level[1]) ? 2 : 1;
     u.g.ahead = layout_size(u.g.layout) > IN_CACHE ? AHEAD : 0;
     LLVMInstallFatalErrorHandler(fatal);
     const Bytes *object = NULL;

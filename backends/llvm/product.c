@@ -42,6 +42,12 @@ static Value load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, 
     return load_rows(g, operand_at(g, x, mul(g, p->x_stride, m)), row_at(g, b, v), g->width);
 }
 
+// The one step of all sums: of numbers, or of pairs (product_bf16.c).
+static Value multiply(Gen *g, const Product *p, Value x, Value w, Value sum)
+{
+    return p->paired ? pairs_dot(g, x, w, sum) : fma_of(g, x, w, sum);
+}
+
 // Unit n of w for all rows: one weight, spread. Weights of 16 bits are expanded a vector at a time (`few`), units in
 // order.
 static Value spread_weight(Gen *g, const Block *b, Operand w, int n, Value *few)
@@ -64,7 +70,7 @@ static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand 
             Value wv = spread ? spread : load_unit(g, b, w, n, v);
             for (int m = 0; m < b->m; m++) {
                 Value *s = &sum[(m * b->n + n) * b->v + v];
-                *s = fma_of(g, held[m * b->v + v], wv, *s);
+                *s = multiply(g, p, held[m * b->v + v], wv, *s);
             }
         }
     }
@@ -78,7 +84,7 @@ static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand 
         held[n] = w.shared && g->tile > 1 ? spread_weight(g, b, w, n, &few) : load_unit(g, b, w, n, 0);
     for (int m = 0; m < b->m; m++) {
         Value xv = load_x(g, p, b, x, m, 0);
-        for (int n = 0; n < b->n; n++) sum[m * b->n + n] = fma_of(g, xv, held[n], sum[m * b->n + n]);
+        for (int n = 0; n < b->n; n++) sum[m * b->n + n] = multiply(g, p, xv, held[n], sum[m * b->n + n]);
     }
 }
 
@@ -299,7 +305,7 @@ static Shape shape_of(const Gen *g, const Product *p)
 {
     Shape s = {1, 1, 1, 1};
     int64_t units = blocks_of(p->n, unit_lanes(g));
-    int cuts = p->cut.cuts;
+    int cuts = p->cut.cuts, sums = p->paired ? pairs_sums(&g->info) : g->info.sums;
     if (g->tile == 1) {
         s.m = (int)least(p->m, 6);
         if (p->m == 1 && cuts <= SIDE_BY_SIDE) s.chains = cuts;
@@ -307,14 +313,14 @@ static Shape shape_of(const Gen *g, const Product *p)
         int rows = g->info.level == LEVEL_AVX512 ? g->tile : 16;
         s.v = rows / g->width;
     } else {
-        s.m = (int)least(p->m, g->info.sums > 12 ? 4 : 3);
+        s.m = (int)least(p->m, sums > 12 ? 4 : 3);
     }
     int held = s.m * s.v * s.chains * (cuts > 1 && s.chains == 1 ? 2 : 1);
-    int64_t most = g->info.sums / held > 1 ? g->info.sums / held : 1;
+    int64_t most = sums / held > 1 ? sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
     // or equal ones, which need no code for the last
-    for (int64_t n = most; g->info.sums > 12 && 3 * n >= 2 * most; n--)
+    for (int64_t n = most; sums > 12 && 3 * n >= 2 * most; n--)
         if (units % n == 0) {
             s.n = (int)n;
             break;

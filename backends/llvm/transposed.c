@@ -13,19 +13,34 @@ enum { SLOTS = 16, MOST_OUTPUTS = 8, MOST_SUMS = 32 };
 // `n` outputs from the block's first on, of one token; v vectors of rows from `row` on.
 typedef struct {
     int n, v;
-    int64_t rest;        // outputs of the product behind the whole groups
-    bool grouped;        // there are whole groups
-    Value k_all, groups; // i64
-    Operand x, w, out;   // w: the whole matrix; x, out: of the token
-    Value k, row;        // first output, first row (i64)
+    int64_t rest;              // outputs of the product behind the whole groups
+    bool grouped;              // there are whole groups
+    bool paired;               // the words of w are pairs (llvm.h)
+    Value k_all, rows, groups; // i64; rows of w: K, or its pairs
+    Operand x, w, out;         // w: the whole matrix; x, out: of the token
+    Value k, row;              // first output, first row (i64)
 } Block;
 
-// Row k + i of the group at `first` of `width` weights, from column `col` (i64) on.
+// Row k + i of the group at `first` of `width` weights, from column `col` (i64) on. A block begins at an even k.
 static Operand weights_at(Gen *g, const Block *b, Value first, int64_t width, int i, Value col)
 {
-    Operand group = operand_at(g, b->w, LLVMBuildMul(g->b, first, b->k_all, ""));
-    Operand row = operand_fixed(g, operand_at(g, group, mul(g, b->k, width)), i * width);
+    Value k = b->paired ? LLVMBuildLShr(g->b, b->k, word_i64(g, 1), "") : b->k;
+    Operand group = operand_at(g, b->w, LLVMBuildMul(g->b, first, b->rows, ""));
+    Operand row = operand_fixed(g, operand_at(g, group, mul(g, k, width)), (b->paired ? i / 2 : i) * width);
     return operand_at(g, row, col);
+}
+
+static Value load_slots(Gen *g, const Block *b, Operand w, int i)
+{
+    Value v = load_lanes(g, w, SLOTS);
+    return b->paired ? pairs_half(g, v, i % 2) : v;
+}
+
+// One weight for all rows.
+static Value load_weight(Gen *g, const Block *b, Operand w, int i)
+{
+    if (b->paired) w = (Operand){bytes_at(g, w.base, word_i64(g, i % 2 * 2)), w.lane_bytes, true, WEIGHTS_BF16};
+    return load_rows(g, w, NULL, g->width);
 }
 
 // ---- T = 1
@@ -42,7 +57,7 @@ static void slots_step(Gen *g, const Block *b, Value first, int64_t width, Value
 {
     Value x = load_lanes(g, operand_at(g, operand_at(g, b->x, first), col), SLOTS);
     for (int i = 0; i < b->n; i++) {
-        Value w = load_lanes(g, weights_at(g, b, first, width, i, col), SLOTS), next = fma_of(g, x, w, sum[i]);
+        Value w = load_slots(g, b, weights_at(g, b, first, width, i, col), i), next = fma_of(g, x, w, sum[i]);
         sum[i] = n < SLOTS ? first_slots(g, next, sum[i], n) : next;
     }
 }
@@ -114,7 +129,7 @@ static void rows_step(Gen *g, const Block *b, Value first, int64_t width, Value 
     Value held[MOST_SUMS];
     for (int v = 0; v < b->v; v++) held[v] = load_rows(g, x, row_at(g, b, v), g->width);
     for (int i = 0; i < b->n; i++) {
-        Value w = load_rows(g, weights_at(g, b, first, width, i, col), row_at(g, b, 0), g->width);
+        Value w = load_weight(g, b, weights_at(g, b, first, width, i, col), i);
         for (int v = 0; v < b->v; v++) sum[i * b->v + v] = fma_of(g, held[v], w, sum[i * b->v + v]);
     }
 }
@@ -233,7 +248,9 @@ void transposed_emit(Gen *g, const GemmStep *s)
 {
     GemmOperands o = gemm_operands(g, s);
     Block b = {.v = 1, .rest = s->n % GEMM_GROUP, .grouped = s->n >= GEMM_GROUP, .w = o.w};
-    b.k_all = count_arg(g, s->k);
+    b.paired = o.kind == MATRIX_PAIRS;
+    b.k_all = b.rows = count_arg(g, s->k);
+    if (b.paired) b.rows = pairs_of(g, b.k_all);
     b.groups = b.grouped ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
     Value n_all = add(g, mul(g, b.groups, GEMM_GROUP), word_i64(g, b.rest));
     bool wide = g->info.level == LEVEL_AVX512;

@@ -1,6 +1,7 @@
 // Where a policy's weights lie. f32: as in the Plan. 16 bits: first the lanes that stay f32, closed up, then the
 // matrices (plan.h), each at a multiple of 64 bytes. Matrices give way in whole sixteens of lanes, so that what was
-// aligned stays so.
+// aligned stays so. A matrix of pairs is groups of outputs as in the Plan, in each ceil(K / 2) rows of words of 32
+// bits.
 #include "llvm.h"
 
 #include <string.h>
@@ -9,6 +10,7 @@ enum { SIXTEEN = 16, LINE = 64 };
 
 struct Layout {
     const PlanMatrix *matrix;
+    WeightType type;
     int n;
     uint64_t *before;  // lanes that gave way before matrix i and, last, all of them
     uint64_t *half_at; // matrix i, in words of 16 bits from the weights' start
@@ -18,11 +20,18 @@ struct Layout {
 
 static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
+static bool is_pairs(const Layout *l, const PlanMatrix *m) { return l->type == WEIGHTS_BF16 && m->k; }
+
+static uint64_t words_of(const Layout *l, const PlanMatrix *m)
+{
+    return is_pairs(l, m) ? ((uint64_t)m->k + 1) / 2 * 2 * m->n : m->lanes;
+}
+
 const Layout *layout_of(Gen *g)
 {
     Arena *a = g->cx->arena;
     Layout *l = ARENA_NEW(a, Layout);
-    *l = (Layout){0};
+    *l = (Layout){.type = g->plan->weight_type};
     if (g->gemm == gemm_emit) l->matrix = plan_matrices(a, g->plan, &l->n);
     l->before = ARENA_ARRAY(a, uint64_t, l->n + 1);
     l->half_at = ARENA_ARRAY(a, uint64_t, l->n + 1);
@@ -32,7 +41,7 @@ const Layout *layout_of(Gen *g)
     l->size = l->f32_lanes * sizeof(float);
     for (int i = 0; i < l->n; i++) {
         l->half_at[i] = round_up(l->size, LINE) / 2;
-        l->size = 2 * (l->half_at[i] + l->matrix[i].lanes);
+        l->size = 2 * (l->half_at[i] + words_of(l, &l->matrix[i]));
     }
     return l;
 }
@@ -56,23 +65,39 @@ static int matrices_to(const Layout *l, uint32_t lane)
 
 uint32_t layout_lane(const Layout *l, uint32_t lane) { return lane - (uint32_t)l->before[matrices_to(l, lane)]; }
 
-bool layout_matrix(const Layout *l, uint32_t lane, uint32_t *at)
+MatrixKind layout_matrix(const Layout *l, uint32_t lane, uint32_t *at)
 {
     int i = matrices_to(l, lane) - 1;
-    if (i < 0 || lane - l->matrix[i].at >= l->matrix[i].lanes) return false;
+    if (i < 0 || lane - l->matrix[i].at >= l->matrix[i].lanes) return MATRIX_F32;
     *at = (uint32_t)l->half_at[i] + (lane - l->matrix[i].at);
-    return true;
+    return is_pairs(l, &l->matrix[i]) ? MATRIX_PAIRS : MATRIX_SHORT;
+}
+
+static void put_short(WeightType type, float value, unsigned char *at)
+{
+    uint16_t word = weight_short(type, value);
+    at[0] = (unsigned char)word;
+    at[1] = (unsigned char)(word >> 8);
+}
+
+// A group of `width` outputs; what is behind an odd K was zeroed.
+static void put_pairs(const float *from, uint32_t k, uint32_t width, unsigned char *to)
+{
+    for (uint32_t i = 0; i < k; i++)
+        for (uint32_t n = 0; n < width; n++)
+            put_short(WEIGHTS_BF16, from[(size_t)i * width + n], to + ((size_t)i / 2 * width + n) * 4 + i % 2 * 2);
 }
 
 static void put_matrix(const Layout *l, const Plan *plan, int i, unsigned char *to)
 {
-    const float *from = plan->weights + l->matrix[i].at;
+    const PlanMatrix *m = &l->matrix[i];
+    const float *from = plan->weights + m->at;
     unsigned char *at = to + 2 * l->half_at[i];
-    for (uint32_t j = 0; j < l->matrix[i].lanes; j++) {
-        uint16_t word = weight_short(plan->weight_type, from[j]);
-        at[2 * j] = (unsigned char)word;
-        at[2 * j + 1] = (unsigned char)(word >> 8);
+    for (uint32_t n = 0; is_pairs(l, m) && n < m->n; n += GEMM_GROUP) {
+        uint32_t width = m->n - n < GEMM_GROUP ? m->n - n : GEMM_GROUP;
+        put_pairs(from + (size_t)n * m->k, m->k, width, at + (size_t)n * ((m->k + 1) / 2) * 4);
     }
+    for (uint32_t j = 0; !is_pairs(l, m) && j < m->lanes; j++) put_short(plan->weight_type, from[j], at + 2 * j);
 }
 
 void layout_write(const Layout *l, const Plan *plan, unsigned char *to)

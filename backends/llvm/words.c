@@ -171,11 +171,12 @@ Operand operand(Gen *g, uint32_t space)
     return operand_at(g, space_start(g, space), next_arg(g, kind));
 }
 
-Operand weights_operand(Gen *g, bool is_short)
+Operand weights_operand(Gen *g, MatrixKind kind)
 {
-    if (!is_short) return operand(g, SPACE_CONST);
+    if (kind == MATRIX_F32) return operand(g, SPACE_CONST);
     Operand start = {g->weights, word_i64(g, 2), true, g->plan->weight_type};
-    return operand_at(g, start, next_arg(g, ARG_SHORT));
+    start = operand_at(g, start, next_arg(g, ARG_SHORT));
+    return kind == MATRIX_PAIRS ? (Operand){start.base, word_i64(g, 4), true, WEIGHTS_F32} : start;
 }
 
 Operand operand_at(Gen *g, Operand o, Value lane)

@@ -1,0 +1,151 @@
+// Paired products (plan.h): two neighbouring inputs rounded to bfloat16 are one word, two rows of the matrix are one
+// row of words (weights.c), and the step of product.c's sums is
+//
+//     sum = x.first * w.first + (x.second * w.second + sum)        each rounded once
+//
+// which AVX512_BF16 has as one instruction, vdpbf16ps; elsewhere it is two multiply-adds of the expanded halves, with
+// the same bits. A bfloat16 is the upper half of a float, so expanding is a shift or a mask. The words are held as
+// floats and only ever moved as such.
+//
+// x is rounded once per product, not once per block of outputs:
+//
+//     T = 1    sixteen lanes become eight words
+//     T > 1    the rows of two lanes become the rows of one word
+#include "llvm.h"
+
+#include <string.h>
+
+enum { SIXTEEN = 16 };
+
+// ---- the sums
+Value pairs_half(Gen *g, Value pairs, bool second)
+{
+    LLVMTypeRef type = LLVMTypeOf(pairs);
+    int n = LLVMGetTypeKind(type) == LLVMVectorTypeKind ? (int)LLVMGetVectorSize(type) : 1;
+    Value words = LLVMBuildBitCast(g->b, pairs, ints(g, n), "");
+    words = second ? LLVMBuildAnd(g->b, words, splat_word(g, 0xffff0000, n), "")
+                   : LLVMBuildShl(g->b, words, splat_word(g, 16, n), "");
+    return LLVMBuildBitCast(g->b, words, type, "");
+}
+
+static LLVMTypeRef bfloats(Gen *g, int n) { return LLVMVectorType(LLVMBFloatTypeInContext(g->llvm), (unsigned)n); }
+
+// An instruction of AVX512_BF16 on registers of 512 bits.
+static Value instruction(Gen *g, const char *name, Value *args, unsigned n)
+{
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, NULL, 0);
+    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, NULL, 0), fn, args, n, "");
+}
+
+Value pairs_dot(Gen *g, Value x, Value w, Value sum)
+{
+    if (g->info.bf16) {
+        LLVMTypeRef type = bfloats(g, 2 * g->width);
+        Value args[] = {sum, LLVMBuildBitCast(g->b, w, type, ""), LLVMBuildBitCast(g->b, x, type, "")};
+        return instruction(g, "llvm.x86.avx512bf16.dpbf16ps.512", args, 3);
+    }
+    sum = fma_of(g, pairs_half(g, x, true), pairs_half(g, w, true), sum);
+    return fma_of(g, pairs_half(g, x, false), pairs_half(g, w, false), sum);
+}
+
+// Expanded, each operand takes two registers.
+int pairs_sums(const TargetInfo *info) { return info->bf16 ? info->sums : info->sums / 3 * 2; }
+
+// ---- x
+Value pairs_of(Gen *g, Value k) { return LLVMBuildLShr(g->b, add(g, k, word_i64(g, 1)), word_i64(g, 1), ""); }
+
+static Value sixteens_of(Gen *g, Value k)
+{
+    return LLVMBuildLShr(g->b, add(g, k, word_i64(g, SIXTEEN - 1)), word_i64(g, 4), "");
+}
+
+Value pairs_stride(Gen *g, Value k) { return mul(g, sixteens_of(g, k), SIXTEEN / 2); }
+
+// Numbers below 2^-63 become 0: those with neither of the exponent's upper bits.
+static Value without_small(Gen *g, Value x, int n)
+{
+    Value words = LLVMBuildBitCast(g->b, x, ints(g, n), ""), none = splat_word(g, 0, n);
+    Value upper = LLVMBuildAnd(g->b, words, splat_word(g, 0x60000000, n), "");
+    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntNE, upper, none, ""), x, splat_float(g, 0, n), "");
+}
+
+// n floats rounded to nearest, ties to even, in the upper halves of words; a NaN stays one.
+static Value rounded(Gen *g, Value x, int n)
+{
+    Value words = LLVMBuildBitCast(g->b, x, ints(g, n), "");
+    Value odd = LLVMBuildAnd(g->b, LLVMBuildLShr(g->b, words, splat_word(g, 16, n), ""), splat_word(g, 1, n), "");
+    Value up = LLVMBuildAdd(g->b, LLVMBuildAdd(g->b, words, splat_word(g, 0x7fff, n), ""), odd, "");
+    Value number = LLVMBuildFCmp(g->b, LLVMRealORD, x, x, "");
+    up = LLVMBuildSelect(g->b, number, up, splat_word(g, 0x7fc00000, n), "");
+    return LLVMBuildAnd(g->b, up, splat_word(g, 0xffff0000, n), "");
+}
+
+// Sixteen floats as sixteen halves of words.
+static Value halves_of(Gen *g, Value x)
+{
+    x = without_small(g, x, SIXTEEN);
+    if (g->info.bf16) return instruction(g, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1);
+    Value upper = LLVMBuildLShr(g->b, rounded(g, x, SIXTEEN), splat_word(g, 16, SIXTEEN), "");
+    return LLVMBuildTrunc(g->b, upper, LLVMVectorType(LLVMInt16TypeInContext(g->llvm), SIXTEEN), "");
+}
+
+// Words of two vectors of floats.
+static Value words_of(Gen *g, Value first, Value second)
+{
+    int n = g->width;
+    first = without_small(g, first, n);
+    second = without_small(g, second, n);
+    if (!g->info.bf16) {
+        Value low = LLVMBuildLShr(g->b, rounded(g, first, n), splat_word(g, 16, n), "");
+        return LLVMBuildBitCast(g->b, LLVMBuildOr(g->b, low, rounded(g, second, n), ""), floats(g, n), "");
+    }
+    Value args[] = {second, first}, order[2 * SIXTEEN]; // the second operand is the lower half
+    Value both = instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
+    for (int i = 0; i < 2 * n; i++) order[i] = word_i32(g, i / 2 + i % 2 * n);
+    both = LLVMBuildShuffleVector(g->b, both, LLVMGetPoison(LLVMTypeOf(both)), LLVMConstVector(order, 2 * (unsigned)n),
+                                  "");
+    return LLVMBuildBitCast(g->b, both, floats(g, n), "");
+}
+
+// T = 1. Behind an odd K stands whatever follows x: its half of the last word becomes 0.
+static void row_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
+{
+    Loop l = loop_of(g, sixteens_of(g, k));
+    Value sixteen = load_lanes(g, operand_at(g, x, mul(g, l.i, SIXTEEN)), SIXTEEN);
+    store(g, halves_of(g, sixteen), operand_at(g, pairs, mul(g, l.i, SIXTEEN / 2)).base);
+    loop_end(g, &l, NULL);
+    Value none = LLVMConstNull(LLVMInt16TypeInContext(g->llvm));
+    if (odd) LLVMSetAlignment(LLVMBuildStore(g->b, none, bytes_at(g, pairs.base, mul(g, k, 2))), 2);
+}
+
+// T > 1: one word of all rows; `second`: x has its second lane, too.
+static void tile_pair(Gen *g, Operand x, Operand pairs, bool second)
+{
+    Loop rows = rows_begin(g, g->width);
+    Value row = mul(g, rows.i, g->width), a = load_rows(g, x, row, g->width);
+    Value b = second ? load_rows(g, operand_fixed(g, x, 1), row, g->width) : splat_float(g, 0, g->width);
+    store(g, words_of(g, a, b), row_address(g, pairs, row));
+    loop_end(g, &rows, NULL);
+}
+
+static void tile_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
+{
+    Value whole = LLVMBuildLShr(g->b, k, word_i64(g, 1), "");
+    Loop l = loop_maybe(g, whole);
+    tile_pair(g, operand_at(g, x, mul(g, l.i, 2)), operand_at(g, pairs, l.i), true);
+    loop_end(g, &l, NULL);
+    if (odd) tile_pair(g, operand_at(g, x, mul(g, whole, 2)), operand_at(g, pairs, whole), false);
+}
+
+void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k)
+{
+    Loop tokens = loop_begin(g, s->m);
+    Operand from = operand_at(g, x, LLVMBuildMul(g->b, tokens.i, k, ""));
+    Operand to = operand_at(g, pairs, LLVMBuildMul(g->b, tokens.i, pairs_stride(g, k), ""));
+    if (g->tile == 1)
+        row_pairs(g, from, to, k, s->k % 2);
+    else
+        tile_pairs(g, from, to, k, s->k % 2);
+    loop_end(g, &tokens, NULL);
+}
