@@ -4,9 +4,11 @@
 // lane whose needed inputs are known) in topological order, then backward at the last node that may allow it: a
 // one-lane bijection with one unknown operand, or a product in which k outputs are known and only k inputs with a
 // weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h).
-// Nodes are visited only when a lane next to them became known (two bit sets, forward and backward).
+// Nodes are visited only when a lane next to them became known (two bit sets, forward and backward), and then only
+// the lanes that have nothing left to wait for (solve_reads.h). Lanes that nothing reads are not computed.
 #include "solve.h"
 #include "double_math.h"
+#include "solve_reads.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,10 +20,19 @@ typedef struct {
 } Users;
 
 typedef struct {
+    int64_t *lanes;
+    int64_t n, cap;
+} LaneList;
+
+typedef struct {
     Context *cx;
     const Function *f;
     LaneEnv *base;
     bool *known;
+    Reads *reads;
+    bool *wanted;                 // by lane number: outputs, and what is to be found
+    LaneList *ready, *found;      // by node id: results to compute; known results with one unknown operand
+    int32_t **outputs;            // by node id, of products: known results by token
     Users *users;                 // by node id: ids of the nodes that read it (through moves)
     uint64_t *forward, *backward; // nodes to visit
     const bool *clips;            // by node id: min or max in front of atanh or log
@@ -35,6 +46,28 @@ static int64_t lane_number(const Solver *s, LaneRef r) { return s->base->base[r.
 static bool is_known(const Solver *s, LaneRef r) { return node_is_const(r.node) || s->known[lane_number(s, r)]; }
 static void mark(uint64_t *set, int id) { set[id >> 6] |= 1ull << (id & 63); }
 
+static void put_lane(LaneList *list, int64_t lane)
+{
+    if (list->n == list->cap) {
+        list->cap = list->cap ? 2 * list->cap : 8;
+        list->lanes = realloc(list->lanes, (size_t)list->cap * sizeof *list->lanes);
+        if (!list->lanes) exit(4);
+    }
+    list->lanes[list->n++] = lane;
+}
+
+static void waiting(void *user, const Node *n, int64_t i, int left)
+{
+    Solver *s = user;
+    int64_t at = s->base->base[n->id] + i;
+    if (left) {
+        if (s->known[at]) put_lane(&s->found[n->id], i);
+    } else if (!s->known[at] && (s->wanted[at] || reads_any(s->reads, (LaneRef){n, i}))) {
+        put_lane(&s->ready[n->id], i);
+        mark(s->forward, n->id);
+    }
+}
+
 static void learn(Solver *s, LaneRef r)
 {
     if (node_is_const(r.node)) return;
@@ -43,10 +76,27 @@ static void learn(Solver *s, LaneRef r)
     *k = true;
     mark(s->backward, r.node->id);
     Users u = s->users[r.node->id];
-    for (int i = 0; i < u.n; i++) {
-        mark(s->forward, u.ids[i]);
-        mark(s->backward, u.ids[i]);
-    }
+    for (int i = 0; i < u.n; i++) mark(s->backward, u.ids[i]);
+    if (op_elementwise(r.node->op) && reads_left(s->reads, r.node, r.lane) == 1)
+        put_lane(&s->found[r.node->id], r.lane);
+    if (r.node->op == OP_linear) s->outputs[r.node->id][r.lane / type_last(r.node->type)]++;
+    reads_learn(s->reads, r);
+}
+
+static int by_lane(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+// The list's lanes, rising; the list is empty afterwards. The caller frees them.
+static int64_t *take_lanes(LaneList *list, int64_t *n)
+{
+    int64_t *lanes = list->lanes;
+    *n = list->n;
+    *list = (LaneList){0};
+    if (*n > 1) qsort(lanes, (size_t)*n, sizeof *lanes, by_lane);
+    return lanes;
 }
 
 static SolveStep *push_step(Solver *s, SolveKind kind, const Node *n, int64_t count, const int64_t *lanes)
@@ -59,99 +109,11 @@ static SolveStep *push_step(Solver *s, SolveKind kind, const Node *n, int64_t co
 
 // ---- forward
 
-static bool elementwise_ready(const Solver *s, const Node *n, int64_t i)
-{
-    for (int k = 0; k < n->n_in; k++)
-        if (!is_known(s, lane_operand(n, k, i))) return false;
-    return true;
-}
-
-static bool range_ready(const Solver *s, const Node *v, int64_t first, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (!is_known(s, lane_canonical(v, first + i))) return false;
-    return true;
-}
-
-// a[m, :] b[:, j]; a constant zero in a needs no b.
-static bool matmul_ready(const Solver *s, const Node *n, int64_t i)
-{
-    Type a = n->in[0]->type;
-    int64_t M = a.dim[a.rank - 2], K = type_last(a), N = type_last(n->type), batch = i / (M * N), m = i / N % M,
-            j = i % N;
-    for (int64_t k = 0; k < K; k++) {
-        LaneRef x = lane_canonical(n->in[0], (batch * M + m) * K + k);
-        if (lane_is_const(x) && lane_value(x) == 0) continue;
-        if (!is_known(s, x) || !is_known(s, lane_canonical(n->in[1], (batch * K + k) * N + j))) return false;
-    }
-    return true;
-}
-
-static bool take_ready(const Solver *s, const Node *n, int64_t i)
-{
-    int64_t K = type_last(n->in[0]->type), J = type_last(n->in[1]->type), rows = type_lanes(n->in[0]->type) / K;
-    return is_known(s, lane_canonical(n->in[1], i)) && range_ready(s, n->in[0], rows == 1 ? 0 : i / J * K, K);
-}
-
-// Which columns of token m are computable: blocked[c] where an unknown input has a weight in it.
-static void linear_blocked(const Solver *s, const Node *n, int64_t m, bool *blocked)
-{
-    const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
-    memset(blocked, 0, (size_t)N);
-    for (int64_t k = 0; k < K; k++) {
-        if (is_known(s, lane_canonical(n->in[0], m * K + k))) continue;
-        for (int64_t c = 0; c < N; c++) blocked[c] = blocked[c] || const_at(w, k * N + c) != 0;
-    }
-    for (int64_t c = 0; c < N && n->n_in > 3; c++)
-        blocked[c] = blocked[c] || !is_known(s, lane_canonical(n->in[3], m * N + c));
-}
-
-static int64_t linear_ready(const Solver *s, const Node *n, int64_t *lanes)
-{
-    int64_t N = n->in[1]->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0, count = 0;
-    bool *blocked = malloc((size_t)N + 1);
-    for (int64_t m = 0; m < tokens; m++) {
-        linear_blocked(s, n, m, blocked);
-        for (int64_t c = 0; c < N; c++)
-            if (!blocked[c] && !is_known(s, (LaneRef){n, m * N + c})) lanes[count++] = m * N + c;
-    }
-    free(blocked);
-    return count;
-}
-
-static bool linear_t_ready(const Solver *s, const Node *n, int64_t i)
-{
-    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-    return range_ready(s, n->in[0], i / K * N, N);
-}
-
-static bool lane_ready(const Solver *s, const Node *n, int64_t i)
-{
-    switch (op_info(n->op)->kind) {
-    case KIND_UNARY:
-    case KIND_BINARY:
-    case KIND_TERNARY: return elementwise_ready(s, n, i);
-    case KIND_REDUCE: return range_ready(s, n->in[0], i * type_last(n->in[0]->type), type_last(n->in[0]->type));
-    case KIND_MATMUL: return matmul_ready(s, n, i);
-    case KIND_TAKE: return take_ready(s, n, i);
-    case KIND_LEAF:
-    case KIND_MOVE:
-    case KIND_LINEAR: return false;
-    case KIND_LINEAR_T: return linear_t_ready(s, n, i);
-    }
-    return false;
-}
-
 static void visit_forward(Solver *s, const Node *n)
 {
-    int64_t lanes = type_lanes(n->type), count = 0;
-    int64_t *ready = malloc((size_t)(lanes + 1) * sizeof *ready);
-    if (op_info(n->op)->kind == KIND_LINEAR)
-        count = linear_ready(s, n, ready);
-    else
-        for (int64_t i = 0; i < lanes; i++)
-            if (!is_known(s, (LaneRef){n, i}) && lane_ready(s, n, i)) ready[count++] = i;
+    int64_t all = 0, count = 0, *ready = take_lanes(&s->ready[n->id], &all);
+    for (int64_t i = 0; i < all; i++)
+        if (!is_known(s, (LaneRef){n, ready[i]})) ready[count++] = ready[i];
     if (count) push_step(s, STEP_FORWARD, n, count, ready);
     for (int64_t j = 0; j < count; j++) learn(s, (LaneRef){n, ready[j]});
     free(ready);
@@ -190,24 +152,23 @@ static bool divides_by_zero(const Node *n, int k, int64_t i)
     return lane_is_const(other) && lane_value(other) == 0;
 }
 
-static bool visit_elementwise_back(Solver *s, const Node *n)
+static void visit_elementwise_back(Solver *s, const Node *n)
 {
-    int64_t lanes = type_lanes(n->type);
-    int64_t *ready = malloc((size_t)(lanes + 1) * sizeof *ready);
-    bool any = false;
-    for (int k = 0; k < n->n_in; k++) {
+    int64_t all = 0, *lanes = take_lanes(&s->found[n->id], &all);
+    int64_t *ready = malloc((size_t)(all + 1) * sizeof *ready);
+    if (!ready) exit(4);
+    for (int k = 0; all && k < n->n_in; k++) {
         int64_t count = 0;
-        for (int64_t i = 0; i < lanes; i++) {
-            if (!is_known(s, (LaneRef){n, i}) || unknown_operand(s, n, i) != k || divides_by_zero(n, k, i)) continue;
+        for (int64_t j = 0; j < all; j++) {
+            int64_t i = lanes[j];
+            if (unknown_operand(s, n, i) != k || divides_by_zero(n, k, i)) continue;
             ready[count++] = i;
             learn(s, lane_operand(n, k, i));
         }
-        if (!count) continue;
-        push_step(s, STEP_BACKWARD, n, count, ready)->operand = k;
-        any = true;
+        if (count) push_step(s, STEP_BACKWARD, n, count, ready)->operand = k;
     }
     free(ready);
-    return any;
+    free(lanes);
 }
 
 // ---- backward: a block of a product
@@ -296,15 +257,15 @@ static bool rows_distinct(const Node *n, int64_t m, const Block *b)
     return true;
 }
 
-static bool visit_linear_back(Solver *s, const Node *n)
+static void visit_linear_back(Solver *s, const Node *n)
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
     Block b = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0},
           first = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0};
     int64_t *same = malloc((size_t)(tokens + 1) * sizeof *same), n_same = 0;
-    bool any = false;
     for (int64_t m = 0; m < tokens; m++) {
+        if (!reads_token_left(s->reads, n, m) || !s->outputs[n->id][m]) continue;
         find_block(s, n, m, &b);
         if (!b.n_rows || !b.n_cols || !rows_distinct(n, m, &b)) continue;
         if (b.n_rows != b.n_cols && !single_unknown(w, &b)) continue;
@@ -319,7 +280,6 @@ static bool visit_linear_back(Solver *s, const Node *n)
         same[n_same++] = m;
     }
     if (n_same && push_block(s, n, &first, same, n_same)) {
-        any = true;
         for (int64_t t = 0; t < n_same; t++)
             for (int64_t r = 0; r < first.n_rows; r++) learn(s, lane_canonical(n->in[0], same[t] * K + first.rows[r]));
         mark(s->backward, n->id);
@@ -329,7 +289,6 @@ static bool visit_linear_back(Solver *s, const Node *n)
     free(first.rows);
     free(first.cols);
     free(same);
-    return any;
 }
 
 static void visit_backward(Solver *s, const Node *n)
@@ -445,11 +404,55 @@ static int last_of(uint64_t *set, int words)
     return -1;
 }
 
-static bool all_known(const Solver *s, const LaneRef *to, int64_t n_to)
+static void want(Solver *s, LaneRef r)
 {
-    for (int64_t i = 0; i < n_to; i++)
-        if (!is_known(s, to[i])) return false;
-    return true;
+    if (!node_is_const(r.node)) s->wanted[lane_number(s, r)] = true;
+}
+
+static void *scratch(int64_t n, size_t size)
+{
+    void *p = calloc((size_t)n + 1, size);
+    if (!p) exit(4);
+    return p;
+}
+
+static void begin(Solver *s, const LaneRef *to, int64_t n_to)
+{
+    const Function *f = s->f;
+    s->ready = scratch(f->n_nodes, sizeof *s->ready);
+    s->found = scratch(f->n_nodes, sizeof *s->found);
+    s->outputs = scratch(f->n_nodes, sizeof *s->outputs);
+    s->wanted = scratch(s->base->n_lanes, sizeof *s->wanted);
+    for (int i = 0; i < f->n_nodes; i++)
+        if (f->nodes[i]->op == OP_linear && type_lanes(f->nodes[i]->type))
+            s->outputs[i] = scratch(type_lanes(f->nodes[i]->type) / type_last(f->nodes[i]->type), sizeof **s->outputs);
+    for (int64_t i = 0; i < n_to; i++) want(s, to[i]);
+    for (int i = 0; i < f->n_outputs; i++)
+        for (int64_t k = 0; k < type_lanes(f->outputs[i].node->type); k++)
+            want(s, lane_canonical(f->outputs[i].node, k));
+    s->reads = reads_new(f, s->base, waiting, s);
+    reads_start(s->reads);
+}
+
+static void end(Solver *s)
+{
+    for (int i = 0; i < s->f->n_nodes; i++) {
+        free(s->ready[i].lanes);
+        free(s->found[i].lanes);
+        free(s->outputs[i]);
+    }
+    reads_free(s->reads);
+    free(s->ready);
+    free(s->found);
+    free(s->outputs);
+    free(s->wanted);
+}
+
+// How many of the first lanes of `to` are known, from the `done` that are on.
+static int64_t known_up_to(const Solver *s, const LaneRef *to, int64_t n_to, int64_t done)
+{
+    while (done < n_to && is_known(s, to[done])) done++;
+    return done;
 }
 
 Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64_t n_from, const LaneRef *to,
@@ -462,12 +465,9 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
     s.backward = ARENA_ARRAY(cx->arena, uint64_t, words);
     find_users(&s);
     s.clips = find_clips(&s);
-    for (int i = 0; i < f->n_nodes; i++) {
-        OpKind kind = op_info(f->nodes[i]->op)->kind;
-        if (kind != KIND_LEAF && kind != KIND_MOVE) mark(s.forward, i); // masked weights: some lanes need no input
-    }
+    begin(&s, to, n_to);
     for (int64_t i = 0; i < n_from; i++) learn(&s, from[i]);
-    while (!all_known(&s, to, n_to)) {
+    for (int64_t done = 0; (done = known_up_to(&s, to, n_to, done)) < n_to;) {
         int id = first_of(s.forward, words);
         if (id >= 0)
             visit_forward(&s, f->nodes[id]);
@@ -477,8 +477,9 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
             break;
     }
     Solution *out = ARENA_NEW(cx->arena, Solution);
-    *out = (Solution){f,           s.steps, s.n_steps, all_known(&s, to, n_to),
+    *out = (Solution){f,           s.steps, s.n_steps, known_up_to(&s, to, n_to, 0) == n_to,
                       s.condition, s.base,  s.known,   s.finder ? one_lane_why(s.finder) : NULL};
+    end(&s);
     return out;
 }
 
