@@ -56,8 +56,8 @@ enum {
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
     O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                  \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
-    O(weights, "--weights", "TYPE", CMD_COMPILE | CMD_RUN | CMD_VERIFY,                                               \
-      "f32, or matrices in 16 bits: f16, or bf16, which also rounds what they multiply (fastest)")                    \
+    O(weights, "--weights", "TYPE", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                   \
+      "f32, or matrices in 16 bits: f16, or bf16, which also rounds what they multiply; bench: several with commas")  \
     O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN | CMD_BENCH, "skip the checks")                           \
     O(verify_inputs, "--verify-inputs", "FILE.npz", CMD_COMPILE, "rows to check with, instead of drawn ones")         \
     O(inputs, "--inputs", "FILE.npz", CMD_VERIFY, "rows to check with, instead of drawn ones")                        \
@@ -147,6 +147,8 @@ void session_stage(Session *s, const char *stage); // progress line and --time
 int session_finish(Session *s, int code);          // prints diagnostics, frees, returns the exit code
 int session_code(const Session *s);                // DONE, or the code of the errors reported
 double session_seconds(const Session *s);
+extern const char *const weight_names[3];                                         // by WeightType
+bool weight_named(const char *text, WeightType *type);                            // false: no such type
 bool flow_options(Session *s, FlowOptions *out);                                  // false after a usage message
 void sha256(const void *data, size_t size, unsigned char digest[32]);             // sha256.c
 const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units

@@ -6,7 +6,8 @@
 
 // One thing to measure: an entry on `rows` contexts with `samples` events each, by `threads` threads.
 typedef struct {
-    const char *backend;
+    const char *backend, *name; // name: as tables have it, "llvm", "llvm-bf16"
+    WeightType weights;
     const char *entry; // "log_prob", "prepare+sample", "prepare", ...
     uint64_t rows, samples, threads;
 } BenchCase;
@@ -28,6 +29,7 @@ typedef struct {
     double *seconds; // per call, sorted
     double total;    // their sum
     BenchWork work;
+    double peak;      // operations a second of one thread, of the instructions that the products use
     double read_rate; // bytes a second, for as many bytes as the work has
     double limit;     // seconds that no code can undercut
     BenchRate rate;   // ticks 0: no fixed rate
@@ -47,7 +49,7 @@ typedef struct {
 
 // Everything that the reports tell besides the results.
 typedef struct {
-    const char *model, *cpu, *target_cpu, *pin, *backends, *entries, *rows, *threads;
+    const char *model, *cpu, *target_cpu, *pin, *backends, *weights, *entries, *rows, *threads;
     uint64_t samples;
     BenchTiming timing;
     const unsigned char *hash;

@@ -83,10 +83,10 @@ static void begin_drawing(FILE *out, const char *title, const char *x)
 // ---- which results belong together
 static bool same_series(const BenchResult *a, const BenchResult *b)
 {
-    return !strcmp(a->what.backend, b->what.backend) && a->what.threads == b->what.threads;
+    return !strcmp(a->what.name, b->what.name) && a->what.threads == b->what.threads;
 }
 
-// A series is a backend with a number of threads; its number is its colour.
+// A series is a backend with a type of weights and a number of threads; its number is its colour.
 static int series_of(const BenchReport *r, int i)
 {
     int n = 0;
@@ -101,7 +101,7 @@ static int series_of(const BenchReport *r, int i)
 
 static void series_name(FILE *out, const BenchResult *r)
 {
-    text(out, r->what.backend);
+    text(out, r->what.name);
     if (r->what.threads > 1) fprintf(out, ", %llu threads", (unsigned long long)r->what.threads);
 }
 
@@ -267,7 +267,7 @@ static void table(FILE *out, const BenchReport *r)
     for (int i = 0; i < r->n_results; i++) {
         static const double q[] = {0, 0.5, 0.9, 0.99, 0.999, 0.9999, 1};
         const BenchResult *b = &r->results[i];
-        fputs("<tr><td>", out), text(out, b->what.backend), fputs("</td><td>", out), text(out, b->what.entry);
+        fputs("<tr><td>", out), text(out, b->what.name), fputs("</td><td>", out), text(out, b->what.entry);
         fprintf(out, "</td><td>%llu</td><td>%llu</td><td>%llu</td>", (unsigned long long)b->what.rows,
                 (unsigned long long)b->what.samples, (unsigned long long)b->what.threads);
         for (size_t k = 0; k < sizeof q / sizeof *q; k++) {

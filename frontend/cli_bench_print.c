@@ -45,6 +45,7 @@ void bench_print_machine(FILE *out, const BenchReport *r)
     print_line(out, "one thread", "%.1f GFLOP/s (%s); reads %.1f GB/s from %.1f MiB, %.1f GB/s from %.0f MiB",
                p->flops * 1e-9, p->isa, p->read_l2 * 1e-9, (double)p->l2_bytes / 1048576, p->read_memory * 1e-9,
                (double)p->memory_bytes / 1048576);
+    if (p->flops_bf16 > 0) print_line(out, "of bf16", "%.1f GFLOP/s (AVX512_BF16)", p->flops_bf16 * 1e-9);
     print_line(out, "limit",
                "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call; above 100 %%, "
                "others\n            used the memory while it was measured");
@@ -76,7 +77,7 @@ static double limit_fraction(const BenchResult *r) { return r->seconds[0] > 0 ? 
 void bench_print_result(FILE *out, const BenchResult *r)
 {
     const BenchCase *w = &r->what;
-    fprintf(out, "%-9s %-28s %7llu %7llu %3llu", w->backend, w->entry, (unsigned long long)w->rows,
+    fprintf(out, "%-9s %-28s %7llu %7llu %3llu", w->name, w->entry, (unsigned long long)w->rows,
             (unsigned long long)w->samples, (unsigned long long)w->threads);
     print_us(out, r->seconds[0]);
     for (int i = 0; i < N_PERCENTS; i++) {
@@ -107,8 +108,9 @@ static void json_result(FILE *out, const BenchResult *r)
     json_string(out, w->backend);
     fputs(", \"entry\": ", out);
     json_string(out, w->entry);
-    fprintf(out, ", \"weights\": \"f32\", \"rows\": %llu, \"samples\": %llu, \"threads\": %llu, \"calls\": %zu",
-            (unsigned long long)w->rows, (unsigned long long)w->samples, (unsigned long long)w->threads, r->calls);
+    fprintf(out, ", \"weights\": \"%s\", \"rows\": %llu, \"samples\": %llu, \"threads\": %llu, \"calls\": %zu",
+            weight_names[w->weights], (unsigned long long)w->rows, (unsigned long long)w->samples,
+            (unsigned long long)w->threads, r->calls);
     number(out, "min_us", r->seconds[0] * 1e6);
     for (int i = 0; i < N_PERCENTS; i++)
         number(out, percent_keys[i], bench_quantile(r->seconds, r->calls, percents[i] / 100) * 1e6);
@@ -137,6 +139,7 @@ static void json_machine(FILE *out, const BenchReport *r)
     json_string(out, r->cpu);
     fprintf(out, ", \"processors\": %ld, \"isa\": \"%s\"", sysconf(_SC_NPROCESSORS_ONLN), p->isa);
     number(out, "fma_gflop_s", p->flops * 1e-9);
+    number(out, "bf16_gflop_s", p->flops_bf16 * 1e-9);
     number(out, "read_l2_gb_s", p->read_l2 * 1e-9);
     number(out, "read_memory_gb_s", p->read_memory * 1e-9);
     fprintf(out, ", \"read_l2_bytes\": %zu, \"read_memory_bytes\": %zu", p->l2_bytes, p->memory_bytes);
@@ -148,8 +151,8 @@ static void json_options(FILE *out, const BenchReport *r)
 {
     const struct {
         const char *key, *text;
-    } texts[] = {{"model", r->model},     {"backend", r->backends}, {"entries", r->entries}, {"rows", r->rows},
-                 {"threads", r->threads}, {"pin", r->pin},          {"cpu", r->target_cpu}};
+    } texts[] = {{"model", r->model}, {"backend", r->backends}, {"weights", r->weights}, {"entries", r->entries},
+                 {"rows", r->rows},   {"threads", r->threads},  {"pin", r->pin},         {"cpu", r->target_cpu}};
     fputs(",\n\"options\": {", out);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         fprintf(out, "%s\"%s\": ", i ? ", " : "", texts[i].key);

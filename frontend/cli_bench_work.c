@@ -1,6 +1,6 @@
 // What a call must do at least, counted from the Plan: two operations for each multiply-add of its products, and the
-// bytes of weights and tables that its steps read, each lane of CONST once however often it is read again: from then
-// on it may come from a cache.
+// bytes of weights and tables as they are stored that its steps read, each lane of CONST once however often it is read
+// again: from then on it may come from a cache.
 #include "cli_bench.h"
 #include "cli_entry.h"
 
@@ -101,6 +101,18 @@ static ProgramId main_program(const Plan *plan, unsigned entry)
     }
 }
 
+// Four bytes a lane; two where it is of a matrix of 16 bits.
+static double bytes_read(const Count *c, Arena *arena)
+{
+    int n;
+    const PlanMatrix *matrix = plan_matrices(arena, c->plan, &n);
+    double bytes = 0;
+    for (uint64_t i = 0; i < c->plan->weight_lanes; i++) bytes += 4 * c->read[i];
+    for (int m = 0; m < n; m++)
+        for (uint32_t i = 0; i < matrix[m].lanes; i++) bytes -= 2 * c->read[matrix[m].at + i];
+    return bytes;
+}
+
 BenchWork bench_work(Arena *arena, const Plan *plan, const BenchCase *what)
 {
     bool prepares, draws;
@@ -114,7 +126,5 @@ BenchWork bench_work(Arena *arena, const Plan *plan, const BenchCase *what)
     if (draws) count_program(&c, PROGRAM_NOISE, items);
     if (draws) count_program(&c, PROGRAM_BASE, items);
     if (entry) count_program(&c, main_program(plan, entry), items);
-    double lanes = 0;
-    for (uint64_t i = 0; i < plan->weight_lanes; i++) lanes += c.read[i];
-    return (BenchWork){c.flops, 4 * lanes};
+    return (BenchWork){c.flops, bytes_read(&c, arena)};
 }

@@ -60,18 +60,25 @@ static bool parse_entries(Arena *arena, const char *text, FlowOptions *f)
     return any;
 }
 
-static bool weight_type(Session *s, WeightType *type)
+const char *const weight_names[3] = {"f32", "f16", "bf16"};
+
+bool weight_named(const char *text, WeightType *type)
 {
-    static const char *const names[] = {"f32", "f16", "bf16"};
-    const char *text = s->options->value[OPT_weights];
-    *type = WEIGHTS_F32;
-    for (int i = 0; text && i < 3; i++)
-        if (!strcmp(text, names[i])) {
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, weight_names[i])) {
             *type = (WeightType)i;
             return true;
         }
-    if (text) usage_error("--weights %.100s: f32, f16 or bf16 is wanted", text);
-    return !text;
+    return false;
+}
+
+static bool weight_type(Session *s, WeightType *type)
+{
+    const char *text = s->options->value[OPT_weights];
+    *type = WEIGHTS_F32;
+    if (!text || weight_named(text, type)) return true;
+    usage_error("--weights %.100s: f32, f16 or bf16 is wanted", text);
+    return false;
 }
 
 bool flow_options(Session *s, FlowOptions *f)

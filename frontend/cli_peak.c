@@ -24,6 +24,7 @@ typedef struct {
     bool runs;
     size_t width;                                           // floats in a vector
     float (*fma)(size_t n);                                 // n times CHAINS independent vector multiply-adds
+    float (*dot)(size_t n);                                 // or NULL: products of bfloat16 pairs, likewise
     float (*read[READS])(const float *data, size_t floats); // all of them, a multiple of TURN
 } Kernel;
 
@@ -74,6 +75,9 @@ KERNELS(avx2, __attribute__((target("avx2,fma"))), __m256, 8, _mm256_set1_ps, FM
         _mm256_cvtss_f32)
 KERNELS(avx512, __attribute__((target("avx512f"))), __m512, 16, _mm512_set1_ps, FMA_512, _mm512_load_ps, _mm512_add_ps,
         _mm512_cvtss_f32)
+#define DOT(a, x, y) _mm512_dpbf16_ps(a, (__m512bh)(x), (__m512bh)(y))
+FMA_KERNEL(avx512_bf16, __attribute__((target("avx512f,avx512bf16"))), __m512, 16, _mm512_set1_ps, DOT, , _mm512_add_ps,
+           _mm512_cvtss_f32)
 #elif defined(__aarch64__)
 #define FMA_NEON(a, x, y) vfmaq_f32(y, a, x)
 #define FIRST_NEON(a) vgetq_lane_f32(a, 0)
@@ -86,9 +90,9 @@ KERNELS(neon, , float32x4_t, 4, vdupq_n_f32, FMA_NEON, vld1q_f32, vaddq_f32, FIR
 KERNELS(scalar, , float, 1, SAME, FMA_ONE, LOAD_ONE, ADD_ONE, SAME)
 #endif
 
-#define KERNEL(name, runs, width)                                                     \
-    {                                                                                 \
-        #name, runs, width, fma_##name, { read_##name, ahead_##name, streams_##name } \
+#define KERNEL(name, runs, width)                                                           \
+    {                                                                                       \
+        #name, runs, width, fma_##name, NULL, { read_##name, ahead_##name, streams_##name } \
     }
 
 enum { MOST_KERNELS = 2 };
@@ -98,7 +102,9 @@ static int kernels(Kernel k[MOST_KERNELS])
     int n = 0;
 #if defined(__x86_64__)
     k[n++] = (Kernel)KERNEL(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), 8);
-    k[n++] = (Kernel)KERNEL(avx512, __builtin_cpu_supports("avx512f"), 16);
+    k[n] = (Kernel)KERNEL(avx512, __builtin_cpu_supports("avx512f"), 16);
+    if (__builtin_cpu_supports("avx512bf16")) k[n].dot = fma_avx512_bf16;
+    n++;
 #elif defined(__aarch64__)
     k[n++] = (Kernel)KERNEL(neon, true, 4);
 #else
@@ -121,13 +127,14 @@ static void use(float value)
     (void)sink;
 }
 
-static double best_fma(const Kernel *k, double seconds)
+// An instruction multiplies and adds `each` times.
+static double best_fma(float (*fma)(size_t n), size_t each, double seconds)
 {
     double best = 0, end = peak_now() + seconds;
     do {
         double start = peak_now();
-        use(k->fma(BURST));
-        double flops = 2.0 * (double)(CHAINS * BURST) * (double)k->width, rate = flops / (peak_now() - start);
+        use(fma(BURST));
+        double flops = 2.0 * (double)(CHAINS * BURST) * (double)each, rate = flops / (peak_now() - start);
         if (rate > best) best = rate;
     } while (peak_now() < end);
     return best;
@@ -203,8 +210,9 @@ Peak peak_measure(double seconds)
     int n = kernels(k);
     Peak peak = {.isa = "", .clock_seconds = clock_cost()};
     for (int i = 0; i < n; i++) {
-        double flops = k[i].runs ? best_fma(&k[i], seconds / n) : 0;
+        double flops = k[i].runs ? best_fma(k[i].fma, k[i].width, seconds / n) : 0;
         if (flops > peak.flops) peak.flops = flops, peak.isa = k[i].isa;
+        if (k[i].runs && k[i].dot) peak.flops_bf16 = best_fma(k[i].dot, 2 * k[i].width, seconds / n);
     }
     peak.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20) / 2; // half: the other half is for the rest
     peak.memory_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 32 << 20) * 4;

@@ -4,6 +4,7 @@
 
 typedef struct {
     double flops;                // f32 operations a second of one thread, fused multiply-adds counted as two
+    double flops_bf16;           // the same of AVX512_BF16's dot products; 0: this CPU has none
     double read_l2, read_memory; // bytes a second of one thread
     size_t l2_bytes, memory_bytes;
     double clock_seconds; // what reading the clock twice costs: part of every measured call

@@ -4,6 +4,8 @@
 #include "cli_bench.h"
 #include "cli_entry.h"
 
+#include "abi.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <math.h>
@@ -17,8 +19,9 @@ typedef struct {
     Session *s;
     Build build;
     const char **backends, **entries;
+    WeightType *weights;
     uint64_t *rows, *threads;
-    int n_backends, n_entries, n_rows, n_threads;
+    int n_backends, n_weights, n_entries, n_rows, n_threads;
     bool chosen; // the user named the backends: one that is not there is an error
     BenchReport report;
     BenchResult *results;
@@ -83,6 +86,20 @@ static bool choose_backends(Bench *b)
     }
     if (!b->n_backends) usage_error("--backend: a list such as llvm,openblas is wanted");
     return b->n_backends > 0;
+}
+
+// Of llvm alone; other backends take f32.
+static bool choose_weights(Bench *b)
+{
+    const char **words, *text = b->options.value[OPT_weights];
+    b->report.weights = text ? text : weight_names[WEIGHTS_F32];
+    b->options.value[OPT_weights] = NULL;
+    b->n_weights = split(b->arena, b->report.weights, &words);
+    b->weights = ARENA_ARRAY(b->arena, WeightType, b->n_weights + 1);
+    for (int i = 0; i < b->n_weights; i++)
+        if (!weight_named(words[i], &b->weights[i])) b->n_weights = 0;
+    if (!b->n_weights) usage_error("--weights %.100s: a list such as f32,f16,bf16 is wanted", text ? text : "");
+    return b->n_weights > 0;
 }
 
 // The compile is asked for the entries that the benchmark needs, so that a graph without role names is read as a flow.
@@ -156,7 +173,7 @@ static bool choose(Bench *b)
     BenchReport *r = &b->report;
     FlowOptions flow;
     r->entries = b->options.value[OPT_entries];
-    if (!choose_backends(b) || !choose_entries(b) || !choose_timing(b)) return false;
+    if (!choose_backends(b) || !choose_weights(b) || !choose_entries(b) || !choose_timing(b)) return false;
     if (!numbers(b, OPT_rows, "1,8,64,1024", &r->rows, &b->rows, &b->n_rows)) return false;
     if (!numbers(b, OPT_threads, "1", &r->threads, &b->threads, &b->n_threads)) return false;
     for (int i = 0; i < b->n_threads; i++)
@@ -201,18 +218,25 @@ static double read_rate(Bench *b, double bytes)
 }
 
 // What the threads of a machine share is its memory, not its arithmetic.
-static void set_limit(const Bench *b, BenchResult *r, double rate)
+static void set_limit(BenchResult *r, double rate)
 {
-    double compute = r->work.flops / (b->report.peak.flops * (double)r->what.threads);
+    double compute = r->work.flops / (r->peak * (double)r->what.threads);
     r->read_rate = rate;
     r->limit = fmax(compute, rate > 0 ? r->work.bytes / rate : 0);
+}
+
+static double peak_of(const Bench *b, const nfcc_policy *policy)
+{
+    const Peak *p = &b->report.peak;
+    bool bf16 = policy && nfcc_get_info(policy)->cpu & NFCC_CPU_AVX512_BF16;
+    return bf16 ? p->flops_bf16 : p->flops;
 }
 
 static void final_limits(Bench *b)
 {
     for (int i = 0; i < b->n_results; i++)
         for (int k = 0; k < b->n_reads; k++)
-            if (b->reads[k].bytes == b->results[i].work.bytes) set_limit(b, &b->results[i], b->reads[k].rate);
+            if (b->reads[k].bytes == b->results[i].work.bytes) set_limit(&b->results[i], b->reads[k].rate);
 }
 
 static void show_progress(Bench *b, const BenchCase *c)
@@ -220,8 +244,8 @@ static void show_progress(Bench *b, const BenchCase *c)
     if (!b->s->progress) return;
     const BenchTiming *t = &b->report.timing;
     double left = (b->total - b->done) * (t->seconds + t->warmup);
-    fprintf(stderr, "\r\033[Knfcc: bench: %d of %d: %s %s, %llu rows; some %.0f s left", b->done + 1, b->total,
-            c->backend, c->entry, (unsigned long long)c->rows, left);
+    fprintf(stderr, "\r\033[Knfcc: bench: %d of %d: %s %s, %llu rows; some %.0f s left", b->done + 1, b->total, c->name,
+            c->entry, (unsigned long long)c->rows, left);
     fflush(stderr);
 }
 
@@ -233,7 +257,7 @@ static void clear_progress(const Bench *b)
 // Once for an entry, however many numbers of rows there are.
 static void say_left_out(Bench *b, const BenchCase *c, const char *why)
 {
-    const char *text = arena_format(b->arena, "%s %s, %llu thread%s: left out: %s", c->backend, c->entry,
+    const char *text = arena_format(b->arena, "%s %s, %llu thread%s: left out: %s", c->name, c->entry,
                                     (unsigned long long)c->threads, c->threads > 1 ? "s" : "", why);
     for (int i = 0; i < b->n_said; i++)
         if (!strcmp(b->said[i], text)) return;
@@ -252,40 +276,70 @@ static void measure(Bench *b, const BenchEngine *engine, const BenchCase *c)
         say_left_out(b, c, why_not);
         return;
     }
-    r.work = bench_work(b->arena, b->build.plan, &r.what);
-    set_limit(b, &r, read_rate(b, r.work.bytes));
+    r.work = bench_work(b->arena, engine->build->plan, &r.what);
+    r.peak = peak_of(b, engine->policy);
+    set_limit(&r, read_rate(b, r.work.bytes));
     ARENA_PUSH(b->arena, b->results, b->n_results, b->results_cap, r);
     bench_print_result(stdout, &r);
 }
 
-static void measure_all(Bench *b, const char *backend, nfcc_policy *policy)
+static void measure_all(Bench *b, const Build *build, const char *backend, nfcc_policy *policy)
 {
-    const BenchEngine engine = {b->s, &b->build, policy, &b->report.timing};
+    const BenchEngine engine = {b->s, build, policy, &b->report.timing};
+    WeightType type = build->plan->weight_type;
+    const char *name = type == WEIGHTS_F32 ? backend : arena_format(b->arena, "%s-%s", backend, weight_names[type]);
     for (int e = 0; e < b->n_entries; e++)
         for (int r = 0; r < b->n_rows; r++)
             for (int t = 0; t < b->n_threads; t++) {
-                const BenchCase c = {backend, b->entries[e], b->rows[r], b->report.samples, b->threads[t]};
+                BenchCase c = {backend, name, type, b->entries[e], b->rows[r], b->report.samples, b->threads[t]};
                 measure(b, &engine, &c);
             }
+}
+
+static Build with_weights(Bench *b, WeightType type)
+{
+    Build build = b->build;
+    if (type == WEIGHTS_F32) return build;
+    build.plan = ARENA_NEW(b->arena, Plan);
+    *build.plan = *b->build.plan;
+    plan_round(&b->s->cx, build.plan, type);
+    plan_golden(&b->s->cx, build.plan);
+    return build;
+}
+
+static bool bench_built(Bench *b, const char *backend, WeightType type)
+{
+    char *path;
+    size_t native_rows;
+    int code = DONE;
+    Build build = with_weights(b, type);
+    b->options.value[OPT_backend] = backend;
+    if (!build_temporary(b->s, &build, !b->options.value[OPT_no_verify], &native_rows, &path)) return false;
+    session_stage(b->s, NULL);
+    nfcc_policy *p = open_policy(b->arena, path, &code);
+    if (p) measure_all(b, &build, backend, p);
+    nfcc_close(p);
+    remove_temporary(b->s, path);
+    return p != NULL;
 }
 
 static bool bench_backend(Bench *b, const char *backend)
 {
     if (!strcmp(backend, "interp")) {
-        measure_all(b, backend, NULL);
+        measure_all(b, &b->build, backend, NULL);
         return true;
     }
-    char *path;
-    size_t native_rows;
-    int code = DONE;
-    b->options.value[OPT_backend] = backend;
-    if (!build_temporary(b->s, &b->build, !b->options.value[OPT_no_verify], &native_rows, &path)) return false;
-    session_stage(b->s, NULL);
-    nfcc_policy *p = open_policy(b->arena, path, &code);
-    if (p) measure_all(b, backend, p);
-    nfcc_close(p);
-    remove_temporary(b->s, path);
-    return p != NULL;
+    if (strcmp(backend, "llvm")) return bench_built(b, backend, WEIGHTS_F32);
+    for (int i = 0; i < b->n_weights; i++)
+        if (!bench_built(b, backend, b->weights[i])) return false;
+    return true;
+}
+
+static int engines(const Bench *b)
+{
+    int n = 0;
+    for (int i = 0; i < b->n_backends; i++) n += strcmp(b->backends[i], "llvm") ? 1 : b->n_weights;
+    return n;
 }
 
 // ---- files
@@ -310,7 +364,7 @@ static int run(Bench *b)
     if (!build_run(b->s, path, policy_name(b->arena, path), !b->options.value[OPT_no_verify], NULL, NULL, &b->build))
         return WRONG_MODEL;
     default_entries(b);
-    b->total = b->n_backends * b->n_entries * b->n_rows * b->n_threads;
+    b->total = engines(b) * b->n_entries * b->n_rows * b->n_threads;
     session_stage(b->s, "measuring the machine");
     BenchReport *r = &b->report;
     r->model = path, r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);

@@ -65,6 +65,18 @@ def test_work_is_counted_from_the_plan(bench):
     assert act["flops"] > 1.9 * one["flops"] and act["weight_bytes"] < 1.1 * one["weight_bytes"]
 
 
+def test_weights_of_16_bits(bench):
+    """Types of weights are measured one after the other, with llvm alone; matrices count as they are stored."""
+    done = bench("--rows", "1", "--entries", "log_prob", "--weights", "f32,f16,bf16", "--backend", "llvm,interp")
+    results = done.json["results"]
+    assert [(r["backend"], r["weights"]) for r in results] == [("llvm", "f32"), ("llvm", "f16"), ("llvm", "bf16"), ("interp", "f32")]
+    names = [line.split()[0] for line in done.stdout.split("\n") if " log_prob " in line]
+    assert names == ["llvm", "llvm-f16", "llvm-bf16", "interp"] and done.json["options"]["weights"] == "f32,f16,bf16"
+    f32, f16, bf16 = (r["weight_bytes"] for r in results[:3])
+    assert 0.5 * f32 <= f16 == bf16 < 0.6 * f32
+    assert "f32,f16,bf16" in bench("--weights", "f8", code=2).stderr
+
+
 def test_every_entry_and_samples(bench):
     results = bench("--rows", "2", "--samples", "3", "--entries", ",".join(ENTRIES), "--backend", "llvm").json["results"]
     assert [r["entry"] for r in results] == ENTRIES
