@@ -88,8 +88,9 @@ typedef struct nfcc_model_header {
     uint64_t golden_seed;
     uint32_t weight_dtype; /* NFCC_WEIGHTS_*: of matrices; the rest is f32 */
     uint32_t given_only;   /* the base has no sampler: z must be given */
-    uint32_t other_cpu;    /* NFCC_CPU_* bits of a second set of code (--cpu dispatch), used where all are there; 0: none */
-    uint32_t other_code;   /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
+    uint32_t
+        other_cpu; /* NFCC_CPU_* bits of a second set of code (--cpu dispatch), used where all are there; 0: none */
+    uint32_t other_code; /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
     uint32_t reserved[12];
 } nfcc_model_header;
 

@@ -1,4 +1,5 @@
-"""The bytes of a policy do not depend on the host's libm: a compile under one whose results are off gives the same file."""
+"""The bytes of a policy depend on the model and the options alone: a compile under a libm whose results are off, in another
+folder, or on another CPU (qemu's models of them) gives the same file."""
 import filecmp
 import os
 import shutil
@@ -26,6 +27,29 @@ def other_libm(tmp_path_factory):
     (folder / "m.c").write_text("\n".join(lines))
     subprocess.run(["cc", "-shared", "-fPIC", "-fno-builtin", "-o", folder / "libother.so", folder / "m.c", "-ldl"], check=True)
     return folder / "libother.so"
+
+
+QEMU = shutil.which("qemu-x86_64")
+LONG = os.environ.get("NFCC_LONG") == "1"
+CPUS = ["Haswell", "Nehalem", "EPYC-Milan", "Skylake-Server"] if LONG else ["Haswell"]
+
+
+@pytest.mark.skipif(not QEMU or "asan" in conftest.NFCC or os.uname().machine != "x86_64", reason="needs qemu-x86_64")
+@pytest.mark.parametrize("options", [["--cpu", "dispatch"], ["--target", "aarch64-linux-gnu", "--weights", "f16"]],
+                         ids=["x86-64", "aarch64"])
+def test_same_bytes_on_other_cpus(tool, tmp_path, options):
+    """The host, and CPUs with FMA, without AVX, of another maker; each compile in a folder of its own."""
+    files = []
+    for cpu in ["", *CPUS]:
+        folder = tmp_path / ("host" + cpu)
+        os.makedirs(folder)
+        shutil.copy(tool.model("nf4rl_tiny__density__dyn"), folder / "m.onnx")
+        words = [QEMU, "-cpu", cpu, conftest.NFCC] if cpu else [conftest.NFCC]
+        done = subprocess.run([*words, "m.onnx", "-o", "p.so", "--no-verify", *options], cwd=folder, text=True,
+                              capture_output=True)
+        assert done.returncode == 0, f"{cpu}: {done.stderr}"
+        files.append((folder / "p.so").read_bytes())
+    assert len(files) > 1 and all(f == files[0] for f in files)
 
 
 @pytest.mark.parametrize("name", ["nf4rl_tiny__density__dyn", "lander_nfbc", "zuko_realnvp_ctx__logprob_lib__dyn",

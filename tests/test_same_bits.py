@@ -1,0 +1,110 @@
+"""The same bits everywhere: the Plan's interpreter (same_bits_plan) against compiled policies (same_bits_run).
+
+Every entry on every row, in calls of 1 to 200 rows, each row with its own context and all rows of a call with one, and by 1
+to 4 threads: x86-64-v3, x86-64-v4, both in one file, 16-bit weights, aarch64 under qemu. NFCC_LONG=1 (./dev test --long)
+takes 10^5 rows of three models under 10^5 weights, 10^4 of them under qemu, a spline, an autoregressive flow, and 200 rows
+of a policy of 10.9 M weights, 2 of them under qemu.
+"""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import conftest
+import zoo
+
+LONG = os.environ.get("NFCC_LONG") == "1"
+BUILD = os.path.dirname(conftest.NFCC)
+PLAN, RUN = (os.path.join(BUILD, "tests", "same_bits_" + name) for name in ("plan", "run"))
+AARCH64 = os.path.join(BUILD, "same_bits_aarch64")
+QEMU = shutil.which("qemu-aarch64")
+SHARED = os.path.join(zoo.ROOT, "..", "shared", "zoo")
+ZOO = [os.path.join(SHARED, "models", n + ".onnx") for n in ("nflows_rqs__density__ts17", "nflows_maf_ctx__density__ts17")]
+LARGE = os.path.join(SHARED, "perf", "nf4rl_pusht__density__dyn.onnx")
+SMALL = [os.path.join(zoo.HERE, "models", n + ".onnx")
+         for n in ("nf4rl_tiny__density__dyn", "zuko_realnvp_ctx__logprob_lib__dyn", "nflows_affine_ctx__density__ts18")]
+ROWS, FEW = (100000, 10000) if LONG else (20100, 200)  # 20100 rows are every size of call from 1 to 200 once
+CODES = {"v3": ["--cpu", "x86-64-v3"], "v4": ["--cpu", "x86-64-v4"], "dispatch": ["--cpu", "dispatch"],
+         "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}
+
+pytestmark = pytest.mark.skipif(not os.path.exists(RUN), reason="the programs of same_bits.cmake are not built")
+
+
+def runs_here(code):
+    if code == "aarch64":
+        return QEMU and os.path.exists(AARCH64)
+    with open("/proc/cpuinfo") as f:
+        return code == "v3" or "avx512vl" in f.read()
+
+
+def made(tmp, model, rows, most=200, weights=()):
+    """The Plan's file of a model."""
+    path = tmp / (os.path.basename(model) + ".bits")
+    subprocess.run([PLAN, model, path, str(rows), str(most), *weights], check=True)
+    return path
+
+
+def compare(tmp, model, bits, code, rows, options=()):
+    """The completed process of a comparison."""
+    policy = tmp / f"{code}.so"
+    subprocess.run([conftest.NFCC, model, "-o", policy, "--no-verify", *CODES[code], *options], check=True,
+                   stdout=subprocess.DEVNULL)
+    program = [QEMU, "-L", "/usr/aarch64-linux-gnu", AARCH64] if code == "aarch64" else [RUN]
+    words = ["--baseline"] if code == "baseline" else []
+    return subprocess.run([*program, policy, bits, "--rows", str(rows), *words], text=True, capture_output=True)
+
+
+def check(tmp, model, rows, few, options=(), most=200, weights=()):
+    bits = made(tmp, model, rows, most, weights)
+    for code in CODES:
+        if runs_here(code):
+            done = compare(tmp, model, bits, code, few if code == "aarch64" else rows, options)
+            assert done.returncode == 0, f"{code}: {done.stderr}"
+            print(f"{os.path.basename(model)} {code}: {done.stdout.strip()}")
+
+
+def name_of(path):
+    return os.path.basename(path)[:-5]
+
+
+@pytest.mark.parametrize("model", SMALL, ids=name_of)
+def test_same_bits(tmp_path, model):
+    check(tmp_path, model, ROWS, FEW)
+
+
+def test_same_bits_of_half_weights(tmp_path):
+    check(tmp_path, SMALL[0], 3000, 50, ["--weights", "f16"], weights=["f16"])
+
+
+@pytest.mark.skipif(not LONG, reason="./dev test --long")
+@pytest.mark.parametrize("model", ZOO, ids=name_of)
+def test_same_bits_of_the_zoo(tmp_path, model):
+    if not os.path.exists(model):
+        pytest.skip("the zoo is not there")
+    check(tmp_path, model, 20100, 1000)
+
+
+@pytest.mark.skipif(not LONG, reason="./dev test --long")
+def test_same_bits_of_a_large_policy(tmp_path):
+    if not os.path.exists(LARGE):
+        pytest.skip("the zoo is not there")
+    check(tmp_path, LARGE, 200, 2, most=40)
+
+
+def test_another_bit_is_seen(tmp_path):
+    """Each record's last word with another last bit: a comparison fails whichever record it is of."""
+    bits = made(tmp_path, SMALL[0], 6, most=3)
+    assert compare(tmp_path, SMALL[0], bits, "v3", 6).returncode == 0
+    data, at, seen = bits.read_bytes(), 16, []
+    while at < len(data):
+        name, lanes = data[at:at + 32].rstrip(b"\0").decode(), int.from_bytes(data[at + 32:at + 40], "little")
+        at += 40 + 4 * 6 * lanes
+        changed = bytearray(data)
+        changed[at - 4] ^= 1
+        bits.write_bytes(changed)
+        if "to_" in name or "log_prob" in name or "score" in name or "out" in name:
+            done = compare(tmp_path, SMALL[0], bits, "v3", 6)
+            assert done.returncode == 1 and name in done.stderr, f"{name}: {done.stderr}"
+            seen.append(name)
+    assert len(seen) >= 13, seen
