@@ -12,10 +12,14 @@ typedef struct {
 
 typedef enum { EMIT_SO, EMIT_O, EMIT_H, EMIT_LL } EmitKind; // `ir` is printed by the driver
 
-typedef struct {
+// In pieces, so that weights are not copied to stand behind code.
+typedef struct Bytes {
     const void *data;
     size_t size;
+    const struct Bytes *rest; // what follows, or NULL
 } Bytes;
+
+size_t bytes_size(const Bytes *b); // of all pieces
 
 typedef struct Backend {
     const char *name;
@@ -41,6 +45,7 @@ bool link_shared_checked(Context *cx, const Bytes *object, const Target *target,
                          LinkCheck *check, void *user);
 // The same atomic write for any file (o, h, ll, nf).
 bool write_file(Context *cx, const char *path, const void *data, size_t size);
+bool write_bytes(Context *cx, const char *path, const Bytes *bytes);
 // The typed C header of one policy (--emit h): sizes as constants, inline functions that name each context. It declares
 // the descriptor of `--emit o` as nfcc_model_NAME. `name` is a C identifier.
 const char *emit_header(Context *cx, const Plan *plan, const char *name);

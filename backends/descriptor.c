@@ -149,6 +149,6 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     h.weight_dtype = (uint32_t)type;
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);
-    *bytes = (Bytes){b.data, b.n};
+    *bytes = (Bytes){b.data, b.n, NULL};
     return bytes;
 }

@@ -21,5 +21,5 @@ bool file_commit(Context *cx, const NewFile *file);
 void file_abandon(const NewFile *file);
 // Reports that `path` cannot be written, from errno.
 void file_error(Context *cx, const char *path);
-// All of `data` to fd; false with errno.
-bool write_all(int fd, const void *data, size_t size);
+// All pieces to fd; false with errno.
+bool write_all(int fd, const Bytes *bytes);

@@ -44,8 +44,8 @@ static const char *find_lld(Context *cx)
 static int memory_file(Context *cx, const Bytes *object)
 {
     int fd = memfd_create("policy.o", 0);
-    if (fd >= 0 && write_all(fd, object->data, object->size)) return fd;
-    diag_io_error(cx, "free some memory", "the object file (%zu bytes) does not fit in memory: %s", object->size,
+    if (fd >= 0 && write_all(fd, object)) return fd;
+    diag_io_error(cx, "free some memory", "the object file (%zu bytes) does not fit in memory: %s", bytes_size(object),
                   strerror(errno));
     if (fd >= 0) close(fd);
     return -1;
@@ -160,7 +160,7 @@ bool link_shared_checked(Context *cx, const Bytes *object, const Target *target,
 {
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;
-    int room = file_create(cx, &file, object->size);
+    int room = file_create(cx, &file, bytes_size(object));
     if (room < 0) return false;
     close(room);
     int fd = memory_file(cx, object);

@@ -33,7 +33,14 @@ void file_error(Context *cx, const char *path)
     diag_io_error(cx, remedy(error), "%s: cannot be written: %s", path, strerror(error));
 }
 
-bool write_all(int fd, const void *data, size_t size)
+size_t bytes_size(const Bytes *b)
+{
+    size_t size = 0;
+    for (; b; b = b->rest) size += b->size;
+    return size;
+}
+
+static bool write_piece(int fd, const void *data, size_t size)
 {
     const char *at = data;
     while (size) {
@@ -43,6 +50,13 @@ bool write_all(int fd, const void *data, size_t size)
         at += n;
         size -= (size_t)n;
     }
+    return true;
+}
+
+bool write_all(int fd, const Bytes *bytes)
+{
+    for (const Bytes *b = bytes; b; b = b->rest)
+        if (!write_piece(fd, b->data, b->size)) return false;
     return true;
 }
 
@@ -155,27 +169,32 @@ bool file_commit(Context *cx, const NewFile *file)
 }
 
 // A pipe, a terminal, /dev/null: nothing to rename.
-static bool write_stream(Context *cx, const char *path, const void *data, size_t size)
+static bool write_stream(Context *cx, const char *path, const Bytes *bytes)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool good = fd >= 0 && write_all(fd, data, size);
+    bool good = fd >= 0 && write_all(fd, bytes);
     if (fd >= 0 && close(fd)) good = false;
     if (!good) file_error(cx, path);
     return good;
 }
 
-bool write_file(Context *cx, const char *path, const void *data, size_t size)
+bool write_bytes(Context *cx, const char *path, const Bytes *bytes)
 {
     struct stat s;
-    if (!stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return write_stream(cx, path, data, size);
+    if (!stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return write_stream(cx, path, bytes);
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;
-    int fd = file_create(cx, &file, size);
+    int fd = file_create(cx, &file, bytes_size(bytes));
     if (fd < 0) return false;
-    bool good = write_all(fd, data, size);
+    bool good = write_all(fd, bytes);
     if (close(fd)) good = false;
     if (good) return file_commit(cx, &file);
     file_error(cx, path);
     file_abandon(&file);
     return false;
+}
+
+bool write_file(Context *cx, const char *path, const void *data, size_t size)
+{
+    return write_bytes(cx, path, &(Bytes){data, size, NULL});
 }

@@ -438,8 +438,23 @@ static void strides_of(Type t, int64_t *stride)
     }
 }
 
+// A constant matrix the other way round, in squares whose lines stay in cache: weights as PyTorch stores them.
+static const Node *transposed_matrix(Builder *b, const Node *x)
+{
+    enum { SIDE = 16 };
+    int64_t rows = x->type.dim[0], cols = x->type.dim[1], dim[2] = {cols, rows};
+    const float *from = x->data;
+    float *to = ARENA_ARRAY(b->cx->arena, float, rows *cols);
+    for (int64_t r0 = 0; r0 < rows; r0 += SIDE)
+        for (int64_t c0 = 0; c0 < cols; c0 += SIDE)
+            for (int64_t c = c0; c < cols && c < c0 + SIDE; c++)
+                for (int64_t r = r0; r < rows && r < r0 + SIDE; r++) to[c * rows + r] = from[r * cols + c];
+    return build_const(b, type_make(T_F32, 2, dim), to);
+}
+
 const Node *build_transpose(Builder *b, const Node *x, const int *perm)
 {
+    if (node_is_const(x) && x->type.dtype == T_F32 && x->type.rank == 2 && perm[0] == 1) return transposed_matrix(b, x);
     int64_t own[MAX_RANK], stride[MAX_RANK];
     strides_of(x->type, own);
     Type t = x->type;

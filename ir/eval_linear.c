@@ -16,6 +16,7 @@ enum { ACROSS = 4, LINE = 16, FEW = 4 };
 
 typedef double Four __attribute__((vector_size(32)));
 typedef double FourAt __attribute__((vector_size(32), aligned(8), may_alias)); // anywhere in memory
+typedef float FourFloats __attribute__((vector_size(16), aligned(4), may_alias));
 
 // One side of a product as a matrix of weights: element (k, j) is w[k * k_step + j * j_step].
 typedef struct {
@@ -81,7 +82,16 @@ INLINE void add_row(const float *w, double v, double *acc, size_t n)
     for (size_t j = 0; j < n; j++) acc[j] += (double)w[j] * v;
 }
 
+// Sixteen f32 weights of one k to where they belong in four panels.
+INLINE void spread_line(const float *w, double *panels, size_t panel_size)
+{
+    for (int p = 0; p < LINE / ACROSS; p++)
+        *(FourAt *)(panels + (size_t)p * panel_size) =
+            __builtin_convertvector(*(const FourFloats *)(w + p * ACROSS), Four);
+}
+
 typedef struct {
+    void (*spread_line)(const float *w, double *panels, size_t panel_size);
     void (*panel_rows)(size_t k_count, const double *panel, const double *x, size_t lane_step, double *out,
                        size_t width, size_t rows);
     void (*add_row)(const float *w, double v, double *acc, size_t n);
@@ -93,11 +103,15 @@ typedef struct {
     {                                                                                                                  \
         panel_rows(k_count, panel, x, lane_step, out, width, rows);                                                    \
     }                                                                                                                  \
+    attributes static void spread_line_##suffix(const float *w, double *panels, size_t panel_size)                     \
+    {                                                                                                                  \
+        spread_line(w, panels, panel_size);                                                                            \
+    }                                                                                                                  \
     attributes static void add_row_##suffix(const float *w, double v, double *acc, size_t n)                           \
     {                                                                                                                  \
         add_row(w, v, acc, n);                                                                                         \
     }                                                                                                                  \
-    static const Kernels kernels_##suffix = {panel_rows_##suffix, add_row_##suffix};
+    static const Kernels kernels_##suffix = {spread_line_##suffix, panel_rows_##suffix, add_row_##suffix};
 
 BUILD(portable, )
 #if defined(__x86_64__)
@@ -151,14 +165,17 @@ static void few_token(const Kernels *kernels, const Weights *w, const double *x,
     }
 }
 
-// The panels of `width` outputs from `first` on, one after the other. Sixteen f32 weights of a row are one cache line.
-static void fill_panels(const Weights *w, size_t first, size_t width, double *panels)
+// The panels of `width` outputs from `first` on, one after the other.
+static void fill_panels(const Kernels *kernels, const Weights *w, size_t first, size_t width, double *panels)
 {
     size_t K = w->k_count;
-    for (size_t k = 0; k < K; k++)
-        for (size_t j = 0; j < width; j++)
-            panels[(j / ACROSS * K + k) * ACROSS + j % ACROSS] =
-                w->f32 ? (double)w->f32[k * w->k_step + (first + j) * w->j_step] : weight(w, k, first + j);
+    for (size_t k = 0; k < K; k++) {
+        if (w->f32 && w->j_step == 1 && width == LINE) { // one cache line
+            kernels->spread_line(w->f32 + k * w->k_step + first, panels + k * ACROSS, K * ACROSS);
+            continue;
+        }
+        for (size_t j = 0; j < width; j++) panels[(j / ACROSS * K + k) * ACROSS + j % ACROSS] = weight(w, k, first + j);
+    }
 }
 
 typedef struct {
@@ -187,7 +204,7 @@ static void product(const Weights *w, size_t tokens, size_t rows, const EvalOper
     }
     for (size_t first = 0; first < N && left; first += LINE) {
         size_t width = N - first < LINE ? N - first : LINE;
-        fill_panels(w, first, width, panels);
+        fill_panels(kernels, w, first, width, panels);
         for (size_t m = 0; m < tokens; m++)
             for (size_t j = 0; j < width && token[m].x; j += ACROSS)
                 kernels->panel_rows(K, panels + j * K, token[m].x, token[m].lane_step, out + (m * N + first + j) * rows,

@@ -52,6 +52,20 @@ static void emit_group(Panels *p, LaneEnv *env, const Node *n, const Keyed *lane
 
 // ---- products
 
+// How many inputs each column reads, and all of them. Half filled in where the matrix is not sparse: stops there.
+static int64_t column_inputs(const Node *w, Keyed *columns, int64_t most)
+{
+    int64_t K = w->type.dim[0], N = w->type.dim[1], all = 0;
+    const float *f32 = w->type.dtype == T_F32 ? w->data : NULL;
+    for (int64_t k = 0; k < K && all <= most; k++)
+        for (int64_t c = 0; c < N; c++) {
+            bool reads = f32 ? f32[k * N + c] != 0 : const_at(w, k * N + c) != 0;
+            columns[c].key += reads;
+            all += reads;
+        }
+    return all;
+}
+
 // Columns with how many inputs each reads, and the inputs that each panel of `width` columns reads in all.
 static int64_t panel_inputs(const Node *w, const Keyed *columns, int64_t first, int64_t count)
 {
@@ -71,13 +85,9 @@ static bool linear_panels(Panels *p, LaneEnv *env, const Node *n)
     if (type_lanes(n->type) != N || K * N < LEAST_WEIGHTS || N < 2 * LEAST_WIDTH) return false;
     Keyed *columns = calloc((size_t)N + 1, sizeof *columns);
     if (!columns) exit(4);
-    int64_t weights = 0, panels = N / LEAST_WIDTH < MOST_PANELS ? N / LEAST_WIDTH : MOST_PANELS, products = 0;
-    for (int64_t c = 0; c < N; c++) {
-        columns[c].lane = c;
-        for (int64_t k = 0; k < K; k++) columns[c].key += const_at(w, k * N + c) != 0;
-        weights += columns[c].key;
-    }
-    bool sparse = weights * 10 < K * N * 7;
+    int64_t panels = N / LEAST_WIDTH < MOST_PANELS ? N / LEAST_WIDTH : MOST_PANELS, products = 0;
+    for (int64_t c = 0; c < N; c++) columns[c].lane = c;
+    bool sparse = column_inputs(w, columns, K * N * 7 / 10) * 10 < K * N * 7;
     int64_t width = ((N + panels - 1) / panels + 15) & ~15ll;
     if (sparse) qsort(columns, (size_t)N, sizeof *columns, by_key);
     for (int64_t c = 0; sparse && c < N; c += width) {

@@ -20,6 +20,13 @@ typedef struct {
     uint64_t hash, size, at;
 } Entry;
 
+// A matrix that has been packed: programs share the data of their weights.
+typedef struct {
+    const void *data; // NULL: free
+    int64_t k, n;
+    uint32_t at;
+} Packed;
+
 typedef struct {
     Arena *arena;
     float *words;
@@ -28,13 +35,31 @@ typedef struct {
     int n_entries, cap_entries;
     int *table; // open addressing: number of the entry + 1
     size_t table_size;
+    Packed *packed; // open addressing, by data
+    size_t n_packed, packed_size;
 } Pool;
 
-static uint64_t hash_words(const uint32_t *w, uint64_t n)
+static uint64_t mix(uint64_t h, uint64_t w)
 {
-    uint64_t h = 0xCBF29CE484222325u ^ n;
-    for (uint64_t i = 0; i < n; i++) h = (h ^ w[i]) * 0x9E3779B97F4A7C15u, h ^= h >> 31;
-    return h;
+    h = (h ^ w) * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 31;
+}
+
+// Four chains, so that one waits while the others multiply.
+static uint64_t hash_words(const float *words, uint64_t n)
+{
+    uint64_t h[4] = {0xCBF29CE484222325u, 1, 2, n}, i = 0, two;
+    uint32_t one;
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 4; k++) {
+            memcpy(&two, words + i + 2 * k, sizeof two);
+            h[k] = mix(h[k], two);
+        }
+    for (; i < n; i++) {
+        memcpy(&one, words + i, sizeof one);
+        h[0] = mix(h[0], one);
+    }
+    return mix(mix(mix(h[0], h[1]), h[2]), h[3]);
 }
 
 static void pool_reserve(Pool *p, uint64_t n)
@@ -68,38 +93,49 @@ static void grow_table(Pool *p)
     for (int i = 0; i < p->n_entries; i++) p->table[free_slot(p, p->entries[i].hash)] = i + 1;
 }
 
-// The CONST lane of these words: an equal entry, or a new one at a multiple of 16.
-static uint32_t pool_put(Pool *p, const void *words, uint64_t n)
+// Room for n words behind what is there.
+static float *pool_room(Pool *p, uint64_t n)
 {
+    pool_reserve(p, (n + 15) & ~15ull);
+    return p->words + p->n;
+}
+
+// The CONST lane of the n words in pool_room: an equal entry, or these, at a multiple of 16.
+static uint32_t pool_keep(Pool *p, uint64_t n)
+{
+    const float *words = p->words + p->n;
     if ((size_t)p->n_entries * 2 >= p->table_size) grow_table(p);
-    uint64_t hash = hash_words(words, n);
+    uint64_t hash = hash_words(words, n), padded = (n + 15) & ~15ull;
     for (size_t slot = hash & (p->table_size - 1); p->table[slot]; slot = (slot + 1) & (p->table_size - 1))
-        if (entry_is(p, p->table[slot] - 1, hash, words, n)) return (uint32_t)p->entries[p->table[slot] - 1].at;
-    uint64_t padded = (n + 15) & ~15ull;
-    pool_reserve(p, padded);
+        if (entry_is(p, p->table[slot] - 1, hash, words, n)) {
+            memset(p->words + p->n, 0, n * sizeof *words); // what stays unused is zero
+            return (uint32_t)p->entries[p->table[slot] - 1].at;
+        }
     Entry e = {hash, n, p->n};
-    memcpy(p->words + p->n, words, n * 4);
     p->n += padded;
     ARENA_PUSH(p->arena, p->entries, p->n_entries, p->cap_entries, e);
     p->table[free_slot(p, hash)] = p->n_entries;
     return (uint32_t)e.at;
 }
 
+static uint32_t pool_put(Pool *p, const void *words, uint64_t n)
+{
+    if (n) memcpy(pool_room(p, n), words, n * 4);
+    return pool_keep(p, n);
+}
+
 static uint32_t pool_node(Pool *p, const Node *c)
 {
     int64_t n = type_lanes(c->type);
-    float *v = malloc((size_t)(n + 1) * sizeof *v);
+    float *v = pool_room(p, (uint64_t)n);
     for (int64_t i = 0; i < n; i++) v[i] = (float)const_at(c, i);
-    uint32_t at = pool_put(p, v, (uint64_t)n);
-    free(v);
-    return at;
+    return pool_keep(p, (uint64_t)n);
 }
 
 // w[K][N] in groups of 128 outputs, input-major (plan.h).
-static uint32_t pool_matrix(Pool *p, const Node *w)
+static void pack_matrix(const Node *w, float *at)
 {
     int64_t K = w->type.dim[0], N = w->type.dim[1];
-    float *v = malloc((size_t)(K * N + 1) * sizeof *v), *at = v;
     const float *same = w->type.dtype == T_F32 ? w->data : NULL;
     for (int64_t g = 0; g < N; g += GEMM_GROUP) {
         int64_t width = N - g < GEMM_GROUP ? N - g : GEMM_GROUP;
@@ -108,9 +144,36 @@ static uint32_t pool_matrix(Pool *p, const Node *w)
             for (int64_t j = 0; j < width && !same; j++) at[j] = (float)const_at(w, k * N + g + j);
         }
     }
-    uint32_t lane = pool_put(p, v, (uint64_t)(K * N));
-    free(v);
-    return lane;
+}
+
+static Packed *packed_slot(const Pool *p, const void *data, int64_t k, int64_t n)
+{
+    size_t slot = mix((uintptr_t)data, (uint64_t)n) & (p->packed_size - 1);
+    while (p->packed[slot].data && (p->packed[slot].data != data || p->packed[slot].k != k || p->packed[slot].n != n))
+        slot = (slot + 1) & (p->packed_size - 1);
+    return &p->packed[slot];
+}
+
+static void grow_packed(Pool *p)
+{
+    Packed *old = p->packed;
+    size_t n = p->packed_size;
+    p->packed_size = n ? 2 * n : 256;
+    p->packed = ARENA_ARRAY(p->arena, Packed, p->packed_size);
+    for (size_t i = 0; i < n; i++)
+        if (old[i].data) *packed_slot(p, old[i].data, old[i].k, old[i].n) = old[i];
+}
+
+static uint32_t pool_matrix(Pool *p, const Node *w)
+{
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    if (2 * p->n_packed >= p->packed_size) grow_packed(p);
+    Packed *known = packed_slot(p, w->data, K, N);
+    if (known->data) return known->at;
+    pack_matrix(w, pool_room(p, (uint64_t)(K * N)));
+    *known = (Packed){w->data, K, N, pool_keep(p, (uint64_t)(K * N))};
+    p->n_packed++;
+    return known->at;
 }
 
 // ---- the program under construction

@@ -28,6 +28,12 @@ typedef struct {
     Map *map;
     // An output that shows the squares of a base which lead back to no input: why, for the refusal.
     const char *unsolved, *unsolved_why;
+    struct { // the last answer of log_det_scale, which is asked for again when a map is taken
+        const Map *map;
+        int out;
+        bool density;
+        double scale;
+    } last;
 } Roles;
 
 static bool in_list(const char *name, const char *const *list)
@@ -127,7 +133,7 @@ static bool close_to(const double *a, const double *b, double scale, size_t rows
 enum { ROWS = 4 };
 
 // Does output `out` equal the derived log_det of the map (scale 1), or its mean over the event (scale 1/D)? 0: neither.
-static double log_det_scale(Roles *r, const Map *map, bool density, int out)
+static double derived_scale(const Roles *r, const Map *map, bool density, int out)
 {
     double **in = map_inputs(r->cx, map, density, ROWS, 7);
     double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in), claimed[ROWS];
@@ -136,6 +142,15 @@ static double log_det_scale(Roles *r, const Map *map, bool density, int out)
     eval_function(r->f, ROWS, (const double *const *)in, outs, NULL, NULL);
     if (close_to(claimed, derived, 1, ROWS)) return 1;
     return map->dims > 1 && close_to(claimed, derived, 1.0 / (double)map->dims, ROWS) ? 1.0 / (double)map->dims : 0;
+}
+
+static double log_det_scale(Roles *r, const Map *map, bool density, int out)
+{
+    if (r->last.map == map && r->last.density == density && r->last.out == out) return r->last.scale;
+    r->last.map = map;
+    r->last.density = density;
+    r->last.out = out;
+    return r->last.scale = derived_scale(r, map, density, out);
 }
 
 static bool is_scalar_output(const Roles *r, int i)

@@ -986,7 +986,7 @@ static void equal_steps_share_code(void **state)
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
     const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", NULL);
     const char *path = path_in(&m->cx, "shared.o");
-    assert_true(write_file(&m->cx, path, object->data, object->size));
+    assert_true(write_bytes(&m->cx, path, object));
     assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' reduce_'", path)), "2\n");
     maker_free(m);
 }
@@ -1146,7 +1146,7 @@ static void file_too_large(void **state)
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &small);
     bool linked = link_shared(&m->cx, object, &target, false, path_in(&m->cx, "large.so"));
-    bool written = write_file(&m->cx, path_in(&m->cx, "large.o"), object->data, object->size);
+    bool written = write_bytes(&m->cx, path_in(&m->cx, "large.o"), object);
     setrlimit(RLIMIT_FSIZE, &before);
     signal(SIGXFSZ, handler);
     assert_false(linked || written);
@@ -1161,7 +1161,7 @@ static void broken_object(void **state)
     (void)state;
     Maker *m = maker_new(1);
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    Bytes garbage = {"not an object", 13};
+    Bytes garbage = {"not an object", 13, NULL};
     assert_false(link_shared(&m->cx, &garbage, &target, false, path_in(&m->cx, "broken.so")));
     assert_int_equal(m->diag.errors, 1);
     assert_int_equal(count_files(), 0);

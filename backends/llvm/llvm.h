@@ -141,7 +141,13 @@ size_t layout_size(const Layout *l);                                    // bytes
 bool layout_short(const Layout *l);                                     // some weights have 16 bits
 uint32_t layout_lane(const Layout *l, uint32_t lane);                   // where an f32 lane of CONST lies
 MatrixKind layout_matrix(const Layout *l, uint32_t lane, uint32_t *at); // where, in words of 16 bits; not for f32
-void layout_write(const Layout *l, const Plan *plan, unsigned char *to);
+const void *layout_weights(Gen *g);                                     // all of them, layout_size bytes
+
+// ---- object.c
+// The descriptor's section, which LLVM ends where the weights begin: it gets them, and zeros behind them.
+#define WEIGHTS_SECTION ".rodata.nfcc"
+enum { WEIGHTS_PAD = 128 }; // reads may run 16 lanes over
+const Bytes *object_with_weights(Context *cx, void *object, size_t size, const void *weights, size_t weights_size);
 
 // ---- key.c
 StepKey step_key(Gen *g, const Step *s, bool known); // known: the code of a gemm knows its counts

@@ -1,6 +1,6 @@
 // Plan -> object: one function per distinct step and shape of code, one list of steps per program, and the descriptor.
 //
-//     descriptor   the bytes of descriptor.c with code offsets filled in, then the weights: one constant
+//     descriptor   the bytes of descriptor.c with code offsets filled in; the weights join it in object.c
 //     steps        per program, for all tiles: for each step the number of its code and its args, packed
 //     codes        per shape of code: functions by number, as distances from here
 //     lengths      bytes of a step by number of its code
@@ -26,8 +26,6 @@ enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64 };
 // Weights of more bytes than IN_CACHE do not stay in a core's own cache. AHEAD: a group of 128 outputs of 512 inputs,
 // whose every row the first block reads; measured best on PushT at 16, 32 and 64 rows.
 enum { IN_CACHE = 1 << 20, AHEAD = 256 << 10 };
-// Zeros behind the weights: reads may run 16 lanes over.
-enum { WEIGHTS_PAD = 128 };
 
 typedef struct {
     StepKey key;
@@ -503,26 +501,24 @@ static void add_code(Gen *g, Parts *p, size_t at, const Value *program, Value gl
 
 // Its bytes in pieces: code offsets are distances, the rest is text. The pieces' types must be known before there is a
 // global that distances can be counted from; a placeholder stands in for it until then.
-static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
+static void emit_descriptor(Unit *u, const Target *target, const char *symbol, bool with_weights)
 {
     Gen *g = &u->g;
     WeightType stored = stored_type(g);
     size_t weights = layout_size(g->layout);
     const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights);
-    unsigned char *bytes = arena_alloc(g->cx->arena, d->size + weights);
     nfcc_model_header h;
     memcpy(&h, d->data, sizeof h);
-    memcpy(bytes, d->data, d->size);
-    layout_write(g->layout, g->plan, bytes + d->size);
 
-    Parts p = {.bytes = bytes};
+    Parts p = {.bytes = d->data};
     Value start = LLVMAddGlobal(g->module, g->i8, "");
     for (size_t i = 0; i < PROGRAM_COUNT; i++)
         add_code(g, &p, offsetof(nfcc_model_header, programs) + i * sizeof(nfcc_abi_program), u->program[0][i], start);
     for (size_t i = 0; i < PROGRAM_COUNT && g->n_levels > 1; i++)
         add_code(g, &p, h.other_code + i * sizeof(int32_t) * NFCC_TILES, u->program[1][i], start);
-    add_bytes_to(g, &p, d->size + weights);
-    add_part(&p, LLVMConstNull(LLVMArrayType2(g->i8, WEIGHTS_PAD)));
+    add_bytes_to(g, &p, d->size);
+    if (with_weights) add_part(&p, text(g, layout_weights(g), weights));
+    if (with_weights) add_part(&p, LLVMConstNull(LLVMArrayType2(g->i8, WEIGHTS_PAD)));
 
     Value global = LLVMAddGlobal(g->module, LLVMStructTypeInContext(g->llvm, p.type, (unsigned)p.n, true), symbol);
     LLVMSetInitializer(global, LLVMConstStructInContext(g->llvm, p.value, (unsigned)p.n, true));
@@ -530,6 +526,7 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol)
     LLVMDeleteGlobal(start);
     LLVMSetGlobalConstant(global, true);
     LLVMSetAlignment(global, 64);
+    LLVMSetSection(global, WEIGHTS_SECTION);
     LLVMSetVisibility(global, LLVMProtectedVisibility);
 }
 
@@ -653,11 +650,10 @@ static const Bytes *object_of(Unit *u)
         internal_error(u, "code generation", message);
         return NULL;
     }
-    Bytes *object = ARENA_NEW(u->g.cx->arena, Bytes);
-    object->size = LLVMGetBufferSize(buffer);
-    object->data = arena_copy(u->g.cx->arena, LLVMGetBufferStart(buffer), object->size);
+    size_t size = LLVMGetBufferSize(buffer);
+    void *object = arena_copy(u->g.cx->arena, LLVMGetBufferStart(buffer), size);
     LLVMDisposeMemoryBuffer(buffer);
-    if (!u->problem) return object;
+    if (!u->problem) return object_with_weights(u->g.cx, object, size, layout_weights(&u->g), layout_size(u->g.layout));
     internal_error(u, "code generation", LLVMCreateMessage(u->problem));
     return NULL;
 }
@@ -676,14 +672,14 @@ static void emit_level(Unit *u, int level)
             if (g->plan->programs[i].exists && shape_slot(g, STEP_GEMM, t) >= 0) emit_program(u, i, t);
 }
 
-static void emit_all(Unit *u, const Target *target, const char *symbol)
+static void emit_all(Unit *u, const Target *target, const char *symbol, bool with_weights)
 {
     collect(u);
     emit_walk(u);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         if (u->g.plan->programs[i].exists) emit_program_steps(u, i);
     for (int i = 0; i < u->g.n_levels; i++) emit_level(u, i);
-    emit_descriptor(u, target, symbol);
+    emit_descriptor(u, target, symbol, with_weights);
 }
 
 static const char *module_text(Unit *u)
@@ -694,14 +690,12 @@ static const char *module_text(Unit *u)
     return copy;
 }
 
-const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,
-                            void (*gemm)(Gen *g, const GemmStep *s))
+typedef void GemmEmit(Gen *g, const GemmStep *s);
+
+// The object, or (ll) the module as text, which holds its weights itself.
+static const Bytes *emit_module(Context *cx, const Plan *plan, const Target *target, const char *symbol, GemmEmit *gemm,
+                                const char **ll)
 {
-    if (plan->weight_lanes > 480000000) {
-        diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most 480 million",
-                   (unsigned long long)plan->weight_lanes);
-        return NULL;
-    }
     Unit u = {.g = {.cx = cx, .plan = plan, .gemm = gemm}};
     u.g.layout = layout_of(&u.g);
     u.g.info = target_info(target, stored_type(&u.g));
@@ -710,15 +704,26 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     u.g.level[0] = u.g.info;
     u.g.n_levels = target_other(target, stored_type(&u.g), &u.g.level[1]) ? 2 : 1;
     u.g.ahead = layout_size(u.g.layout) > IN_CACHE ? AHEAD : 0;
-    LLVMInstallFatalErrorHandler(fatal);
-    const Bytes *object = NULL;
-    if (unit_open(&u)) {
-        emit_all(&u, target, symbol);
-        bool good = optimise(&u);
-        if (good && ll) *ll = module_text(&u);
-        if (good) object = object_of(&u);
-        unit_close(&u);
+    if (!unit_open(&u)) return NULL;
+    emit_all(&u, target, symbol, ll != NULL);
+    bool good = optimise(&u);
+    if (good && ll) *ll = module_text(&u);
+    const Bytes *object = good && !ll ? object_of(&u) : NULL;
+    unit_close(&u);
+    return object;
+}
+
+const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,
+                            GemmEmit *gemm)
+{
+    if (plan->weight_lanes > 480000000) {
+        diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most 480 million",
+                   (unsigned long long)plan->weight_lanes);
+        return NULL;
     }
+    LLVMInstallFatalErrorHandler(fatal);
+    if (ll) emit_module(cx, plan, target, symbol, gemm, ll);
+    const Bytes *object = ll && !*ll ? NULL : emit_module(cx, plan, target, symbol, gemm, NULL);
     LLVMResetFatalErrorHandler();
     return object;
 }

@@ -100,10 +100,9 @@ static void put_matrix(const Layout *l, const Plan *plan, int i, unsigned char *
     for (uint32_t j = 0; !is_pairs(l, m) && j < m->lanes; j++) put_short(plan->weight_type, from[j], at + 2 * j);
 }
 
-void layout_write(const Layout *l, const Plan *plan, unsigned char *to)
+static void layout_write(const Layout *l, const Plan *plan, unsigned char *to)
 {
     uint64_t from = 0;
-    memset(to, 0, l->size);
     for (int i = 0; i <= l->n; i++) {
         uint64_t end = i < l->n ? l->matrix[i].at : plan->weight_lanes;
         if (end > from) memcpy(to + 4 * (from - l->before[i]), plan->weights + from, (size_t)(end - from) * 4);
@@ -111,4 +110,12 @@ void layout_write(const Layout *l, const Plan *plan, unsigned char *to)
         from = l->matrix[i].at + (l->before[i + 1] - l->before[i]);
         put_matrix(l, plan, i, to);
     }
+}
+
+const void *layout_weights(Gen *g)
+{
+    if (!g->layout->n) return g->plan->weights;
+    unsigned char *bytes = arena_alloc(g->cx->arena, g->layout->size);
+    layout_write(g->layout, g->plan, bytes);
+    return bytes;
 }
