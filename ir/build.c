@@ -383,6 +383,15 @@ static Lane *resolved_lanes(Builder *b, int64_t n, int n_in, const Node *const *
     return lanes;
 }
 
+// Whole values one after the other, none of them a move or twice there, need no look at their lanes.
+static bool plain_concat(Builder *b, int n_in, const Node *const *in)
+{
+    int k = 0;
+    while (k < n_in && in[k]->op != OP_move && !b->slots[in[k]->id]) b->slots[in[k++]->id] = 1;
+    for (int j = 0; j < k; j++) b->slots[in[j]->id] = 0;
+    return k == n_in;
+}
+
 const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map)
 {
     int64_t n = type_lanes(type), total = 0;
@@ -397,6 +406,13 @@ const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, c
         type.dtype = in[0]->type.dtype;
     Sources s = {NULL, 0, 0};
     reserve_slots(b);
+    if (!map && plain_concat(b, n_in, in)) {
+        s = (Sources){arena_copy(b->cx->arena, in, (size_t)n_in * sizeof *in), n_in, n_in};
+        int64_t *base = bases_of(&s, &total);
+        const Node *joined = add_move(b, type, &s, NULL, base);
+        free(base);
+        return joined;
+    }
     Lane *lanes = resolved_lanes(b, n, n_in, in, map, &s);
     const Node *m = finish_move(b, type, &s, lanes);
     free(s.nodes);

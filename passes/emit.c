@@ -186,6 +186,28 @@ static void forward_linear(LaneEnv *env, const Node *n, const int64_t *lanes, in
     free(cols);
 }
 
+// Do the inputs of a column stand side by side, as keys in a cache do?
+static bool columns_stand(const LaneRef *y, int64_t K, int64_t count)
+{
+    return K > 1 && y[0].node && y[0].node == y[count].node && y[0].lane + 1 == y[count].lane;
+}
+
+// x[1, K] y[K, count], or the same products as y^T x^T, which reads standing columns as they are.
+static const Node *row_product(LaneEnv *env, const LaneRef *x, const LaneRef *y, int64_t K, int64_t count)
+{
+    Builder *b = env->b;
+    bool flip = columns_stand(y, K, count);
+    int64_t xd[2] = {flip ? K : 1, flip ? 1 : K}, yd[2] = {flip ? count : K, flip ? K : count};
+    const Node *row = lanes_gather_as(b, x, type_make(T_F32, 2, xd));
+    if (!flip) return build_matmul(b, row, lanes_gather_as(b, y, type_make(T_F32, 2, yd)));
+    LaneRef *turned = new_refs(K * count);
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t j = 0; j < count; j++) turned[j * K + k] = y[k * count + j];
+    const Node *now = build_matmul(b, lanes_gather_as(b, turned, type_make(T_F32, 2, yd)), row);
+    free(turned);
+    return now;
+}
+
 // One row of one matrix of the batch: columns present, inputs that are not constant zeros.
 static void forward_matmul_row(LaneEnv *env, const Node *n, int64_t row, const int64_t *lanes, int64_t count)
 {
@@ -205,37 +227,24 @@ static void forward_matmul_row(LaneEnv *env, const Node *n, int64_t row, const i
         for (int64_t k = 0; k < k_count; k++)
             for (int64_t j = 0; j < count; j++)
                 y[k * count + j] = lane_env_lane(env, n->in[1], (batch * K + ks[k]) * N + lanes[j] % N);
-        int64_t xd[2] = {1, k_count}, yd[2] = {k_count, count};
-        const Node *now = build_matmul(env->b, lanes_gather_as(env->b, x, type_make(T_F32, 2, xd)),
-                                       lanes_gather_as(env->b, y, type_make(T_F32, 2, yd)));
-        set_result(env, n, lanes, count, now);
+        set_result(env, n, lanes, count, row_product(env, x, y, k_count, count));
     }
     free(x);
     free(y);
     free(ks);
 }
 
-static const Node *gather_all(LaneEnv *env, const Node *v)
-{
-    int64_t lanes = type_lanes(v->type);
-    LaneRef *refs = new_refs(lanes);
-    for (int64_t i = 0; i < lanes; i++) refs[i] = lane_env_lane(env, v, i);
-    const Node *g = lanes_gather_as(env->b, refs, v->type);
-    free(refs);
-    return g;
-}
-
 static void forward_whole(LaneEnv *env, const Node *n)
 {
     const Node *in[2];
-    for (int k = 0; k < n->n_in; k++) in[k] = gather_all(env, n->in[k]);
+    for (int k = 0; k < n->n_in; k++) in[k] = lane_env_value(env, n->in[k]);
     lane_env_set_all(env, n, build_like(env->b, n, in));
 }
 
 // Transposed products stay whole, so that their weights are the very ones of the product.
 static void forward_linear_t(LaneEnv *env, const Node *n)
 {
-    const Node *x = gather_all(env, n->in[0]);
+    const Node *x = lane_env_value(env, n->in[0]);
     lane_env_set_all(env, n, build_linear_t(env->b, x, matrix_part(env->b, n->in[1], 0, NULL, 0, NULL)));
 }
 

@@ -61,7 +61,9 @@ const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
         map[i] =
             k == -2 ? (int32_t)(map[i - 1] - refs[i - 1].lane + refs[i].lane) : (int32_t)(d.base[k] + refs[i].lane);
     }
-    const Node *m = build_move(b, type, d.n, d.nodes, map);
+    bool in_order = total == n;
+    for (int64_t i = 0; i < n && in_order; i++) in_order = map[i] == i;
+    const Node *m = build_move(b, type, d.n, d.nodes, in_order ? NULL : map);
     free(table);
     free(map);
     return m;
@@ -85,6 +87,7 @@ LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b)
     }
     env->n_lanes = env->base[from->n_nodes];
     env->constant = ARENA_ARRAY(cx->arena, const Node *, from->n_nodes + 1);
+    env->whole = ARENA_ARRAY(cx->arena, const Node *, from->n_nodes + 1);
     env->ref = ARENA_ARRAY(cx->arena, LaneRef, env->n_lanes + 1);
     return env;
 }
@@ -108,9 +111,40 @@ void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now)
 {
     int64_t lanes = type_lanes(n->type);
     for (int64_t i = 0; i < lanes; i++) lane_env_set(env, (LaneRef){n, i}, (LaneRef){now, i});
+    if (now->op != OP_move) env->whole[n->id] = now;
 }
 
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
+
+// n, or the parts that it joins in order, as whole values; false: not all are.
+static bool whole_parts(const LaneEnv *env, const Node *n, const Node **parts)
+{
+    bool joined = n->op == OP_move;
+    for (int k = 0; k < (joined ? n->n_in : 1); k++) parts[k] = env->whole[joined ? n->in[k]->id : n->id];
+    for (int k = 0; k < (joined ? n->n_in : 1); k++)
+        if (!parts[k]) return false;
+    return true;
+}
+
+const Node *lane_env_value(LaneEnv *env, const Node *n)
+{
+    const Node **parts = malloc((size_t)(n->n_in + 1) * sizeof *parts), *value = NULL;
+    if (!parts) exit(4);
+    if ((n->op != OP_move || !n->map) && whole_parts(env, n, parts))
+        value = build_move(env->b, n->type, n->op == OP_move ? n->n_in : 1, parts, NULL);
+    free(parts);
+    if (value) return value;
+    int64_t lanes = type_lanes(n->type);
+    LaneRef *refs = malloc((size_t)(lanes + 1) * sizeof *refs), zero = {build_scalar(env->b, 0), 0};
+    if (!refs) exit(4);
+    for (int64_t i = 0; i < lanes; i++) {
+        refs[i] = lane_env_lane(env, n, i);
+        if (!refs[i].node) refs[i] = zero;
+    }
+    value = lanes_gather_as(env->b, refs, n->type);
+    free(refs);
+    return value;
+}
 
 const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols,
                         const int32_t *cols)

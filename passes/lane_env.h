@@ -29,6 +29,7 @@ typedef struct {
     int64_t n_lanes;
     LaneRef *ref;          // by lane number: lane in the function being built
     const Node **constant; // by node id: copies of constants
+    const Node **whole;    // by node id: the value whose lanes are those of the node, in order, or NULL
 } LaneEnv;
 
 LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b);
@@ -38,10 +39,10 @@ void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now);
 void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now); // lane i of n is lane i of now
 // The canonical lane i of n, looked up.
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i);
+// The whole of n: its lanes looked up, those that are not there 0.
+const Node *lane_env_value(LaneEnv *env, const Node *n);
 // Rows and columns of a constant matrix; NULL list: all.
 const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols,
                         const int32_t *cols);
 // Elementwise op n on operands of m lanes (or one lane): f32[m] (or f32[1] where all operands have one lane).
 const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in);
-// lanes.c: constants, aliases and dead lanes gone.
-const Function *lanes_function(Context *cx, const Function *f);

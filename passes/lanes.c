@@ -121,6 +121,7 @@ static void rebuild_elementwise(Lanes *s, const Node *n)
         const Node *ops[3];
         for (int k = 0; k < n->n_in; k++) ops[k] = lanes_gather(s->b, in[k], m);
         const Node *now = lanes_apply(s->b, n, ops);
+        if (m == lanes && type_lanes(now->type) == m && now->op != OP_move) s->env->whole[n->id] = now;
         for (int64_t j = 0; j < m; j++) {
             LaneRef lane = {now, type_lanes(now->type) == 1 ? 0 : j};
             lane_env_set(s->env, (LaneRef){n, kept[j]}, lane);
@@ -293,6 +294,7 @@ static void rebuild_linear(Lanes *s, const Node *n)
         for (int64_t m = 0; m < tokens; m++)
             for (int64_t c = 0; c < p.n_cols; c++)
                 lane_env_set(s->env, (LaneRef){n, m * N + p.cols[c]}, (LaneRef){now, m * p.n_cols + c});
+        if (p.n_cols == N && now->op != OP_move) s->env->whole[n->id] = now;
         for (int64_t c = 0; c < p.n_cols && p.keys; c++)
             lane_numbers_put(s->numbers, p.keys[c], lane_canonical(now, c));
         free(refs);
@@ -361,6 +363,7 @@ static void rebuild_reduce(Lanes *s, const Node *n)
         int64_t dim[2] = {m, size};
         const Node *now = build_reduce(s->b, n->op, lanes_gather_as(s->b, part, type_make(T_F32, 2, dim)));
         for (int64_t j = 0; j < m; j++) lane_env_set(s->env, (LaneRef){n, group[j]}, (LaneRef){now, j});
+        if (m == outer && now->op != OP_move) s->env->whole[n->id] = now;
         free(part);
     }
     free(refs);
@@ -371,29 +374,15 @@ static void rebuild_reduce(Lanes *s, const Node *n)
 static void rebuild_whole(Lanes *s, const Node *n)
 {
     const Node *in[2];
-    LaneRef zero = {build_scalar(s->b, 0), 0};
-    for (int k = 0; k < n->n_in; k++) {
-        int64_t lanes = type_lanes(n->in[k]->type);
-        LaneRef *refs = malloc((size_t)(lanes + 1) * sizeof *refs);
-        for (int64_t i = 0; i < lanes; i++) {
-            refs[i] = lane_env_lane(s->env, n->in[k], i);
-            if (!refs[i].node) refs[i] = zero;
-        }
-        in[k] = lanes_gather_as(s->b, refs, n->in[k]->type);
-        free(refs);
-    }
+    for (int k = 0; k < n->n_in; k++) in[k] = lane_env_value(s->env, n->in[k]);
     lane_env_set_all(s->env, n, build_like(s->b, n, in));
 }
 
 // Whole, on the very weights of the product that it is the adjoint of.
 static void rebuild_linear_t(Lanes *s, const Node *n)
 {
-    int64_t lanes = type_lanes(n->in[0]->type);
-    LaneRef *refs = malloc((size_t)(lanes + 1) * sizeof *refs);
-    for (int64_t i = 0; i < lanes; i++) refs[i] = lane_env_lane(s->env, n->in[0], i);
-    const Node *x = lanes_gather_as(s->b, refs, n->in[0]->type), *w = matrix_part(s->b, n->in[1], 0, NULL, 0, NULL);
+    const Node *x = lane_env_value(s->env, n->in[0]), *w = matrix_part(s->b, n->in[1], 0, NULL, 0, NULL);
     lane_env_set_all(s->env, n, build_linear_t(s->b, x, w));
-    free(refs);
 }
 
 static bool any_needed(const Lanes *s, const Node *n)
@@ -430,6 +419,16 @@ static void need_value(LaneEnv *env, bool *need, const Node *v, int64_t i)
     if (!node_is_const(r.node)) need[env->base[r.node->id] + r.lane] = true;
 }
 
+// All lanes of v, where it joins whole values.
+static bool need_parts(LaneEnv *env, bool *need, const Node *v)
+{
+    if (v->op != OP_move || v->map) return false;
+    for (int k = 0; k < v->n_in; k++)
+        if (!node_is_const(v->in[k]))
+            memset(need + env->base[v->in[k]->id], true, (size_t)type_lanes(v->in[k]->type) * sizeof *need);
+    return true;
+}
+
 static void need_linear(LaneEnv *env, bool *need, const Node *n)
 {
     const Node *w = n->in[1];
@@ -463,16 +462,18 @@ static void need_operands(LaneEnv *env, bool *need, const Node *n)
     bool whole = kind == KIND_LINEAR_T || kind == KIND_MATMUL || kind == KIND_TAKE;
     for (int k = 0; k < n->n_in; k++) {
         if (node_is_const(n->in[k])) continue;
+        if (whole && need_parts(env, need, n->in[k])) continue;
         int64_t count = type_lanes(n->in[k]->type), per = kind == KIND_REDUCE ? type_last(n->in[k]->type) : 1;
         for (int64_t i = 0; i < count; i++)
             if (whole || count == 1 || out[i / per]) need_value(env, need, n->in[k], i);
     }
 }
 
-static bool *needed_lanes(Context *cx, const Function *f)
+// By lane number.
+static bool *needed_lanes(Context *scratch, const Function *f)
 {
-    LaneEnv *env = lane_env_new(cx, f, NULL);
-    bool *need = ARENA_ARRAY(cx->arena, bool, env->n_lanes + 1);
+    LaneEnv *env = lane_env_new(scratch, f, NULL);
+    bool *need = ARENA_ARRAY(scratch->arena, bool, env->n_lanes + 1);
     for (int i = 0; i < f->n_outputs; i++) {
         int64_t lanes = type_lanes(f->outputs[i].node->type);
         for (int64_t k = 0; k < lanes; k++) need_value(env, need, f->outputs[i].node, k);
@@ -483,10 +484,13 @@ static bool *needed_lanes(Context *cx, const Function *f)
     return need;
 }
 
-static const Function *rebuild_function(Context *cx, const Function *f, const bool *need)
+// What is known of lanes is as large as the function, and goes with its arena.
+static const Function *rebuild_function(Context *cx, const Function *f, bool number)
 {
     Builder *b = builder_new(cx, f->name);
-    Lanes s = {b, lane_env_new(cx, f, b), need, cx, lane_numbers_new(cx, f)};
+    Context scratch = {arena_new(), cx->diag};
+    Lanes s = {b, lane_env_new(&scratch, f, b), needed_lanes(&scratch, f), &scratch,
+               number ? lane_numbers_new(&scratch, f) : NULL};
     for (int i = 0; i < f->n_inputs; i++) rebuild(&s, f->inputs[i]);
     for (int i = 0; i < f->n_nodes; i++)
         if (f->nodes[i]->op != OP_input) rebuild(&s, f->nodes[i]);
@@ -494,24 +498,23 @@ static const Function *rebuild_function(Context *cx, const Function *f, const bo
     for (int i = 0; i < f->n_outputs; i++) {
         const Node *n = f->outputs[i].node;
         int64_t lanes = type_lanes(n->type);
-        LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, lanes + 1);
+        LaneRef *refs = ARENA_ARRAY(scratch.arena, LaneRef, lanes + 1);
         for (int64_t k = 0; k < lanes; k++) refs[k] = lane_env_lane(s.env, n, k);
         build_output(b, f->outputs[i].name, lanes_gather_as(b, refs, n->type));
     }
+    arena_free(scratch.arena);
     return builder_finish(b);
 }
 
-const Function *lanes_function(Context *cx, const Function *f)
-{
-    const Function *first = rebuild_function(cx, f, needed_lanes(cx, f));
-    return rebuild_function(cx, first, needed_lanes(cx, first));
-}
-
-Module *pass_lanes(const Module *m, Context *cx)
+static Module *each_function(const Module *m, Context *cx, bool number)
 {
     const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
-    for (int i = 0; i < m->n_functions; i++) functions[i] = lanes_function(cx, m->functions[i]);
+    for (int i = 0; i < m->n_functions; i++)
+        functions[i] = rebuild_function(cx, rebuild_function(cx, m->functions[i], number), number);
     return module_new(cx, m->stage, m->n_functions, functions, m);
 }
 
-Module *pass_narrow(const Module *m, Context *cx) { return pass_lanes(m, cx); }
+Module *pass_lanes(const Module *m, Context *cx) { return each_function(m, cx, true); }
+
+// The programs were built from a graph without equal lanes.
+Module *pass_narrow(const Module *m, Context *cx) { return each_function(m, cx, false); }

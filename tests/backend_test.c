@@ -797,15 +797,22 @@ static void map_access_bits(void **state)
     check_everywhere(m);
 }
 
+static void check_reductions(uint64_t seed, const uint32_t *sizes, int n)
+{
+    static const Op ops[] = {OP_reduce_sum, OP_reduce_max, OP_reduce_min, OP_reduce_prod};
+    Maker *m = maker_new(seed);
+    for (int i = 0; i < n; i++)
+        for (int op = 0; op < 4; op++) add_reduce(m, ops[op], 1 + below(m, 9), sizes[i]);
+    check_everywhere(m);
+}
+
+// Of few lengths each has code; of more, the code learns them.
 static void reduce_bits(void **state)
 {
     (void)state;
-    static const uint32_t sizes[] = {1, 2, 7, 15, 16, 17, 32, 33, 100, 256};
-    static const Op ops[] = {OP_reduce_sum, OP_reduce_max, OP_reduce_min, OP_reduce_prod};
-    Maker *m = maker_new(21);
-    for (int i = 0; i < 10; i++)
-        for (int op = 0; op < 4; op++) add_reduce(m, ops[op], 1 + below(m, 9), sizes[i]);
-    check_everywhere(m);
+    check_reductions(21, (const uint32_t[]){2, 7, 16, 33}, 4);
+    check_reductions(22, (const uint32_t[]){17, 15, 32, 100}, 4);
+    check_reductions(23, (const uint32_t[]){1, 2, 7, 15, 16, 17, 32, 33, 100, 256}, 10);
 }
 
 static void move_bits(void **state)
@@ -826,6 +833,7 @@ static void matmul_bits(void **state)
     Maker *m = maker_new(41);
     for (int i = 0; i < 60; i++)
         add_matmul(m, 1 + below(m, 3), sizes[below(m, 7)] % 20 + 1, sizes[below(m, 7)], sizes[below(m, 7)]);
+    for (uint32_t tokens = 1; tokens < 25; tokens += 3) add_matmul(m, 1, tokens, sizes[below(m, 7)], 1);
     check_everywhere(m);
 }
 

@@ -116,8 +116,28 @@ static void map_key(Gen *g, StepKey *k, const MapStep *s)
     for (int i = 0; i < g->n_levels; i++) word(g, k, s->n <= (uint32_t)map_width(&g->level[i]));
 }
 
+enum { MOST_LENGTHS = 4 };
+
+bool lengths_vary(const Plan *plan)
+{
+    uint32_t seen = 0;
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (int i = 0; i < plan->programs[id].n_steps; i++)
+            if (plan->programs[id].steps[i].kind == STEP_REDUCE)
+                seen |= 1u << plan->programs[id].steps[i].reduce.k % 16;
+    return __builtin_popcount(seen) > MOST_LENGTHS;
+}
+
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
 {
+    if (g->lengths_vary) {
+        WORDS((uint32_t)s->op, s->in_space, s->outer > 1);
+        arg(g, k, s->in_space, s->in);
+        arg(g, k, ARG_WORK, s->out);
+        if (s->outer > 1) count(g, k, s->outer);
+        count(g, k, s->k);
+        return;
+    }
     WORDS((uint32_t)s->op, s->in_space, s->outer > 1, s->k >= 16, s->k % 16);
     arg(g, k, s->in_space, s->in);
     arg(g, k, ARG_WORK, s->out);
@@ -160,6 +180,15 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)
 {
     Cuts c = cuts_of(s->k, s->k);
+    if (matmul_dots(s)) {
+        WORDS(0, 1, 0, s->a_space, s->c_space);
+        arg(g, k, s->a_space, s->a);
+        arg(g, k, s->c_space, s->c);
+        arg(g, k, ARG_WORK, s->out);
+        count(g, k, s->m);
+        count(g, k, s->k);
+        return;
+    }
     WORDS(s->m, s->n, c.whole, s->a_space, s->c_space);
     arg(g, k, s->a_space, s->a);
     arg(g, k, s->c_space, s->c);

@@ -58,6 +58,7 @@ struct Gen {
     int n_levels;
     const Layout *layout;                    // of the weights
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
+    bool lengths_vary;                       // reductions learn their length
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
 
     LLVMContextRef llvm;
@@ -150,6 +151,7 @@ enum { WEIGHTS_PAD = 128 }; // reads may run 16 lanes over
 const Bytes *object_with_weights(Context *cx, void *object, size_t size, const void *weights, size_t weights_size);
 
 // ---- key.c
+bool lengths_vary(const Plan *plan);                // reductions of more lengths than code is to be made for
 StepKey step_key(Gen *g, const Step *s, bool known); // known: the code of a gemm knows its counts
 
 // How the lanes of a move's table run: lane(i) = first + i * step, or anything.
@@ -176,6 +178,7 @@ void transposed_emit(Gen *g, const GemmStep *s);
 void map_emit(Gen *g, const MapStep *s);
 void reduce_emit(Gen *g, const ReduceStep *s);
 void move_emit(Gen *g, const MoveStep *s);
+bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns
 void matmul_emit(Gen *g, const MatmulStep *s);
 void take_emit(Gen *g, const TakeStep *s);
 // The operands of a gemm in the order of its args, which its counts follow.

@@ -1,9 +1,66 @@
-// matmul: a batch of products of two computed matrices.
+// matmul: a batch of products of two computed matrices. One column (the logits of a token of causal attention, whose
+// rows are the keys so far) is a row of chains, DOTS of them side by side.
 #include "llvm.h"
+
+enum { DOTS = 8 };
+
+bool matmul_dots(const MatmulStep *s) { return s->batch == 1 && s->n == 1; }
+
+static Value lane_of(Gen *g, Operand o, Value row)
+{
+    return g->tile == 1 ? load(g, g->f32, o.base) : load_rows(g, o, row, g->width);
+}
+
+// out[j] = chain over k of a[j * k + i] * c[i] for j < n, of one vector of rows.
+static void dots(Gen *g, Operand a, Operand c, Operand out, Value k, int n, Value row)
+{
+    Value sum[DOTS];
+    for (int j = 0; j < n; j++) sum[j] = splat_float(g, 0.0f, g->tile == 1 ? 1 : g->width);
+    Loop l = loop_of(g, k);
+    for (int j = 0; j < n; j++) sum[j] = loop_phi(g, &l, sum[j]);
+    Value with = lane_of(g, operand_at(g, c, l.i), row);
+    for (int j = 0; j < n; j++) {
+        Operand at = operand_at(g, a, add(g, l.i, mul(g, k, j)));
+        sum[j] = fma_of(g, lane_of(g, at, row), with, sum[j]);
+    }
+    loop_end(g, &l, sum);
+    for (int j = 0; j < n; j++) store(g, sum[j], row_address(g, operand_fixed(g, out, j), row));
+}
+
+static void dots_of_rows(Gen *g, Operand a, Operand c, Operand out, Value k, int n)
+{
+    if (g->tile == 1) {
+        dots(g, a, c, out, k, n, NULL);
+        return;
+    }
+    Loop rows = rows_begin(g, g->width);
+    dots(g, a, c, out, k, n, mul(g, rows.i, g->width));
+    loop_end(g, &rows, NULL);
+}
+
+// The counts behind the lane numbers: m, K.
+static void dots_emit(Gen *g, const MatmulStep *s)
+{
+    Operand a = operand(g, s->a_space), c = operand(g, s->c_space), out = operand(g, SPACE_WORK);
+    Value m = count_arg(g, s->m), k = count_arg(g, s->k);
+    Value full = LLVMBuildUDiv(g->b, m, word_i64(g, DOTS), ""), done = mul(g, full, DOTS);
+    Loop l = loop_maybe(g, full);
+    Value first = mul(g, l.i, DOTS);
+    dots_of_rows(g, operand_at(g, a, LLVMBuildMul(g->b, first, k, "")), c, operand_at(g, out, first), k, DOTS);
+    loop_end(g, &l, NULL);
+    Loop rest = loop_maybe(g, LLVMBuildSub(g->b, m, done, ""));
+    Value at = add(g, done, rest.i);
+    dots_of_rows(g, operand_at(g, a, LLVMBuildMul(g->b, at, k, "")), c, operand_at(g, out, at), k, 1);
+    loop_end(g, &rest, NULL);
+}
 
 // The counts behind the lane numbers: batch, K.
 void matmul_emit(Gen *g, const MatmulStep *s)
 {
+    if (matmul_dots(s)) {
+        dots_emit(g, s);
+        return;
+    }
     Operand a = operand(g, s->a_space), c = operand(g, s->c_space), out = operand(g, SPACE_WORK);
     Value batch = count_arg(g, s->batch), k = count_arg(g, s->k);
     Product p = {.m = s->m, .n = s->n, .w_stride = s->n, .cut = cuts_of(s->k, s->k)};

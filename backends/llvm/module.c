@@ -195,6 +195,7 @@ static void collect(Unit *u)
     u->buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
     u->rows_buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
     g->form[ARG_WORK] = work_form(work_lanes);
+    g->lengths_vary = lengths_vary(g->plan);
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
     for (int i = 0; i < ARG_KINDS; i++)

@@ -1,5 +1,6 @@
 // reduce: sixteen partial results and a tree (plan.h). T = 1: the partials are one vector's slots. T > 1: sixteen
-// vectors of rows.
+// vectors of rows. Where a policy has reductions of many lengths (the softmax of each token of causal attention), the
+// code learns the length, and elements behind the last are read but not taken.
 #include "llvm.h"
 
 #include <math.h>
@@ -36,6 +37,21 @@ static Value blend(Gen *g, Value some, Value all, int n)
     return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, PARTIALS), "");
 }
 
+static Value tree_of_slots(Gen *g, Op op, Value p)
+{
+    for (int half = PARTIALS / 2; half > 1; half /= 2)
+        p = two(g, op, half_of(g, p, 0, half), half_of(g, p, half, half));
+    Value first = LLVMBuildExtractElement(g->b, p, word_i64(g, 0), "");
+    return two(g, op, first, LLVMBuildExtractElement(g->b, p, word_i64(g, 1), ""));
+}
+
+static Value tree_of_rows(Gen *g, Op op, Value *p)
+{
+    for (int half = PARTIALS / 2; half; half /= 2)
+        for (int j = 0; j < half; j++) p[j] = two(g, op, p[j], p[j + half]);
+    return p[0];
+}
+
 // full: whole sixteens, where there are any.
 static void reduce_slots(Gen *g, const ReduceStep *s, Value full, Operand in, Operand out)
 {
@@ -50,10 +66,7 @@ static void reduce_slots(Gen *g, const ReduceStep *s, Value full, Operand in, Op
     if (rest)
         p = blend(g, two(g, s->op, p, load_lanes(g, operand_at(g, in, mul(g, full, PARTIALS)), PARTIALS)), p,
                   (int)rest);
-    for (int half = PARTIALS / 2; half > 1; half /= 2)
-        p = two(g, s->op, half_of(g, p, 0, half), half_of(g, p, half, half));
-    Value first = LLVMBuildExtractElement(g->b, p, word_i64(g, 0), "");
-    store(g, two(g, s->op, first, LLVMBuildExtractElement(g->b, p, word_i64(g, 1), "")), out.base);
+    store(g, tree_of_slots(g, s->op, p), out.base);
 }
 
 static void reduce_rows(Gen *g, const ReduceStep *s, Value full, Operand in, Operand out, Value row)
@@ -72,26 +85,67 @@ static void reduce_rows(Gen *g, const ReduceStep *s, Value full, Operand in, Ope
     Operand behind = operand_at(g, in, mul(g, full, PARTIALS));
     for (int j = 0; j < (int)rest; j++)
         p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, behind, j), row, g->width));
-    for (int half = PARTIALS / 2; half; half /= 2)
-        for (int j = 0; j < half; j++) p[j] = two(g, s->op, p[j], p[j + half]);
-    store(g, p[0], row_address(g, out, row));
+    store(g, tree_of_rows(g, s->op, p), row_address(g, out, row));
 }
 
-// The counts behind the lane numbers: outer where it is not 1, whole sixteens where there are any.
+// ---- a length that the code learns
+
+static Value sixteens(Gen *g, Value k)
+{
+    return LLVMBuildUDiv(g->b, add(g, k, word_i64(g, PARTIALS - 1)), word_i64(g, PARTIALS), "");
+}
+
+static void slots_of_any(Gen *g, Op op, Value k, Operand in, Operand out)
+{
+    Loop l = loop_of(g, sixteens(g, k));
+    Value p = loop_phi(g, &l, start(g, op, PARTIALS)), at = mul(g, l.i, PARTIALS);
+    Value left = LLVMBuildTrunc(g->b, LLVMBuildSub(g->b, k, at, ""), g->i32, "");
+    Value there = LLVMBuildICmp(g->b, LLVMIntULT, iota(g, PARTIALS), splat(g, left, PARTIALS), "");
+    Value taken = two(g, op, p, load_lanes(g, operand_at(g, in, at), PARTIALS));
+    p = LLVMBuildSelect(g->b, there, taken, p, "");
+    loop_end(g, &l, &p);
+    store(g, tree_of_slots(g, op, p), out.base);
+}
+
+static void rows_of_any(Gen *g, Op op, Value k, Operand in, Operand out, Value row)
+{
+    Value p[PARTIALS];
+    Loop l = loop_of(g, sixteens(g, k));
+    for (int j = 0; j < PARTIALS; j++) p[j] = loop_phi(g, &l, start(g, op, g->width));
+    Value at = mul(g, l.i, PARTIALS), left = LLVMBuildSub(g->b, k, at, "");
+    for (int j = 0; j < PARTIALS; j++) {
+        Value there = LLVMBuildICmp(g->b, LLVMIntULT, word_i64(g, j), left, "");
+        Operand from = operand_fixed(g, operand_at(g, in, at), j);
+        p[j] = LLVMBuildSelect(g->b, there, two(g, op, p[j], load_rows(g, from, row, g->width)), p[j], "");
+    }
+    loop_end(g, &l, p);
+    store(g, tree_of_rows(g, op, p), row_address(g, out, row));
+}
+
+static void reduce_one(Gen *g, const ReduceStep *s, Value k, Value full, Operand in, Operand out, Value row)
+{
+    if (g->lengths_vary && g->tile == 1)
+        slots_of_any(g, s->op, k, in, out);
+    else if (g->lengths_vary)
+        rows_of_any(g, s->op, k, in, out, row);
+    else if (g->tile == 1)
+        reduce_slots(g, s, full, in, out);
+    else
+        reduce_rows(g, s, full, in, out, row);
+}
+
+// The counts behind the lane numbers: outer where it is not 1; the length, or its whole sixteens where there are any.
 void reduce_emit(Gen *g, const ReduceStep *s)
 {
     Operand in = operand(g, s->in_space), out = operand(g, SPACE_WORK);
     Value outer = s->outer > 1 ? count_arg(g, s->outer) : word_i64(g, 1);
-    Value full = s->k / PARTIALS ? count_arg(g, s->k / PARTIALS) : word_i64(g, 0);
-    Value k = add(g, mul(g, full, PARTIALS), word_i64(g, s->k % PARTIALS));
+    Value full = word_i64(g, 0), k = g->lengths_vary ? count_arg(g, s->k) : NULL;
+    if (!k && s->k / PARTIALS) full = count_arg(g, s->k / PARTIALS);
+    if (!k) k = add(g, mul(g, full, PARTIALS), word_i64(g, s->k % PARTIALS));
     Loop l = loop_of(g, outer);
     Operand from = operand_at(g, in, LLVMBuildMul(g->b, l.i, k, "")), to = operand_at(g, out, l.i);
-    if (g->tile == 1) {
-        reduce_slots(g, s, full, from, to);
-    } else {
-        Loop rows = rows_begin(g, g->width);
-        reduce_rows(g, s, full, from, to, mul(g, rows.i, g->width));
-        loop_end(g, &rows, NULL);
-    }
+    Loop rows = rows_begin(g, g->width);
+    reduce_one(g, s, k, full, from, to, mul(g, rows.i, g->width));
+    loop_end(g, &rows, NULL);
     loop_end(g, &l, NULL);
 }
