@@ -147,6 +147,7 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     h.weights = b.n;
     h.weights_size = weights;
     h.weight_dtype = (uint32_t)type;
+    h.few_rows = FEW_ROWS;
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);
     *bytes = (Bytes){b.data, b.n, NULL};

@@ -22,6 +22,8 @@ typedef struct {
 
 // Stack that generated code may use; emission fails if a function needs more (llvm/module.c).
 enum { STACK_BYTES = 32768 };
+// Rows that the code of T = 1 takes at most (abi.h).
+enum { FEW_ROWS = 32 };
 
 // Of a resolved target, for matrices that are stored as `type`; `dispatch` is code for two levels, of which this is the
 // lesser.

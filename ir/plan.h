@@ -3,8 +3,8 @@
 // backend may only interleave independent ones. plan_run.c (f32, fmaf) is the definition of the bits.
 //
 // Memory. A program runs on a tile of T rows (T = 1, 16, 64, ...; the same bits for each). Three spaces:
-//   WORK   lane l of row t is the float  work[l * T + t]
-//   PREP   lane l of row t is the float  prep[l * T + t]   (read only; what `prepare` made from the contexts)
+//   WORK   lane l of row t is the float  work[l * T + t]; of few rows, which lie apart, work[t * stride + l] (abi.h)
+//   PREP   likewise   (read only; what `prepare` made from the contexts)
 //   CONST  lane l of every row is the float ((const float *)weights)[l]   (read only, shared by all rows)
 // A step that writes n lanes at lane a of WORK may write garbage up to lane a + (n rounded up to a multiple of 16):
 // a backend may use whole vectors, and what stands there is lost. It may read (but not use) up to 16 lanes past the

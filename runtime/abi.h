@@ -3,6 +3,7 @@
  * relocations; 0 means absent. Little endian. The compiler fills it (backends/), the runtime reads it. */
 #ifndef NFCC_ABI_H
 #define NFCC_ABI_H
+#include <stddef.h>
 #include <stdint.h>
 
 #define NFCC_ABI_MAGIC 0x6363666eu /* "nfcc" */
@@ -49,10 +50,17 @@ typedef struct {
     uint32_t kind, index, at, lanes;
 } nfcc_abi_port; /* WORK lanes [at, at + lanes) */
 
-/* Code of a program for one tile of T rows; a pure function. work: work_lanes * T floats, lane-major (lane l of row t
- * at [l * T + t]); prep: prep_lanes * T floats likewise (NULL where the program reads none); weights: the CONST space.
- */
-typedef void nfcc_abi_code(float *work, const float *prep, const void *weights);
+/* Code of a program for one tile; a pure function. weights: the CONST space.
+ *   T = 16, 32, 64   work: work_lanes * T floats, lane-major (lane l of row t at [l * T + t]); prep: prep_lanes * T
+ * floats likewise (NULL where the program reads none). `shape` is not read. T = 1            as many rows as `shape`
+ * says, up to few_rows: row r begins at work + r * work_stride and at prep + r * prep_stride. Strides are multiples of
+ * 16 floats; prep_stride 0: all rows share one. */
+typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, uint64_t shape);
+#define NFCC_FEW(rows, work_stride, prep_stride) \
+    ((uint64_t)(rows) | (uint64_t)(work_stride) / 16 << 8 | (uint64_t)(prep_stride) / 16 << 36)
+#define NFCC_FEW_ROWS(shape) ((size_t)((shape) & 255))
+#define NFCC_FEW_WORK(shape) ((size_t)((shape) >> 8 & 0xfffffff) * 16)
+#define NFCC_FEW_PREP(shape) ((size_t)((shape) >> 36) * 16)
 
 typedef struct {
     int32_t code[NFCC_TILES]; /* offset of an nfcc_abi_code from the descriptor; 0: none */
@@ -91,7 +99,8 @@ typedef struct nfcc_model_header {
     uint32_t
         other_cpu; /* NFCC_CPU_* bits of a second set of code (--cpu dispatch), used where all are there; 0: none */
     uint32_t other_code; /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
-    uint32_t reserved[12];
+    uint32_t few_rows;   /* rows that the code of T = 1 takes at most; 0 means 1 */
+    uint32_t reserved[11];
 } nfcc_model_header;
 
 #endif

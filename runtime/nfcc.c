@@ -1,8 +1,9 @@
 /* libnfcc: everything that runs a compiled policy. nfcc.h says what the functions do, abi.h what a policy holds.
  *
- * A call is a list of items: item i is sample i % n of context row i / n. Items are worked off in tiles of T rows. The
- * inputs of a tile are transposed into the program's work lanes ([lane][T]), the program's code runs, its output lanes
- * are transposed back. Which tile an item falls into never changes its bits, so tiles are chosen for speed alone.
+ * A call is a list of items: item i is sample i % n of context row i / n. Items are worked off in tiles: few rows, one
+ * after the other in memory ([row][lane]), or T = 16, 32, 64 rows, transposed ([lane][T]). The inputs of a tile are
+ * laid into the program's work lanes, the program's code runs, its output lanes are taken back. Which tile an item
+ * falls into never changes its bits, so tiles are chosen for speed alone.
  *
  * Nothing here computes with floats: they are moved as 32-bit words (get32, put32) and tested by their bits.
  *
@@ -33,7 +34,7 @@ typedef nfcc_abi_value Value;
 enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,
-    PADDED_FROM = 7,     /* so many remaining items take a tile of 16 with padding; fewer go one by one */
+    MOST_FEW = 8,        /* so many remaining items are a tile of few rows */
     PREPARED_ROWS = 16,  /* up to so many context rows are prepared in full */
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
@@ -43,15 +44,29 @@ enum {
     PAGE = 4096       /* no page is smaller */
 };
 static const unsigned TILE[NFCC_TILES] = {1, 16, 32, 64};
+enum { FEW = 0 }; /* the slot whose code takes up to few_rows rows (abi.h) */
+
+/* A tile to be worked off next: its slot and the rows it has, padding included. */
+typedef struct {
+    uint8_t slot, rows;
+} Choice;
+
+/* Where the lanes of several rows lie: every row at a multiple of `stride` floats, in a tile of few rows. */
+typedef struct {
+    float *at;
+    size_t stride;
+} Region;
 
 struct nfcc_policy {
     nfcc_info info;
     const nfcc_model *model;
     const void *weights;
-    bool other;                                 /* the second set of code is used */
-    unsigned tiles;                             /* bit s: every program has code for TILE[s] */
-    size_t main_bytes, prep_bytes, noise_bytes; /* the three regions of a workspace */
-    void *library, *copy;                       /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
+    bool other;                                   /* the second set of code is used */
+    unsigned tiles;                               /* bit s: every program has code for TILE[s] */
+    unsigned few;                                 /* rows that slot FEW takes */
+    Choice choice[TILE_MAX + 1];                  /* by the number of items left; the last one for more as well */
+    uint32_t main_lanes, prep_lanes, noise_lanes; /* the three regions of a workspace */
+    void *library, *copy; /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
     size_t copy_size;
     bool opened; /* by nfcc_open: nfcc_close gives everything back */
 };
@@ -342,6 +357,7 @@ static nfcc_status model_check(const nfcc_model *m, const Image *image)
     if (!values_ok(m, m->inputs, m->n_inputs) || !values_ok(m, m->outputs, m->n_outputs)) return NFCC_ABI;
     if (m->event.lanes && (!value_ok(m, &m->event) || m->event.dtype != NFCC_F32)) return NFCC_ABI;
     if (!table_ok(m, m->golden, m->golden_words, 4) || m->golden_rows > MAX_VALUES) return NFCC_ABI;
+    if (m->few_rows > TILE_MAX) return NFCC_ABI;
     if (m->other_cpu && !table_ok(m, m->other_code, NFCC_PROGRAMS * NFCC_TILES, 4)) return NFCC_ABI;
     return programs_ok(m, image) ? NFCC_OK : NFCC_ABI;
 }
@@ -389,12 +405,27 @@ static unsigned tiles_of(const nfcc_model *m, bool other)
     return tiles;
 }
 
+/* Floats from row to row of a tile of few rows: an odd number of cache lines, so that rows spread over a cache's sets.
+ */
+static size_t few_stride(uint32_t lanes) { return (round_up(lanes, 16) / 16 | 1) * 16; }
+
 static size_t region_bytes(const nfcc_policy *p, uint32_t lanes)
 {
-    size_t widest = 0;
-    for (int s = 0; s < NFCC_TILES; s++)
-        if (p->tiles >> s & 1) widest = TILE[s];
-    return (round_up(lanes, 16) + OVERREAD) * widest * 4;
+    size_t floats = few_stride(lanes) * p->few + OVERREAD;
+    for (int s = FEW + 1; s < NFCC_TILES; s++) {
+        size_t tile = (round_up(lanes, 16) + OVERREAD) * TILE[s];
+        if ((p->tiles >> s & 1) && tile > floats) floats = tile;
+    }
+    return round_up(floats, 16) * 4;
+}
+
+/* The tile for `left` items: few rows together, else the widest that has no padding, or 16 with some. */
+static Choice tile_for(const nfcc_policy *p, size_t left)
+{
+    int slot = NFCC_TILES - 1;
+    while (slot > FEW + 1 && (!(p->tiles >> slot & 1) || left < TILE[slot])) slot--;
+    if (left <= MOST_FEW) slot = FEW;
+    return (Choice){(uint8_t)slot, (uint8_t)(slot == FEW ? p->few : TILE[slot])};
 }
 
 static uint32_t work_lanes(const nfcc_model *m, int id)
@@ -410,10 +441,11 @@ static void set_work_size(nfcc_policy *p)
     const nfcc_model *m = p->model;
     uint32_t lanes = 0;
     for (int id = 0; id < NFCC_PROGRAMS; id++) lanes = larger(lanes, work_lanes(m, id));
-    p->main_bytes = region_bytes(p, lanes);
-    p->prep_bytes = region_bytes(p, larger(work_lanes(m, NFCC_PROGRAM_LATE), m->prep_lanes));
-    p->noise_bytes = region_bytes(p, larger(work_lanes(m, NFCC_PROGRAM_NOISE), work_lanes(m, NFCC_PROGRAM_BASE)));
-    p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + p->noise_bytes;
+    p->main_lanes = lanes;
+    p->prep_lanes = larger(work_lanes(m, NFCC_PROGRAM_LATE), m->prep_lanes);
+    p->noise_lanes = larger(work_lanes(m, NFCC_PROGRAM_NOISE), work_lanes(m, NFCC_PROGRAM_BASE));
+    p->info.work_size =
+        ALIGN + region_bytes(p, p->main_lanes) + region_bytes(p, p->prep_lanes) + region_bytes(p, p->noise_lanes);
 }
 
 static size_t count_values(const nfcc_model *m) { return (size_t)m->n_contexts + m->n_inputs + m->n_outputs; }
@@ -426,6 +458,8 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->weights = at_offset(m, m->weights);
     p->other = other;
     p->tiles = tiles_of(m, other);
+    p->few = m->few_rows ? m->few_rows : 1;
+    for (size_t left = 1; left <= TILE_MAX; left++) p->choice[left] = tile_for(p, left);
     p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
     p->info.target = text_of(m, m->target);
     p->info.base = text_of(m, m->base);
@@ -496,26 +530,19 @@ static bool default_environment(void) { return true; }
 /* ---- tiles --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    int slot;              /* TILE[slot] rows */
+    int slot;
     unsigned rows, used;   /* rows beyond `used` repeat the last one; their results are dropped */
     size_t item[TILE_MAX]; /* which item of the call row t is */
     size_t row[TILE_MAX];  /* its context row */
     uint8_t bad[TILE_MAX]; /* an input of row t is not finite */
 } Tile;
 
-static int choose_slot(unsigned tiles, size_t left)
-{
-    for (int s = NFCC_TILES - 1; s > 1; s--)
-        if ((tiles >> s & 1) && left >= TILE[s]) return s;
-    return left >= PADDED_FROM;
-}
-
-/* The tile of up to TILE[slot] items from `first` on. */
-static void set_tile(Tile *tile, int slot, size_t first, size_t items, size_t n)
+/* The tile of up to rows items from `first` on. */
+static void set_tile(Tile *tile, Choice c, size_t first, size_t items, size_t n)
 {
     size_t row = first / n, sample = first % n;
-    tile->slot = slot;
-    tile->rows = TILE[slot];
+    tile->slot = c.slot;
+    tile->rows = c.rows;
     tile->used = items - first < tile->rows ? (unsigned)(items - first) : tile->rows;
     for (unsigned t = 0; t < tile->rows; t++) {
         bool padding = t >= tile->used;
@@ -526,64 +553,92 @@ static void set_tile(Tile *tile, int slot, size_t first, size_t items, size_t n)
     }
 }
 
-static void run_code(const nfcc_policy *p, int id, const Tile *tile, float *work, const float *prep)
+/* Lanes of a tile's rows: lane l of row t is at[l * lane + t * row]. */
+typedef struct {
+    float *at;
+    size_t lane, row;
+} Lanes;
+
+static Lanes lanes_of(Region work, const Tile *tile)
+{
+    if (tile->slot == FEW) return (Lanes){work.at, 1, work.stride};
+    return (Lanes){work.at, tile->rows, 1};
+}
+
+static Lanes lanes_from(Lanes lanes, size_t first)
+{
+    lanes.at += first * lanes.lane;
+    return lanes;
+}
+
+static Lanes port_lanes(Region work, const Port *port, const Tile *tile)
+{
+    return lanes_from(lanes_of(work, tile), port->at);
+}
+
+static float *lane_of(Lanes lanes, size_t l, size_t t) { return lanes.at + l * lanes.lane + t * lanes.row; }
+
+static void run_code(const nfcc_policy *p, int id, const Tile *tile, Region work, Lanes prep)
 {
     intptr_t offset = code_of(p->model, p->other, id)[tile->slot];
     nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
-    code(work, prep, p->weights);
+    code(work.at, prep.at, p->weights, NFCC_FEW(tile->rows, work.stride, prep.row));
 }
 
-static float *lanes_at(float *work, const Port *port, const Tile *tile) { return work + (size_t)port->at * tile->rows; }
-
-/* [row][lane] -> [lane][T]: row t is row index[t] of `from`, whose rows are `stride` words apart. Sixteen lanes at a
- * time, so that the lines written stay in cache. Marks rows that are not finite. */
-static void load_words(Tile *tile, float *to, const size_t *index, const void *from, size_t lanes, size_t stride)
+static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
 {
-    size_t rows = tile->rows;
+    if (tile->slot != FEW) memmove(to.at, from.at, lanes * tile->rows * 4);
+    for (size_t t = 0; tile->slot == FEW && t < tile->rows; t++)
+        memmove(lane_of(to, 0, t), lane_of(from, 0, t), lanes * 4);
+}
+
+/* Arrays [row][lane] -> lanes: row t is row index[t] of `from`, whose rows are `stride` words apart. Sixteen lanes at a
+ * time, so that the lines written stay in cache. Marks rows that are not finite. */
+static void load_words(Tile *tile, Lanes to, const size_t *index, const void *from, size_t lanes, size_t stride)
+{
     for (size_t block = 0; block < lanes; block += 16) {
         size_t n = lanes - block < 16 ? lanes - block : 16;
-        for (size_t t = 0; t < rows; t++) {
+        for (size_t t = 0; t < tile->rows; t++) {
             const unsigned char *source = (const unsigned char *)from + (index[t] * stride + block) * 4;
-            float *target = to + block * rows + t;
+            float *target = lane_of(to, block, t);
             uint32_t seen = 0;
             for (size_t l = 0; l < n; l++) {
                 uint32_t w = get32(source + 4 * l);
                 seen |= not_finite(w);
-                put32(target + l * rows, w);
+                put32(target + l * to.lane, w);
             }
             tile->bad[t] |= (uint8_t)(seen >> 31);
         }
     }
 }
 
-/* [lane][T] -> [row][lane] */
-static void store_words(const Tile *tile, const float *from, const size_t *index, void *to, size_t lanes, size_t stride)
+static void store_words(const Tile *tile, Lanes from, const size_t *index, void *to, size_t lanes, size_t stride)
 {
-    size_t rows = tile->rows;
     for (size_t block = 0; block < lanes; block += 16) {
         size_t n = lanes - block < 16 ? lanes - block : 16;
         for (size_t t = 0; t < tile->used; t++) {
             unsigned char *target = (unsigned char *)to + (index[t] * stride + block) * 4;
-            for (size_t l = 0; l < n; l++) put32(target + 4 * l, get32(from + (block + l) * rows + t));
+            const float *source = lane_of(from, block, t);
+            for (size_t l = 0; l < n; l++) put32(target + 4 * l, get32(source + l * from.lane));
         }
     }
 }
 
 /* Integers and booleans enter and leave the lanes as floats. */
-static void load_elements(const Tile *tile, float *to, const void *from, size_t lanes, uint32_t dtype)
+static void load_elements(const Tile *tile, Lanes to, const void *from, size_t lanes, uint32_t dtype)
 {
     for (size_t t = 0; t < tile->rows; t++)
         for (size_t l = 0; l < lanes; l++)
-            put32(to + l * tile->rows + t,
+            put32(lane_of(to, l, t),
                   read_element((const unsigned char *)from + (tile->item[t] * lanes + l) * element_size(dtype), dtype));
 }
 
-static void store_elements(const Tile *tile, const float *from, void *to, size_t lanes, uint32_t dtype)
+static void store_elements(const Tile *tile, Lanes from, void *to, size_t lanes, uint32_t dtype)
 {
     for (size_t t = 0; t < tile->used; t++)
         for (size_t l = 0; l < lanes; l++)
             write_element((unsigned char *)to + (tile->item[t] * lanes + l) * element_size(dtype), dtype,
-                          get32(from + l * tile->rows + t));
+                          get32(lane_of(from, l, t)));
 }
 
 /* The outputs of a row with an input that is not finite: NaN, of integers and booleans 0. */
@@ -596,11 +651,11 @@ static void spoil_rows(const Tile *tile, void *to, size_t lanes, uint32_t dtype)
                           dtype == NFCC_F32 ? NAN_BITS : 0);
 }
 
-static void repeat_row(const Tile *tile, float *to, const void *from, size_t lanes)
+static void repeat_row(const Tile *tile, Lanes to, const void *from, size_t lanes)
 {
     for (size_t l = 0; l < lanes; l++) {
         uint32_t w = get32((const unsigned char *)from + 4 * l);
-        for (size_t t = 0; t < tile->rows; t++) put32(to + l * tile->rows + t, w);
+        for (size_t t = 0; t < tile->rows; t++) put32(lane_of(to, l, t), w);
     }
 }
 
@@ -673,57 +728,60 @@ typedef struct {
     int program;
     const Prepared *prepared; /* NULL: the program reads none */
     size_t items, n;
-    const void *input;          /* x or z, [items][D]; NULL: draw z */
-    const void *const *arrays;  /* contexts or graph inputs */
-    void *const *out_arrays;    /* graph outputs; scores of the contexts */
-    void *out[PORT_KINDS];      /* [items][lanes of the port] */
-    bool words;                 /* graph values are words whatever their type (self test) */
-    bool best;                  /* of the n items of a row only the most likely is an output */
-    int32_t best_order;         /* order_of the log_prob that the row has so far */
-    unsigned tiles;             /* those to choose from */
-    uint64_t seed, next;        /* noise */
-    uint32_t temperature;       /* bits */
-    float *main, *prep, *noise; /* the regions of the workspace */
-    unsigned prep_rows;         /* `prep_lanes` holds context row prep_row, prep_rows times (0: nothing to reuse) */
+    const void *input;         /* x or z, [items][D]; NULL: draw z */
+    const void *const *arrays; /* contexts or graph inputs */
+    void *const *out_arrays;   /* graph outputs; scores of the contexts */
+    void *out[PORT_KINDS];     /* [items][lanes of the port] */
+    bool words;                /* graph values are words whatever their type (self test) */
+    bool best;                 /* of the n items of a row only the most likely is an output */
+    int32_t best_order;        /* order_of the log_prob that the row has so far */
+    Choice only;               /* the one kind of tile of a self test; 0 rows: the policy's choices */
+    uint64_t seed, next;       /* noise */
+    uint32_t temperature;      /* bits */
+    Region main, prep, noise;  /* of the workspace */
+    unsigned prep_rows;        /* `prep_lanes` holds context row prep_row, prep_rows times (0: nothing to reuse) */
     size_t prep_row;
-    float *prep_lanes;
+    Lanes prep_lanes;
 } Call;
+
+static const Lanes no_lanes = {NULL, 0, 0};
 
 static Call new_call(const nfcc_policy *p, int program, void *work)
 {
-    Call call = {.p = p, .program = program, .n = 1, .tiles = p->tiles, .temperature = ONE_BITS};
+    Call call = {.p = p, .program = program, .n = 1, .temperature = ONE_BITS};
     unsigned char *at = align_up(work, ALIGN);
-    call.main = (float *)at;
-    call.prep = (float *)(at + p->main_bytes);
-    call.noise = (float *)(at + p->main_bytes + p->prep_bytes);
+    call.main = (Region){(float *)at, few_stride(p->main_lanes)};
+    at += region_bytes(p, p->main_lanes);
+    call.prep = (Region){(float *)at, few_stride(p->prep_lanes)};
+    at += region_bytes(p, p->prep_lanes);
+    call.noise = (Region){(float *)at, few_stride(p->noise_lanes)};
     return call;
 }
 
-/* A self test names one tile size and pads it. */
-static int call_slot(const Call *call, size_t left)
+/* The next tile; of few rows there are as many as are left. */
+static Choice next_tile(const Call *call, size_t left)
 {
-    if (call->tiles & (call->tiles - 1)) return choose_slot(call->tiles, left);
-    int slot = 0;
-    while (call->tiles >> slot > 1) slot++;
-    return slot;
+    Choice c = call->only.rows ? call->only : call->p->choice[left < TILE_MAX ? left : TILE_MAX];
+    if (c.slot == FEW && left < c.rows) c.rows = (uint8_t)left;
+    return c;
 }
 
 /* EARLY lanes, already at their place in the prep region -> PREP lanes. */
-static float *run_late(Call *call, const Tile *tile)
+static Lanes run_late(Call *call, const Tile *tile)
 {
     const Port *out = out_port(call->p->model, NFCC_PROGRAM_LATE, NFCC_PORT_PREP);
-    run_code(call->p, NFCC_PROGRAM_LATE, tile, call->prep, NULL);
-    return out ? lanes_at(call->prep, out, tile) : NULL;
+    run_code(call->p, NFCC_PROGRAM_LATE, tile, call->prep, no_lanes);
+    return out ? port_lanes(call->prep, out, tile) : no_lanes;
 }
 
 /* Rows of the prepared state into the prep region: as PREP lanes, or as EARLY lanes at the place where `late` reads
  * them. */
-static float *load_prepared(Call *call, Tile *tile, bool one_row)
+static Lanes load_prepared(Call *call, Tile *tile, bool one_row)
 {
     const Prepared *s = call->prepared;
     const Port *early = in_port(call->p->model, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
     size_t lanes = s->full ? call->p->model->prep_lanes : early ? early->lanes : 0;
-    float *to = s->full || !early ? call->prep : lanes_at(call->prep, early, tile);
+    Lanes to = s->full || !early ? lanes_of(call->prep, tile) : port_lanes(call->prep, early, tile);
     uint8_t bad[TILE_MAX];
     memcpy(bad, tile->bad, sizeof bad);
     if (one_row)
@@ -735,52 +793,65 @@ static float *load_prepared(Call *call, Tile *tile, bool one_row)
     return s->full ? to : run_late(call, tile);
 }
 
-/* The PREP lanes of a tile. One context row often serves many tiles: then they are there already. */
-static const float *tile_prep(Call *call, Tile *tile)
+/* A tile of few rows: one row of PREP lanes serves all that share it, and full ones are where they are. */
+static Lanes few_prep(Call *call, Tile *tile, bool one_row)
 {
     const Prepared *s = call->prepared;
-    if (!s || call->p->model->prep_lanes == 0) return NULL;
-    if (s->full && tile->rows == 1) return prepared_row(s, tile->row[0]);
+    unsigned rows = tile->rows;
+    Lanes lanes = {(float *)(uintptr_t)prepared_row(s, tile->row[0]), 1, one_row ? 0 : s->stride};
+    if (s->full && (one_row || call->n == 1)) return lanes;
+    if (one_row) tile->rows = 1;
+    lanes = load_prepared(call, tile, one_row);
+    tile->rows = rows;
+    if (one_row) lanes.row = 0;
+    return lanes;
+}
+
+/* The PREP lanes of a tile. One context row often serves many tiles: then they are there already. */
+static Lanes tile_prep(Call *call, Tile *tile)
+{
+    if (!call->prepared || call->p->model->prep_lanes == 0) return no_lanes;
     bool one_row = tile->row[0] == tile->row[tile->rows - 1];
-    if (!one_row || call->prep_rows != tile->rows || call->prep_row != tile->row[0])
-        call->prep_lanes = load_prepared(call, tile, one_row);
-    call->prep_rows = one_row ? tile->rows : 0;
+    unsigned rows = tile->slot == FEW ? 1 : tile->rows;
+    if (!one_row || call->prep_rows != rows || call->prep_row != tile->row[0])
+        call->prep_lanes = tile->slot == FEW ? few_prep(call, tile, one_row) : load_prepared(call, tile, one_row);
+    call->prep_rows = one_row ? rows : 0;
     call->prep_row = tile->row[0];
     return call->prep_lanes;
 }
 
-static void fill_lane(const Tile *tile, float *lane, uint32_t w)
+static void fill_lane(const Tile *tile, Lanes lane, uint32_t w)
 {
-    for (unsigned t = 0; t < tile->rows; t++) put32(lane + t, w);
+    for (unsigned t = 0; t < tile->rows; t++) put32(lane_of(lane, 0, t), w);
 }
 
 /* Standard noise of a tile -> z, where the base has a mean and scale of its own. In place in the noise region. */
-static const float *apply_base(const Call *call, const Tile *tile, const float *z, const float *prep)
+static Lanes apply_base(const Call *call, const Tile *tile, Lanes z, Lanes prep)
 {
     const nfcc_model *m = call->p->model;
     const Port *in = in_port(m, NFCC_PROGRAM_BASE, NFCC_PORT_Z);
     if (!in || call->program == NFCC_PROGRAM_NOISE) return z;
-    memmove(lanes_at(call->noise, in, tile), z, (size_t)in->lanes * tile->rows * 4);
+    copy_lanes(tile, port_lanes(call->noise, in, tile), z, in->lanes);
     run_code(call->p, NFCC_PROGRAM_BASE, tile, call->noise, prep);
-    return lanes_at(call->noise, out_port(m, NFCC_PROGRAM_BASE, NFCC_PORT_Z), tile);
+    return port_lanes(call->noise, out_port(m, NFCC_PROGRAM_BASE, NFCC_PORT_Z), tile);
 }
 
-/* z of a tile by the noise program: T x D lanes. */
-static const float *draw_tile(const Call *call, const Tile *tile)
+/* z of a tile by the noise program. */
+static Lanes draw_tile(const Call *call, const Tile *tile)
 {
     const nfcc_model *m = call->p->model;
-    float *seed = lanes_at(call->noise, in_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_SEED), tile);
+    Lanes seed = port_lanes(call->noise, in_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_SEED), tile);
     fill_lane(tile, seed, (uint32_t)call->seed);
-    fill_lane(tile, seed + tile->rows, (uint32_t)(call->seed >> 32));
+    fill_lane(tile, lanes_from(seed, 1), (uint32_t)(call->seed >> 32));
     for (unsigned t = 0; t < tile->rows; t++) {
         uint64_t row = call->next + tile->item[t];
-        put32(seed + 2 * tile->rows + t, (uint32_t)row);
-        put32(seed + 3 * tile->rows + t, (uint32_t)(row >> 32));
+        put32(lane_of(seed, 2, t), (uint32_t)row);
+        put32(lane_of(seed, 3, t), (uint32_t)(row >> 32));
     }
-    fill_lane(tile, lanes_at(call->noise, in_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_TEMPERATURE), tile),
+    fill_lane(tile, port_lanes(call->noise, in_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_TEMPERATURE), tile),
               call->temperature);
-    run_code(call->p, NFCC_PROGRAM_NOISE, tile, call->noise, NULL);
-    return lanes_at(call->noise, out_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_Z), tile);
+    run_code(call->p, NFCC_PROGRAM_NOISE, tile, call->noise, no_lanes);
+    return port_lanes(call->noise, out_port(m, NFCC_PROGRAM_NOISE, NFCC_PORT_Z), tile);
 }
 
 static const Value *port_value(const nfcc_model *m, const Port *port, bool in)
@@ -789,9 +860,9 @@ static const Value *port_value(const nfcc_model *m, const Port *port, bool in)
     return (const Value *)at_offset(m, table) + port->index;
 }
 
-static void load_port(const Call *call, Tile *tile, const Port *port, const float *prep)
+static void load_port(const Call *call, Tile *tile, const Port *port, Lanes prep)
 {
-    float *to = lanes_at(call->main, port, tile);
+    Lanes to = port_lanes(call->main, port, tile);
     if (port->kind == NFCC_PORT_CONTEXT || port->kind == NFCC_PORT_GRAPH) {
         uint32_t dtype = call->words ? NFCC_F32 : port_value(call->p->model, port, true)->dtype;
         const void *from = call->arrays[port->index];
@@ -802,11 +873,11 @@ static void load_port(const Call *call, Tile *tile, const Port *port, const floa
     } else if (call->input) {
         load_words(tile, to, tile->item, call->input, port->lanes, port->lanes);
     } else {
-        memcpy(to, apply_base(call, tile, draw_tile(call, tile), prep), (size_t)port->lanes * tile->rows * 4);
+        copy_lanes(tile, to, apply_base(call, tile, draw_tile(call, tile), prep), port->lanes);
     }
 }
 
-static void load_inputs(const Call *call, Tile *tile, const float *prep)
+static void load_inputs(const Call *call, Tile *tile, Lanes prep)
 {
     const Program *program = &call->p->model->programs[call->program];
     for (uint32_t i = 0; i < program->n_in; i++) load_port(call, tile, &ports_in(call->p->model, program)[i], prep);
@@ -827,7 +898,7 @@ static void store_outputs(const Call *call, const Tile *tile)
             to = call->out_arrays ? call->out_arrays[port->index - 1] : NULL;
         if (!to) continue;
         uint32_t dtype = graph && !call->words ? port_value(m, port, false)->dtype : NFCC_F32;
-        const float *from = lanes_at(call->main, port, tile);
+        Lanes from = port_lanes(call->main, port, tile);
         if (dtype == NFCC_F32)
             store_words(tile, from, tile->item, to, port->lanes, port->lanes);
         else
@@ -842,9 +913,10 @@ static void store_if(const Call *call, const Tile *tile, const Port *port, unsig
 {
     unsigned char *to = call->out[port->kind];
     if (!to) return;
+    Lanes from = port_lanes(call->main, port, tile);
     to += tile->row[t] * port->lanes * 4;
     for (size_t l = 0; l < port->lanes; l++) {
-        uint32_t w = tile->bad[t] ? NAN_BITS : get32(lanes_at(call->main, port, tile) + l * tile->rows + t);
+        uint32_t w = tile->bad[t] ? NAN_BITS : get32(lane_of(from, l, t));
         put32(to + 4 * l, (w & mask) | (get32(to + 4 * l) & ~mask));
     }
 }
@@ -854,8 +926,9 @@ static void store_best(Call *call, const Tile *tile)
 {
     const Port *x = out_port(call->p->model, call->program, NFCC_PORT_X);
     const Port *log_prob = out_port(call->p->model, call->program, NFCC_PORT_LOG_PROB);
+    Lanes from = port_lanes(call->main, log_prob, tile);
     for (unsigned t = 0; t < tile->used; t++) {
-        int32_t order = order_of(get32(lanes_at(call->main, log_prob, tile) + t), tile->bad[t]);
+        int32_t order = order_of(get32(lane_of(from, 0, t)), tile->bad[t]);
         bool better = (tile->item[t] % call->n == 0) | (order > call->best_order);
         uint32_t mask = 0u - better;
         call->best_order = (int32_t)(((uint32_t)order & mask) | ((uint32_t)call->best_order & ~mask));
@@ -869,8 +942,8 @@ static nfcc_status run_call(Call *call)
     bool bad = false;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
-        set_tile(&tile, call_slot(call, call->items - at), at, call->items, call->n);
-        const float *prep = tile_prep(call, &tile);
+        set_tile(&tile, next_tile(call, call->items - at), at, call->items, call->n);
+        Lanes prep = tile_prep(call, &tile);
         load_inputs(call, &tile, prep);
         run_code(call->p, call->program, &tile, call->main, prep);
         if (call->best)
@@ -887,26 +960,26 @@ static nfcc_status draw_rows(Call *call, float *z)
     size_t lanes = out_port(call->p->model, NFCC_PROGRAM_NOISE, NFCC_PORT_Z)->lanes;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
-        set_tile(&tile, call_slot(call, call->items - at), at, call->items, 1);
+        set_tile(&tile, next_tile(call, call->items - at), at, call->items, 1);
         store_words(&tile, draw_tile(call, &tile), tile.item, z, lanes, lanes);
     }
     return NFCC_OK;
 }
 
 /* Contexts of one tile -> what the prepared state keeps of them; *lanes words a row. */
-static const float *prepare_tile(Call *call, Tile *tile, bool full, size_t *lanes)
+static Lanes prepare_tile(Call *call, Tile *tile, bool full, size_t *lanes)
 {
     const nfcc_model *m = call->p->model;
     const Port *made = out_port(m, NFCC_PROGRAM_ENCODE, NFCC_PORT_EARLY);
     const Port *wanted = in_port(m, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
     *lanes = full ? m->prep_lanes : m->early_lanes;
     if (program_of(m, NFCC_PROGRAM_ENCODE)) {
-        load_inputs(call, tile, NULL);
-        run_code(call->p, NFCC_PROGRAM_ENCODE, tile, call->main, NULL);
+        load_inputs(call, tile, no_lanes);
+        run_code(call->p, NFCC_PROGRAM_ENCODE, tile, call->main, no_lanes);
     }
-    const float *early = made ? lanes_at(call->main, made, tile) : NULL;
+    Lanes early = made ? port_lanes(call->main, made, tile) : no_lanes;
     if (!full || !program_of(m, NFCC_PROGRAM_LATE)) return early;
-    if (made && wanted) memcpy(lanes_at(call->prep, wanted, tile), early, (size_t)made->lanes * tile->rows * 4);
+    if (made && wanted) copy_lanes(tile, port_lanes(call->prep, wanted, tile), early, made->lanes);
     return run_late(call, tile);
 }
 
@@ -919,9 +992,9 @@ static nfcc_status prepare_rows(Call *call, bool full, void *memory)
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
         size_t lanes;
-        set_tile(&tile, call_slot(call, call->items - at), at, call->items, 1);
-        const float *from = prepare_tile(call, &tile, full, &lanes);
-        if (from) store_words(&tile, from, tile.item, prepared_rows(s), lanes, s->stride);
+        set_tile(&tile, next_tile(call, call->items - at), at, call->items, 1);
+        Lanes from = prepare_tile(call, &tile, full, &lanes);
+        if (from.at) store_words(&tile, from, tile.item, prepared_rows(s), lanes, s->stride);
         memcpy(prepared_flags(s) + at, tile.bad, tile.used);
         s->any_bad |= any_bad(&tile);
     }
@@ -1245,36 +1318,36 @@ static size_t golden_row_words(const nfcc_policy *p)
     return words;
 }
 
-static Call test_call(const SelfTest *test, int program, unsigned tiles)
+static Call test_call(const SelfTest *test, int program, Choice only)
 {
     Call call = new_call(test->p, program, test->work);
     call.items = test->rows;
     call.arrays = test->arrays;
     call.out_arrays = test->out_arrays;
     call.words = true;
-    call.tiles = tiles;
+    call.only = only;
     call.seed = test->p->model->golden_seed;
     return call;
 }
 
 /* The golden rows of a flow on one tile size, with full or short prepared state. */
-static void run_flow(SelfTest *test, unsigned tiles, bool full)
+static void run_flow(SelfTest *test, Choice only, bool full)
 {
-    Call call = test_call(test, NFCC_PROGRAM_ENCODE, tiles);
+    Call call = test_call(test, NFCC_PROGRAM_ENCODE, only);
     prepare_rows(&call, full, test->prepared);
     const Prepared *prepared = prepared_of(test->p, test->prepared);
     if (program_of(test->p->model, NFCC_PROGRAM_TO_EVENT)) {
-        call = test_call(test, NFCC_PROGRAM_TO_EVENT, tiles);
+        call = test_call(test, NFCC_PROGRAM_TO_EVENT, only);
         call.prepared = prepared;
         call.out[NFCC_PORT_X] = test->x;
         call.out[NFCC_PORT_LOG_PROB] = test->log_prob;
         run_call(&call);
     } else {
-        call = test_call(test, NFCC_PROGRAM_NOISE, tiles);
+        call = test_call(test, NFCC_PROGRAM_NOISE, only);
         draw_rows(&call, test->x);
     }
     if (!program_of(test->p->model, NFCC_PROGRAM_TO_LATENT)) return;
-    call = test_call(test, NFCC_PROGRAM_TO_LATENT, tiles);
+    call = test_call(test, NFCC_PROGRAM_TO_LATENT, only);
     call.prepared = prepared;
     call.input = test->x;
     call.out[NFCC_PORT_Z] = test->z;
@@ -1301,12 +1374,12 @@ static bool flow_is_golden(const SelfTest *test)
     return equal;
 }
 
-static bool graph_is_golden(SelfTest *test, unsigned tiles)
+static bool graph_is_golden(SelfTest *test, Choice only)
 {
     const nfcc_policy *p = test->p;
     const uint32_t *golden = at_offset(p->model, p->model->golden);
     bool equal = true;
-    Call call = test_call(test, NFCC_PROGRAM_RUN, tiles);
+    Call call = test_call(test, NFCC_PROGRAM_RUN, only);
     run_call(&call);
     for (size_t r = 0; r < test->rows; r++)
         for (size_t i = 0; i < p->info.n_outputs; i++)
@@ -1314,13 +1387,13 @@ static bool graph_is_golden(SelfTest *test, unsigned tiles)
     return equal;
 }
 
-static bool is_golden(SelfTest *test, unsigned tiles)
+static bool is_golden(SelfTest *test, Choice only)
 {
-    if (test->p->info.event_size == 0) return graph_is_golden(test, tiles);
-    run_flow(test, tiles, true);
+    if (test->p->info.event_size == 0) return graph_is_golden(test, only);
+    run_flow(test, only, true);
     bool equal = flow_is_golden(test);
     if (!program_of(test->p->model, NFCC_PROGRAM_LATE)) return equal;
-    run_flow(test, tiles, false);
+    run_flow(test, only, false);
     return equal & flow_is_golden(test);
 }
 
@@ -1337,7 +1410,8 @@ nfcc_status nfcc_selftest(const nfcc_policy *p, void *memory, size_t size)
     draw_inputs(&test);
     bool equal = true;
     for (int slot = 0; slot < NFCC_TILES; slot++)
-        if (p->tiles >> slot & 1) equal &= is_golden(&test, 1u << slot);
+        if (p->tiles >> slot & 1) equal &= is_golden(&test, (Choice){(uint8_t)slot, (uint8_t)TILE[slot]});
+    if (p->few > 1) equal &= is_golden(&test, (Choice){FEW, (uint8_t)p->few});
     return equal ? NFCC_OK : NFCC_GOLDEN;
 }
 

@@ -1,6 +1,6 @@
 // Runs the program `to_event` of a policy in each of its tile sizes: what backend_test.c cross-compiles to compare
-// other machines' bits. driver POLICY.so ROWS IN OUT. IN: [rows][lanes] words of in-port 0, then of PREP. OUT: for T =
-// 1, 16, 64 all out-ports, each [rows][lanes].
+// other machines' bits. driver POLICY.so ROWS IN OUT. IN: [rows][lanes] words of in-port 0, then of PREP. OUT: for one
+// row, eight at once, T = 16, 32, 64 all out-ports, each [rows][lanes].
 #include "abi.h"
 
 #include <dlfcn.h>
@@ -8,38 +8,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
-
 static const nfcc_model_header *h;
 static const nfcc_abi_program *program;
 static const nfcc_abi_port *in, *out;
 static const uint32_t *in_words, *prep_words;
 
-static void run_tile(nfcc_abi_code *code, size_t t, size_t row, uint32_t **results)
+// Where rows lie: lane l of row r is word l * lane + r * row of WORK, + r * prep_row of PREP.
+typedef struct {
+    int slot;
+    size_t rows, lane, row, prep_row;
+} Tile;
+
+static void run_tile(nfcc_abi_code *code, const Tile *t, size_t row, uint32_t **results)
 {
-    uint32_t *work = calloc((program->work_lanes + 16) * t, 4), *prep = calloc((h->prep_lanes + 16) * t, 4);
-    for (size_t r = 0; r < t; r++) {
-        for (size_t l = 0; l < in->lanes; l++) work[(in->at + l) * t + r] = in_words[(row + r) * in->lanes + l];
-        for (size_t l = 0; l < h->prep_lanes; l++) prep[l * t + r] = prep_words[(row + r) * h->prep_lanes + l];
+    size_t work_lanes = program->work_lanes + 32, prep_lanes = h->prep_lanes + 32;
+    uint32_t *work = calloc(work_lanes * t->rows, 4), *prep = calloc(prep_lanes * t->rows, 4);
+    for (size_t r = 0; r < t->rows; r++) {
+        for (size_t l = 0; l < in->lanes; l++)
+            work[(in->at + l) * t->lane + r * t->row] = in_words[(row + r) * in->lanes + l];
+        for (size_t l = 0; l < h->prep_lanes; l++)
+            prep[l * t->lane + r * t->prep_row] = prep_words[(row + r) * h->prep_lanes + l];
     }
-    code((float *)work, (const float *)prep, (const char *)h + h->weights);
+    code((float *)work, (const float *)prep, (const char *)h + h->weights, NFCC_FEW(t->rows, t->row, t->prep_row));
     for (uint32_t p = 0; p < program->n_out; p++)
-        for (size_t r = 0; r < t; r++)
+        for (size_t r = 0; r < t->rows; r++)
             for (size_t l = 0; l < out[p].lanes; l++)
-                results[p][(row + r) * out[p].lanes + l] = work[(out[p].at + l) * t + r];
+                results[p][(row + r) * out[p].lanes + l] = work[(out[p].at + l) * t->lane + r * t->row];
     free(work);
     free(prep);
 }
 
-static void run_slot(int slot, size_t rows, FILE *to)
+static void run_slot(const Tile *t, size_t rows, FILE *to)
 {
     uint32_t **results = calloc(program->n_out, sizeof *results);
     for (uint32_t p = 0; p < program->n_out; p++) results[p] = calloc(rows * out[p].lanes, 4);
-    const char *at = (const char *)h + program->code[slot];
+    const char *at = (const char *)h + program->code[t->slot];
     nfcc_abi_code *code;
     memcpy(&code, &at, sizeof code);
-    for (size_t row = 0; row < rows; row += (size_t)tiles[slot]) run_tile(code, (size_t)tiles[slot], row, results);
+    for (size_t row = 0; row < rows; row += t->rows) run_tile(code, t, row, results);
     for (uint32_t p = 0; p < program->n_out; p++) fwrite(results[p], 4, rows * out[p].lanes, to);
+}
+
+static void run_all(size_t rows, FILE *to)
+{
+    size_t row = (program->work_lanes + 31) / 16 * 16, prep_row = (h->prep_lanes + 31) / 16 * 16;
+    const Tile tiles[] = {
+        {0, 1, 1, row, prep_row}, {0, 8, 1, row, prep_row}, {1, 16, 16, 1, 1}, {2, 32, 32, 1, 1}, {3, 64, 64, 1, 1}};
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) run_slot(&tiles[i], rows, to);
 }
 
 int main(int argc, char **argv)
@@ -60,7 +75,6 @@ int main(int argc, char **argv)
     if (!from || !to || fread(data, 4, words, from) != words) return 1;
     in_words = data;
     prep_words = data + rows * in->lanes;
-    for (int slot = 0; slot < NFCC_TILES; slot++)
-        if (program->code[slot]) run_slot(slot, rows, to);
+    run_all(rows, to);
     return fclose(to) ? 1 : 0;
 }

@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-enum { ROWS = 64, MOST_STEPS = 400, SLACK = 16 };
+enum { ROWS = 64, MOST_STEPS = 400, SLACK = 16, SHARED_FROM = 40 /* rows from here on have one PREP */ };
 
 // ---- plans under construction: every step reads ports, PREP or CONST and writes a buffer that is an out port
 typedef struct {
@@ -348,6 +348,8 @@ static Data data_of(Maker *m)
               ARENA_ARRAY(a, uint32_t *, m->n_out), 0};
     for (size_t i = 0; i < (size_t)ROWS * IN_LANES; i++) ((float *)d.in)[i] = m->any_size ? any_real(m) : real(m);
     for (size_t i = 0; i < (size_t)ROWS * PREP_LANES; i++) ((float *)d.prep)[i] = m->any_size ? any_real(m) : real(m);
+    for (size_t i = SHARED_FROM + 1; i < ROWS; i++)
+        memcpy(d.prep + i * PREP_LANES, d.prep + SHARED_FROM * PREP_LANES, PREP_LANES * 4);
     for (int i = 0; i < m->n_out; i++) d.want[i] = ARENA_ARRAY(a, uint32_t, (size_t)ROWS * m->out[i].lanes);
     const uint32_t *in[] = {d.in};
     plan_run(&m->plan, PROGRAM_TO_EVENT, ROWS, d.prep, in, d.want);
@@ -389,55 +391,82 @@ static void show_step(const Maker *m, int port)
 }
 
 // Integers that a map made may have the bits of a NaN; floats that are NaN have any.
-static void check_word(const Maker *m, int port, uint32_t lane, size_t row, int tile, uint32_t want, uint32_t got)
+static void check_word(const Maker *m, int port, uint32_t lane, size_t row, size_t tile, uint32_t want, uint32_t got)
 {
     if (want == got || (is_nan(want) && is_nan(got))) return;
-    print_error("T %d, out %d, lane %u, row %zu: want %08x, got %08x\n", tile, port, lane, row, want, got);
+    print_error("T %zu, out %d, lane %u, row %zu: want %08x, got %08x\n", tile, port, lane, row, want, got);
     show_step(m, port);
     fail();
 }
 
 static const uint32_t untouched = 0x7fbadbad;
 
-// Everything that no step may write still has the pattern: whole vectors may be written.
-static void check_bounds(const Maker *m, const uint32_t *work, int tile)
+// Rows of a call and where they lie: lane l of row t is word l * lane + t * row of WORK, + t * prep_row of PREP.
+typedef struct {
+    size_t rows, lane, row, prep_row;
+} Tile;
+
+static Tile tile_of(size_t rows) { return (Tile){rows, rows, 1, 1}; }
+
+static size_t work_lanes(const Maker *m) { return m->plan.programs[PROGRAM_TO_EVENT].work_lanes; }
+
+static Tile few_rows(const Maker *m, size_t rows, bool shared)
 {
-    size_t lanes = m->plan.programs[PROGRAM_TO_EVENT].work_lanes, n = lanes + SLACK;
+    return (Tile){rows, 1, (work_lanes(m) + SLACK + 15) / 16 * 16, shared ? 0 : (PREP_LANES + SLACK + 15) / 16 * 16};
+}
+
+// Everything that no step may write still has the pattern: whole vectors may be written.
+static void check_bounds(const Maker *m, const uint32_t *work, const Tile *t)
+{
+    size_t lanes = work_lanes(m), n = lanes + SLACK;
     unsigned char *mine = calloc(n, 1);
     memset(mine + m->lanes, 1, lanes - m->lanes); // pairs of bfloat16
     for (uint32_t l = 0; l < IN_LANES; l++) mine[l] = 1;
     for (int p = 0; p < m->n_out; p++) memset(mine + m->out[p].at, 1, (m->out[p].lanes + 15) / 16 * 16);
     for (size_t l = 0; l < n; l++)
-        for (int t = 0; t < tile && !mine[l]; t++)
-            if (work[l * (size_t)tile + (size_t)t] != untouched) {
-                print_error("T %d: lane %zu was written, which is no output\n", tile, l);
+        for (size_t r = 0; r < t->rows && !mine[l]; r++)
+            if (work[l * t->lane + r * t->row] != untouched) {
+                print_error("T %zu: lane %zu was written, which is no output\n", t->rows, l);
                 fail();
             }
     free(mine);
 }
 
-static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const void *weights, int tile, size_t row)
+static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const void *weights, Tile t, size_t row)
 {
-    size_t t_rows = (size_t)tile, n = ((size_t)m->plan.programs[PROGRAM_TO_EVENT].work_lanes + SLACK) * t_rows;
-    uint32_t *work = malloc(n * 4), *prep = malloc((PREP_LANES + SLACK) * t_rows * 4);
-    for (size_t i = 0; i < n; i++) work[i] = untouched;
-    for (size_t i = 0; i < (PREP_LANES + SLACK) * t_rows; i++) prep[i] = untouched;
-    for (size_t t = 0; t < t_rows; t++) {
-        for (size_t l = 0; l < IN_LANES; l++) work[l * t_rows + t] = d->in[(row + t) * IN_LANES + l];
-        for (size_t l = 0; l < PREP_LANES; l++) prep[l * t_rows + t] = d->prep[(row + t) * PREP_LANES + l];
+    size_t rows = t.rows, lanes = work_lanes(m) + SLACK + 16, prep_lanes = PREP_LANES + SLACK + 16;
+    uint32_t *work = malloc(lanes * rows * 4), *prep = malloc(prep_lanes * rows * 4);
+    for (size_t i = 0; i < lanes * rows; i++) work[i] = untouched;
+    for (size_t i = 0; i < prep_lanes * rows; i++) prep[i] = untouched;
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t l = 0; l < IN_LANES; l++) work[l * t.lane + r * t.row] = d->in[(row + r) * IN_LANES + l];
+        for (size_t l = 0; l < PREP_LANES; l++) prep[l * t.lane + r * t.prep_row] = d->prep[(row + r) * PREP_LANES + l];
     }
-    code((float *)work, (const float *)prep, weights);
+    code((float *)work, (const float *)prep, weights, NFCC_FEW(rows, t.row, t.prep_row));
     for (int p = 0; p < m->n_out; p++)
         for (uint32_t l = 0; l < m->out[p].lanes; l++)
-            for (size_t t = 0; t < t_rows; t++)
-                check_word(m, p, l, row + t, tile, d->want[p][(row + t) * m->out[p].lanes + l],
-                           work[(m->out[p].at + l) * t_rows + t]);
-    check_bounds(m, work, tile);
+            for (size_t r = 0; r < rows; r++)
+                check_word(m, p, l, row + r, rows, d->want[p][(row + r) * m->out[p].lanes + l],
+                           work[(m->out[p].at + l) * t.lane + r * t.row]);
+    check_bounds(m, work, &t);
     free(work);
     free(prep);
 }
 
 static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
+
+// Up to five rows by themselves, then as many as one call takes: around the edges of blocks, with PREP apart and
+// shared.
+static void run_few(const Maker *m, const Data *d, const nfcc_model_header *h, nfcc_abi_code *code)
+{
+    static const size_t some[] = {2, 3, 4, 5, 7, 8, 9, 13, 32};
+    const void *weights = (const char *)h + h->weights;
+    for (size_t row = 0; row < 5; row++) run_tile(m, d, code, weights, few_rows(m, 1, false), row);
+    for (size_t i = 0; i < sizeof some / sizeof *some && some[i] <= h->few_rows; i++) {
+        run_tile(m, d, code, weights, few_rows(m, some[i], false), i);
+        if (some[i] <= ROWS - SHARED_FROM) run_tile(m, d, code, weights, few_rows(m, some[i], true), SHARED_FROM);
+    }
+}
 
 static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, const int32_t *offsets)
 {
@@ -448,9 +477,11 @@ static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, c
         nfcc_abi_code *code;
         const char *at = base + offset;
         memcpy(&code, &at, sizeof code);
-        int step_rows = tiles[slot];
-        for (size_t row = 0; row < (slot ? ROWS : 5); row += (size_t)step_rows)
-            run_tile(m, d, code, base + h->weights, step_rows, row);
+        if (slot == 0)
+            run_few(m, d, h, code);
+        else
+            for (size_t row = 0; row < ROWS; row += (size_t)tiles[slot])
+                run_tile(m, d, code, base + h->weights, tile_of((size_t)tiles[slot]), row);
     }
 }
 
@@ -567,10 +598,12 @@ static const char *driver(Context *cx)
     return path;
 }
 
+enum { ORDERS = 5 };
+
 static void check_outputs(const Maker *m, const Data *d, const uint32_t *got)
 {
-    static const int order[] = {1, 16, 64};
-    for (int i = 0; i < 3; i++)
+    static const size_t order[] = {1, 8, 16, 32, 64}; // the driver's
+    for (int i = 0; i < ORDERS; i++)
         for (int p = 0; p < m->n_out; p++)
             for (size_t r = 0; r < ROWS; r++)
                 for (uint32_t l = 0; l < m->out[p].lanes; l++)
@@ -590,7 +623,7 @@ static void check_aarch64(Maker *m, const char *cpu)
     run_or_fail(arena_format(m->cx.arena, "qemu-aarch64 -L /usr/aarch64-linux-gnu %s %s %d %s %s", driver(&m->cx), so,
                              ROWS, in, out));
     size_t words = 0;
-    for (int p = 0; p < m->n_out; p++) words += 3 * (size_t)ROWS * m->out[p].lanes;
+    for (int p = 0; p < m->n_out; p++) words += ORDERS * (size_t)ROWS * m->out[p].lanes;
     uint32_t *got = ARENA_ARRAY(m->cx.arena, uint32_t, words);
     f = fopen(out, "rb");
     assert_int_equal(fread(got, 4, words, f), words);
@@ -1084,7 +1117,7 @@ static void openblas_is_near(void **state)
             for (size_t l = 0; l < IN_LANES; l++) memcpy(work + l * t_rows + t, d.in + t * IN_LANES + l, 4);
             for (size_t l = 0; l < PREP_LANES; l++) memcpy(prep + l * t_rows + t, d.prep + t * PREP_LANES + l, 4);
         }
-        code(work, prep, (const char *)h + h->weights);
+        code(work, prep, (const char *)h + h->weights, NFCC_FEW(1, 0, 0));
         for (int p = 0; p < m->n_out; p++)
             for (uint32_t l = 0; l < m->out[p].lanes; l++)
                 for (size_t t = 0; t < t_rows; t++) {

@@ -1,5 +1,6 @@
-// The code of the fake policy: every program for T = 1, 16 and 64 (NOISE also 32, which no call may use as the others
-// lack it). Each writes garbage into the padding of its lanes and reads 16 lanes past the end, as compiled code may.
+// The code of the fake policy: every program for few rows, T = 16 and 64 (NOISE also 32, which no call may use as the
+// others lack it). Each writes garbage into the padding of its lanes and reads 16 lanes past the end, as compiled code
+// may.
 #include "fake_policy.h"
 #include <stddef.h>
 
@@ -103,21 +104,38 @@ static void run(float *work, const float *prep, const float *weights, size_t T)
     stress(work, prep, weights, T);
 }
 
-#define TILES(name)                                                                                               \
-    static void name##_1(float *work, const float *prep, const void *weights) { name(work, prep, weights, 1); }   \
-    static void name##_16(float *work, const float *prep, const void *weights) { name(work, prep, weights, 16); } \
-    static void name##_64(float *work, const float *prep, const void *weights) { name(work, prep, weights, 64); }
+typedef void Formulas(float *work, const float *prep, const float *weights, size_t T);
+
+static void few(Formulas *f, float *work, const float *prep, const float *weights, uint64_t shape)
+{
+    for (size_t r = 0; r < NFCC_FEW_ROWS(shape); r++)
+        f(work + r * NFCC_FEW_WORK(shape), prep ? prep + r * NFCC_FEW_PREP(shape) : NULL, weights, 1);
+}
+
+#define TILE_CODE(name, T)                                                                      \
+    static void name##_##T(float *work, const float *prep, const void *weights, uint64_t shape) \
+    {                                                                                           \
+        (void)shape;                                                                            \
+        name(work, prep, weights, T);                                                           \
+    }
+#define TILES(name)                                                                             \
+    static void name##_few(float *work, const float *prep, const void *weights, uint64_t shape) \
+    {                                                                                           \
+        few(name, work, prep, weights, shape);                                                  \
+    }                                                                                           \
+    TILE_CODE(name, 16)                                                                         \
+    TILE_CODE(name, 64)
 TILES(encode)
 TILES(late)
 TILES(to_latent)
 TILES(to_event)
 TILES(score)
-TILES(noise) TILES(run) TILES(base) static void noise_32(float *work, const float *prep, const void *weights)
-{
-    noise(work, prep, weights, 32);
-}
+TILES(noise)
+TILES(run)
+TILES(base)
+TILE_CODE(noise, 32)
 
-#define PICK(name) (slot == 0 ? name##_1 : slot == 1 ? name##_16 : slot == 3 ? name##_64 : NULL)
+#define PICK(name) (slot == 0 ? name##_few : slot == 1 ? name##_16 : slot == 3 ? name##_64 : NULL)
 
 __attribute__((visibility("default"))) nfcc_abi_code *fake_code(int program, int slot)
 {

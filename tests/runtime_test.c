@@ -144,7 +144,7 @@ static void build(unsigned char *image, const void *base, size_t weights_size)
     Tables t = {.base = image, .used = sizeof(nfcc_model_header)};
     nfcc_model_header *m = (nfcc_model_header *)image;
     memset(image, 0, FAKE_IMAGE);
-    *m = (nfcc_model_header){.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .hash = {1, 2, 3}};
+    *m = (nfcc_model_header){.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .hash = {1, 2, 3}, .few_rows = 8};
     m->name = put_text(&t, "fake");
     m->compiler = put_text(&t, "by hand");
     m->base = put_text(&t, "standard normal");

@@ -28,6 +28,35 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     return o;
 }
 
+bool gemm_takes_few(const Gen *g, const GemmStep *s) { return g->gemm == gemm_emit && s->m == 1 && !s->transposed; }
+
+// x of all rows in pairs; T = 1 may have several.
+static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
+{
+    if (g->tile > 1 || !gemm_takes_few(g, s)) {
+        pairs_emit(g, s, o->x, o->pairs, k);
+        return;
+    }
+    Loop rows = loop_of(g, few_rows(g, g->shape));
+    Operand x = o->x, pairs = o->pairs;
+    x.base = bytes_at(g, x.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, s->x_space), ""));
+    pairs.base = bytes_at(g, pairs.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, SPACE_WORK), ""));
+    pairs_emit(g, s, x, pairs, k);
+    loop_end(g, &rows, NULL);
+}
+
+// Several rows are product_few.c's.
+static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
+{
+    Value several = LLVMBuildICmp(g->b, LLVMIntUGT, few_rows(g, g->shape), word_i64(g, 1), "");
+    LLVMBasicBlockRef call_few = block_new(g, "few"), one = block_new(g, "one");
+    LLVMBuildCondBr(g->b, several, call_few, one);
+    LLVMPositionBuilderAtEnd(g->b, call_few);
+    few_call(g, p, o->kind, p->paired ? SPACE_WORK : s->x_space, s->add_space);
+    LLVMBuildRetVoid(g->b);
+    LLVMPositionBuilderAtEnd(g->b, one);
+}
+
 static void group_emit(Gen *g, Product p, Value group, int64_t n)
 {
     Value first = mul(g, group, GEMM_GROUP);
@@ -56,7 +85,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     p.k = p.kb = p.x_stride = count_arg(g, s->k);
     p.paired = gemm_paired(g, s);
     if (p.paired) {
-        pairs_emit(g, s, o.x, o.pairs, p.k);
+        x_pairs(g, s, &o, p.k);
         p.x = o.pairs;
         p.x_stride = pairs_stride(g, p.k);
         p.k = p.kb = pairs_of(g, p.k);
@@ -70,6 +99,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     int64_t rest = s->n % GEMM_GROUP;
     Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
     p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
+    if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
     if (s->n / GEMM_GROUP) {
         Loop l = loop_of(g, full);
         group_emit(g, p, l.i, GEMM_GROUP);

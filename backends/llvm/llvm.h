@@ -1,10 +1,12 @@
 // What the files of the llvm backend share: the generator's state and the small words it speaks in.
 //
 // One LLVM function is made per distinct step (its descriptor without the lane numbers) and shape of code:
-//     void step(float *work, const float *prep, const float *weights, const void *args, int64 rows)
-// args: the lane numbers and counts of this use, packed; rows: the tile size T. Shapes: T = 1; T = 16 and T = 64 with
-// AVX-512; elsewhere one for every multiple of 16 ("strided": bytes from lane to lane are known when it runs). A lane
-// of WORK and PREP is T contiguous floats, a lane of CONST is one float. Vectors are as wide as the target's registers
+//     void step(float *work, const float *prep, const float *weights, const void *args, int64 shape)
+// args: the lane numbers and counts of this use, packed; shape: the tile size T or, for few rows, the word of abi.h.
+// Shapes of code: T = 1; T = 16 and T = 64 with AVX-512; elsewhere one for every multiple of 16 ("strided": bytes from
+// lane to lane are known when it runs). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
+// Few rows lie one after the other: products take them together, other steps run once for each (the walk of module.c),
+// with the code of T = 1. Vectors are as wide as the target's registers
 // (g->width floats) and run along lanes for T = 1, else along rows. Every float operation is written as the Plan has
 // it; there are no fast-math flags, and fma only where it says so.
 #pragma once
@@ -71,6 +73,8 @@ struct Gen {
     bool strided;     // T is the code's last parameter: one code for every T that is a multiple of 16
     Value lane_bytes; // from lane to lane of WORK and PREP
     Value rows;       // T (i64)
+    Value shape;      // T = 1: rows and where they lie (abi.h; i64)
+    Value few[3];     // product_few.c's functions of this level, by MatrixKind
     int width;        // floats of a vector
     ArgForm form[ARG_KINDS];
     bool known;   // the step under construction knows its counts
@@ -111,6 +115,10 @@ Loop loop_maybe(Gen *g, Value count); // it may be 0
 Loop rows_begin(Gen *g, int rows);    // over the tile's rows in steps of `rows`; one pass for T = 1
 Value loop_phi(Gen *g, Loop *l, Value first);
 void loop_end(Gen *g, Loop *l, Value *next);
+
+// What the word of abi.h for few rows says: how many, and bytes from row to row of a space.
+Value few_rows(Gen *g, Value shape);
+Value few_step(Gen *g, Value shape, uint32_t space);
 
 // An operand: where lane 0 of it is, and bytes from lane to lane. `shared`: all rows have the same float (CONST).
 typedef struct {
@@ -187,6 +195,7 @@ typedef struct {
     MatrixKind kind;
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
+bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
 typedef struct {
     int cuts;   // blocks of K for T = 1, 5: more than four; for T > 1 2: more than one
@@ -213,6 +222,11 @@ typedef struct {
     bool paired;            // x and w are pairs of bfloat16, k and kb count pairs
 } Product;
 void product_emit(Gen *g, const Product *p);
+
+// ---- product_few.c: T = 1 with several rows
+LLVMTypeRef few_type(Gen *g);
+void few_emit(Gen *g, MatrixKind kind); // the body of the function for such weights
+void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, uint32_t add_space);
 
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
 void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k); // x rounded and paired, for all tokens

@@ -3,7 +3,7 @@
 //     descriptor   the bytes of descriptor.c with code offsets filled in; the weights join it in object.c
 //     steps        per program, for all tiles: for each step the number of its code and its args, packed
 //     codes        per shape of code: functions by number, as distances from here
-//     lengths      bytes of a step by number of its code
+//     lengths      bytes of a step by number of its code, and whether several rows are several calls
 //     walk         the one loop that goes through the steps
 //
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
@@ -236,8 +236,9 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
     if (g->info.bf16) set_text(g, fn, "target-features", "+avx512bf16");
     // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop
     // over rows, and spilled.
-    for (unsigned i = 2; i <= 4 && i <= LLVMCountParams(fn); i++) set_flag(g, fn, i, "readonly");
-    if (LLVMCountParams(fn) >= 4) set_flag(g, fn, 4, "noalias");
+    unsigned pointers = type == g->code_type ? 3 : 4;
+    for (unsigned i = 2; i <= pointers; i++) set_flag(g, fn, i, "readonly");
+    if (type == g->step_type) set_flag(g, fn, 4, "noalias");
     g->fn = fn;
     LLVMPositionBuilderAtEnd(g->b, block_new(g, "entry"));
     return fn;
@@ -279,6 +280,8 @@ static int shape_slot(const Gen *g, StepKind kind, int slot)
     return kind == STEP_GEMM && g->info.level == LEVEL_AVX512 ? SLOT_32 : SLOT_16;
 }
 
+static bool takes_few(const Gen *g, const Step *s) { return s->kind == STEP_GEMM && gemm_takes_few(g, &s->gemm); }
+
 static void step_code(Gen *g, const Step *s)
 {
     switch (s->kind) {
@@ -299,6 +302,7 @@ static Value step_function(Gen *g, const Code *code)
     g->known = code->key.known;
     g->wide = code->key.wide;
     g->strided = strided(g, s->kind);
+    g->shape = LLVMGetParam(fn, 4);
     g->work = LLVMGetParam(fn, 0);
     g->prep = LLVMGetParam(fn, 1);
     g->weights = LLVMGetParam(fn, 2);
@@ -311,8 +315,29 @@ static Value step_function(Gen *g, const Code *code)
     return fn;
 }
 
+// Products of several rows, for the kinds of weights that there are.
+static void emit_few(Unit *u)
+{
+    static const char *const names[] = {
+        [MATRIX_F32] = "few", [MATRIX_SHORT] = "few_short", [MATRIX_PAIRS] = "few_pairs"};
+    Gen *g = &u->g;
+    memset(g->few, 0, sizeof g->few);
+    g->tile = 1;
+    for (int i = 0; i < u->n_codes; i++) {
+        const Step *s = u->codes[i].step;
+        uint32_t at;
+        if (!takes_few(g, s)) continue;
+        MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
+        if (g->few[kind]) continue;
+        g->few[kind] = function_new(g, arena_format(g->cx->arena, "%s%s", names[kind], level_suffix(g)), few_type(g));
+        few_emit(g, kind);
+        LLVMBuildRetVoid(g->b);
+    }
+}
+
 static void emit_steps(Unit *u)
 {
+    emit_few(u);
     for (int i = 0; i < u->n_codes; i++)
         for (int t = 0; t < NFCC_TILES; t++) {
             int shape = shape_slot(&u->g, u->codes[i].step->kind, t);
@@ -365,15 +390,16 @@ static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
     return at + bytes;
 }
 
-enum { LIST_PAD = 4 }; // an arg of three bytes is read as four
+enum { LIST_HEAD = 4, LIST_PAD = 4 }; // bytes of the number of steps; an arg of three bytes is read as four
+enum { SHAPE_FEW = 256 };             // the walk's shape is T, or from here on the word of abi.h for few rows
 
 static void emit_program_steps(Unit *u, int id)
 {
     Gen *g = &u->g;
     int n = g->plan->programs[id].n_steps;
-    size_t size = LIST_PAD;
+    size_t size = LIST_HEAD + LIST_PAD;
     for (int i = 0; i < n; i++) size += (size_t)step_bytes(u, &u->codes[u->uses[id][i].code].key);
-    unsigned char *list = arena_alloc(g->cx->arena, size), *at = list;
+    unsigned char *list = arena_alloc(g->cx->arena, size), *at = put_word(list, (uint32_t)n, LIST_HEAD);
     for (int i = 0; i < n; i++) {
         const Use *use = &u->uses[id][i];
         at = put_word(at, (uint32_t)use->code, u->code_bytes);
@@ -405,12 +431,17 @@ static void emit_code_table(Unit *u, int t)
     LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
 }
 
+enum { EACH_ROW = 128 }; // in lengths: the code of T = 1 takes one row
+
 // Bytes of a step, at most a code's number and 19 args of four, by number of its code.
 static Value lengths_new(Unit *u)
 {
     Gen *g = &u->g;
     unsigned char *bytes = arena_alloc(g->cx->arena, (size_t)u->n_codes + 1);
-    for (int i = 0; i < u->n_codes; i++) bytes[i] = (unsigned char)step_bytes(u, &u->codes[i].key);
+    for (int i = 0; i < u->n_codes; i++) {
+        int each = takes_few(g, u->codes[i].step) ? 0 : EACH_ROW;
+        bytes[i] = (unsigned char)(step_bytes(u, &u->codes[i].key) | each);
+    }
     Value lengths = constant_new(g, "lengths", LLVMArrayType2(g->i8, (unsigned)u->n_codes), 1);
     LLVMSetInitializer(lengths, text(g, bytes, (size_t)u->n_codes));
     return lengths;
@@ -423,30 +454,44 @@ static Value load_narrow(Gen *g, int bytes, Value address)
     return LLVMBuildZExt(g->b, v, g->i64, "");
 }
 
-// void walk(work, prep, weights, steps, codes, i64 rows | count << 8), count > 0: six words, which all are in registers
+// One step: once, or once for each of few rows.
+static void walk_step(Gen *g, Value step, Value args, Value times, Value shape)
+{
+    Loop l = loop_of(g, times);
+    Value work = bytes_at(g, LLVMGetParam(g->fn, 0), LLVMBuildMul(g->b, l.i, few_step(g, shape, SPACE_WORK), ""));
+    Value prep = bytes_at(g, LLVMGetParam(g->fn, 1), LLVMBuildMul(g->b, l.i, few_step(g, shape, SPACE_PREP), ""));
+    Value all[] = {work, prep, LLVMGetParam(g->fn, 2), args, shape};
+    LLVMBuildCall2(g->b, g->step_type, step, all, 5, "");
+    loop_end(g, &l, NULL);
+}
+
+// void walk(work, prep, weights, list, codes, shape): six words, which all are in registers. Before the list's steps
+// stands their number, which is not 0. T > 1: shape is T.
 static void emit_walk(Unit *u)
 {
     Gen *g = &u->g;
     LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
     u->walk_type = LLVMFunctionType(g->none, params, 6, false);
     Value fn = u->walk = function_new(g, "walk", u->walk_type);
-    Value steps = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), counts = LLVMGetParam(fn, 5);
-    Value rows = LLVMBuildAnd(g->b, counts, word_i64(g, 255), "");
-    Value count = LLVMBuildLShr(g->b, counts, word_i64(g, 8), "");
+    Value list = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), shape = LLVMGetParam(fn, 5);
+    Value count = load_narrow(g, LIST_HEAD, list), steps = bytes_at(g, list, word_i64(g, LIST_HEAD));
     LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), head = block_new(g, "step"), done = block_new(g, "done");
     LLVMBuildBr(g->b, head);
     LLVMPositionBuilderAtEnd(g->b, head);
     Value at = LLVMBuildPhi(g->b, g->ptr, "at"), left = LLVMBuildPhi(g->b, g->i64, "left");
     Value number = load_narrow(g, u->code_bytes, at);
     Value offset = LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, codes, mul(g, number, 4))), g->i64, "");
-    Value bytes = load_narrow(g, 1, bytes_at(g, lengths_new(u), number));
-    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
-                    bytes_at(g, at, word_i64(g, u->code_bytes)), rows};
-    LLVMBuildCall2(g->b, g->step_type, bytes_at(g, codes, offset), args, 5, "");
+    Value length = load_narrow(g, 1, bytes_at(g, lengths_new(u), number));
+    Value bytes = LLVMBuildAnd(g->b, length, word_i64(g, EACH_ROW - 1), "");
+    Value each = LLVMBuildICmp(g->b, LLVMIntNE, bytes, length, "");
+    Value few = LLVMBuildICmp(g->b, LLVMIntUGE, shape, word_i64(g, SHAPE_FEW), "");
+    Value times = LLVMBuildSelect(g->b, LLVMBuildAnd(g->b, each, few, ""), few_rows(g, shape), word_i64(g, 1), "");
+    walk_step(g, bytes_at(g, codes, offset), bytes_at(g, at, word_i64(g, u->code_bytes)), times, shape);
     Value next = bytes_at(g, at, bytes), fewer = add(g, left, word_i64(g, -1));
+    LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, fewer, word_i64(g, 0), ""), head, done);
-    LLVMAddIncoming(at, (Value[]){steps, next}, (LLVMBasicBlockRef[]){before, head}, 2);
-    LLVMAddIncoming(left, (Value[]){count, fewer}, (LLVMBasicBlockRef[]){before, head}, 2);
+    LLVMAddIncoming(at, (Value[]){steps, next}, (LLVMBasicBlockRef[]){before, last}, 2);
+    LLVMAddIncoming(left, (Value[]){count, fewer}, (LLVMBasicBlockRef[]){before, last}, 2);
     LLVMPositionBuilderAtEnd(g->b, done);
     LLVMBuildRetVoid(g->b);
 }
@@ -459,7 +504,7 @@ static void emit_program(Unit *u, int id, int t)
     Value fn = u->program[u->level][id][t] = function_new(g, name, g->code_type);
     if (p->n_steps) {
         Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
-                        u->steps[id],        u->code_table[t],    word_i64(g, tiles[t] | (int64_t)p->n_steps << 8)};
+                        u->steps[id],        u->code_table[t],    t ? word_i64(g, tiles[t]) : LLVMGetParam(fn, 3)};
         LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, ""), true);
     }
     LLVMBuildRetVoid(g->b);
@@ -567,9 +612,9 @@ static void set_types(Gen *g)
     g->i64 = LLVMInt64TypeInContext(g->llvm);
     g->ptr = LLVMPointerTypeInContext(g->llvm, 0);
     g->none = LLVMVoidTypeInContext(g->llvm);
-    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
+    LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->i64}, code[] = {g->ptr, g->ptr, g->ptr, g->i64};
     g->step_type = LLVMFunctionType(g->none, params, 5, false);
-    g->code_type = LLVMFunctionType(g->none, params, 3, false);
+    g->code_type = LLVMFunctionType(g->none, code, 4, false);
 }
 
 static const char *tune_name(Context *cx, const char *tune)

@@ -143,6 +143,21 @@ void loop_end(Gen *g, Loop *l, Value *next)
     if (l->maybe) merge(g, l, last, next);
 }
 
+// ---- few rows: NFCC_FEW of abi.h
+static Value shape_field(Gen *g, Value shape, int bit, int bits)
+{
+    Value field = bit ? LLVMBuildLShr(g->b, shape, word_i64(g, bit), "") : shape;
+    return LLVMBuildAnd(g->b, field, word_i64(g, ((int64_t)1 << bits) - 1), "");
+}
+
+Value few_rows(Gen *g, Value shape) { return shape_field(g, shape, 0, 8); }
+
+Value few_step(Gen *g, Value shape, uint32_t space)
+{
+    if (space == SPACE_CONST) return word_i64(g, 0);
+    return mul(g, shape_field(g, shape, space == SPACE_WORK ? 8 : 36, 28), 64);
+}
+
 // ---- operands
 Operand space_start(Gen *g, uint32_t space)
 {
