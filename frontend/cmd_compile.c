@@ -165,8 +165,7 @@ static bool write_object(Session *s, const Build *b, const Job *j)
     const Bytes *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, j->kinds & KIND_LL ? &ll : NULL);
     if (!object) return false;
     bool ok = true;
-    if (j->kinds & KIND_O)
-        ok = write_bytes(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_O), object);
+    if (j->kinds & KIND_O) ok = write_bytes(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_O), object);
     if (j->kinds & KIND_LL && !ll)
         diag_error(&s->cx, NULL, "use --backend llvm", "--emit ll: backend %s makes no LLVM IR", j->backend->name);
     if (ok && ll) ok = write_file(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_LL), ll, strlen(ll));

@@ -527,6 +527,14 @@ const OneLane *one_lane_find(OneLaneFinder *q, const Node *n)
 
 // ---- for people
 
+// The worst case of a call is every call's: the numbers are constants.
+static const char *bracket_text(Context *cx, const Way *way)
+{
+    int values = (way->in_bin ? 0 : ROOT_GRID) + ROOT_SECTIONS * (ROOT_PARTS - 1);
+    return arena_format(cx->arena, "root in %s: %d values of the function and %d Newton steps, whatever the data",
+                        way->in_bin ? "its bin" : "-2^32..2^32", values, ROOT_STEPS);
+}
+
 static const char *way_text(Context *cx, const Way *way)
 {
     switch (way->kind) {
@@ -536,7 +544,7 @@ static const char *way_text(Context *cx, const Way *way)
         return arena_format(cx->arena, "either (%s) or (%s)", way_text(cx, way->next), way_text(cx, way->otherwise));
     case WAY_RATIONAL:
     case WAY_BRACKET: {
-        const char *kind = way->kind == WAY_BRACKET             ? "bracketed root"
+        const char *kind = way->kind == WAY_BRACKET             ? bracket_text(cx, way)
                            : poly_degree(way->relation, 0) == 2 ? "root of a quadratic"
                                                                 : "rational";
         const char *rest = way_text(cx, way->next);

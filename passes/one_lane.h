@@ -21,6 +21,10 @@ typedef struct {
     int in[3];            // operand's slot; -1: known, or constant between the thresholds of v
 } Slot;
 
+// The work of a bracketed root (one_lane_newton.c), the same whatever the data: points of the grid, then ROOT_SECTIONS
+// times the points between ROOT_PARTS parts, then Newton steps.
+enum { ROOT_DOUBLINGS = 32, ROOT_GRID = 2 * ROOT_DOUBLINGS + 3, ROOT_PARTS = 16, ROOT_SECTIONS = 4, ROOT_STEPS = 3 };
+
 typedef enum { WAY_END, WAY_CHAIN, WAY_SELECT, WAY_RATIONAL, WAY_BRACKET } WayKind;
 
 typedef struct Way Way;

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOUBLINGS = 32, GRID = 2 * DOUBLINGS + 3, PARTS = 16, SECTIONS = 4, STEPS = 3 };
-
 // ---- intervals
 
 typedef struct {
@@ -399,34 +397,34 @@ static void start_interval(LaneEnv *env, const OneLane *g, const Way *way, const
         *hi = build_scalar(b, 1);
         return;
     }
-    double grid[GRID], low[GRID + 1], high[GRID + 1];
-    for (int i = 0; i < GRID; i++) {
-        int k = i - DOUBLINGS - 1;
+    double grid[ROOT_GRID], low[ROOT_GRID + 1], high[ROOT_GRID + 1];
+    for (int i = 0; i < ROOT_GRID; i++) {
+        int k = i - ROOT_DOUBLINGS - 1;
         grid[i] = k ? copysign(ldexp(1, abs(k) - 1), k) : 0;
     }
-    for (int i = 0; i <= GRID; i++) {
+    for (int i = 0; i <= ROOT_GRID; i++) {
         low[i] = grid[i ? i - 1 : 0];
-        high[i] = grid[i < GRID ? i : GRID - 1];
+        high[i] = grid[i < ROOT_GRID ? i : ROOT_GRID - 1];
     }
-    const Node *count = count_below(env, g, way, tiled(b, g->n, GRID, grid), GRID, u);
-    *lo = pick(b, count, g->n, GRID + 1, low);
-    *hi = pick(b, count, g->n, GRID + 1, high);
+    const Node *count = count_below(env, g, way, tiled(b, g->n, ROOT_GRID, grid), ROOT_GRID, u);
+    *lo = pick(b, count, g->n, ROOT_GRID + 1, low);
+    *hi = pick(b, count, g->n, ROOT_GRID + 1, high);
 }
 
 const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, const Node *u)
 {
     Builder *b = env->b;
     const Node *lo, *hi;
-    double between[PARTS - 1];
-    for (int i = 0; i < PARTS - 1; i++) between[i] = (i + 1.0) / PARTS;
+    double between[ROOT_PARTS - 1];
+    for (int i = 0; i < ROOT_PARTS - 1; i++) between[i] = (i + 1.0) / ROOT_PARTS;
     start_interval(env, g, way, u, &lo, &hi);
-    for (int k = 0; k < SECTIONS; k++) {
+    for (int k = 0; k < ROOT_SECTIONS; k++) {
         const Node *width = build_binary(b, OP_sub, hi, lo);
         const Node *shift =
-            build_binary(b, OP_mul, repeated(b, width, g->n, PARTS - 1), tiled(b, g->n, PARTS - 1, between));
-        const Node *points = build_binary(b, OP_add, repeated(b, lo, g->n, PARTS - 1), shift);
-        const Node *count = count_below(env, g, way, points, PARTS - 1, u);
-        const Node *part = build_binary(b, OP_mul, width, build_scalar(b, 1.0 / PARTS));
+            build_binary(b, OP_mul, repeated(b, width, g->n, ROOT_PARTS - 1), tiled(b, g->n, ROOT_PARTS - 1, between));
+        const Node *points = build_binary(b, OP_add, repeated(b, lo, g->n, ROOT_PARTS - 1), shift);
+        const Node *count = count_below(env, g, way, points, ROOT_PARTS - 1, u);
+        const Node *part = build_binary(b, OP_mul, width, build_scalar(b, 1.0 / ROOT_PARTS));
         lo = build_binary(b, OP_add, lo, build_binary(b, OP_mul, part, count));
         hi = build_binary(b, OP_add, lo, part);
     }
@@ -436,7 +434,7 @@ const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, c
         lo = build_binary(b, OP_sub, lo, width);
         hi = build_binary(b, OP_add, hi, width);
     }
-    for (int k = 0; k < STEPS; k++) {
+    for (int k = 0; k < ROOT_STEPS; k++) {
         Dual v = evaluate(env, g, way, t, 1, true);
         const Node *next =
             build_binary(b, OP_sub, t, build_binary(b, OP_div, build_binary(b, OP_sub, v.value, u), v.slope));

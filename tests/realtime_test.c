@@ -254,6 +254,47 @@ static long page_faults(void)
     return usage.ru_minflt + usage.ru_majflt;
 }
 
+static void copy_file(const char *from, const char *to)
+{
+    static char block[1 << 16];
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_non_null(in);
+    assert_non_null(out);
+    for (size_t n; (n = fread(block, 1, sizeof block, in)) > 0;) assert_int_equal(fwrite(block, 1, n, out), n);
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+}
+
+// A file that this process has not seen, opened with `flags`: page faults of its first calls, the arrays being there.
+static long faults_of_first_calls(unsigned flags)
+{
+    char name[4096];
+    nfcc_policy *seen = desk.p;
+    snprintf(name, sizeof name, "%s-first-%d.so", path, (int)getpid());
+    copy_file(path, name);
+    nfcc_status status = nfcc_open(name, flags, &desk.p);
+    unlink(name);
+    assert_int_equal(status, NFCC_OK);
+    long before = page_faults();
+    status = call_everything();
+    long faults = page_faults() - before;
+    nfcc_close(desk.p);
+    desk.p = seen;
+    assert_int_equal(status, NFCC_OK);
+    return faults;
+}
+
+static void test_first_call(void **state)
+{
+    (void)state;
+    static const unsigned flags[] = {0, NFCC_OPEN_SHARED, NFCC_OPEN_BULK};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        long faults = 1;
+        for (int attempt = 0; attempt < 3 && faults; attempt++) faults = faults_of_first_calls(flags[i]);
+        if (faults) fail_msg("opened with flags %u, the first calls took %ld page faults", flags[i], faults);
+    }
+}
+
 // The kernel may take a page away for reasons of its own (to move it), so one of three attempts is enough.
 static void test_no_page_fault(void **state)
 {
@@ -529,10 +570,14 @@ static void test_instructions(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_control_registers), cmocka_unit_test(test_flush_to_zero),
+        cmocka_unit_test(test_control_registers),
+        cmocka_unit_test(test_flush_to_zero),
 #if ALONE
-        cmocka_unit_test(test_no_system_call),    cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_no_page_fault),     cmocka_unit_test(test_stack),
+        cmocka_unit_test(test_no_system_call),
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_no_page_fault),
+        cmocka_unit_test(test_first_call),
+        cmocka_unit_test(test_stack),
 #if defined(__x86_64__)
         cmocka_unit_test(test_instructions),
 #endif

@@ -775,6 +775,34 @@ static void test_open(void **state)
         }
 }
 
+// KiB of this process that are locked in memory.
+static long locked_now(void)
+{
+    char line[256];
+    long kib = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmLck: %ld", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib;
+}
+
+static void test_open_locked(void **state)
+{
+    (void)state;
+    static const size_t weights[] = {4096, 3 << 20};
+    for (size_t w = 0; w < 2; w++) {
+        long before = locked_now();
+        if (before < 0) skip(); // not this kernel
+        nfcc_policy *p = open_library("locked.so", weights[w], NFCC_OPEN_LOCK);
+        assert_true(locked_now() - before >= (long)(weights[w] / 1024));
+        nfcc_close(p);
+        assert_int_equal(locked_now(), before);
+        nfcc_close(open_library("locked.so", weights[w], 0));
+        assert_int_equal(locked_now(), before);
+    }
+}
+
 // A policy compiled again under the same name, while the first is in use, is the new one.
 static void test_open_replaced(void **state)
 {
@@ -1311,6 +1339,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_selftest),
         cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_locked),
         cmocka_unit_test(test_open_replaced),
         cmocka_unit_test(test_open_here),
         cmocka_unit_test(test_not_a_policy),

@@ -337,6 +337,11 @@ def test_solved(name, tool, tmp_path):
     assert np.abs(again - x).max() < 2e-6 / slope and np.abs(log_det + inverse_log_det).max() < 1e-4
 
 
+def test_bound_of_a_root(tool):
+    said = tool("check", os.path.join(tool.models, "root.nf"), "--event", "x", "--latent", "z", "--explain").stdout
+    assert "root in -2^32..2^32: 127 values of the function and 3 Newton steps" in said
+
+
 @pytest.mark.parametrize("difference", [False, True])
 def test_no_tails(difference, tool, tmp_path):
     """A spline of an interval: nothing but its bins tells that it rises."""

@@ -159,7 +159,7 @@ enum { WEIGHTS_PAD = 128 }; // reads may run 16 lanes over
 const Bytes *object_with_weights(Context *cx, void *object, size_t size, const void *weights, size_t weights_size);
 
 // ---- key.c
-bool lengths_vary(const Plan *plan);                // reductions of more lengths than code is to be made for
+bool lengths_vary(const Plan *plan);                 // reductions of more lengths than code is to be made for
 StepKey step_key(Gen *g, const Step *s, bool known); // known: the code of a gemm knows its counts
 
 // How the lanes of a move's table run: lane(i) = first + i * step, or anything.
