@@ -61,6 +61,7 @@ double eval_unary(Op op, double x, double alpha)
     case OP_acosh: return double_acosh(x);
     case OP_atanh: return double_atanh(x);
     case OP_sigmoid: return x >= 0 ? 1 / (1 + double_exp(-x)) : double_exp(x) / (1 + double_exp(x));
+    case OP_logit: return double_log(x) - double_log1p(-x);
     case OP_softplus: return x > 0 ? x + double_log1p(double_exp(-x)) : double_log1p(double_exp(x));
     case OP_erf: return double_erf(x);
     case OP_floor: return floor(x);

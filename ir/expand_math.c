@@ -235,6 +235,14 @@ static int atanh_(MapCode *m, int x)
     return pick(m, less(m, a, num(m, 0x1p-13f)), x, y);
 }
 
+// log(x / (1 - x)) below 0.35, else log1p((2 x - 1) / (1 - x)): there 2 x - 1 is exact and nothing cancels.
+static int logit_(MapCode *m, int x)
+{
+    int rest = sub(m, num(m, 1), x), t = sub(m, add(m, x, x), num(m, 1));
+    int near_zero = log_(m, divide(m, x, rest)), above = log1p_(m, divide(m, t, rest));
+    return pick(m, less(m, x, num(m, 0.35f)), near_zero, above);
+}
+
 // ---- circular functions
 typedef struct {
     int sine, cosine; // of r
@@ -483,6 +491,7 @@ int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
     case OP_acosh: return acosh_(m, a);
     case OP_atanh: return atanh_(m, a);
     case OP_sigmoid: return sigmoid_(m, a);
+    case OP_logit: return logit_(m, a);
     case OP_softplus: return softplus_(m, a);
     case OP_erf: return erf_(m, a);
     case OP_floor: return floor_(m, a);

@@ -6,7 +6,7 @@
 //   u = x W (+ b + add)                      v = (u - known part) W_block^-1, folded into one product
 // log|du/dv| is written in v or in u, whichever neither cancels nor overflows:
 //   exp: v   log: -u   expm1: v   log1p: -u   sqrt: -log 2 - log|u|   tanh: 2 (log 2 - v - softplus(-2v))
-//   atanh: the same in u, negated   sigmoid: -softplus(v) - softplus(-v)   softplus: -softplus(-v)
+//   atanh: the same in u, negated   sigmoid: -softplus(v) - softplus(-v)   logit: the same in u, negated   softplus: -softplus(-v)
 //   atan: -log1p(v^2)   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
 //   leaky_relu, elu: 0 where v > 0, else log alpha (elu: + v)   a * b: log|b|   a / b: -log|b|, by b: log|a| - 2 log|b|
 // and log|b| follows the lane to where it comes from: exp s gives s, sigmoid s gives -softplus(-s), products add.
@@ -351,8 +351,8 @@ const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u)
     case OP_asinh: return build_unary(b, OP_sinh, u);
     case OP_tanh: return build_unary(b, OP_atanh, u);
     case OP_atanh: return build_unary(b, OP_tanh, u);
-    case OP_sigmoid: // log u - log(1 - u)
-        return build_binary(b, OP_sub, build_unary(b, OP_log, u), build_unary(b, OP_log1p, build_unary(b, OP_neg, u)));
+    case OP_sigmoid: return build_unary(b, OP_logit, u);
+    case OP_logit: return build_unary(b, OP_sigmoid, u);
     case OP_softplus: // u + log(1 - e^-u)
         return build_binary(
             b, OP_add, u,
@@ -601,6 +601,10 @@ static void add_unary(Total *t, const SolveStep *s)
     case OP_sigmoid:
         add_term(t, -1, build_unary(b, OP_softplus, v), s->n);
         add_term(t, -1, build_unary(b, OP_softplus, build_unary(b, OP_neg, v)), s->n);
+        break;
+    case OP_logit:
+        add_term(t, 1, build_unary(b, OP_softplus, u), s->n);
+        add_term(t, 1, build_unary(b, OP_softplus, build_unary(b, OP_neg, u)), s->n);
         break;
     case OP_softplus: add_term(t, -1, build_unary(b, OP_softplus, build_unary(b, OP_neg, v)), s->n); break;
     case OP_atan: add_term(t, -1, build_unary(b, OP_log1p, build_binary(b, OP_mul, v, v)), s->n); break;

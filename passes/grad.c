@@ -318,6 +318,7 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
         return divide(b, d, build_unary(b, OP_sqrt, mul(b, build_binary(b, OP_sub, x, num(b, 1)), one_plus(b, x))));
     case OP_atanh: return divide(b, d, mul(b, one_minus(b, x), one_plus(b, x)));
     case OP_sigmoid: return mul(b, d, mul(b, y, one_minus(b, y)));
+    case OP_logit: return divide(b, d, mul(b, x, one_minus(b, x)));
     case OP_softplus: return mul(b, d, build_unary(b, OP_sigmoid, x));
     case OP_erf: return mul(b, mul(b, d, num(b, 1.1283791670955125739)), build_unary(b, OP_exp, neg(b, square(b, x))));
     case OP_leaky_relu: return build_select(b, less(b, num(b, 0), x), d, mul(b, d, num(b, n->alpha)));
@@ -409,6 +410,7 @@ static bool has_derivative(Op op)
     case OP_acosh:
     case OP_atanh:
     case OP_sigmoid:
+    case OP_logit:
     case OP_softplus:
     case OP_erf:
     case OP_leaky_relu:

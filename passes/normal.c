@@ -2,6 +2,7 @@
 // one accurate implementation.
 //
 //   atanh:     0.5 (log(1 + x) - log(1 - x)), 0.5 log((1 + x) / (1 - x)), the same with log1p, / 2 for 0.5
+//   logit:     log(x / (1 - x)), log x - log(1 - x), the same with log1p, -log(1 / x - 1)
 //   sigmoid:   1 / (1 + e^-x)
 //   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x)
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
@@ -67,6 +68,22 @@ static const Node *find_atanh(const Node *n)
         y = one_minus(twice->in[0]->in[1]);
     }
     return x && x == y ? x : NULL;
+}
+
+static const Node *find_logit(const Node *n)
+{
+    const Node *x = NULL, *y = NULL;
+    if (n->op == OP_sub && n->in[0]->op == OP_log) {
+        x = n->in[0]->in[0];
+        y = log_one_minus(n->in[1]);
+    } else if (n->op == OP_log && n->in[0]->op == OP_div) {
+        x = n->in[0]->in[0];
+        y = one_minus(n->in[0]->in[1]);
+    } else if (n->op == OP_neg && n->in[0]->op == OP_log) {
+        const Node *odds = n->in[0]->in[0], *over = odds->op == OP_sub && is_value(odds->in[1], 1) ? odds->in[0] : NULL;
+        if (over && over->op == OP_div && is_value(over->in[0], 1)) x = y = over->in[1];
+    }
+    return x == y ? x : NULL;
 }
 
 static const Node *find_sigmoid(const Node *n)
@@ -191,6 +208,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     const Node *copy = build_like(b, n, in), *x = NULL;
     if (copy->type.rank != n->type.rank || type_lanes(copy->type) != type_lanes(n->type)) return copy;
     if ((x = find_atanh(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_atanh, x);
+    if ((x = find_logit(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_logit, x);
     if ((x = find_sigmoid(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_sigmoid, x);
     if ((x = find_softplus(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_softplus, x);
     return copy;

@@ -324,7 +324,7 @@ static void find_users(Solver *s)
     }
 }
 
-// min or max with a constant all of whose users lead (through affine ops and more clips) to atanh, log or asin:
+// min or max with a constant all of whose users lead (through affine ops and more clips) to atanh, logit or log:
 // the clip only keeps the argument inside the domain, so it is the identity on the flow's range.
 static bool *find_clips(const Solver *s)
 {
@@ -338,6 +338,7 @@ static bool *find_clips(const Solver *s)
         for (int j = 0; j < u.n && all; j++) all = guarded[u.ids[j]];
         switch ((int)n->op) {
         case OP_atanh:
+        case OP_logit:
         case OP_log:
         case OP_log1p: guarded[i] = true; break;
         case OP_min:

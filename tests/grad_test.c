@@ -133,12 +133,13 @@ static void every_unary(void **state)
 {
     Fixture *f = *state;
     static const double real[4] = {-1.7, -0.3, 0.4, 2.1}, positive[4] = {0.2, 0.9, 1.4, 3.7},
-                        unit[4] = {-0.8, -0.2, 0.3, 0.9}, above[4] = {1.1, 1.5, 2.2, 4};
+                        unit[4] = {-0.8, -0.2, 0.3, 0.9}, inside[4] = {0.1, 0.3, 0.5, 0.9}, above[4] = {1.1, 1.5, 2.2, 4};
     for (Op op = 0; op < OP_COUNT; op++) {
         if (op_info(op)->kind != KIND_UNARY) continue;
         const double *x = real;
         if (op == OP_sqrt || op == OP_log || op == OP_log1p) x = positive;
         if (op == OP_asin || op == OP_acos || op == OP_atanh) x = unit;
+        if (op == OP_logit) x = inside;
         if (op == OP_acosh) x = above;
         const Node *y = build_alpha(f->b, op, BEGIN(f, 4), 0);
         if (op == OP_leaky_relu || op == OP_elu) y = build_alpha(f->b, op, f->x, 0.3);
