@@ -43,9 +43,9 @@ static void read_access(Count *c, const Access *a, uint32_t n)
 
 static double count_gemm(Count *c, const GemmStep *g)
 {
-    read_lanes(c, SPACE_CONST, g->w, (uint64_t)g->k * g->n);
-    if (g->has_bias) read_lanes(c, SPACE_CONST, g->bias, g->n);
-    read_lanes(c, g->x_space, g->x, (uint64_t)g->m * (g->transposed ? g->n : g->k));
+    read_lanes(c, SPACE_CONST, g->w, gemm_w_lanes(g));
+    if (g->has_bias) read_lanes(c, SPACE_CONST, g->bias, gemm_biases(g));
+    read_lanes(c, g->x_space, g->x, gemm_x_lanes(g));
     return 2.0 * g->m * g->k * g->n;
 }
 

@@ -685,14 +685,15 @@ const Node *build_cast(Builder *b, const Node *x, DType dtype)
 
 // ---- products, reductions
 
+static bool is_weights(const Node *w) { return node_is_const(w) && (w->type.rank == 2 || w->type.rank == 3); }
+
 const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add)
 {
-    if (!node_is_const(w) || w->type.rank != 2 || type_last(x->type) != w->type.dim[0] || !x->type.rank)
-        bug(b, "linear: shapes", x);
-    if (bias && (!node_is_const(bias) || type_lanes(bias->type) != w->type.dim[1])) bug(b, "linear: bias", bias);
-    Type t = x->type;
-    t.dtype = T_F32;
-    t.dim[t.rank - 1] = w->type.dim[1];
+    if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).k) bug(b, "linear: shapes", x);
+    LinearDims d = linear_dims(w->type);
+    if (bias && (!node_is_const(bias) || type_lanes(bias->type) != (d.groups ? d.groups * d.n : d.n)))
+        bug(b, "linear: bias", bias);
+    Type t = linear_type(x->type, w->type, false);
     if (add && type_lanes(add->type) != type_lanes(t)) bug(b, "linear: add", add);
     const Node *in[4] = {x, w, bias, add};
     return finish_node(b, fresh(b, OP_linear, t, add ? 4 : bias ? 3 : 2, in));
@@ -700,13 +701,9 @@ const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *b
 
 const Node *build_linear_t(Builder *b, const Node *x, const Node *w)
 {
-    if (!node_is_const(w) || w->type.rank != 2 || !x->type.rank || type_last(x->type) != w->type.dim[1])
-        bug(b, "linear_t: shapes", x);
-    Type t = x->type;
-    t.dtype = T_F32;
-    t.dim[t.rank - 1] = w->type.dim[0];
+    if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).n) bug(b, "linear_t: shapes", x);
     const Node *in[2] = {x, w};
-    return finish_node(b, fresh(b, OP_linear_t, t, 2, in));
+    return finish_node(b, fresh(b, OP_linear_t, linear_type(x->type, w->type, true), 2, in));
 }
 
 const Node *build_matmul(Builder *b, const Node *a, const Node *c)

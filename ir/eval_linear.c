@@ -22,20 +22,22 @@ typedef float FourFloats __attribute__((vector_size(16), aligned(4), may_alias))
 typedef struct {
     const Node *w;
     const float *f32; // its elements, or NULL: const_at
+    size_t first;     // element of w: which of its matrices
     size_t k_count, j_count, k_step, j_step;
 } Weights;
 
-static Weights weights_of(const Node *w, bool transposed)
+static Weights weights_of(const Node *w, size_t group, bool transposed)
 {
-    size_t K = (size_t)w->type.dim[0], N = (size_t)w->type.dim[1];
-    const float *f32 = w->type.dtype == T_F32 ? w->data : NULL;
-    return transposed ? (Weights){w, f32, N, K, 1, N} : (Weights){w, f32, K, N, N, 1};
+    LinearDims d = linear_dims(w->type);
+    size_t K = (size_t)d.k, N = (size_t)d.n, first = group * K * N;
+    const float *f32 = w->type.dtype == T_F32 ? (const float *)w->data + first : NULL;
+    return transposed ? (Weights){w, f32, first, N, K, 1, N} : (Weights){w, f32, first, K, N, N, 1};
 }
 
 static double weight(const Weights *w, size_t k, size_t j)
 {
     size_t at = k * w->k_step + j * w->j_step;
-    return w->f32 ? (double)w->f32[at] : const_at(w->w, (int64_t)at);
+    return w->f32 ? (double)w->f32[at] : const_at(w->w, (int64_t)(w->first + at));
 }
 
 #define INLINE static inline __attribute__((always_inline))
@@ -214,24 +216,37 @@ static void product(const Weights *w, size_t tokens, size_t rows, const EvalOper
     free(token);
 }
 
+// All tokens on one matrix, or each on its own, from its own x or from the one there is.
+static void products(const Node *n, size_t rows, const EvalOperand *x, bool transposed, double *out)
+{
+    LinearDims d = linear_dims(n->in[1]->type);
+    Weights w = weights_of(n->in[1], 0, transposed);
+    size_t lanes = (size_t)type_lanes(n->type), from = (size_t)type_lanes(n->in[0]->type) > w.k_count ? w.k_count : 0;
+    if (!d.groups) product(&w, w.j_count ? lanes / w.j_count : 0, rows, x, out);
+    for (size_t g = 0; g < (size_t)d.groups; g++) {
+        EvalOperand token = *x;
+        token.v += g * from * x->lane_step;
+        w = weights_of(n->in[1], g, transposed);
+        product(&w, 1, rows, &token, out + g * w.j_count * rows);
+    }
+}
+
 void eval_linear(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
-    Weights w = weights_of(n->in[1], false);
-    size_t N = w.j_count, tokens = N ? (size_t)type_lanes(n->type) / N : 0;
+    LinearDims d = linear_dims(n->in[1]->type);
+    size_t lanes = (size_t)type_lanes(n->type), biases = (size_t)(d.groups ? d.groups * d.n : d.n);
     bool has_bias = n->n_in > 2 && n->in[2], has_add = n->n_in > 3;
-    product(&w, tokens, rows, &in[0], out);
-    for (size_t lane = 0; lane < tokens * N && (has_bias || has_add); lane++) {
+    products(n, rows, &in[0], false, out);
+    for (size_t lane = 0; lane < lanes && (has_bias || has_add); lane++) {
         double *o = out + lane * rows;
         for (size_t r = 0; r < rows; r++) {
             if (has_add) o[r] += in[3].v[lane * in[3].lane_step + r * in[3].row_step];
-            if (has_bias) o[r] += in[2].v[lane % N * in[2].lane_step];
+            if (has_bias) o[r] += in[2].v[lane % biases * in[2].lane_step];
         }
     }
 }
 
 void eval_linear_t(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
-    Weights w = weights_of(n->in[1], true);
-    size_t tokens = w.j_count ? (size_t)type_lanes(n->type) / w.j_count : 0;
-    product(&w, tokens, rows, &in[0], out);
+    products(n, rows, &in[0], true, out);
 }

@@ -125,6 +125,13 @@ bool type_equal(Type a, Type b);
 const char *type_text(Arena *arena, Type t); // "f32[1,6]"
 
 // ---- constants
+// Of a linear's or linear_t's weights w[K, N], or w[G, K, N]: each of G tokens has its own (merge-siblings).
+typedef struct {
+    int64_t groups, k, n; // groups 0: one matrix for all tokens
+} LinearDims;
+LinearDims linear_dims(Type w);
+// Its result. Where each token has its own weights x has G tokens, or one, which all read (linear alone).
+Type linear_type(Type x, Type w, bool transposed);
 static inline bool node_is_const(const Node *n) { return n->op == OP_constant; }
 double const_at(const Node *n, int64_t i);         // element i as double
 int64_t const_int_at(const Node *n, int64_t i);    // element i as integer

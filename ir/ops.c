@@ -70,6 +70,26 @@ int move_source(const Node *move, int64_t i, int64_t *lane)
     return low;
 }
 
+LinearDims linear_dims(Type w)
+{
+    const int64_t *d = w.dim + w.rank - 2;
+    return (LinearDims){w.rank == 3 ? w.dim[0] : 0, d[0], d[1]};
+}
+
+Type linear_type(Type x, Type w, bool transposed)
+{
+    LinearDims d = linear_dims(w);
+    Type t = x;
+    if (d.groups > 1 && type_lanes(x) == (transposed ? d.n : d.k)) { // one x for all
+        t.rank++;
+        for (int i = x.rank; i > 0; i--) t.dim[i] = x.dim[i - 1];
+        t.dim[0] = d.groups;
+    }
+    t.dtype = T_F32;
+    t.dim[t.rank - 1] = transposed ? d.k : d.n;
+    return t;
+}
+
 double const_at(const Node *n, int64_t i)
 {
     switch (n->type.dtype) {

@@ -46,6 +46,9 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // Weights: packed in CONST at lane `w` in groups of up to 128 outputs; group g holds K rows of its width
 //   width(g) = min(128, N - 128 g);   w[k][n] is CONST lane  w + g * 128 * K + k * width(g) + (n - 128 g)
 //
+// apart: each token has its own weights and bias, those of token m at  w + m * K * N  and  bias + m * N; K * N and N
+// are multiples of 16. one_x: then all tokens read the same x (token stride 0).
+//
 // transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
 //   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in
 //   rising order; then the tree of ReduceStep. No add, no bias; kb is not used.
@@ -57,13 +60,21 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // write what it likes to the m * pair_lanes(K) lanes of WORK from `pairs` on.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, has_bias, transposed, paired;
+    bool has_add, has_bias, transposed, paired, apart, one_x;
     uint32_t x_space, x;     // first lane
     uint32_t add_space, add; // WORK or PREP
     uint32_t w, bias;        // CONST lanes
     uint32_t out;            // WORK
     uint32_t pairs;          // WORK, where paired
 } GemmStep;
+
+// Lanes of x, weights and biases that a product reads in all.
+static inline uint64_t gemm_x_lanes(const GemmStep *g)
+{
+    return (uint64_t)(g->one_x ? 1 : g->m) * (g->transposed ? g->n : g->k);
+}
+static inline uint64_t gemm_w_lanes(const GemmStep *g) { return (uint64_t)(g->apart ? g->m : 1) * g->k * g->n; }
+static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m * g->n : g->n; }
 
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
 

@@ -68,12 +68,13 @@ INLINE void gemm(const GemmStep *g, const float *x, const float *w, const float 
         const float *group = w + (size_t)first * g->k;
         uint32_t width = g->n - first < GEMM_GROUP ? g->n - first : GEMM_GROUP;
         for (size_t m = 0; m < g->m; m++) {
-            const float *xm = x + m * g->k * TILE, *am = g->has_add ? add + m * g->n * TILE : NULL;
+            const float *xm = x + (g->one_x ? 0 : m * g->k * TILE), *gm = group + (g->apart ? m * g->k * g->n : 0),
+                        *bm = g->apart && bias ? bias + m * g->n : bias,
+                        *am = g->has_add ? add + m * g->n * TILE : NULL;
             float *om = out + m * g->n * TILE;
             uint32_t j = 0;
-            for (; j + ACROSS <= width; j += ACROSS)
-                gemm_outputs(ACROSS, g, first + j, width, xm, group + j, am, bias, om);
-            for (; j < width; j++) gemm_outputs(1, g, first + j, width, xm, group + j, am, bias, om);
+            for (; j + ACROSS <= width; j += ACROSS) gemm_outputs(ACROSS, g, first + j, width, xm, gm + j, am, bm, om);
+            for (; j < width; j++) gemm_outputs(1, g, first + j, width, xm, gm + j, am, bm, om);
         }
     }
 }
@@ -98,7 +99,8 @@ INLINE void gemm_dot(const GemmStep *g, uint32_t k, const float *x, const float 
 INLINE void gemm_transposed(const GemmStep *g, const float *x, const float *w, float *out)
 {
     for (size_t m = 0; m < g->m; m++)
-        for (uint32_t k = 0; k < g->k; k++) gemm_dot(g, k, x + m * g->n * TILE, w, out + (m * g->k + k) * TILE);
+        for (uint32_t k = 0; k < g->k; k++)
+            gemm_dot(g, k, x + m * g->n * TILE, w + (g->apart ? m * g->k * g->n : 0), out + (m * g->k + k) * TILE);
 }
 
 INLINE void matmul(const MatmulStep *s, const float *a, const float *c, float *out)
@@ -196,7 +198,7 @@ static const float *paired_of(const float *x, size_t count, Arena *scratch)
 static void run_gemm(const Run *r, const GemmStep *g, Arena *scratch)
 {
     const float *w = r->plan->weights;
-    const float *x = lanes_of(r, g->x_space, g->x, (size_t)g->m * (g->transposed ? g->n : g->k), scratch);
+    const float *x = lanes_of(r, g->x_space, g->x, gemm_x_lanes(g), scratch);
     const float *add = g->has_add ? rows_of(r, g->add_space, g->add) : NULL;
     if (g->paired) x = paired_of(x, (size_t)g->m * g->k, scratch);
     r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);

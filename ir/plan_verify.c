@@ -127,8 +127,7 @@ static bool check_positive(Check *c, const char *what, uint64_t value)
 // ---- steps. Each returns at its first violation; `touched` is then cleared by check_step.
 static void check_gemm(Check *c, const GemmStep *g)
 {
-    uint64_t in = (uint64_t)g->m * (g->transposed ? g->n : g->k),
-             result = (uint64_t)g->m * (g->transposed ? g->k : g->n);
+    uint64_t in = gemm_x_lanes(g), result = (uint64_t)g->m * (g->transposed ? g->k : g->n);
     if (!check_positive(c, "m", g->m) || !check_positive(c, "k", g->k) || !check_positive(c, "n", g->n) ||
         !check_positive(c, "kb", g->kb))
         return;
@@ -140,10 +139,14 @@ static void check_gemm(Check *c, const GemmStep *g)
         fail(c, "a paired product is transposed or cuts a pair");
         return;
     }
+    if ((g->apart && ((uint64_t)g->k * g->n % 16 || g->n % 16)) || (g->one_x && (!g->apart || g->transposed))) {
+        fail(c, "a product of own weights is not of whole sixteens, or another one has one x");
+        return;
+    }
     uint64_t pairs = g->paired ? (uint64_t)g->m * pair_lanes(g->k) : 0;
     if (!check_read(c, "x", g->x_space, g->x, in)) return;
-    if (!check_read(c, "w", SPACE_CONST, g->w, (uint64_t)g->k * g->n)) return;
-    if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, g->n)) return;
+    if (!check_read(c, "w", SPACE_CONST, g->w, gemm_w_lanes(g))) return;
+    if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, gemm_biases(g))) return;
     if (g->has_add && g->add_space == SPACE_CONST) {
         fail(c, "add: is in CONST");
         return;

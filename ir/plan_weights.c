@@ -74,12 +74,21 @@ static void read_if_const(Reads *r, uint32_t space, uint64_t at, uint64_t n)
     if (space == SPACE_CONST) read_span(r, at, n);
 }
 
+// Matrices of whole groups of outputs lie as one matrix of all their outputs does; others are no one's pairs.
+static void matrices_side_by_side(const GemmStep *s, Span *w)
+{
+    bool whole = s->n % GEMM_GROUP == 0;
+    w->k = whole ? s->k : 0;
+    w->n = whole ? s->n * s->m : 0;
+}
+
 static void read_gemm(Reads *r, const GemmStep *s)
 {
-    Span w = {s->w, s->w + (uint64_t)s->k * s->n, s->k, s->n};
+    Span w = {s->w, s->w + gemm_w_lanes(s), s->k, s->n};
+    if (s->apart) matrices_side_by_side(s, &w);
     ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
-    read_if_const(r, s->x_space, s->x, (uint64_t)s->m * (s->transposed ? s->n : s->k));
-    if (s->has_bias) read_span(r, s->bias, s->n);
+    read_if_const(r, s->x_space, s->x, gemm_x_lanes(s));
+    if (s->has_bias) read_span(r, s->bias, gemm_biases(s));
 }
 
 static void read_access(Reads *r, const Access *a, uint32_t n)
@@ -214,7 +223,7 @@ static bool is_matrix(const PlanMatrix *list, int n, const GemmStep *s)
         else
             high = middle;
     }
-    return low < n && list[low].at == s->w && list[low].k == s->k && list[low].n == s->n;
+    return low < n && list[low].at == s->w && list[low].k == s->k && list[low].n == gemm_biases(s);
 }
 
 // The pairs of all products lie at the same place behind the program's other lanes.

@@ -97,37 +97,43 @@ static const char *check_elementwise(Arena *arena, const Node *n, int operands)
     return full ? NULL : arena_format(arena, "no operand has the result's %" PRId64 " lanes", lanes);
 }
 
+// x against the side of the weights that it meets.
+static const char *check_weights(Arena *arena, Type x, const Node *w, bool transposed)
+{
+    if (!node_is_const(w))
+        return arena_format(arena, "the weights of linear%s are not constant", transposed ? "_t" : "");
+    if (w->type.rank != 2 && w->type.rank != 3)
+        return arena_format(arena, "weights should be [K,N] or [G,K,N], not %s", type_text(arena, w->type));
+    LinearDims d = linear_dims(w->type);
+    int64_t in = transposed ? d.n : d.k, lanes = type_lanes(x);
+    bool one = lanes == in && !transposed && x.rank < MAX_RANK, own = x.rank > 1 && lanes == in * d.groups;
+    if (x.rank < 1 || type_last(x) != in || (d.groups && !one && !own) || (w->type.rank == 3 && !d.groups))
+        return arena_format(arena, "x is %s, but the weights are %s", type_text(arena, x), type_text(arena, w->type));
+    return NULL;
+}
+
 static const char *check_linear(Arena *arena, const Node *n)
 {
     if (n->n_in < 2 || n->n_in > 4) return arena_format(arena, "linear takes 2 to 4 operands, not %d", n->n_in);
     const Node *w = n->in[1], *bias = n->n_in > 2 ? n->in[2] : NULL, *add = n->n_in > 3 ? n->in[3] : NULL;
-    Type x = n->in[0]->type, wanted = x;
-    if (!node_is_const(w)) return "the weights of linear are not constant";
-    if (w->type.rank != 2) return arena_format(arena, "weights should be [K,N], not %s", type_text(arena, w->type));
-    if (x.rank < 1 || type_last(x) != w->type.dim[0])
-        return arena_format(arena, "x is %s, but the weights are %s", type_text(arena, x), type_text(arena, w->type));
-    wanted.dim[x.rank - 1] = w->type.dim[1];
+    const char *why = check_weights(arena, n->in[0]->type, w, false);
+    if (why) return why;
+    LinearDims d = linear_dims(w->type);
     if (bias && !node_is_const(bias)) return "the bias of linear is not constant";
-    if (bias && type_lanes(bias->type) != w->type.dim[1])
+    if (bias && type_lanes(bias->type) != (d.groups ? d.groups * d.n : d.n))
         return arena_format(arena, "bias is %s, but the weights are %s", type_text(arena, bias->type),
                             type_text(arena, w->type));
     if (add && type_lanes(add->type) != type_lanes(n->type))
         return arena_format(arena, "add is %s, but the result is %s", type_text(arena, add->type),
                             type_text(arena, n->type));
-    return result_rule(arena, n, wanted);
+    return result_rule(arena, n, linear_type(n->in[0]->type, w->type, false));
 }
 
 static const char *check_linear_t(Arena *arena, const Node *n)
 {
     const char *why = count_rule(arena, n, 2);
-    if (why) return why;
-    Type x = n->in[0]->type, w = n->in[1]->type, wanted = x;
-    if (!node_is_const(n->in[1])) return "the weights of linear_t are not constant";
-    if (w.rank != 2) return arena_format(arena, "weights should be [K,N], not %s", type_text(arena, w));
-    if (x.rank < 1 || type_last(x) != w.dim[1])
-        return arena_format(arena, "x is %s, but the weights are %s", type_text(arena, x), type_text(arena, w));
-    wanted.dim[x.rank - 1] = w.dim[0];
-    return result_rule(arena, n, wanted);
+    if (!why) why = check_weights(arena, n->in[0]->type, n->in[1], true);
+    return why ? why : result_rule(arena, n, linear_type(n->in[0]->type, n->in[1]->type, true));
 }
 
 static const char *check_matmul(Arena *arena, const Node *n)

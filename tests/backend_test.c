@@ -132,6 +132,22 @@ static void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t
     g->out = output(m, tokens * n);
 }
 
+// way 0: a product, 1: of one x, 2: transposed
+static void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t way)
+{
+    GemmStep *g = &step(m, STEP_GEMM)->gemm;
+    bool transposed = way == 2;
+    *g = (GemmStep){.m = tokens, .k = k, .n = n, .apart = true, .one_x = way == 1, .transposed = transposed};
+    g->kb = n <= 64 ? (k + 3) / 4 : k;
+    g->has_add = !transposed && below(m, 2);
+    g->has_bias = !transposed && below(m, 2);
+    g->x = source(m, SPACE_WORK, (uint32_t)gemm_x_lanes(g));
+    g->add = g->has_add ? source(m, SPACE_WORK, tokens * n) : 0;
+    g->w = constants(m, gemm_w_lanes(g));
+    g->bias = g->has_bias ? constants(m, gemm_biases(g)) : 0;
+    g->out = output(m, tokens * (transposed ? k : n));
+}
+
 static void add_transposed(Maker *m, uint32_t tokens, uint32_t k, uint32_t n)
 {
     GemmStep *g = &step(m, STEP_GEMM)->gemm;
@@ -653,6 +669,19 @@ static void gemm_bits(void **state)
         for (int n = 0; n < EDGES_N; n++)
             for (int k = 0; k < EDGES_K; k++)
                 add_gemm(m, tokens, edges_k[k], edges_n[n], edges_n[n] <= 64 ? (edges_k[k] + 3) / 4 : edges_k[k]);
+        check_everywhere(m);
+    }
+}
+
+// Tokens with weights of their own, on their own x or on one.
+static void apart_bits(void **state)
+{
+    (void)state;
+    for (uint32_t tokens = 2; tokens <= 3; tokens++) {
+        Maker *m = maker_new(40 + tokens);
+        for (uint32_t n = 16; n <= 272; n += 64)
+            for (int k = 0; k < EDGES_K; k++)
+                for (uint32_t way = 0; way < 3; way++) add_apart(m, tokens, edges_k[k], n, way);
         check_everywhere(m);
     }
 }
@@ -1237,6 +1266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(gemm_bits),
         TEST(transposed_bits),
+        TEST(apart_bits),
         TEST(gemm_blocks_bits),
         TEST(short_weights_bits),
         TEST(short_weights_round),

@@ -95,15 +95,16 @@ static void naive_gemm(const Row *r, const GemmStep *g, float *out)
                 float chain = 0;
                 for (uint32_t i = first; i < g->k && i < first + g->kb; i++) {
                     uint32_t k = naive_input(g, first, i);
-                    float x = lane(r, g->x_space, g->x + m * g->k + k);
+                    float x = lane(r, g->x_space, g->x + (g->one_x ? 0 : m * g->k) + k);
                     uint32_t group = n / 128, width = g->n - 128 * group < 128 ? g->n - 128 * group : 128;
-                    float w = r->weights[g->w + group * 128 * g->k + k * width + (n - 128 * group)];
+                    float w = r->weights[g->w + (g->apart ? m * g->k * g->n : 0) + group * 128 * g->k + k * width +
+                                         (n - 128 * group)];
                     chain = fmaf(g->paired ? naive_half(x) : x, w, chain);
                 }
                 sum = first ? sum + chain : chain;
             }
             if (g->has_add) sum += lane(r, g->add_space, g->add + m * g->n + n);
-            if (g->has_bias) sum += r->weights[g->bias + n];
+            if (g->has_bias) sum += r->weights[g->bias + (g->apart ? m * g->n : 0) + n];
             out[m * g->n + n] = sum;
         }
 }
@@ -115,7 +116,8 @@ static void naive_transposed(const Row *r, const GemmStep *g, float *out)
             float p[16] = {0};
             for (uint32_t n = 0; n < g->n; n++) {
                 uint32_t group = n / 128, width = g->n - 128 * group < 128 ? g->n - 128 * group : 128;
-                float w = r->weights[g->w + group * 128 * g->k + k * width + (n - 128 * group)];
+                float w = r->weights[g->w + (g->apart ? m * g->k * g->n : 0) + group * 128 * g->k + k * width +
+                                     (n - 128 * group)];
                 p[n % 16] = fmaf(lane(r, g->x_space, g->x + m * g->n + n), w, p[n % 16]);
             }
             for (int s = 8; s; s /= 2)
@@ -273,6 +275,29 @@ static void test_transposed(void **state)
         c->step.gemm.out = OUT;
         check_case(c, s[0] * s[1]);
     }
+}
+
+// Tokens with weights of their own: on their own x, on one, transposed.
+static void test_apart(void **state)
+{
+    (void)state;
+    static const uint32_t shapes[][3] = {{2, 5, 16}, {2, 4, 144}, {3, 16, 16}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int way = 0; way < 3; way++) {
+            const uint32_t *s = shapes[i];
+            Case *c = case_new();
+            bool transposed = way == 2;
+            c->step.kind = STEP_GEMM;
+            c->step.gemm =
+                (GemmStep){.m = s[0], .k = s[1], .n = s[2], .kb = s[1], .apart = true, .transposed = transposed};
+            c->step.gemm.one_x = way == 1;
+            c->step.gemm.has_bias = !transposed;
+            c->step.gemm.x_space = transposed && s[0] * s[2] > 64 ? SPACE_CONST : SPACE_WORK;
+            c->step.gemm.w = 16;
+            c->step.gemm.bias = 7000;
+            c->step.gemm.out = OUT;
+            check_case(c, s[0] * (transposed ? s[1] : s[2]));
+        }
 }
 
 static void map_case(Case *c, uint32_t n, Access a, Access b)
@@ -553,14 +578,14 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),          cmocka_unit_test(test_transposed),
-        cmocka_unit_test(test_map),           cmocka_unit_test(test_reduce),
-        cmocka_unit_test(test_move),          cmocka_unit_test(test_matmul),
-        cmocka_unit_test(test_take),          cmocka_unit_test(test_in_place),
-        cmocka_unit_test(test_map_refusals),  cmocka_unit_test(test_code_refusals),
-        cmocka_unit_test(test_move_refusals), cmocka_unit_test(test_other_refusals),
-        cmocka_unit_test(test_prep_refusal),  cmocka_unit_test(test_code_sharing),
-        cmocka_unit_test(test_print),
+        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_transposed),
+        cmocka_unit_test(test_apart),          cmocka_unit_test(test_map),
+        cmocka_unit_test(test_reduce),         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_matmul),         cmocka_unit_test(test_take),
+        cmocka_unit_test(test_in_place),       cmocka_unit_test(test_map_refusals),
+        cmocka_unit_test(test_code_refusals),  cmocka_unit_test(test_move_refusals),
+        cmocka_unit_test(test_other_refusals), cmocka_unit_test(test_prep_refusal),
+        cmocka_unit_test(test_code_sharing),   cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,10 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     return o;
 }
 
-bool gemm_takes_few(const Gen *g, const GemmStep *s) { return g->gemm == gemm_emit && s->m == 1 && !s->transposed; }
+bool gemm_takes_few(const Gen *g, const GemmStep *s)
+{
+    return g->gemm == gemm_emit && (s->m == 1 || s->apart) && !s->transposed;
+}
 
 // x of all rows in pairs; T = 1 may have several.
 static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
@@ -45,6 +48,20 @@ static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
     loop_end(g, &rows, NULL);
 }
 
+// Of a token that has weights and bias of its own.
+static Product token_product(Gen *g, const GemmStep *s, const Product *all, Value token)
+{
+    Product p = *all;
+    Value first = LLVMBuildMul(g->b, token, p.out_stride, "");
+    p.m = 1;
+    if (!s->one_x) p.x = operand_at(g, p.x, LLVMBuildMul(g->b, token, p.x_stride, ""));
+    p.w = operand_at(g, p.w, LLVMBuildMul(g->b, first, p.k, ""));
+    p.out = operand_at(g, p.out, first);
+    if (p.has_add) p.add = operand_at(g, p.add, first);
+    if (p.has_bias) p.bias = operand_at(g, p.bias, first);
+    return p;
+}
+
 // Several rows are product_few.c's.
 static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
 {
@@ -52,7 +69,10 @@ static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const P
     LLVMBasicBlockRef call_few = block_new(g, "few"), one = block_new(g, "one");
     LLVMBuildCondBr(g->b, several, call_few, one);
     LLVMPositionBuilderAtEnd(g->b, call_few);
-    few_call(g, p, o->kind, p->paired ? SPACE_WORK : s->x_space, s->add_space);
+    Loop l = loop_begin(g, s->apart ? s->m : 1);
+    Product own = token_product(g, s, p, l.i);
+    few_call(g, &own, o->kind, p->paired ? SPACE_WORK : s->x_space, s->add_space);
+    loop_end(g, &l, NULL);
     LLVMBuildRetVoid(g->b);
     LLVMPositionBuilderAtEnd(g->b, one);
 }
@@ -66,6 +86,17 @@ static void group_emit(Gen *g, Product p, Value group, int64_t n)
     if (p.has_add) p.add = operand_at(g, p.add, first);
     if (p.has_bias) p.bias = operand_at(g, p.bias, first);
     product_emit(g, &p);
+}
+
+// All outputs: `full` whole groups, then the rest.
+static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
+{
+    if (s->n / GEMM_GROUP) {
+        Loop l = loop_of(g, full);
+        group_emit(g, *p, l.i, GEMM_GROUP);
+        loop_end(g, &l, NULL);
+    }
+    if (s->n % GEMM_GROUP) group_emit(g, *p, full, s->n % GEMM_GROUP);
 }
 
 // The counts behind the lane numbers: K, kb where K is cut, whole groups of outputs where there are any.
@@ -100,10 +131,12 @@ void gemm_emit(Gen *g, const GemmStep *s)
     Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
     p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
-    if (s->n / GEMM_GROUP) {
-        Loop l = loop_of(g, full);
-        group_emit(g, p, l.i, GEMM_GROUP);
-        loop_end(g, &l, NULL);
+    if (!s->apart) {
+        groups_emit(g, s, &p, full);
+        return;
     }
-    if (rest) group_emit(g, p, full, rest);
+    Loop l = loop_begin(g, s->m);
+    Product own = token_product(g, s, &p, l.i);
+    groups_emit(g, s, &own, full);
+    loop_end(g, &l, NULL);
 }

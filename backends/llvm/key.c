@@ -50,7 +50,8 @@ static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
 
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    WORDS(s->m, s->has_add, s->has_bias, s->transposed, s->x_space, s->has_add ? s->add_space : 0);
+    WORDS(s->m, (uint32_t)s->apart << 1 | s->one_x, s->has_add, s->has_bias, s->transposed, s->x_space,
+          s->has_add ? s->add_space : 0);
     arg(g, k, s->x_space, s->x);
     if (s->has_add) arg(g, k, s->add_space, s->add);
     uint32_t at;

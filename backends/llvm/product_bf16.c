@@ -140,7 +140,7 @@ static void tile_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
 
 void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k)
 {
-    Loop tokens = loop_begin(g, s->m);
+    Loop tokens = loop_begin(g, s->one_x ? 1 : s->m);
     Operand from = operand_at(g, x, LLVMBuildMul(g->b, tokens.i, k, ""));
     Operand to = operand_at(g, pairs, LLVMBuildMul(g->b, tokens.i, pairs_stride(g, k), ""));
     if (g->tile == 1)

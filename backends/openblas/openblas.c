@@ -85,13 +85,8 @@ static void add_rest(Gen *g, const GemmStep *s, const GemmOperands *o)
     loop_end(g, &m, NULL);
 }
 
-static void gemm_by_blas(Gen *g, const GemmStep *s)
+static void product_by_blas(Gen *g, const GemmStep *s, GemmOperands o)
 {
-    if (s->x_space == SPACE_CONST && g->tile > 1) { // x has no rows
-        gemm_emit(g, s);
-        return;
-    }
-    GemmOperands o = gemm_operands(g, s);
     for (int64_t n = 0; s->transposed && n < s->n; n += GEMM_GROUP)
         group_transposed(g, s, &o, n, least(GEMM_GROUP, s->n - n));
     if (s->transposed) return;
@@ -103,6 +98,37 @@ static void gemm_by_blas(Gen *g, const GemmStep *s)
     }
     if (rest) group_product(g, s, o.x, o.w, o.out, word_i64(g, full * GEMM_GROUP), rest);
     if (s->has_add || s->has_bias) add_rest(g, s, &o);
+}
+
+// Of a token that has weights and bias of its own.
+static GemmOperands token_operands(Gen *g, const GemmStep *s, const GemmOperands *all, Value token)
+{
+    GemmOperands o = *all;
+    uint32_t in = s->transposed ? s->n : s->k, out = s->transposed ? s->k : s->n;
+    if (!s->one_x) o.x = operand_at(g, o.x, mul(g, token, in));
+    if (s->has_add) o.add = operand_at(g, o.add, mul(g, token, out));
+    if (s->has_bias) o.bias = operand_at(g, o.bias, mul(g, token, out));
+    o.w = operand_at(g, o.w, mul(g, token, (int64_t)s->k * s->n));
+    o.out = operand_at(g, o.out, mul(g, token, out));
+    return o;
+}
+
+static void gemm_by_blas(Gen *g, const GemmStep *s)
+{
+    if (s->x_space == SPACE_CONST && g->tile > 1) { // x has no rows
+        gemm_emit(g, s);
+        return;
+    }
+    GemmOperands o = gemm_operands(g, s);
+    if (!s->apart) {
+        product_by_blas(g, s, o);
+        return;
+    }
+    GemmStep one = *s;
+    one.m = 1;
+    Loop l = loop_begin(g, s->m);
+    product_by_blas(g, &one, token_operands(g, s, &o, l.i));
+    loop_end(g, &l, NULL);
 }
 
 const Bytes *openblas_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll)
