@@ -154,6 +154,7 @@ void sha256(const void *data, size_t size, unsigned char digest[32]);           
 const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units
 const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
 // Import, passes, checks, plan, golden rows. inputs, reference: npz files or NULL. False after reported errors.
+void plan_narrow(Session *s, Plan *plan, WeightType type); // its matrices become of that type
 bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
                Build *out);
 const char *policy_name(Arena *arena, const char *path); // a C identifier made of the file's stem

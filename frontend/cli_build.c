@@ -200,6 +200,11 @@ static bool has_entries(Session *s, const Build *b)
     return ok;
 }
 
+void plan_narrow(Session *s, Plan *plan, WeightType type)
+{
+    if (type != WEIGHTS_F32) plan_round(&s->cx, plan, type, plan_short_from(&s->cx, plan, type));
+}
+
 bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
                Build *b)
 {
@@ -213,7 +218,7 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
     session_stage(s, "planning");
     b->plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash);
     if (!b->plan || !has_entries(s, b)) return false;
-    if (weight_type(s, &type) && type != WEIGHTS_F32) plan_round(&s->cx, b->plan, type);
+    if (weight_type(s, &type)) plan_narrow(s, b->plan, type);
     plan_golden(&s->cx, b->plan);
     if (verify && !check_float(s, b, &rows)) return false;
     b->verified = verify;

@@ -55,8 +55,8 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 //
 // paired (plan_round; kb is even or K): the dot product of two bfloat16 pairs that AVX512_BF16 has, to the bit. x[k] is
 // rounded to bfloat16 (pair_value), and a chain takes the inputs in the order 1 0 3 2 5 4 ... (an odd K: the last one
-// alone). Numbers x below 2^-63 and w below 2^-49 in size are 0, so that products are multiples of 2^-126: no sum is
-// denormal, and it does not matter that those instructions take and leave 0 for such numbers. A backend may
+// alone). Rounded numbers x below 2^-63 and w below 2^-49 in size are 0, so that products are multiples of 2^-126: no
+// sum is denormal, and it does not matter that those instructions take and leave 0 for such numbers. A backend may
 // write what it likes to the m * pair_lanes(K) lanes of WORK from `pairs` on.
 typedef struct {
     uint32_t m, k, n, kb;
@@ -202,6 +202,7 @@ typedef struct {
     const float *weights; // CONST: f32 and i32 words
     uint64_t weight_lanes;
     WeightType weight_type;
+    uint32_t short_from; // matrices of fewer numbers stay f32, whatever the type
     uint32_t early_lanes, prep_lanes;
     const PlanValue *contexts, *inputs, *outputs; // inputs, outputs: of the graph (`run`)
     int n_contexts, n_inputs, n_outputs;
@@ -223,7 +224,10 @@ void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *
 void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep,
                        const uint32_t *const *in, uint32_t *const *out);
 // Rounds the matrices (plan_weights.c) to a type of 16 bits, to nearest, ties to even; bf16: its products are paired.
-void plan_round(Context *cx, Plan *plan, WeightType type);
+void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from);
+// A good short_from: the smallest matrices, as many sizes as together have at most 1/64 of all numbers, stay f32. They
+// cost nothing, and those through which the event itself goes are among them: half of the error was theirs.
+uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type);
 // CONST lanes whose values all are of the plan's weight type of 16 bits, and which only gemm steps read, as weights;
 // rising, apart. None for f32. k, n: of all these steps, which read all of it; 0: they differ, and none is paired.
 typedef struct {

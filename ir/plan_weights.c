@@ -175,7 +175,7 @@ static bool all_finite(const Plan *plan, WeightType type, Span s)
     return true;
 }
 
-static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType type, int *n)
+static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType type, uint32_t from, int *n)
 {
     Reads r = {.arena = arena, .plan = plan};
     PlanMatrix *list = NULL;
@@ -190,7 +190,7 @@ static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType 
         while (other < r.n_others && r.others[other].end <= w.at) other++;
         bool shared = other < r.n_others && r.others[other].at < w.end;
         PlanMatrix m = {(uint32_t)w.at, (uint32_t)(w.end - w.at), w.k, w.n};
-        if (!shared && all_finite(plan, type, w)) ARENA_PUSH(arena, list, *n, cap, m);
+        if (m.lanes >= from && !shared && all_finite(plan, type, w)) ARENA_PUSH(arena, list, *n, cap, m);
     }
     return list;
 }
@@ -198,14 +198,41 @@ static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType 
 const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n)
 {
     *n = 0;
-    return plan->weight_type == WEIGHTS_F32 ? NULL : matrices_of(arena, plan, plan->weight_type, n);
+    return plan->weight_type == WEIGHTS_F32 ? NULL : matrices_of(arena, plan, plan->weight_type, plan->short_from, n);
+}
+
+// ---- small matrices
+static int size_order(const void *a, const void *b)
+{
+    const PlanMatrix *x = a, *y = b;
+    return (x->lanes > y->lanes) - (x->lanes < y->lanes);
+}
+
+uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type)
+{
+    enum { PART = 64 };
+    int n;
+    const PlanMatrix *found = matrices_of(cx->arena, plan, type, 0, &n);
+    PlanMatrix *sorted = ARENA_ARRAY(cx->arena, PlanMatrix, n + 1);
+    uint64_t all = 0, below = 0;
+    for (int i = 0; i < n; i++) all += found[i].lanes, sorted[i] = found[i];
+    qsort(sorted, (size_t)n, sizeof *sorted, size_order);
+    for (int i = 0, end; i < n; i = end) {
+        for (end = i; end < n && sorted[end].lanes == sorted[i].lanes; end++) below += sorted[end].lanes;
+        if (below > all / PART) return sorted[i].lanes;
+    }
+    return 0;
 }
 
 // ---- rounding
 // What is too small for a paired product: its exponent's bits.
 static bool below_pairs(float x) { return !(word_of(x) & 0x60000000); } // 2^-63
 
-float pair_value(float x) { return below_pairs(x) ? 0 : weight_value(WEIGHTS_BF16, weight_short(WEIGHTS_BF16, x)); }
+float pair_value(float x)
+{
+    x = weight_value(WEIGHTS_BF16, weight_short(WEIGHTS_BF16, x));
+    return below_pairs(x) ? 0 : x;
+}
 
 static float rounded(WeightType type, float w)
 {
@@ -244,15 +271,16 @@ static void pair_program(Context *cx, Program *p, const PlanMatrix *list, int n)
     p->work_lanes += (most + 15) / 16 * 16;
 }
 
-void plan_round(Context *cx, Plan *plan, WeightType type)
+void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from)
 {
     int n;
-    const PlanMatrix *list = matrices_of(cx->arena, plan, type, &n);
+    const PlanMatrix *list = matrices_of(cx->arena, plan, type, from, &n);
     float *weights = arena_alloc(cx->arena, (plan->weight_lanes + 16) * sizeof(float));
     memcpy(weights, plan->weights, plan->weight_lanes * sizeof(float));
     for (int i = 0; i < n; i++)
         for (uint32_t j = list[i].at; j < list[i].at + list[i].lanes; j++) weights[j] = rounded(type, weights[j]);
     plan->weights = weights;
     plan->weight_type = type;
+    plan->short_from = from;
     for (int i = 0; i < PROGRAM_COUNT && type == WEIGHTS_BF16; i++) pair_program(cx, &plan->programs[i], list, n);
 }

@@ -347,7 +347,7 @@ static const Plan *plan_of(Maker *m)
     p->weights = m->weights;
     p->weight_lanes = m->n_weights;
     p->prep_lanes = PREP_LANES;
-    if (m->weight_type != WEIGHTS_F32) plan_round(&m->cx, p, m->weight_type);
+    if (m->weight_type != WEIGHTS_F32) plan_round(&m->cx, p, m->weight_type, 0);
     return p;
 }
 
@@ -799,7 +799,29 @@ static void paired_plan(void **state)
     assert_int_equal(p->programs[PROGRAM_TO_EVENT].work_lanes, m->lanes + 16);
     assert_true(!s[1].gemm.paired && !s[2].gemm.paired && !s[3].gemm.paired);
     assert_true(p->weights[w] == 0 && p->weights[w + 1] == -0x1p-49f);
-    assert_true(pair_value(0x1.fffffep-64f) == 0 && pair_value(-0x1p-63f) == -0x1p-63f && isnan(pair_value(NAN)));
+    assert_true(pair_value(0x1.fep-64f) == 0 && pair_value(-0x1.fffp-64f) == -0x1p-63f && isnan(pair_value(NAN)));
+    maker_free(m);
+}
+
+// The smallest matrices stay f32: all of a size or none, together at most 1/64.
+static void small_matrices_stay(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(8);
+    for (int i = 0; i < 2; i++) add_gemm(m, 1, 10, 20, 10);
+    for (int i = 0; i < 3; i++) add_gemm(m, 1, 30, 40, 30);
+    add_gemm(m, 1, 100, 300, 100);
+    plan_of(m);
+    int n;
+    uint32_t from = plan_short_from(&m->cx, &m->plan, WEIGHTS_BF16);
+    assert_int_equal(from, 1200); // 400 of 34000 stay, 4000 would be too many
+    plan_round(&m->cx, &m->plan, WEIGHTS_BF16, from);
+    plan_matrices(m->cx.arena, &m->plan, &n);
+    const Step *s = m->plan.programs[PROGRAM_TO_EVENT].steps;
+    assert_true(n == 4 && !s[1].gemm.paired && s[2].gemm.paired && s[5].gemm.paired);
+    assert_true(m->plan.weights[s[0].gemm.w] == m->weights[s[0].gemm.w]);
+    m->weight_type = WEIGHTS_F16;
+    assert_int_equal(plan_short_from(&m->cx, plan_of(m), WEIGHTS_F16), 1200);
     maker_free(m);
 }
 
@@ -1272,6 +1294,7 @@ int main(void)
         TEST(short_weights_round),
         TEST(paired_bits),
         TEST(paired_plan),
+        TEST(small_matrices_stay),
         TEST(map_bits),
         TEST(map_access_bits),
         TEST(reduce_bits),

@@ -70,12 +70,11 @@ static float lane(const Row *r, uint32_t space, size_t at)
 static float naive_half(float x)
 {
     uint32_t word;
-    if (fabsf(x) < 0x1p-63f) return 0;
     memcpy(&word, &x, sizeof word);
     word += 0x7fff + (word >> 16 & 1);
     word &= 0xffff0000;
     memcpy(&x, &word, sizeof x);
-    return x;
+    return fabsf(x) < 0x1p-63f ? 0 : x;
 }
 
 // An input of a chain: paired, the second of two comes first.

@@ -26,7 +26,7 @@ SMALL = [os.path.join(zoo.HERE, "models", n + ".onnx")
          for n in ("nf4rl_tiny__density__dyn", "zuko_realnvp_ctx__logprob_lib__dyn", "nflows_affine_ctx__density__ts18")]
 ROWS, FEW = (100000, 10000) if LONG else (20100, 200)  # 20100 rows are every size of call from 1 to 200 once
 CODES = {"v3": ["--cpu", "x86-64-v3"], "v4": ["--cpu", "x86-64-v4"], "dispatch": ["--cpu", "dispatch"],
-         "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}
+         "bf16": ["--cpu", "znver4"], "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}
 
 pytestmark = pytest.mark.skipif(not os.path.exists(RUN), reason="the programs of same_bits.cmake are not built")
 
@@ -35,7 +35,7 @@ def runs_here(code):
     if code == "aarch64":
         return QEMU and os.path.exists(AARCH64)
     with open("/proc/cpuinfo") as f:
-        return code == "v3" or "avx512vl" in f.read()
+        return code == "v3" or ("avx512_bf16" if code == "bf16" else "avx512vl") in f.read()
 
 
 def made(tmp, model, rows, most=200, weights=()):
@@ -73,8 +73,9 @@ def test_same_bits(tmp_path, model):
     check(tmp_path, model, ROWS, FEW)
 
 
-def test_same_bits_of_half_weights(tmp_path):
-    check(tmp_path, SMALL[0], 3000, 50, ["--weights", "f16"], weights=["f16"])
+@pytest.mark.parametrize("weights", ["f16", "bf16"])
+def test_same_bits_of_half_weights(tmp_path, weights):
+    check(tmp_path, SMALL[0], 3000, 50, ["--weights", weights], weights=[weights])
 
 
 @pytest.mark.skipif(not LONG, reason="./dev test --long")

@@ -63,11 +63,13 @@ static Value sixteens_of(Gen *g, Value k)
 Value pairs_stride(Gen *g, Value k) { return mul(g, sixteens_of(g, k), SIXTEEN / 2); }
 
 // Numbers below 2^-63 become 0: those with neither of the exponent's upper bits.
-static Value without_small(Gen *g, Value x, int n)
+static Value without_small(Gen *g, Value halves, int n)
 {
-    Value words = LLVMBuildBitCast(g->b, x, ints(g, n), ""), none = splat_word(g, 0, n);
-    Value upper = LLVMBuildAnd(g->b, words, splat_word(g, 0x60000000, n), "");
-    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntNE, upper, none, ""), x, splat_float(g, 0, n), "");
+    LLVMTypeRef i16 = LLVMInt16TypeInContext(g->llvm), type = LLVMVectorType(i16, (unsigned)n);
+    halves = LLVMBuildBitCast(g->b, halves, type, "");
+    Value upper = LLVMBuildAnd(g->b, halves, splat(g, LLVMConstInt(i16, 0x6000, false), n), "");
+    Value small = LLVMBuildICmp(g->b, LLVMIntEQ, upper, LLVMConstNull(type), "");
+    return LLVMBuildSelect(g->b, small, LLVMConstNull(type), halves, "");
 }
 
 // n floats rounded to nearest, ties to even, in the upper halves of words; a NaN stays one.
@@ -77,35 +79,40 @@ static Value rounded(Gen *g, Value x, int n)
     Value odd = LLVMBuildAnd(g->b, LLVMBuildLShr(g->b, words, splat_word(g, 16, n), ""), splat_word(g, 1, n), "");
     Value up = LLVMBuildAdd(g->b, LLVMBuildAdd(g->b, words, splat_word(g, 0x7fff, n), ""), odd, "");
     Value number = LLVMBuildFCmp(g->b, LLVMRealORD, x, x, "");
-    up = LLVMBuildSelect(g->b, number, up, splat_word(g, 0x7fc00000, n), "");
-    return LLVMBuildAnd(g->b, up, splat_word(g, 0xffff0000, n), "");
+    return LLVMBuildSelect(g->b, number, up, splat_word(g, 0x7fc00000, n), "");
 }
 
 // Sixteen floats as sixteen halves of words.
 static Value halves_of(Gen *g, Value x)
 {
-    x = without_small(g, x, SIXTEEN);
-    if (g->info.bf16) return instruction(g, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1);
+    if (g->info.bf16) return without_small(g, instruction(g, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1), SIXTEEN);
     Value upper = LLVMBuildLShr(g->b, rounded(g, x, SIXTEEN), splat_word(g, 16, SIXTEEN), "");
-    return LLVMBuildTrunc(g->b, upper, LLVMVectorType(LLVMInt16TypeInContext(g->llvm), SIXTEEN), "");
+    LLVMTypeRef halves = LLVMVectorType(LLVMInt16TypeInContext(g->llvm), SIXTEEN);
+    return without_small(g, LLVMBuildTrunc(g->b, upper, halves, ""), SIXTEEN);
+}
+
+// Two vectors in one instruction: those of the second operand come first and are to be mixed with the others.
+static Value words_by_instruction(Gen *g, Value first, Value second)
+{
+    Value args[] = {second, first}, order[2 * SIXTEEN];
+    Value both = instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
+    for (int i = 0; i < 2 * SIXTEEN; i++) order[i] = word_i32(g, i / 2 + i % 2 * SIXTEEN);
+    return LLVMBuildShuffleVector(g->b, both, LLVMGetPoison(LLVMTypeOf(both)), LLVMConstVector(order, 2 * SIXTEEN), "");
+}
+
+static Value words_by_arithmetic(Gen *g, Value first, Value second)
+{
+    int n = g->width;
+    Value low = LLVMBuildLShr(g->b, rounded(g, first, n), splat_word(g, 16, n), "");
+    Value high = LLVMBuildAnd(g->b, rounded(g, second, n), splat_word(g, 0xffff0000, n), "");
+    return LLVMBuildOr(g->b, low, high, "");
 }
 
 // Words of two vectors of floats.
 static Value words_of(Gen *g, Value first, Value second)
 {
-    int n = g->width;
-    first = without_small(g, first, n);
-    second = without_small(g, second, n);
-    if (!g->info.bf16) {
-        Value low = LLVMBuildLShr(g->b, rounded(g, first, n), splat_word(g, 16, n), "");
-        return LLVMBuildBitCast(g->b, LLVMBuildOr(g->b, low, rounded(g, second, n), ""), floats(g, n), "");
-    }
-    Value args[] = {second, first}, order[2 * SIXTEEN]; // the second operand is the lower half
-    Value both = instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
-    for (int i = 0; i < 2 * n; i++) order[i] = word_i32(g, i / 2 + i % 2 * n);
-    both = LLVMBuildShuffleVector(g->b, both, LLVMGetPoison(LLVMTypeOf(both)), LLVMConstVector(order, 2 * (unsigned)n),
-                                  "");
-    return LLVMBuildBitCast(g->b, both, floats(g, n), "");
+    Value words = g->info.bf16 ? words_by_instruction(g, first, second) : words_by_arithmetic(g, first, second);
+    return LLVMBuildBitCast(g->b, without_small(g, words, 2 * g->width), floats(g, g->width), "");
 }
 
 // T = 1. Behind an odd K stands whatever follows x: its half of the last word becomes 0.
