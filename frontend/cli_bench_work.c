@@ -72,7 +72,8 @@ static double count_other(Count *c, const Step *s)
         read_lanes(c, s->take.table_space, s->take.table, s->take.j);
         break;
     case STEP_GEMM:
-    case STEP_MATMUL: break;
+    case STEP_MATMUL:
+    case STEP_REPEAT: break;
     }
     return 0;
 }
@@ -81,12 +82,11 @@ static void count_program(Count *c, ProgramId id, double times)
 {
     const Program *p = &c->plan->programs[id];
     if (!p->exists || times <= 0) return;
-    for (int i = 0; i < p->n_steps; i++) {
-        const Step *s = &p->steps[i];
+    const Step *s;
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
         c->flops += times * (s->kind == STEP_GEMM     ? count_gemm(c, &s->gemm)
                              : s->kind == STEP_MATMUL ? count_matmul(c, &s->matmul)
                                                       : count_other(c, s));
-    }
 }
 
 static ProgramId main_program(const Plan *plan, unsigned entry)

@@ -68,7 +68,7 @@ static void print_map(const MapStep *s, FILE *out)
 
 static void print_step(const Step *step, int number, FILE *out)
 {
-    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take"};
+    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take", "repeat"};
     fprintf(out, "    %d: %s '%s' ", number, kinds[step->kind], step->name ? step->name : "");
     const ReduceStep *r = &step->reduce;
     const MoveStep *v = &step->move;
@@ -94,6 +94,32 @@ static void print_step(const Step *step, int number, FILE *out)
                 space_names[t->table_space], t->table, space_names[t->index_space], t->index,
                 t->table_shared ? ", one table" : "");
         break;
+    case STEP_REPEAT: fprintf(out, "%u times the next %u steps\n", step->repeat.count, step->repeat.length); break;
+    }
+}
+
+// What a later round adds to the lane numbers and counts.
+static void print_stride(const Step *stride, FILE *out)
+{
+    Step by = *stride;
+    uint32_t *fields[MOST_FIELDS];
+    int n = step_fields(&by, fields), last = n;
+    while (last && !*fields[last - 1]) last--;
+    for (int i = 0; i < last; i++) fprintf(out, "%s%+d", i ? " " : "        each round ", (int)*fields[i]);
+    if (last) fputc('\n', out);
+}
+
+static void print_steps(const Program *p, FILE *out)
+{
+    int repeat = -1, end = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        print_step(&p->steps[i], i, out);
+        if (p->steps[i].kind == STEP_REPEAT) {
+            repeat = i;
+            end = i + (int)p->steps[i].repeat.length;
+        } else if (i <= end && repeat >= 0) {
+            print_stride(&p->steps[repeat].repeat.stride[i - repeat - 1], out);
+        }
     }
 }
 
@@ -109,7 +135,7 @@ static void print_program(const Program *p, const char *name, FILE *out)
     fprintf(out, "program %s: %d steps, %u work lanes\n", name, p->n_steps, p->work_lanes);
     print_ports("in", p->in, p->n_in, out);
     print_ports("out", p->out, p->n_out, out);
-    for (int i = 0; i < p->n_steps; i++) print_step(&p->steps[i], i, out);
+    print_steps(p, out);
 }
 
 static void print_values(const char *label, const PlanValue *values, int n, FILE *out)

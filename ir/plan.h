@@ -38,7 +38,7 @@ typedef struct {
     uint32_t imm; // arg: operand number; imm: the word
 } ScalarInstr;
 
-typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TAKE } StepKind;
+typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TAKE, STEP_REPEAT } StepKind;
 
 // A product, for each of M tokens m and N outputs n (x token stride K, out and add token stride N, all contiguous):
 //   blocks: K is cut in blocks of kb inputs; each block is one chain  acc = fma(x[k], w[k][n], acc)  from +0, k rising
@@ -124,7 +124,16 @@ typedef struct {
     uint32_t out;
 } TakeStep;
 
+// The `length` steps behind this one (no repeat among them), `count` times. In round r a lane number or count of such a
+// step (step_fields) is what stands there plus r times what stands in the same place of its `stride`; all else is equal
+// in every round. What the tokens of causal attention or the equal blocks of a deep flow come to.
+typedef struct Step Step;
 typedef struct {
+    uint32_t count, length;
+    const Step *stride; // [length]
+} RepeatStep;
+
+struct Step {
     StepKind kind;
     const char *name; // node name, for dumps; never emitted
     union {
@@ -134,8 +143,9 @@ typedef struct {
         MoveStep move;
         MatmulStep matmul;
         TakeStep take;
+        RepeatStep repeat;
     };
-} Step;
+};
 
 // What a port of a program carries. The numbers are part of the ABI (runtime/abi.h has the same list).
 typedef enum {
@@ -215,6 +225,22 @@ typedef struct {
     const uint32_t *golden; // golden_words words
     uint32_t golden_words;
 } Plan;
+
+// ---- steps in the order in which they are done (plan_steps.c)
+// A program's steps with repeats unrolled:  for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
+typedef struct {
+    const Step *steps;
+    int n, at;  // steps[at - 1] is the one that plan_next returned, in some round
+    int repeat; // the repeat under way, or -1
+    uint32_t round;
+    Step step; // as it is in a later round
+} StepWalk;
+StepWalk plan_walk(const Program *p);
+const Step *plan_next(StepWalk *w); // NULL at the end; good until the next call
+// The lane numbers and counts of a step that may differ from round to round.
+enum { MOST_FIELDS = 1 + 2 * MAP_MAX_ARGS + MAP_MAX_OUTS };
+int step_fields(Step *s, uint32_t *fields[MOST_FIELDS]);
+bool step_alike(const Step *a, const Step *b); // but for these
 
 // Run one program for `rows` rows with the interpreter: the definition of the bits. in[i]: [rows][lanes] words of
 // in-port i, row-major; out likewise. prep: [rows][prep_lanes] or NULL. For tests, golden rows and verification.

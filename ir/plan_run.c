@@ -374,6 +374,7 @@ static void run_step(const Run *r, const Step *s)
     case STEP_MOVE: run_move(r, &s->move); break;
     case STEP_MATMUL: run_matmul(r, &s->matmul, scratch); break;
     case STEP_TAKE: run_take(r, &s->take); break;
+    case STEP_REPEAT: break;
     }
     arena_free(scratch);
 }
@@ -422,7 +423,8 @@ static void run_tile(void *user, int number)
     if (c->prep) load_rows(r.prep, c->prep + row * c->plan->prep_lanes, c->plan->prep_lanes, count);
     for (int i = 0; i < p->n_in; i++)
         load_rows(r.work + (size_t)p->in[i].at * TILE, c->in[i] + row * p->in[i].lanes, p->in[i].lanes, count);
-    for (int i = 0; i < p->n_steps; i++) run_step(&r, &p->steps[i]);
+    const Step *s;
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) run_step(&r, s);
     for (int i = 0; i < p->n_out; i++)
         if (c->out[i])
             store_rows(c->out[i] + row * p->out[i].lanes, r.work + (size_t)p->out[i].at * TILE, p->out[i].lanes, count);

@@ -334,8 +334,8 @@ static void check_take(Check *c, const TakeStep *s)
 
 static void check_step(Check *c, const Step *s)
 {
-    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take"};
-    if (s->kind > STEP_TAKE) {
+    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take", "repeat"};
+    if (s->kind > STEP_REPEAT) {
         fail(c, "unknown kind %d", (int)s->kind);
         return;
     }
@@ -348,10 +348,50 @@ static void check_step(Check *c, const Step *s)
     case STEP_MOVE: check_move(c, &s->move); break;
     case STEP_MATMUL: check_matmul(c, &s->matmul); break;
     case STEP_TAKE: check_take(c, &s->take); break;
+    case STEP_REPEAT: break;
     }
 }
 
 // ---- programs
+// Repeats stand in the list, with steps of their strides' kinds and no repeat in them.
+static void check_repeat(Check *c, const Program *p)
+{
+    const RepeatStep *r = &p->steps[c->step].repeat;
+    if (r->count < 2 || !r->length || r->length >= (uint32_t)(p->n_steps - c->step)) {
+        fail(c, "%u times %u of the %d steps that follow", r->count, r->length, p->n_steps - c->step - 1);
+        return;
+    }
+    for (uint32_t i = 0; i < r->length; i++) {
+        const Step *s = &p->steps[c->step + 1 + (int)i], *by = &r->stride[i];
+        bool same = s->kind == by->kind && s->kind != STEP_REPEAT;
+        if (same && s->kind == STEP_MAP)
+            same = s->map.n_args == by->map.n_args && s->map.n_outs == by->map.n_outs &&
+                   s->map.n_args <= MAP_MAX_ARGS && s->map.n_outs <= MAP_MAX_OUTS;
+        if (same) continue;
+        fail(c, "step %u of the body has no stride", i);
+        return;
+    }
+}
+
+static void check_repeats(Check *c, const Program *p)
+{
+    for (c->step = 0; c->step < p->n_steps && c->ok; c->step++) {
+        if (p->steps[c->step].kind != STEP_REPEAT) continue;
+        c->kind = "repeat";
+        c->name = p->steps[c->step].name ? p->steps[c->step].name : "";
+        check_repeat(c, p);
+    }
+}
+
+static void check_steps(Check *c, const Program *p)
+{
+    const Step *s;
+    for (StepWalk w = plan_walk(p); c->ok && (s = plan_next(&w));) {
+        c->step = w.at - 1;
+        check_step(c, s);
+    }
+}
+
 static void check_inputs(Check *c, const Program *p)
 {
     for (int i = 0; i < p->n_in && c->ok; i++) {
@@ -383,7 +423,8 @@ static bool check_program(Context *cx, const Plan *plan, ProgramId id)
     c.touched = ARENA_ARRAY(scratch, bool, p->work_lanes);
     if (p->work_lanes % ALIGN_LANES) fail(&c, "%u WORK lanes are no multiple of %d", p->work_lanes, ALIGN_LANES);
     if (c.ok) check_inputs(&c, p);
-    for (c.step = 0; c.step < p->n_steps && c.ok; c.step++) check_step(&c, &p->steps[c.step]);
+    if (c.ok) check_repeats(&c, p);
+    if (c.ok) check_steps(&c, p);
     c.step = -1;
     if (c.ok) check_outputs(&c, p);
     arena_free(scratch);

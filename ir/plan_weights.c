@@ -135,6 +135,7 @@ static void read_step(Reads *r, const Step *s)
                       (uint64_t)s->take.k * (s->take.table_shared ? 1 : s->take.outer));
         read_if_const(r, s->take.index_space, s->take.index, (uint64_t)s->take.outer * s->take.j);
         break;
+    case STEP_REPEAT: break;
     }
 }
 
@@ -179,10 +180,11 @@ static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType 
 {
     Reads r = {.arena = arena, .plan = plan};
     PlanMatrix *list = NULL;
+    const Step *s;
     int cap = 0, other = 0;
     *n = 0;
     for (int id = 0; id < PROGRAM_COUNT; id++)
-        for (int i = 0; i < plan->programs[id].n_steps; i++) read_step(&r, &plan->programs[id].steps[i]);
+        for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));) read_step(&r, s);
     r.n_weights = join(r.weights, r.n_weights);
     r.n_others = join(r.others, r.n_others);
     for (int i = 0; i < r.n_weights; i++) {
@@ -253,15 +255,27 @@ static bool is_matrix(const PlanMatrix *list, int n, const GemmStep *s)
     return low < n && list[low].at == s->w && list[low].k == s->k && list[low].n == gemm_biases(s);
 }
 
+// By step: a product on matrices, in every round.
+static bool *paired_steps(Context *cx, const Program *p, const PlanMatrix *list, int n)
+{
+    bool *paired = ARENA_ARRAY(cx->arena, bool, p->n_steps + 1);
+    const Step *s;
+    for (int i = 0; i < p->n_steps; i++) paired[i] = p->steps[i].kind == STEP_GEMM && !p->steps[i].gemm.transposed;
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
+        if (s->kind == STEP_GEMM && !is_matrix(list, n, &s->gemm)) paired[w.at - 1] = false;
+    return paired;
+}
+
 // The pairs of all products lie at the same place behind the program's other lanes.
 static void pair_program(Context *cx, Program *p, const PlanMatrix *list, int n)
 {
     Step *steps = ARENA_ARRAY(cx->arena, Step, p->n_steps + 1);
+    const bool *paired = paired_steps(cx, p, list, n);
     uint32_t most = 0;
     for (int i = 0; i < p->n_steps; i++) {
         GemmStep *s = &steps[i].gemm;
         steps[i] = p->steps[i];
-        if (steps[i].kind != STEP_GEMM || s->transposed || !is_matrix(list, n, s)) continue;
+        if (!paired[i]) continue;
         s->paired = true;
         s->pairs = p->work_lanes;
         s->kb = s->kb < s->k ? (s->kb + 1) / 2 * 2 : s->k;

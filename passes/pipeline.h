@@ -9,6 +9,8 @@ Module *pass_narrow(const Module *m, Context *cx);
 Module *pass_hoist_context(const Module *m, Context *cx);
 // derive alone also reads the user's words and fills the Flow.
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow);
+// roll.c: what plan_build ends with.
+void roll_steps(Context *cx, Program *p);
 // What derive found, as properties of the module, and back (flow_state.c): a .nf file of a later stage is complete.
 const Module *flow_attach(Context *cx, const Module *m, const Flow *flow);
 bool flow_restore(Context *cx, const Module *m, Flow *flow);

@@ -7,7 +7,7 @@
 //    the steps before it; only nodes of equal level are joined, so clusters cannot wait for each other.
 // 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit.
 // 4. Constants are packed once into CONST, shared by content between programs.
-#include "passes.h"
+#include "pipeline.h"
 #include "units.h"
 
 #include <math.h>
@@ -1074,5 +1074,6 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     if (act->exists)
         plan->notes =
             arena_format(cx->arena, "%s\n%s", plan->notes, march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]));
+    for (int i = 0; i < PROGRAM_COUNT; i++) roll_steps(cx, &plan->programs[i]);
     return plan_verify(plan, cx) ? plan : NULL;
 }

@@ -921,6 +921,57 @@ static void matmul_bits(void **state)
     check_everywhere(m);
 }
 
+// One product a * b; lane numbers are the caller's.
+static Step multiply(Maker *m, uint32_t n, Access a, Access b, uint32_t out)
+{
+    MapCode *code = ARENA_NEW(m->cx.arena, MapCode);
+    int value = map_op(code, S_fmul, map_arg(code, 0), map_arg(code, 1), 0);
+    Step s = {.kind = STEP_MAP, .name = "test"};
+    s.map = (MapStep){.n = n, .n_args = 2, .n_outs = 1, .n_code = (uint32_t)code->n, .code = code->code};
+    s.map.args[0] = a;
+    s.map.args[1] = b;
+    s.map.outs[0].at = out;
+    s.map.outs[0].value = (uint32_t)value;
+    return s;
+}
+
+// Rounds in which counts grow (from one code to the next: the list splits them) and lanes grow and fall.
+static void repeat_bits(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 20, BODY = 5 };
+    Maker *m = maker_new(47);
+    add_reduce(m, OP_reduce_sum, 3, 40);
+    uint32_t a = output(m, 3 + ROUNDS), b = output(m, 3 + ROUNDS), c = output(m, 1); // as the last round left them
+    uint32_t w = constants(m, ROUNDS * 16 * 12);
+    Step *by = ARENA_ARRAY(m->cx.arena, Step, BODY);
+    step(m, STEP_REPEAT)->repeat = (RepeatStep){ROUNDS, BODY, by};
+    Step body[BODY] = {
+        {.kind = STEP_MATMUL, .matmul = {1, 4, 7, 1, SPACE_WORK, 3000, SPACE_PREP, 9, a}},
+        multiply(m, 4, (Access){SPACE_WORK, a, 4, 0, 1}, (Access){SPACE_CONST, 900, 4, 0, 1}, b),
+        {.kind = STEP_REDUCE, .reduce = {OP_reduce_max, 1, 4, SPACE_WORK, b, c}},
+        multiply(m, 16, (Access){SPACE_WORK, c, 16, 0, 0}, (Access){SPACE_WORK, 4000, 16, 0, 1},
+                 output(m, 16 * ROUNDS)),
+        {.kind = STEP_GEMM, .gemm = {.m = 1, .k = 12, .n = 16, .kb = 12, .x_space = SPACE_WORK, .x = 20, .w = w}}};
+    body[4].gemm.out = output(m, 16 * ROUNDS);
+    for (int i = 0; i < BODY; i++) {
+        by[i] = (Step){.kind = body[i].kind, .map = {.n_args = 2 * (body[i].kind == STEP_MAP)}};
+        by[i].map.n_outs = body[i].kind == STEP_MAP;
+        if (body[i].kind != STEP_MAP) by[i] = (Step){.kind = body[i].kind};
+        *step(m, body[i].kind) = body[i];
+    }
+    by[0].matmul = (MatmulStep){.m = 1, .a = (uint32_t)-130, .c = 3};
+    by[1].map.n = by[1].map.args[0].inner = by[1].map.args[1].inner = by[2].reduce.k = 1;
+    by[1].map.args[1].at = 2;
+    by[3].map.args[1].at = (uint32_t)-77;
+    by[3].map.outs[0].at = by[4].gemm.out = 16;
+    by[4].gemm.x = 31;
+    by[4].gemm.w = 16 * 12;
+    add_reduce(m, OP_reduce_sum, 2, 30);
+    assert_true(plan_verify(plan_of(m), &m->cx));
+    check_everywhere(m);
+}
+
 // Indices below, inside and above the table, NaN and infinities.
 static void take_bits(void **state)
 {
@@ -1300,6 +1351,7 @@ int main(void)
         TEST(reduce_bits),
         TEST(move_bits),
         TEST(matmul_bits),
+        TEST(repeat_bits),
         TEST(take_bits),
         TEST(empty_program),
         TEST(equal_steps_share_code),

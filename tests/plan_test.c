@@ -200,6 +200,7 @@ static void naive_step(const Row *r, const Step *s, float *out)
     case STEP_MOVE: naive_move(r, &s->move, out); break;
     case STEP_MATMUL: naive_matmul(r, &s->matmul, out); break;
     case STEP_TAKE: naive_take(r, &s->take, out); break;
+    case STEP_REPEAT: break; // check_rounds
     }
 }
 
@@ -391,6 +392,83 @@ static void test_in_place(void **state)
     plan_run(&c->plan, PROGRAM_TO_LATENT, 1, NULL, in, out);
     for (int i = 0; i < 64; i++) assert_true(got[i] == fmaf(x[i], c->plan.weights[i], x[i]) - c->plan.weights[i]);
     arena_free(c->arena);
+}
+
+// ---- repeats
+typedef struct {
+    Step steps[3], stride[2];
+} Rounds;
+
+// Six times: a product on x from 50 on downwards, a maximum of 3, 5, 7, ... of x; 16 lanes behind the ones before.
+static Rounds *rounds_of(Case *c)
+{
+    Rounds *r = ARENA_NEW(c->arena, Rounds);
+    r->steps[0] = (Step){.kind = STEP_REPEAT, .name = "r", .repeat = {6, 2, r->stride}};
+    r->steps[1] =
+        (Step){.kind = STEP_GEMM, .name = "g", .gemm = {.m = 1, .k = 4, .n = 16, .kb = 4, .x = 50, .out = OUT}};
+    r->steps[2] = (Step){.kind = STEP_REDUCE, .name = "m", .reduce = {OP_reduce_max, 16, 3, SPACE_CONST, 5, OUT + 96}};
+    r->stride[0] = (Step){.kind = STEP_GEMM, .gemm = {.x = (uint32_t)-10, .w = 64, .out = 16}};
+    r->stride[1] = (Step){.kind = STEP_REDUCE, .reduce = {.k = 2, .in = 7, .out = 16}};
+    c->out = (PlanPort){PORT_Z, 0, OUT, 192};
+    c->plan.programs[PROGRAM_TO_LATENT] = (Program){true, r->steps, 3, WORK_LANES, c->in, &c->out, 2, 1};
+    return r;
+}
+
+static void run_once(const Plan *plan, float *got)
+{
+    float x[64], index[16] = {0};
+    uint64_t seed = 3;
+    for (int i = 0; i < 64; i++) x[i] = random_value(&seed);
+    const uint32_t *const in[] = {(uint32_t *)x, (uint32_t *)index};
+    uint32_t *const out[] = {(uint32_t *)got};
+    plan_run(plan, PROGRAM_TO_LATENT, 1, NULL, in, out);
+}
+
+static void test_repeat(void **state)
+{
+    (void)state;
+    Case *c = case_new();
+    Rounds *r = rounds_of(c);
+    float got[192], want[192];
+    assert_true(plan_verify(&c->plan, &c->cx));
+    run_once(&c->plan, got);
+    Step written[12];
+    for (uint32_t i = 0; i < 6; i++) {
+        Step *s = &written[2 * i];
+        memcpy(s, r->steps + 1, 2 * sizeof *s);
+        s[0].gemm.x -= 10 * i, s[0].gemm.w += 64 * i, s[0].gemm.out += 16 * i;
+        s[1].reduce.k += 2 * i, s[1].reduce.in += 7 * i, s[1].reduce.out += 16 * i;
+    }
+    Program *p = &c->plan.programs[PROGRAM_TO_LATENT];
+    p->steps = written;
+    p->n_steps = 12;
+    run_once(&c->plan, want);
+    assert_memory_equal(got, want, sizeof got);
+    arena_free(c->arena);
+}
+
+static void repeat_refused(Case *c, const char *why)
+{
+    assert_false(plan_verify(&c->plan, &c->cx));
+    if (!strstr(c->diag.list[0].text, why)) fail_msg("wanted '%s', got '%s'", why, c->diag.list[0].text);
+    arena_free(c->arena);
+}
+
+static void test_repeat_refusals(void **state)
+{
+    (void)state;
+    Case *c = case_new();
+    rounds_of(c)->steps[0].repeat.length = 3;
+    repeat_refused(c, "step 0 (repeat 'r'): 6 times 3 of the 2 steps that follow");
+    c = case_new();
+    rounds_of(c)->steps[0].repeat.count = 1;
+    repeat_refused(c, "1 times 2");
+    c = case_new();
+    rounds_of(c)->stride[1].kind = STEP_MOVE;
+    repeat_refused(c, "step 1 of the body has no stride");
+    c = case_new();
+    rounds_of(c)->stride[0].gemm.x = 10; // the third round passes the end
+    repeat_refused(c, "step 1 (gemm 'g'): x: reads WORK lane");
 }
 
 // ---- the verifier: a good plan made bad in one place
@@ -585,6 +663,7 @@ int main(void)
         cmocka_unit_test(test_code_refusals),  cmocka_unit_test(test_move_refusals),
         cmocka_unit_test(test_other_refusals), cmocka_unit_test(test_prep_refusal),
         cmocka_unit_test(test_code_sharing),   cmocka_unit_test(test_print),
+        cmocka_unit_test(test_repeat),         cmocka_unit_test(test_repeat_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

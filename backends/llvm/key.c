@@ -122,10 +122,10 @@ enum { MOST_LENGTHS = 4 };
 bool lengths_vary(const Plan *plan)
 {
     uint32_t seen = 0;
+    const Step *s;
     for (int id = 0; id < PROGRAM_COUNT; id++)
-        for (int i = 0; i < plan->programs[id].n_steps; i++)
-            if (plan->programs[id].steps[i].kind == STEP_REDUCE)
-                seen |= 1u << plan->programs[id].steps[i].reduce.k % 16;
+        for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
+            if (s->kind == STEP_REDUCE) seen |= 1u << s->reduce.k % 16;
     return __builtin_popcount(seen) > MOST_LENGTHS;
 }
 
@@ -232,6 +232,7 @@ StepKey step_key(Gen *g, const Step *s, bool known)
     case STEP_MOVE: move_key(g, &k, &s->move); break;
     case STEP_MATMUL: matmul_key(g, &k, &s->matmul); break;
     case STEP_TAKE: take_key(g, &k, &s->take); break;
+    case STEP_REPEAT: break;
     }
     if (!k.n_rows) k.n_rows = k.n_words;
     set_width(g, &k);

@@ -5,6 +5,7 @@
 //     codes        per shape of code: functions by number, as distances from here
 //     lengths      bytes of a step by number of its code, and whether several rows are several calls
 //     walk         the one loop that goes through the steps
+//     rounds       where a program has repeats: walks from part to part of its list
 //
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
 #include "llvm.h"
@@ -39,6 +40,11 @@ typedef struct {
     const Arg *args;
 } Use;
 
+// `length` steps from use `first` on, `rounds` times; in each round every arg is larger by the same.
+typedef struct {
+    int first, length, rounds;
+} Part;
+
 // A product by the hashes of its words without and with its counts.
 typedef struct {
     uint32_t rest, all;
@@ -51,12 +57,15 @@ typedef struct {
     int n_codes, cap_codes;
     int *buckets, *rows_buckets; // hash of a key -> code + 1
     int n_buckets;
-    Use *uses[PROGRAM_COUNT]; // the steps of each program
-    int code_bytes;           // of a code's number: 1, 2 or 4
+    Use *uses[PROGRAM_COUNT]; // the steps of each program, repeats unrolled
+    int n_uses[PROGRAM_COUNT];
+    Part *parts[PROGRAM_COUNT]; // how the list has them; NULL: all in one
+    int n_parts[PROGRAM_COUNT], cap_parts[PROGRAM_COUNT];
+    int code_bytes; // of a code's number: 1, 2 or 4
     Twin *twins;
     int n_twins;
     int level; // under construction
-    Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk;
+    Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk, rounds;
     LLVMTypeRef walk_type;
     Value program[2][PROGRAM_COUNT][NFCC_TILES];
     const char *problem; // first message of LLVM
@@ -93,7 +102,7 @@ static int code_of(Unit *u, const Step *step, const StepKey *key)
         const StepKey *other = &u->codes[u->buckets[slot] - 1].key;
         if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
     }
-    Code code = {*key, step, first_of_rows(u, key), {{0}}};
+    Code code = {*key, arena_copy(u->g.cx->arena, step, sizeof *step), first_of_rows(u, key), {{0}}};
     ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
     return (u->buckets[slot] = u->n_codes) - 1;
 }
@@ -140,12 +149,11 @@ static uint32_t key_hash(Gen *g, const Step *s, bool known)
 static void find_twins(Unit *u, int steps)
 {
     Gen *g = &u->g;
+    const Step *s;
     u->twins = ARENA_ARRAY(g->cx->arena, Twin, steps + 1);
     for (int id = 0; id < PROGRAM_COUNT; id++)
-        for (int i = 0; i < g->plan->programs[id].n_steps; i++) {
-            const Step *s = &g->plan->programs[id].steps[i];
+        for (StepWalk w = plan_walk(&g->plan->programs[id]); (s = plan_next(&w));)
             if (s->kind == STEP_GEMM) u->twins[u->n_twins++] = (Twin){key_hash(g, s, false), key_hash(g, s, true)};
-        }
     qsort(u->twins, (size_t)u->n_twins, sizeof *u->twins, twin_order);
 }
 
@@ -169,15 +177,96 @@ static bool counts_known(Unit *u, const Step *s)
     return codes <= most;
 }
 
+static int steps_of(const Program *p)
+{
+    int n = 0;
+    for (StepWalk w = plan_walk(p); plan_next(&w);) n++;
+    return n;
+}
+
 static void collect_program(Unit *u, int id, Range *ranges)
 {
     const Program *p = &u->g.plan->programs[id];
-    u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, p->n_steps + 1);
-    for (int i = 0; i < p->n_steps; i++) {
-        StepKey key = step_key(&u->g, &p->steps[i], counts_known(u, &p->steps[i]));
-        u->uses[id][i] = (Use){code_of(u, &p->steps[i], &key), key.args};
+    const Step *s;
+    u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, steps_of(p) + 1);
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
+        StepKey key = step_key(&u->g, s, counts_known(u, s));
+        u->uses[id][u->n_uses[id]++] = (Use){code_of(u, s, &key), key.args};
         add_range(ranges, &key);
     }
+}
+
+// ---- parts of a list: repeats whose rounds have equal code and args that grow by the same
+static int step_bytes(const Unit *u, const StepKey *key)
+{
+    int n = u->code_bytes;
+    for (int i = 0; i < key->n_args; i++) n += u->g.form[key->args[i].kind].bytes;
+    return n;
+}
+
+static int uses_bytes(const Unit *u, const Use *uses, int n)
+{
+    int bytes = 0;
+    for (int i = 0; i < n; i++) bytes += step_bytes(u, &u->codes[uses[i].code].key);
+    return bytes;
+}
+
+static int64_t growth(const Use *a, const Use *b, int arg)
+{
+    return (int64_t)b->args[arg].value - (int64_t)a->args[arg].value;
+}
+
+// Is round b to round a as round a to the one before it? (before: NULL: it is the first)
+static bool goes_on(const Unit *u, const Use *before, const Use *a, const Use *b, int length)
+{
+    for (int i = 0; i < length; i++) {
+        if (a[i].code != b[i].code) return false;
+        for (int j = 0; before && j < u->codes[a[i].code].key.n_args; j++)
+            if (growth(&before[i], &a[i], j) != growth(&a[i], &b[i], j)) return false;
+    }
+    return true;
+}
+
+static void add_part_of(Unit *u, int id, Part part)
+{
+    Part *last = u->n_parts[id] ? &u->parts[id][u->n_parts[id] - 1] : NULL;
+    if (last && last->rounds == 1 && part.rounds == 1)
+        last->length += part.length;
+    else
+        ARENA_PUSH(u->g.cx->arena, u->parts[id], u->n_parts[id], u->cap_parts[id], part);
+}
+
+enum { MOST_BODY = 4096 }; // bytes of a round
+
+static void add_repeat(Unit *u, int id, int first, int length, int rounds)
+{
+    const Use *uses = u->uses[id] + first;
+    bool fits = uses_bytes(u, uses, length) + 16 <= MOST_BODY;
+    for (int r = 0, n; r < rounds; r += n) {
+        const Use *at = uses + r * length;
+        for (n = 1; fits && r + n < rounds; n++)
+            if (!goes_on(u, n > 1 ? at + (n - 2) * length : NULL, at + (n - 1) * length, at + n * length, length))
+                break;
+        if (n == 2) n = 1; // two rounds are as long as their differences
+        add_part_of(u, id, (Part){first + r * length, length, n});
+    }
+}
+
+static void collect_parts(Unit *u, int id)
+{
+    const Program *p = &u->g.plan->programs[id];
+    int use = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const RepeatStep *r = &p->steps[i].repeat;
+        if (p->steps[i].kind != STEP_REPEAT) {
+            add_part_of(u, id, (Part){use++, 1, 1});
+            continue;
+        }
+        add_repeat(u, id, use, (int)r->length, (int)r->count);
+        use += (int)(r->length * r->count);
+        i += (int)r->length;
+    }
+    if (u->n_parts[id] == 1 && u->parts[id][0].rounds == 1) u->n_parts[id] = 0;
 }
 
 static void collect(Unit *u)
@@ -188,7 +277,7 @@ static void collect(Unit *u)
     uint32_t work_lanes = 0;
     for (int i = 0; i < PROGRAM_COUNT; i++) {
         const Program *p = &g->plan->programs[i];
-        steps += p->n_steps;
+        steps += steps_of(p);
         if (p->work_lanes > work_lanes) work_lanes = p->work_lanes;
     }
     u->n_buckets = 2 * steps + 1;
@@ -201,6 +290,7 @@ static void collect(Unit *u)
     for (int i = 0; i < ARG_KINDS; i++)
         if (i != ARG_WORK) g->form[i] = form_of(ranges[i]);
     u->code_bytes = u->n_codes <= 1 << 8 ? 1 : u->n_codes <= 1 << 16 ? 2 : 4;
+    for (int i = 0; i < PROGRAM_COUNT; i++) collect_parts(u, i);
 }
 
 // ---- functions
@@ -263,6 +353,7 @@ static const char *step_label(Gen *g, const Step *s)
         return arena_format(a, "matmul_%ux%ux%ux%u_t%d", s->matmul.batch, s->matmul.m, s->matmul.k, s->matmul.n,
                             g->tile);
     case STEP_TAKE: return arena_format(a, "take_%ux%u_t%d", s->take.outer, s->take.j, g->tile);
+    case STEP_REPEAT: break;
     }
     return "step";
 }
@@ -291,6 +382,7 @@ static void step_code(Gen *g, const Step *s)
     case STEP_MOVE: move_emit(g, &s->move); break;
     case STEP_MATMUL: matmul_emit(g, &s->matmul); break;
     case STEP_TAKE: take_emit(g, &s->take); break;
+    case STEP_REPEAT: break;
     }
 }
 
@@ -377,13 +469,6 @@ static Value text(Gen *g, const void *data, size_t size)
     return LLVMConstStringInContext2(g->llvm, data, size, true);
 }
 
-static int step_bytes(const Unit *u, const StepKey *key)
-{
-    int n = u->code_bytes;
-    for (int i = 0; i < key->n_args; i++) n += u->g.form[key->args[i].kind].bytes;
-    return n;
-}
-
 static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
 {
     for (int i = 0; i < bytes; i++) at[i] = (unsigned char)(word >> 8 * i);
@@ -393,24 +478,69 @@ static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
 enum { LIST_HEAD = 4, LIST_PAD = 4 }; // bytes of the number of steps; an arg of three bytes is read as four
 enum { SHAPE_FEW = 256 };             // the walk's shape is T, or from here on the word of abi.h for few rows
 
+static unsigned char *put_round(Unit *u, unsigned char *at, const Use *uses, int n)
+{
+    at = put_word(at, (uint32_t)n, LIST_HEAD);
+    for (int i = 0; i < n; i++) {
+        at = put_word(at, (uint32_t)uses[i].code, u->code_bytes);
+        for (int j = 0; j < u->codes[uses[i].code].key.n_args; j++) {
+            ArgForm f = u->g.form[uses[i].args[j].kind];
+            at = put_word(at, uses[i].args[j].value >> f.shift, f.bytes);
+        }
+    }
+    return at;
+}
+
+// A round is its steps' bytes as one long number; the next round is this plus a constant, `by`. Args may fall: what
+// they borrow comes back from `by`, which is the difference of the numbers.
+static void subtract(unsigned char *by, const unsigned char *less, int bytes)
+{
+    int borrow = 0;
+    for (int i = 0; i < bytes; i++) {
+        int d = by[i] - less[i] - borrow;
+        borrow = d < 0;
+        by[i] = (unsigned char)d;
+    }
+}
+
+enum { PART_HEAD = 8 };
+
+// Bytes of a part that are copied before its rounds: whole words.
+static int body_bytes(const Unit *u, const Use *uses, const Part *part)
+{
+    int bytes = LIST_HEAD + uses_bytes(u, uses + part->first, part->length);
+    return part->rounds == 1 ? bytes : (bytes + LIST_PAD + 7) / 8 * 8;
+}
+
+// Rounds, bytes of a round, the first round as a list for the walk; where there are more, what is added to get the next
+// one.
+static unsigned char *put_part(Unit *u, unsigned char *at, const Use *uses, const Part *part)
+{
+    int bytes = body_bytes(u, uses, part);
+    uses += part->first;
+    at = put_word(put_word(at, (uint32_t)part->rounds, 4), (uint32_t)bytes, 4);
+    put_round(u, at, uses, part->length);
+    if (part->rounds > 1) {
+        put_round(u, at + bytes, uses + part->length, part->length);
+        subtract(at + bytes, at, bytes);
+    }
+    return at + (part->rounds > 1 ? 2 : 1) * bytes;
+}
+
 static void emit_program_steps(Unit *u, int id)
 {
     Gen *g = &u->g;
-    int n = g->plan->programs[id].n_steps;
-    size_t size = LIST_HEAD + LIST_PAD;
-    for (int i = 0; i < n; i++) size += (size_t)step_bytes(u, &u->codes[u->uses[id][i].code].key);
-    unsigned char *list = arena_alloc(g->cx->arena, size), *at = put_word(list, (uint32_t)n, LIST_HEAD);
-    for (int i = 0; i < n; i++) {
-        const Use *use = &u->uses[id][i];
-        at = put_word(at, (uint32_t)use->code, u->code_bytes);
-        for (int j = 0; j < u->codes[use->code].key.n_args; j++) {
-            ArgForm f = g->form[use->args[j].kind];
-            at = put_word(at, use->args[j].value >> f.shift, f.bytes);
-        }
-    }
-    put_word(at, 0, LIST_PAD);
+    const Use *uses = u->uses[id];
+    Part whole = {0, u->n_uses[id], 1};
+    if (!whole.length) return;
+    size_t size = LIST_HEAD + LIST_PAD + (u->n_parts[id] ? 0 : (size_t)body_bytes(u, uses, &whole));
+    for (int i = 0; i < u->n_parts[id]; i++)
+        size += PART_HEAD + (u->parts[id][i].rounds > 1 ? 2 : 1) * (size_t)body_bytes(u, uses, &u->parts[id][i]);
+    unsigned char *list = arena_alloc(g->cx->arena, size);
+    unsigned char *at =
+        u->n_parts[id] ? put_word(list, (uint32_t)u->n_parts[id], LIST_HEAD) : put_round(u, list, uses, whole.length);
+    for (int i = 0; i < u->n_parts[id]; i++) at = put_part(u, at, uses, &u->parts[id][i]);
     const char *name = arena_format(g->cx->arena, "%s_steps", program_names[id]);
-    if (!n) return;
     u->steps[id] = constant_new(g, name, LLVMArrayType2(g->i8, size), 1);
     LLVMSetInitializer(u->steps[id], text(g, list, size));
 }
@@ -496,16 +626,73 @@ static void emit_walk(Unit *u)
     LLVMBuildRetVoid(g->b);
 }
 
+static Value head_word(Gen *g, Value at, int number)
+{
+    return LLVMBuildZExt(g->b, load_narrow(g, 4, bytes_at(g, at, word_i64(g, 4 * number))), g->i64, "");
+}
+
+static Value word_at(Gen *g, Value base, Value number) { return bytes_at(g, base, mul(g, number, 8)); }
+
+static void copy_words(Gen *g, Value to, Value from, Value words)
+{
+    Loop l = loop_maybe(g, words);
+    Value v = LLVMBuildLoad2(g->b, g->i64, word_at(g, from, l.i), "");
+    LLVMSetAlignment(v, 1);
+    LLVMBuildStore(g->b, v, word_at(g, to, l.i));
+    loop_end(g, &l, NULL);
+}
+
+// to += by, both numbers of `words` words.
+static void add_words(Gen *g, Value to, Value by, Value words)
+{
+    LLVMTypeRef wide = LLVMIntTypeInContext(g->llvm, 128);
+    Loop l = loop_maybe(g, words);
+    Value carry = loop_phi(g, &l, word_i64(g, 0)), place = word_at(g, to, l.i);
+    Value a = LLVMBuildLoad2(g->b, g->i64, place, ""), b = LLVMBuildLoad2(g->b, g->i64, word_at(g, by, l.i), "");
+    LLVMSetAlignment(b, 1);
+    Value sum = add(g, add(g, LLVMBuildZExt(g->b, a, wide, ""), LLVMBuildZExt(g->b, b, wide, "")),
+                    LLVMBuildZExt(g->b, carry, wide, ""));
+    LLVMBuildStore(g->b, LLVMBuildTrunc(g->b, sum, g->i64, ""), place);
+    Value high = LLVMBuildLShr(g->b, sum, LLVMConstInt(wide, 64, false), "");
+    carry = LLVMBuildTrunc(g->b, high, g->i64, "");
+    loop_end(g, &l, &carry);
+}
+
+// void rounds(work, prep, weights, list, codes, shape): a part's first round is copied, so that it can be added to
+// between the rounds.
+static void emit_rounds(Unit *u)
+{
+    Gen *g = &u->g;
+    Value fn = u->rounds = function_new(g, "rounds", u->walk_type), list = LLVMGetParam(fn, 3);
+    Value body = LLVMBuildArrayAlloca(g->b, g->i64, word_i32(g, MOST_BODY / 8), "");
+    Value start = bytes_at(g, list, word_i64(g, LIST_HEAD));
+    Loop parts = loop_of(g, head_word(g, list, 0));
+    Value at = loop_phi(g, &parts, start);
+    Value rounds = head_word(g, at, 0), bytes = head_word(g, at, 1), first = bytes_at(g, at, word_i64(g, PART_HEAD));
+    Value many = LLVMBuildICmp(g->b, LLVMIntNE, rounds, word_i64(g, 1), "");
+    Value words = LLVMBuildSelect(g->b, many, LLVMBuildLShr(g->b, bytes, word_i64(g, 3), ""), word_i64(g, 0), "");
+    Value by = bytes_at(g, first, bytes), steps = LLVMBuildSelect(g->b, many, body, first, "");
+    copy_words(g, body, first, words);
+    Loop l = loop_of(g, rounds);
+    Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), steps,
+                    LLVMGetParam(fn, 4), LLVMGetParam(fn, 5)};
+    LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, "");
+    add_words(g, body, by, words);
+    loop_end(g, &l, NULL);
+    Value next = LLVMBuildSelect(g->b, many, bytes_at(g, by, bytes), by, "");
+    loop_end(g, &parts, &next);
+    LLVMBuildRetVoid(g->b);
+}
+
 static void emit_program(Unit *u, int id, int t)
 {
     Gen *g = &u->g;
-    const Program *p = &g->plan->programs[id];
     const char *name = arena_format(g->cx->arena, "%s_t%d%s", program_names[id], tiles[t], level_suffix(g));
     Value fn = u->program[u->level][id][t] = function_new(g, name, g->code_type);
-    if (p->n_steps) {
+    if (u->n_uses[id]) {
         Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
                         u->steps[id],        u->code_table[t],    t ? word_i64(g, tiles[t]) : LLVMGetParam(fn, 3)};
-        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, ""), true);
+        LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->n_parts[id] ? u->rounds : u->walk, args, 6, ""), true);
     }
     LLVMBuildRetVoid(g->b);
 }
@@ -721,7 +908,10 @@ static void emit_level(Unit *u, int level)
 static void emit_all(Unit *u, const Target *target, const char *symbol, bool with_weights)
 {
     collect(u);
+    bool parts = false;
     emit_walk(u);
+    for (int i = 0; i < PROGRAM_COUNT; i++) parts = parts || u->n_parts[i];
+    if (parts) emit_rounds(u);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         if (u->g.plan->programs[i].exists) emit_program_steps(u, i);
     for (int i = 0; i < u->g.n_levels; i++) emit_level(u, i);

@@ -1,0 +1,105 @@
+// Steps as they are done: what may differ between the rounds of a repeat, and the walk through all rounds.
+#include "plan.h"
+
+#include <string.h>
+
+static int put(uint32_t **fields, int n, uint32_t *const *list)
+{
+    for (int i = 0; i < n; i++) fields[i] = list[i];
+    return n;
+}
+#define FIELDS(...) put(fields, sizeof(uint32_t *[]){__VA_ARGS__} / sizeof(uint32_t *), (uint32_t *[]){__VA_ARGS__})
+
+static int map_fields(MapStep *s, uint32_t **fields)
+{
+    int n = FIELDS(&s->n);
+    for (uint32_t i = 0; i < s->n_args; i++) n += put(fields + n, 2, (uint32_t *[]){&s->args[i].at, &s->args[i].inner});
+    for (uint32_t i = 0; i < s->n_outs; i++) fields[n++] = &s->outs[i].at;
+    return n;
+}
+
+int step_fields(Step *s, uint32_t *fields[MOST_FIELDS])
+{
+    switch (s->kind) {
+    case STEP_GEMM: return FIELDS(&s->gemm.x, &s->gemm.add, &s->gemm.w, &s->gemm.bias, &s->gemm.out);
+    case STEP_MAP: return map_fields(&s->map, fields);
+    case STEP_REDUCE: return FIELDS(&s->reduce.outer, &s->reduce.k, &s->reduce.in, &s->reduce.out);
+    case STEP_MOVE: return FIELDS(&s->move.n, &s->move.src_table, &s->move.dst_table, &s->move.out);
+    case STEP_MATMUL: {
+        MatmulStep *m = &s->matmul;
+        return FIELDS(&m->batch, &m->m, &m->k, &m->n, &m->a, &m->c, &m->out);
+    }
+    case STEP_TAKE: return FIELDS(&s->take.outer, &s->take.table, &s->take.index, &s->take.out);
+    case STEP_REPEAT: return 0;
+    }
+    return 0;
+}
+
+static bool gemm_alike(const GemmStep *a, const GemmStep *b)
+{
+    return a->m == b->m && a->k == b->k && a->n == b->n && a->kb == b->kb && a->has_add == b->has_add &&
+           a->has_bias == b->has_bias && a->transposed == b->transposed && a->paired == b->paired &&
+           a->apart == b->apart && a->one_x == b->one_x && a->x_space == b->x_space && a->add_space == b->add_space &&
+           a->pairs == b->pairs;
+}
+
+static bool map_alike(const MapStep *a, const MapStep *b)
+{
+    bool alike = a->n_args == b->n_args && a->n_outs == b->n_outs && a->n_code == b->n_code &&
+                 !memcmp(a->code, b->code, a->n_code * sizeof *a->code);
+    for (uint32_t i = 0; alike && i < a->n_args; i++)
+        alike = a->args[i].space == b->args[i].space && a->args[i].outer_step == b->args[i].outer_step &&
+                a->args[i].inner_step == b->args[i].inner_step;
+    for (uint32_t i = 0; alike && i < a->n_outs; i++) alike = a->outs[i].value == b->outs[i].value;
+    return alike;
+}
+
+bool step_alike(const Step *a, const Step *b)
+{
+    if (a->kind != b->kind) return false;
+    switch (a->kind) {
+    case STEP_GEMM: return gemm_alike(&a->gemm, &b->gemm);
+    case STEP_MAP: return map_alike(&a->map, &b->map);
+    case STEP_REDUCE: return a->reduce.op == b->reduce.op && a->reduce.in_space == b->reduce.in_space;
+    case STEP_MOVE: return a->move.space == b->move.space;
+    case STEP_MATMUL: return a->matmul.a_space == b->matmul.a_space && a->matmul.c_space == b->matmul.c_space;
+    case STEP_TAKE:
+        return a->take.k == b->take.k && a->take.j == b->take.j && a->take.table_shared == b->take.table_shared &&
+               a->take.table_space == b->take.table_space && a->take.index_space == b->take.index_space;
+    case STEP_REPEAT: return false;
+    }
+    return false;
+}
+
+// ---- the walk
+
+StepWalk plan_walk(const Program *p) { return (StepWalk){.steps = p->steps, .n = p->n_steps, .repeat = -1}; }
+
+static const Step *in_round(StepWalk *w, const Step *step, const Step *stride)
+{
+    w->step = *step;
+    Step by = *stride;
+    uint32_t *fields[MOST_FIELDS], *strides[MOST_FIELDS];
+    int n = step_fields(&w->step, fields);
+    step_fields(&by, strides);
+    for (int i = 0; i < n; i++) *fields[i] += w->round * *strides[i];
+    return &w->step;
+}
+
+const Step *plan_next(StepWalk *w)
+{
+    const RepeatStep *r = w->repeat < 0 ? NULL : &w->steps[w->repeat].repeat;
+    if (r && w->at > w->repeat + (int)r->length) {
+        w->at = ++w->round < r->count ? w->repeat + 1 : w->at;
+        if (w->round == r->count) w->repeat = -1;
+    }
+    if (w->at == w->n) return NULL;
+    const Step *s = &w->steps[w->at++];
+    if (s->kind == STEP_REPEAT) {
+        w->repeat = w->at - 1;
+        w->round = 0;
+        s = &w->steps[w->at++];
+    }
+    if (w->repeat < 0 || !w->round) return s;
+    return in_round(w, s, &w->steps[w->repeat].repeat.stride[w->at - 2 - w->repeat]);
+}
