@@ -200,7 +200,7 @@ static void run_gemm(const Run *r, const GemmStep *g, Arena *scratch)
     const float *w = r->plan->weights;
     const float *x = lanes_of(r, g->x_space, g->x, gemm_x_lanes(g), scratch);
     const float *add = g->has_add ? rows_of(r, g->add_space, g->add) : NULL;
-    if (g->paired) x = paired_of(x, (size_t)g->m * g->k, scratch);
+    if (g->paired) x = paired_of(x, gemm_x_lanes(g), scratch);
     r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);
 }
 

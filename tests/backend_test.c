@@ -781,6 +781,21 @@ static void paired_bits(void **state)
     }
 }
 
+// Own weights of each token: paired where they are whole groups of outputs, of an odd K, too.
+static void paired_apart_bits(void **state)
+{
+    (void)state;
+    static const uint32_t outputs[] = {128, 256, 80};
+    Maker *m = maker_new(76);
+    m->weight_type = WEIGHTS_BF16;
+    for (int n = 0; n < 3; n++)
+        for (int k = 0; k < EDGES_K; k++)
+            for (uint32_t way = 0; way < 3; way++) add_apart(m, 2, edges_k[k], outputs[n], way);
+    const Step *s = plan_of(m)->programs[PROGRAM_TO_EVENT].steps;
+    assert_true(s[0].gemm.apart && s[0].gemm.paired && s[EDGES_K * 3].gemm.paired);
+    check_everywhere(m);
+}
+
 // Every product of a matrix that is read in one way is paired; no number is so small that it would give denormal sums.
 static void paired_plan(void **state)
 {
@@ -1334,8 +1349,10 @@ static void writes_whole_files(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
 
-int main(void)
+// backend_test [PATTERN]: the tests of such names alone.
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         TEST(gemm_bits),
         TEST(transposed_bits),
@@ -1344,6 +1361,7 @@ int main(void)
         TEST(short_weights_bits),
         TEST(short_weights_round),
         TEST(paired_bits),
+        TEST(paired_apart_bits),
         TEST(paired_plan),
         TEST(small_matrices_stay),
         TEST(map_bits),

@@ -259,7 +259,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     Loop l = loop_begin(g, s->m);
     b.x = operand_at(g, o.x, LLVMBuildMul(g->b, l.i, n_all, ""));
     b.out = operand_at(g, o.out, LLVMBuildMul(g->b, l.i, b.k_all, ""));
-    if (s->apart) b.w = operand_at(g, o.w, LLVMBuildMul(g->b, l.i, LLVMBuildMul(g->b, n_all, b.k_all, ""), ""));
+    if (s->apart) b.w = operand_at(g, o.w, LLVMBuildMul(g->b, l.i, LLVMBuildMul(g->b, n_all, b.rows, ""), ""));
     Loop rows = rows_begin(g, b.v * g->width);
     b.row = mul(g, rows.i, (int64_t)b.v * g->width);
     outputs_emit(g, b, s->k, most);
