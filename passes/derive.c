@@ -87,8 +87,10 @@ static const Node *log_det_of(Derive *d)
     const Map *map = d->map;
     if (!map->log_det) return emit_log_det(d->env, map->solution);
     LaneRef lane = lane_env_lane(d->env, map->log_det, 0);
-    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)),
-                        build_scalar(d->b, map->log_det_scale));
+    const Node *log_det = build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)),
+                                       build_scalar(d->b, map->log_det_scale));
+    if (!map->base) return log_det;
+    return build_binary(d->b, OP_sub, log_det, emit_log_det(d->env, map->base_solution));
 }
 
 // One direction, from its input ("x" or "z") on.

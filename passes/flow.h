@@ -12,8 +12,8 @@ typedef struct {
     // A base that is not standard normal in out: its standardised lanes, and out solved from them. NULL: out itself.
     const LaneRef *base;
     const Solution *base_solution;
-    // A flow with no inverse: the solution is not solved, and log|d out / d in| is log_det_scale times this exported
-    // number.
+    // A flow with no inverse: the solution is not solved, and log|d out / d in| (with a base: log|d base / d in|)
+    // is log_det_scale times this exported number.
     const Node *log_det;
     double log_det_scale;
 } Map;
@@ -23,6 +23,9 @@ Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int
 // The same from `out`, which the base lanes are functions of; also out from the base lanes. NULL where either is not
 // solved.
 Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n);
+// out from the base lanes and the inputs but `port`.
+const Solution *solve_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base,
+                           int64_t n);
 // Lanes of an output value, canonical.
 LaneRef *value_lanes(Context *cx, const Node *v);
 LaneRef *input_lanes(Context *cx, const Node *input);

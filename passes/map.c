@@ -59,17 +59,23 @@ Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int
     return map;
 }
 
+const Solution *solve_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n)
+{
+    int64_t known = 0;
+    LaneRef *from = start_lanes(cx, f, port, base, n, &known);
+    return solve_lanes(cx, f, from, known, out, n);
+}
+
 Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef *out, const LaneRef *base, int64_t n)
 {
-    int64_t known = 0, known_base = 0;
-    LaneRef *from = start_lanes(cx, f, port, out, n, &known),
-            *from_base = start_lanes(cx, f, port, base, n, &known_base);
+    int64_t known = 0;
+    LaneRef *from = start_lanes(cx, f, port, out, n, &known);
     LaneRef *to = ARENA_ARRAY(cx->arena, LaneRef, 2 * n + 1);
     for (int64_t i = 0; i < n; i++) {
         to[i] = (LaneRef){f->inputs[port], i};
         to[n + i] = base[i];
     }
-    const Solution *base_solution = solve_lanes(cx, f, from_base, known_base, out, n);
+    const Solution *base_solution = solve_base(cx, f, port, out, base, n);
     Map *map = ARENA_NEW(cx->arena, Map);
     *map = (Map){.f = f, .port = port, .out = out, .dims = n, .base = base, .base_solution = base_solution};
     map->solution = solve_lanes(cx, f, from, known, to, 2 * n);

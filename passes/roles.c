@@ -451,6 +451,23 @@ static void note_unsolved(Roles *r, int scalar, const LaneRef *u, int64_t dims, 
     }
 }
 
+// The graph's own latent, before the base's mean and scale: the map ends there. Its output, or -1.
+static int keep_own_latent(Roles *r, Map *map, int64_t dims)
+{
+    for (int o = 0; o < r->m->n_outputs; o++) {
+        LaneRef *lanes = value_lanes(r->cx, r->f->outputs[o].node);
+        if (o == r->flow->log_prob_output || output_size(r, o) != dims || !lanes_independent(lanes, dims)) continue;
+        if (same_lanes(lanes, input_lanes(r->cx, r->f->inputs[map->port]), dims)) continue; // the event passed through
+        const Solution *solution = solve_base(r->cx, r->f, map->port, lanes, map->out, dims);
+        if (!solution->solved) continue;
+        map->base = map->out;
+        map->base_solution = solution;
+        map->out = lanes;
+        return o;
+    }
+    return -1;
+}
+
 // A map that is not solved, whose log|det| is what is left of the log_prob: the last output of r->f.
 static bool rest_is_log_det(Roles *r, int in, int out, const LaneRef *lanes, int64_t dims, bool density,
                             const char *why)
@@ -458,6 +475,7 @@ static bool rest_is_log_det(Roles *r, int in, int out, const LaneRef *lanes, int
     if (!lanes_independent(lanes, dims)) return false;
     Map *map = map_solve(r->cx, r->f, in, lanes, dims);
     if (solved(map) || difference_scale(r, map, r->f->n_outputs - 1) != 1) return false;
+    if (density && out < 0) out = keep_own_latent(r, map, dims);
     map->log_det = r->f->outputs[r->f->n_outputs - 1].node;
     map->log_det_scale = 1;
     fill(r, map, density, in, out, why);

@@ -51,6 +51,9 @@ LOG_PROB = """    yy: f32[4] = mul y, y
 FULL_LOG_PROB = LOG_PROB.replace("lp: f32[1] = add hq, log_det", """norm: f32[1] = constant [-3.6757541328186907]
     base: f32[1] = add hq, norm
     lp: f32[1] = add base, log_det""")
+# A base with scale 2: u = y / 2.
+WIDE_LOG_PROB = "    u: f32[4] = mul y, 0.5\n" + FULL_LOG_PROB.replace("mul y, y", "mul u, u").replace(
+    "-3.6757541328186907", "-6.448342855058469")
 NOISE_LOG_PROB = FULL_LOG_PROB.replace("mul y, y", "mul x4, x4").replace("add base, log_det", "sub base, log_det")
 
 
@@ -167,6 +170,19 @@ def test_a_log_prob_alone_is_enough(tool, tmp_path):
     assert np.isfinite(policy.score(x)).all()
     said = tool(model, "-o", tmp_path / "p.so", "--entries", "sample", code=1).stderr
     assert "x[0] waits at" in said
+
+
+def test_the_exported_latent_is_kept(tool, tmp_path):
+    model = radial(tmp_path, "x", {"add_7": ("lp", ""), "add_5": ("y", "4")}, more=WIDE_LOG_PROB)
+    done = tool(model, "-o", tmp_path / "p.so")
+    assert "z is the exported latent" in done.stdout and "entries: to_latent, log_prob, score, run" in done.stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    x = np.random.default_rng(4).standard_normal((20, 4)).astype(np.float32)
+    want, log_det = exact(x)
+    z, got = policy.to_latent(x)
+    np.testing.assert_allclose(z, want, atol=1e-5)
+    np.testing.assert_allclose(got, log_det, atol=1e-5)
+    np.testing.assert_allclose(policy.log_prob(x), normal(want / 2) - 4 * np.log(2) + log_det, atol=1e-4)
 
 
 def test_a_sampler_with_its_log_prob(tool, tmp_path):
