@@ -10,7 +10,7 @@
 
 typedef struct {
     uint64_t at, end; // CONST lanes
-    uint32_t k, n;    // of the matrix that is read there; 0: more than one
+    uint32_t k, n;    // of the matrix that is read there, in pairs; 0: more than one
 } Span;
 
 typedef struct {
@@ -86,6 +86,7 @@ static void read_gemm(Reads *r, const GemmStep *s)
 {
     Span w = {s->w, s->w + gemm_w_lanes(s), s->k, s->n};
     if (s->apart) matrices_side_by_side(s, &w);
+    if (!s->transposed && !s->paired) w.k = w.n = 0;
     ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
     read_if_const(r, s->x_space, s->x, gemm_x_lanes(s));
     if (s->has_bias) read_span(r, s->bias, gemm_biases(s));
@@ -255,34 +256,53 @@ static bool is_matrix(const PlanMatrix *list, int n, const GemmStep *s)
     return low < n && list[low].at == s->w && list[low].k == s->k && list[low].n == gemm_biases(s);
 }
 
-// By step: a product on matrices, in every round.
-static bool *paired_steps(Context *cx, const Program *p, const PlanMatrix *list, int n)
+// A step stays paired if it reads a matrix in every round; false: some did not.
+static bool keep_paired(Context *cx, Program *p, Step *steps, const PlanMatrix *list, int n)
 {
-    bool *paired = ARENA_ARRAY(cx->arena, bool, p->n_steps + 1);
+    bool *paired = ARENA_ARRAY(cx->arena, bool, p->n_steps + 1), all = true;
     const Step *s;
-    for (int i = 0; i < p->n_steps; i++) paired[i] = p->steps[i].kind == STEP_GEMM && !p->steps[i].gemm.transposed;
+    for (int i = 0; i < p->n_steps; i++) paired[i] = steps[i].kind == STEP_GEMM && steps[i].gemm.paired;
     for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
-        if (s->kind == STEP_GEMM && !is_matrix(list, n, &s->gemm)) paired[w.at - 1] = false;
-    return paired;
+        if (paired[w.at - 1] && !is_matrix(list, n, &s->gemm)) all = paired[w.at - 1] = false;
+    for (int i = 0; i < p->n_steps; i++)
+        if (steps[i].kind == STEP_GEMM) steps[i].gemm.paired = paired[i];
+    return all;
 }
 
 // The pairs of all products lie at the same place behind the program's other lanes.
-static void pair_program(Context *cx, Program *p, const PlanMatrix *list, int n)
+static void place_pairs(Program *p, Step *steps)
 {
-    Step *steps = ARENA_ARRAY(cx->arena, Step, p->n_steps + 1);
-    const bool *paired = paired_steps(cx, p, list, n);
     uint32_t most = 0;
     for (int i = 0; i < p->n_steps; i++) {
         GemmStep *s = &steps[i].gemm;
-        steps[i] = p->steps[i];
-        if (!paired[i]) continue;
-        s->paired = true;
+        if (steps[i].kind != STEP_GEMM || !s->paired) continue;
         s->pairs = p->work_lanes;
         s->kb = s->kb < s->k ? (s->kb + 1) / 2 * 2 : s->k;
         if (s->m * pair_lanes(s->k) > most) most = s->m * pair_lanes(s->k);
     }
-    p->steps = steps;
     p->work_lanes += (most + 15) / 16 * 16;
+}
+
+// Of all products that can be: a matrix that one step does not take in pairs is no one's.
+static void choose_paired(Context *cx, Plan *plan, WeightType type)
+{
+    Step *steps[PROGRAM_COUNT];
+    for (int id = 0; id < PROGRAM_COUNT; id++) {
+        Program *p = &plan->programs[id];
+        steps[id] = ARENA_ARRAY(cx->arena, Step, p->n_steps + 1);
+        for (int i = 0; i < p->n_steps; i++) {
+            steps[id][i] = p->steps[i];
+            if (p->steps[i].kind == STEP_GEMM) steps[id][i].gemm.paired = !p->steps[i].gemm.transposed;
+        }
+        p->steps = steps[id];
+    }
+    for (bool all = false; !all;) {
+        int n;
+        const PlanMatrix *list = matrices_of(cx->arena, plan, type, plan->short_from, &n);
+        all = true;
+        for (int id = 0; id < PROGRAM_COUNT; id++) all &= keep_paired(cx, &plan->programs[id], steps[id], list, n);
+    }
+    for (int id = 0; id < PROGRAM_COUNT; id++) place_pairs(&plan->programs[id], steps[id]);
 }
 
 void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from)
@@ -296,5 +316,5 @@ void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from)
     plan->weights = weights;
     plan->weight_type = type;
     plan->short_from = from;
-    for (int i = 0; i < PROGRAM_COUNT && type == WEIGHTS_BF16; i++) pair_program(cx, &plan->programs[i], list, n);
+    if (type == WEIGHTS_BF16) choose_paired(cx, plan, type);
 }

@@ -796,6 +796,29 @@ static void paired_apart_bits(void **state)
     check_everywhere(m);
 }
 
+// A product of several rounds is paired if it can be in all of them, and so are the others of their matrices.
+static void paired_rounds(void **state)
+{
+    (void)state;
+    enum { K = 14, N = 32 };
+    for (int fits = 0; fits < 2; fits++) {
+        Maker *m = maker_new(48);
+        m->weight_type = WEIGHTS_BF16;
+        uint32_t w = constants(m, 2 * K * N);
+        Step *by = ARENA_NEW(m->cx.arena, Step);
+        *by = (Step){.kind = STEP_GEMM, .gemm = {.x = 3, .w = K * N, .out = N}};
+        step(m, STEP_REPEAT)->repeat = (RepeatStep){2, 1, by};
+        GemmStep body = {.m = 1, .k = K, .n = N, .kb = K, .x_space = SPACE_WORK, .w = w, .out = output(m, 2 * N)};
+        step(m, STEP_GEMM)->gemm = body;
+        step(m, STEP_GEMM)->gemm = body;
+        m->steps[2].gemm.out = output(m, N);
+        if (!fits) m->weights[w + K * N] = 3.4e38f; // infinity in bfloat16
+        const Step *s = plan_of(m)->programs[PROGRAM_TO_EVENT].steps;
+        assert_true(s[1].gemm.paired == fits && s[2].gemm.paired == fits);
+        check_everywhere(m);
+    }
+}
+
 // Every product of a matrix that is read in one way is paired; no number is so small that it would give denormal sums.
 static void paired_plan(void **state)
 {
@@ -1354,36 +1377,14 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),
-        TEST(transposed_bits),
-        TEST(apart_bits),
-        TEST(gemm_blocks_bits),
-        TEST(short_weights_bits),
-        TEST(short_weights_round),
-        TEST(paired_bits),
-        TEST(paired_apart_bits),
-        TEST(paired_plan),
-        TEST(small_matrices_stay),
-        TEST(map_bits),
-        TEST(map_access_bits),
-        TEST(reduce_bits),
-        TEST(move_bits),
-        TEST(matmul_bits),
-        TEST(repeat_bits),
-        TEST(take_bits),
-        TEST(empty_program),
-        TEST(equal_steps_share_code),
-        TEST(typed_header),
-        TEST(needs_nothing),
-        TEST(same_bytes),
-        TEST(cpu_bits_of_bf16),
-        TEST(descriptor_says_all),
-        TEST(openblas_is_near),
-        TEST(unknown_targets),
-        TEST(refuses_folders),
-        TEST(file_too_large),
-        TEST(broken_object),
-        TEST(writes_whole_files),
+        TEST(gemm_bits),           TEST(transposed_bits),     TEST(apart_bits),          TEST(gemm_blocks_bits),
+        TEST(short_weights_bits),  TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
+        TEST(paired_rounds),       TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),
+        TEST(map_access_bits),     TEST(reduce_bits),         TEST(move_bits),           TEST(matmul_bits),
+        TEST(repeat_bits),         TEST(take_bits),           TEST(empty_program),       TEST(equal_steps_share_code),
+        TEST(typed_header),        TEST(needs_nothing),       TEST(same_bytes),          TEST(cpu_bits_of_bf16),
+        TEST(descriptor_says_all), TEST(openblas_is_near),    TEST(unknown_targets),     TEST(refuses_folders),
+        TEST(file_too_large),      TEST(broken_object),       TEST(writes_whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
