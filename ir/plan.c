@@ -78,8 +78,10 @@ static void print_step(const Step *step, int number, FILE *out)
     case STEP_GEMM: print_gemm(&step->gemm, out); break;
     case STEP_MAP: print_map(&step->map, out); break;
     case STEP_REDUCE:
-        fprintf(out, "%s, outer %u, k %u: work+%u = %s+%u\n", op_info(r->op)->name, r->outer, r->k, r->out,
+        fprintf(out, "%s, outer %u, k %u: work+%u = %s+%u", op_info(r->op)->name, r->outer, r->k, r->out,
                 space_names[r->in_space], r->in);
+        if (r->squares) fprintf(out, " - %s+%u, squared", space_names[r->centre_space], r->centre);
+        fputc('\n', out);
         break;
     case STEP_MOVE:
         fprintf(out, "n %u: work+%u[const+%u] = %s[const+%u]\n", v->n, v->out, v->dst_table, space_names[v->space],

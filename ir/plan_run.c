@@ -314,11 +314,17 @@ static void run_reduce(const Run *r, const ReduceStep *s)
 {
     for (size_t o = 0; o < s->outer; o++) {
         float p[16][TILE];
+        Word centre[TILE];
+        if (s->squares) read_lane(r, s->centre_space, s->centre, centre);
         for (int j = 0; j < 16; j++)
             for (int t = 0; t < TILE; t++) p[j][t] = reduce_start(s->op);
         for (size_t i = 0; i < s->k; i++) {
             Word in[TILE];
             read_lane(r, s->in_space, s->in + o * s->k + i, in);
+            for (int t = 0; t < TILE && s->squares; t++) {
+                float d = in[t].f - centre[t].f;
+                in[t].f = d * d;
+            }
             for (int t = 0; t < TILE; t++) p[i % 16][t] = reduce_two(s->op, p[i % 16][t], in[t].f);
         }
         for (int half = 8; half > 0; half /= 2)

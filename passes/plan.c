@@ -2,7 +2,7 @@
 //
 // 1. Values. A node's lanes are stored contiguously in WORK (or stand in PREP, for the input p). A move that is a
 //    slice of one value is that value at an offset; a two-level regular one is an Access of the map that reads it; any
-//    other is stored by move steps.
+//    other is stored by move steps. Some differences and products are made by the steps that read them.
 // 2. Clusters. Elementwise nodes of equal lane count that feed each other become one map step. A node's level counts
 //    the steps before it; only nodes of equal level are joined, so clusters cannot wait for each other.
 // 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit.
@@ -230,6 +230,7 @@ typedef struct {
     int *level;      // steps before it
     int *unit;       // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
     bool *stored;    // its lanes must be in memory
+    bool *made;      // it is made where it is read
     Place *reserved; // inside the concatenation that reads it
     int *written;    // step that stores it
     bool grow;       // concatenations may be filled part by part at any lane
@@ -488,15 +489,31 @@ static void emit_linear_t(Planner *p, const Node *n)
     put_step(p, s, n);
 }
 
+// What v is another shape of, or v.
+static const Node *reshaped(const Planner *p, const Node *v)
+{
+    if (v->op != OP_move || p->unit[v->id] >= 0 || !is_slice(p, v)) return v;
+    const Node *source = p->view[v->id].source;
+    return type_lanes(source->type) == type_lanes(v->type) ? source : v;
+}
+
 static void emit_reduce(Planner *p, const Node *n)
 {
-    Place x = place_of(p, n->in[0]);
+    const Node *in = reshaped(p, n->in[0]), *centre = NULL;
+    if (p->made[in->id]) centre = in->in[0]->in[1], in = in->in[0]->in[0];
+    Place x = place_of(p, in);
     Step s = {.kind = STEP_REDUCE};
     s.reduce = (ReduceStep){.op = n->op,
+                            .squares = centre != NULL,
                             .outer = (uint32_t)type_lanes(n->type),
                             .k = (uint32_t)type_last(n->in[0]->type),
                             .in_space = x.space};
     s.reduce.in = FIELD(p, x, reduce.in);
+    if (centre) {
+        Place c = place_of(p, centre);
+        s.reduce.centre_space = c.space;
+        s.reduce.centre = FIELD(p, c, reduce.centre);
+    }
     s.reduce.out = FIELD(p, store(p, n), reduce.out);
     put_step(p, s, n);
 }
@@ -578,6 +595,10 @@ static int operand_value(Planner *p, Cluster *c, const Node *v)
     double imm = 0;
     if (c->value[v->id]) return c->value[v->id] - 1;
     if (imm_const(v, &imm)) return set_value(p, c, v, map_float(&c->code, (float)const_at(v, 0)));
+    if (p->made[v->id]) {
+        int a = operand_value(p, c, v->in[0]), b = operand_value(p, c, v->in[1]);
+        return set_value(p, c, v, expand_op(&c->code, v->op, v->alpha, a, b, 0));
+    }
     if (c->n_args == MAP_MAX_ARGS) {
         c->full = true;
         return 0;
@@ -721,6 +742,63 @@ static void find_stored(Planner *p)
     }
 }
 
+// ---- values that are made where they are read, so that no map stores them
+//
+//     d = x - m, m one lane: by every map that reads it
+//     d * d, read by a sum alone (a variance): by the sum
+// if x and m stand in memory anyway.
+
+static bool stands(const Planner *p, const Node *v, int64_t lanes)
+{
+    v = reshaped(p, v);
+    return !node_is_const(v) && v->op != OP_move && p->stored[v->id] && type_lanes(v->type) == lanes;
+}
+
+static bool centred(const Planner *p, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type);
+    return n->op == OP_sub && lanes > 1 && p->stored[n->id] && stands(p, n->in[0], lanes) && stands(p, n->in[1], 1);
+}
+
+// By node: how often it is read, and whether by something else than maps of as many lanes.
+static void count_uses(const Planner *p, int *uses, bool *elsewhere)
+{
+    for (int i = 0; i < p->f->n_nodes; i++) {
+        const Node *n = p->f->nodes[i];
+        for (int k = 0; k < n->n_in; k++) {
+            if (!n->in[k]) continue;
+            uses[n->in[k]->id]++;
+            if (!op_elementwise(n->op) || !joins(n, n->in[k])) elsewhere[n->in[k]->id] = true;
+        }
+    }
+    for (int i = 0; i < p->f->n_outputs; i++) {
+        uses[p->f->outputs[i].node->id]++;
+        elsewhere[p->f->outputs[i].node->id] = true;
+    }
+}
+
+static void make(Planner *p, const Node *n)
+{
+    p->made[n->id] = true;
+    p->stored[n->id] = false;
+}
+
+static void find_made(Planner *p)
+{
+    int *uses = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
+    bool *elsewhere = ARENA_ARRAY(p->cx->arena, bool, p->f->n_nodes + 1);
+    count_uses(p, uses, elsewhere);
+    for (int i = 0; i < p->f->n_nodes; i++)
+        if (!elsewhere[i] && centred(p, p->f->nodes[i])) make(p, p->f->nodes[i]);
+    for (int i = 0; i < p->f->n_nodes; i++) {
+        const Node *sum = p->f->nodes[i];
+        if (sum->op != OP_reduce_sum || uses[sum->in[0]->id] != 1) continue;
+        const Node *square = reshaped(p, sum->in[0]);
+        bool squares = square->op == OP_mul && square->in[0] == square->in[1] && p->made[square->in[0]->id];
+        if (squares && uses[square->id] == 1) make(p, square);
+    }
+}
+
 static void emit_unit(Planner *p, int root, const Node *const *members, int n)
 {
     const Node *node = p->f->nodes[root];
@@ -746,12 +824,14 @@ typedef struct {
     int waits;
 } Unit;
 
-// Unit r waits for what v comes from, through views. seen: by unit, the last one that was found to wait for it, + 1.
+// Unit r waits for what v comes from, through views and what is made there. seen: by unit, the last one that was
+// found to wait for it, + 1.
 static void wait_for(Planner *p, const Node *v, int r, Unit *units, int *seen)
 {
     if (node_is_const(v)) return;
-    for (int k = 0; p->unit[v->id] < 0 && k < v->n_in; k++) wait_for(p, v->in[k], r, units, seen);
-    if (p->unit[v->id] < 0) return;
+    bool through = p->unit[v->id] < 0 || p->made[v->id];
+    for (int k = 0; through && k < v->n_in; k++) wait_for(p, v->in[k], r, units, seen);
+    if (through) return;
     int root = root_of(p, v->id);
     if (root == r || seen[root] == r + 1) return;
     seen[root] = r + 1;
@@ -765,7 +845,7 @@ static Unit *find_units(Planner *p)
     Unit *units = ARENA_ARRAY(p->cx->arena, Unit, n + 1);
     int *seen = ARENA_ARRAY(p->cx->arena, int, n + 1);
     for (int i = 0; i < n; i++)
-        if (p->unit[i] >= 0) {
+        if (p->unit[i] >= 0 && !p->made[i]) {
             Unit *u = &units[root_of(p, i)];
             ARENA_PUSH(p->cx->arena, u->members, u->n, u->cap, p->f->nodes[i]);
         }
@@ -919,6 +999,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     p.level = ARENA_ARRAY(cx->arena, int, n);
     p.unit = ARENA_ARRAY(cx->arena, int, n);
     p.stored = ARENA_ARRAY(cx->arena, bool, n);
+    p.made = ARENA_ARRAY(cx->arena, bool, n);
     p.reserved = ARENA_ARRAY(cx->arena, Place, n);
     p.written = ARENA_ARRAY(cx->arena, int, n);
     p.grow = grow;
@@ -928,6 +1009,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
         *out_buffers = ARENA_ARRAY(cx->arena, int, f->n_outputs + 1);
     find_levels(&p);
     find_stored(&p);
+    find_made(&p);
     int n_in = place_inputs(&p, in, graph, contexts, in_buffers);
     emit_units(&p);
     for (int i = 0; i < f->n_outputs; i++) out[i] = place_output(&p, &f->outputs[i], graph, i, &out_buffers[i]);

@@ -167,6 +167,15 @@ static void add_reduce(Maker *m, Op op, uint32_t outer, uint32_t k)
     r->out = output(m, outer);
 }
 
+static void add_reduce_squares(Maker *m, Op op, uint32_t outer, uint32_t k)
+{
+    add_reduce(m, op, outer, k);
+    ReduceStep *r = &m->steps[m->n_steps - 1].reduce;
+    r->squares = true;
+    r->centre_space = any_space(m);
+    r->centre = source(m, r->centre_space, 1);
+}
+
 static void add_matmul(Maker *m, uint32_t batch, uint32_t tokens, uint32_t k, uint32_t n)
 {
     MatmulStep *s = &step(m, STEP_MATMUL)->matmul;
@@ -924,7 +933,10 @@ static void check_reductions(uint64_t seed, const uint32_t *sizes, int n)
     static const Op ops[] = {OP_reduce_sum, OP_reduce_max, OP_reduce_min, OP_reduce_prod};
     Maker *m = maker_new(seed);
     for (int i = 0; i < n; i++)
-        for (int op = 0; op < 4; op++) add_reduce(m, ops[op], 1 + below(m, 9), sizes[i]);
+        for (int op = 0; op < 4; op++) {
+            add_reduce(m, ops[op], 1 + below(m, 9), sizes[i]);
+            add_reduce_squares(m, ops[op], 1 + below(m, 9), sizes[i]);
+        }
     check_everywhere(m);
 }
 

@@ -141,8 +141,12 @@ static void naive_reduce(const Row *r, const ReduceStep *s, float *out)
     for (uint32_t o = 0; o < s->outer; o++) {
         float p[16];
         for (int i = 0; i < 16; i++) p[i] = start;
-        for (uint32_t i = 0; i < s->k; i++)
-            p[i % 16] = reduce_two(s->op, p[i % 16], lane(r, s->in_space, s->in + o * s->k + i));
+        for (uint32_t i = 0; i < s->k; i++) {
+            float v = lane(r, s->in_space, s->in + o * s->k + i);
+            float d = s->squares ? v - lane(r, s->centre_space, s->centre) : 0;
+            if (s->squares) v = d * d;
+            p[i % 16] = reduce_two(s->op, p[i % 16], v);
+        }
         for (int h = 8; h; h /= 2)
             for (int i = 0; i < h; i++) p[i] = reduce_two(s->op, p[i], p[i + h]);
         out[o] = p[0];
@@ -328,6 +332,11 @@ static void test_map(void **state)
     }
 }
 
+static ReduceStep reduction(Op op, uint32_t outer, uint32_t k, uint32_t space)
+{
+    return (ReduceStep){.op = op, .outer = outer, .k = k, .in_space = space, .out = OUT};
+}
+
 static void test_reduce(void **state)
 {
     (void)state;
@@ -336,7 +345,13 @@ static void test_reduce(void **state)
         for (uint32_t k = 1; k <= 61; k += 15) {
             Case *c = case_new();
             c->step.kind = STEP_REDUCE;
-            c->step.reduce = (ReduceStep){ops[i], 64 / k, k, i == 1 ? SPACE_PREP : SPACE_WORK, 0, OUT};
+            c->step.reduce = reduction(ops[i], 64 / k, k, i == 1 ? SPACE_PREP : SPACE_WORK);
+            check_case(c, 64 / k);
+            c = case_new();
+            c->step.kind = STEP_REDUCE;
+            c->step.reduce = reduction(ops[i], 64 / k, k, i == 1 ? SPACE_PREP : SPACE_WORK);
+            c->step.reduce.squares = true;
+            c->step.reduce.centre_space = k % 2 ? SPACE_PREP : SPACE_WORK;
             check_case(c, 64 / k);
         }
 }
@@ -594,11 +609,18 @@ static void test_other_refusals(void **state)
     refused(c, "x: WORK lane 16 is read and written");
     c = case_new();
     c->step.kind = STEP_REDUCE;
-    c->step.reduce = (ReduceStep){OP_add, 1, 4, SPACE_WORK, 0, OUT};
+    c->step.reduce = reduction(OP_add, 1, 4, SPACE_WORK);
     refused(c, "is no reduction");
     c = case_new();
     c->step.kind = STEP_REDUCE;
-    c->step.reduce = (ReduceStep){OP_reduce_sum, 1, 65, SPACE_PREP, 0, OUT};
+    c->step.reduce = reduction(OP_reduce_sum, 1, 65, SPACE_PREP);
+    refused(c, "outside PREP");
+    c = case_new();
+    c->step.kind = STEP_REDUCE;
+    c->step.reduce = reduction(OP_reduce_sum, 1, 64, SPACE_WORK);
+    c->step.reduce.squares = true;
+    c->step.reduce.centre_space = SPACE_PREP;
+    c->step.reduce.centre = 64;
     refused(c, "outside PREP");
     c = case_new();
     c->in[1].at = 48;
@@ -611,7 +633,7 @@ static void test_prep_refusal(void **state)
     (void)state;
     Case *c = case_new();
     c->step.kind = STEP_REDUCE;
-    c->step.reduce = (ReduceStep){OP_reduce_sum, 1, 64, SPACE_PREP, 0, OUT};
+    c->step.reduce = reduction(OP_reduce_sum, 1, 64, SPACE_PREP);
     case_program(c, 1);
     assert_true(plan_verify(&c->plan, &c->cx));
     c->plan.programs[PROGRAM_ENCODE] = c->plan.programs[PROGRAM_TO_LATENT];

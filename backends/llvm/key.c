@@ -131,18 +131,19 @@ bool lengths_vary(const Plan *plan)
 
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
 {
+    WORDS((uint32_t)s->op, s->squares, s->in_space, s->outer > 1);
+    arg(g, k, s->in_space, s->in);
+    if (s->squares) {
+        word(g, k, s->centre_space);
+        arg(g, k, s->centre_space, s->centre);
+    }
+    arg(g, k, ARG_WORK, s->out);
+    if (s->outer > 1) count(g, k, s->outer);
     if (g->lengths_vary) {
-        WORDS((uint32_t)s->op, s->in_space, s->outer > 1);
-        arg(g, k, s->in_space, s->in);
-        arg(g, k, ARG_WORK, s->out);
-        if (s->outer > 1) count(g, k, s->outer);
         count(g, k, s->k);
         return;
     }
-    WORDS((uint32_t)s->op, s->in_space, s->outer > 1, s->k >= 16, s->k % 16);
-    arg(g, k, s->in_space, s->in);
-    arg(g, k, ARG_WORK, s->out);
-    if (s->outer > 1) count(g, k, s->outer);
+    WORDS(s->k >= 16, s->k % 16);
     if (s->k >= 16) count(g, k, s->k / 16);
 }
 

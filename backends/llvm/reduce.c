@@ -52,24 +52,40 @@ static Value tree_of_rows(Gen *g, Op op, Value *p)
     return p[0];
 }
 
+// What is reduced: the value itself or, where there is a centre, the square of its distance.
+static Value element(Gen *g, Value v, Value centre)
+{
+    if (!centre) return v;
+    Value d = LLVMBuildFSub(g->b, v, centre, "");
+    return LLVMBuildFMul(g->b, d, d, "");
+}
+
+static Value load_slots(Gen *g, Operand in, Value centre) { return element(g, load_lanes(g, in, PARTIALS), centre); }
+
+static Value load_element(Gen *g, Operand in, int j, Value row, Value centre)
+{
+    return element(g, load_rows(g, operand_fixed(g, in, j), row, g->width), centre);
+}
+
 // full: whole sixteens, where there are any.
-static void reduce_slots(Gen *g, const ReduceStep *s, Value full, Operand in, Operand out)
+static void reduce_slots(Gen *g, const ReduceStep *s, Value full, Operand in, Value centre, Operand out)
 {
     int64_t rest = s->k % PARTIALS;
     Value p = start(g, s->op, PARTIALS);
     if (s->k / PARTIALS) {
         Loop l = loop_of(g, full);
         p = loop_phi(g, &l, p);
-        p = two(g, s->op, p, load_lanes(g, operand_at(g, in, mul(g, l.i, PARTIALS)), PARTIALS));
+        p = two(g, s->op, p, load_slots(g, operand_at(g, in, mul(g, l.i, PARTIALS)), centre));
         loop_end(g, &l, &p);
     }
-    if (rest)
-        p = blend(g, two(g, s->op, p, load_lanes(g, operand_at(g, in, mul(g, full, PARTIALS)), PARTIALS)), p,
-                  (int)rest);
+    if (rest) {
+        Value last = load_slots(g, operand_at(g, in, mul(g, full, PARTIALS)), centre);
+        p = blend(g, two(g, s->op, p, last), p, (int)rest);
+    }
     store(g, tree_of_slots(g, s->op, p), out.base);
 }
 
-static void reduce_rows(Gen *g, const ReduceStep *s, Value full, Operand in, Operand out, Value row)
+static void reduce_rows(Gen *g, const ReduceStep *s, Value full, Operand in, Value centre, Operand out, Value row)
 {
     int64_t rest = s->k % PARTIALS;
     Value p[PARTIALS];
@@ -78,13 +94,11 @@ static void reduce_rows(Gen *g, const ReduceStep *s, Value full, Operand in, Ope
         Loop l = loop_of(g, full);
         for (int j = 0; j < PARTIALS; j++) p[j] = loop_phi(g, &l, p[j]);
         Operand at = operand_at(g, in, mul(g, l.i, PARTIALS));
-        for (int j = 0; j < PARTIALS; j++)
-            p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, at, j), row, g->width));
+        for (int j = 0; j < PARTIALS; j++) p[j] = two(g, s->op, p[j], load_element(g, at, j, row, centre));
         loop_end(g, &l, p);
     }
     Operand behind = operand_at(g, in, mul(g, full, PARTIALS));
-    for (int j = 0; j < (int)rest; j++)
-        p[j] = two(g, s->op, p[j], load_rows(g, operand_fixed(g, behind, j), row, g->width));
+    for (int j = 0; j < (int)rest; j++) p[j] = two(g, s->op, p[j], load_element(g, behind, j, row, centre));
     store(g, tree_of_rows(g, s->op, p), row_address(g, out, row));
 }
 
@@ -95,19 +109,19 @@ static Value sixteens(Gen *g, Value k)
     return LLVMBuildUDiv(g->b, add(g, k, word_i64(g, PARTIALS - 1)), word_i64(g, PARTIALS), "");
 }
 
-static void slots_of_any(Gen *g, Op op, Value k, Operand in, Operand out)
+static void slots_of_any(Gen *g, Op op, Value k, Operand in, Value centre, Operand out)
 {
     Loop l = loop_of(g, sixteens(g, k));
     Value p = loop_phi(g, &l, start(g, op, PARTIALS)), at = mul(g, l.i, PARTIALS);
     Value left = LLVMBuildTrunc(g->b, LLVMBuildSub(g->b, k, at, ""), g->i32, "");
     Value there = LLVMBuildICmp(g->b, LLVMIntULT, iota(g, PARTIALS), splat(g, left, PARTIALS), "");
-    Value taken = two(g, op, p, load_lanes(g, operand_at(g, in, at), PARTIALS));
+    Value taken = two(g, op, p, load_slots(g, operand_at(g, in, at), centre));
     p = LLVMBuildSelect(g->b, there, taken, p, "");
     loop_end(g, &l, &p);
     store(g, tree_of_slots(g, op, p), out.base);
 }
 
-static void rows_of_any(Gen *g, Op op, Value k, Operand in, Operand out, Value row)
+static void rows_of_any(Gen *g, Op op, Value k, Operand in, Value centre, Operand out, Value row)
 {
     Value p[PARTIALS];
     Loop l = loop_of(g, sixteens(g, k));
@@ -115,29 +129,32 @@ static void rows_of_any(Gen *g, Op op, Value k, Operand in, Operand out, Value r
     Value at = mul(g, l.i, PARTIALS), left = LLVMBuildSub(g->b, k, at, "");
     for (int j = 0; j < PARTIALS; j++) {
         Value there = LLVMBuildICmp(g->b, LLVMIntULT, word_i64(g, j), left, "");
-        Operand from = operand_fixed(g, operand_at(g, in, at), j);
-        p[j] = LLVMBuildSelect(g->b, there, two(g, op, p[j], load_rows(g, from, row, g->width)), p[j], "");
+        Value v = load_element(g, operand_at(g, in, at), j, row, centre);
+        p[j] = LLVMBuildSelect(g->b, there, two(g, op, p[j], v), p[j], "");
     }
     loop_end(g, &l, p);
     store(g, tree_of_rows(g, op, p), row_address(g, out, row));
 }
 
-static void reduce_one(Gen *g, const ReduceStep *s, Value k, Value full, Operand in, Operand out, Value row)
+static void reduce_one(Gen *g, const ReduceStep *s, Value k, Value full, Operand in, Value centre, Operand out,
+                       Value row)
 {
     if (g->lengths_vary && g->tile == 1)
-        slots_of_any(g, s->op, k, in, out);
+        slots_of_any(g, s->op, k, in, centre, out);
     else if (g->lengths_vary)
-        rows_of_any(g, s->op, k, in, out, row);
+        rows_of_any(g, s->op, k, in, centre, out, row);
     else if (g->tile == 1)
-        reduce_slots(g, s, full, in, out);
+        reduce_slots(g, s, full, in, centre, out);
     else
-        reduce_rows(g, s, full, in, out, row);
+        reduce_rows(g, s, full, in, centre, out, row);
 }
 
 // The counts behind the lane numbers: outer where it is not 1; the length, or its whole sixteens where there are any.
 void reduce_emit(Gen *g, const ReduceStep *s)
 {
-    Operand in = operand(g, s->in_space), out = operand(g, SPACE_WORK);
+    Operand in = operand(g, s->in_space), centre = in;
+    if (s->squares) centre = operand(g, s->centre_space);
+    Operand out = operand(g, SPACE_WORK);
     Value outer = s->outer > 1 ? count_arg(g, s->outer) : word_i64(g, 1);
     Value full = word_i64(g, 0), k = g->lengths_vary ? count_arg(g, s->k) : NULL;
     if (!k && s->k / PARTIALS) full = count_arg(g, s->k / PARTIALS);
@@ -145,7 +162,9 @@ void reduce_emit(Gen *g, const ReduceStep *s)
     Loop l = loop_of(g, outer);
     Operand from = operand_at(g, in, LLVMBuildMul(g->b, l.i, k, "")), to = operand_at(g, out, l.i);
     Loop rows = rows_begin(g, g->width);
-    reduce_one(g, s, k, full, from, to, mul(g, rows.i, g->width));
+    Value row = mul(g, rows.i, g->width), from_centre = NULL;
+    if (s->squares) from_centre = load_rows(g, centre, row, g->tile == 1 ? PARTIALS : g->width);
+    reduce_one(g, s, k, full, from, from_centre, to, row);
     loop_end(g, &rows, NULL);
     loop_end(g, &l, NULL);
 }
