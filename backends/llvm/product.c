@@ -315,7 +315,8 @@ static Shape shape_of(const Gen *g, const Product *p)
     } else {
         s.m = (int)least(p->m, sums > 12 ? 4 : 3);
     }
-    int held = s.m * s.v * s.chains * (cuts > 1 && s.chains == 1 ? 2 : 1);
+    // T > 1: the totals of a K that is cut may wait in memory, T = 1: they are as many as the sums
+    int held = s.m * s.v * s.chains * (g->tile == 1 && cuts > 1 && s.chains == 1 ? 2 : 1);
     int64_t most = sums / held > 1 ? sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
