@@ -23,7 +23,10 @@ int step_fields(Step *s, uint32_t *fields[MOST_FIELDS])
     switch (s->kind) {
     case STEP_GEMM: return FIELDS(&s->gemm.x, &s->gemm.add, &s->gemm.w, &s->gemm.bias, &s->gemm.out);
     case STEP_MAP: return map_fields(&s->map, fields);
-    case STEP_REDUCE: return FIELDS(&s->reduce.outer, &s->reduce.k, &s->reduce.in, &s->reduce.out);
+    case STEP_REDUCE: {
+        ReduceStep *r = &s->reduce;
+        return FIELDS(&r->outer, &r->k, &r->in, &r->centre, &r->out);
+    }
     case STEP_MOVE: return FIELDS(&s->move.n, &s->move.src_table, &s->move.dst_table, &s->move.out);
     case STEP_MATMUL: {
         MatmulStep *m = &s->matmul;
@@ -60,7 +63,9 @@ bool step_alike(const Step *a, const Step *b)
     switch (a->kind) {
     case STEP_GEMM: return gemm_alike(&a->gemm, &b->gemm);
     case STEP_MAP: return map_alike(&a->map, &b->map);
-    case STEP_REDUCE: return a->reduce.op == b->reduce.op && a->reduce.in_space == b->reduce.in_space;
+    case STEP_REDUCE:
+        return a->reduce.op == b->reduce.op && a->reduce.squares == b->reduce.squares &&
+               a->reduce.in_space == b->reduce.in_space && a->reduce.centre_space == b->reduce.centre_space;
     case STEP_MOVE: return a->move.space == b->move.space;
     case STEP_MATMUL: return a->matmul.a_space == b->matmul.a_space && a->matmul.c_space == b->matmul.c_space;
     case STEP_TAKE:

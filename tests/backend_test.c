@@ -999,7 +999,8 @@ static void repeat_bits(void **state)
     Step body[BODY] = {
         {.kind = STEP_MATMUL, .matmul = {1, 4, 7, 1, SPACE_WORK, 3000, SPACE_PREP, 9, a}},
         multiply(m, 4, (Access){SPACE_WORK, a, 4, 0, 1}, (Access){SPACE_CONST, 900, 4, 0, 1}, b),
-        {.kind = STEP_REDUCE, .reduce = {OP_reduce_max, 1, 4, SPACE_WORK, b, c}},
+        {.kind = STEP_REDUCE,
+         .reduce = {.op = OP_reduce_max, .outer = 1, .k = 4, .in_space = SPACE_WORK, .in = b, .out = c}},
         multiply(m, 16, (Access){SPACE_WORK, c, 16, 0, 0}, (Access){SPACE_WORK, 4000, 16, 0, 1},
                  output(m, 16 * ROUNDS)),
         {.kind = STEP_GEMM, .gemm = {.m = 1, .k = 12, .n = 16, .kb = 12, .x_space = SPACE_WORK, .x = 20, .w = w}}};

@@ -421,7 +421,9 @@ static Rounds *rounds_of(Case *c)
     r->steps[0] = (Step){.kind = STEP_REPEAT, .name = "r", .repeat = {6, 2, r->stride}};
     r->steps[1] =
         (Step){.kind = STEP_GEMM, .name = "g", .gemm = {.m = 1, .k = 4, .n = 16, .kb = 4, .x = 50, .out = OUT}};
-    r->steps[2] = (Step){.kind = STEP_REDUCE, .name = "m", .reduce = {OP_reduce_max, 16, 3, SPACE_CONST, 5, OUT + 96}};
+    r->steps[2] = (Step){.kind = STEP_REDUCE, .name = "m", .reduce = reduction(OP_reduce_max, 16, 3, SPACE_CONST)};
+    r->steps[2].reduce.in = 5;
+    r->steps[2].reduce.out = OUT + 96;
     r->stride[0] = (Step){.kind = STEP_GEMM, .gemm = {.x = (uint32_t)-10, .w = 64, .out = 16}};
     r->stride[1] = (Step){.kind = STEP_REDUCE, .reduce = {.k = 2, .in = 7, .out = 16}};
     c->out = (PlanPort){PORT_Z, 0, OUT, 192};
