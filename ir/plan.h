@@ -103,10 +103,11 @@ typedef struct {
     uint32_t out; // WORK
 } ReduceStep;
 
-// WORK lane out + dst[i] = lane src[i] of `space` for i < n. The two tables are i32 arrays in CONST (lane numbers
-// of the tables' first elements; their words are integers).
+// WORK lane out + dst[i] = lane in + src[i] of `space` for i < n. The two tables are i32 arrays in CONST (lane numbers
+// of the tables' first elements; their words are integers). Moves of equal shape share them, wherever they
+// stand. Of CONST, lane `in` itself is read.
 typedef struct {
-    uint32_t n, space;
+    uint32_t n, space, in;
     uint32_t src_table, dst_table;
     uint32_t out;
 } MoveStep;

@@ -343,7 +343,7 @@ static void run_move(const Run *r, const MoveStep *s)
         Word in[TILE];
         memcpy(&src, w + s->src_table + i, sizeof src);
         memcpy(&dst, w + s->dst_table + i, sizeof dst);
-        read_lane(r, s->space, (size_t)src, in);
+        read_lane(r, s->space, s->in + (size_t)src, in);
         memcpy(r->work + (s->out + (size_t)dst) * TILE, in, sizeof in);
     }
 }

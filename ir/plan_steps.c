@@ -27,7 +27,7 @@ int step_fields(Step *s, uint32_t *fields[MOST_FIELDS])
         ReduceStep *r = &s->reduce;
         return FIELDS(&r->outer, &r->k, &r->in, &r->centre, &r->out);
     }
-    case STEP_MOVE: return FIELDS(&s->move.n, &s->move.src_table, &s->move.dst_table, &s->move.out);
+    case STEP_MOVE: return FIELDS(&s->move.n, &s->move.in, &s->move.src_table, &s->move.dst_table, &s->move.out);
     case STEP_MATMUL: {
         MatmulStep *m = &s->matmul;
         return FIELDS(&m->batch, &m->m, &m->k, &m->n, &m->a, &m->c, &m->out);

@@ -282,7 +282,7 @@ static bool check_move_entry(Check *c, const MoveStep *s, uint32_t i)
         return false;
     }
     uint64_t lane = (uint64_t)s->out + (uint64_t)dst;
-    if (!check_read(c, "source", s->space, (uint64_t)src, 1)) return false;
+    if (!check_read(c, "source", s->space, s->in + (uint64_t)src, 1)) return false;
     if (!check_range(c, "destination", SPACE_WORK, lane, 1)) return false;
     if (c->touched[lane]) fail(c, "destination lane %d comes twice", dst);
     c->touched[lane] = true;
@@ -295,10 +295,14 @@ static void check_move(Check *c, const MoveStep *s)
     if (!check_read(c, "source table", SPACE_CONST, s->src_table, s->n)) return;
     if (!check_read(c, "destination table", SPACE_CONST, s->dst_table, s->n)) return;
     if (s->out % ALIGN_LANES) fail(c, "out: lane %u is not a multiple of %d", s->out, ALIGN_LANES);
-    for (uint32_t i = 0; i < s->n; i++)
+    bool first = s->space != SPACE_CONST;
+    for (uint32_t i = 0; i < s->n; i++) {
         if (!check_move_entry(c, s, i)) return;
+        first = first || !table_at(c, s->src_table, i);
+    }
+    if (!first) fail(c, "no entry reads CONST lane %u", s->in);
     for (uint32_t i = 0; i < s->n; i++)
-        if (!check_apart(c, "source", s->space, (uint64_t)table_at(c, s->src_table, i), 1)) return;
+        if (!check_apart(c, "source", s->space, s->in + (uint64_t)table_at(c, s->src_table, i), 1)) return;
     for (uint32_t i = 0; i < s->n; i++) {
         uint64_t lane = (uint64_t)s->out + (uint64_t)table_at(c, s->dst_table, i);
         c->has_value[lane] = true;

@@ -113,7 +113,7 @@ static void read_move(Reads *r, const MoveStep *s)
     }
     read_span(r, s->src_table, s->n);
     read_span(r, s->dst_table, s->n);
-    read_if_const(r, s->space, (uint64_t)lo, (uint64_t)(hi - lo) + 1);
+    read_if_const(r, s->space, s->in + (uint64_t)lo, (uint64_t)(hi - lo) + 1);
 }
 
 static void read_step(Reads *r, const Step *s)

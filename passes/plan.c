@@ -891,6 +891,18 @@ static int by_first(const void *a, const void *b)
 
 static uint32_t pad16(uint32_t n) { return (n + 15) & ~15u; }
 
+enum { MANY_STEPS = 512, MOST_ROUNDED = 2048 };
+
+// In a long program the lanes that grow from round to round (the logits of token 5, 6, 7, ...) take the room of a power
+// of two, so that what lies behind them stays, and roll_steps finds rounds alike.
+static uint32_t room_of(const Planner *p, uint32_t lanes)
+{
+    uint32_t room = 16;
+    if (p->n_steps < MANY_STEPS || lanes > MOST_ROUNDED) return pad16(lanes);
+    while (room < lanes) room *= 2;
+    return room;
+}
+
 // First fit among the buffers that live at the same time.
 static uint32_t assign_lanes(Planner *p)
 {
@@ -906,9 +918,9 @@ static uint32_t assign_lanes(Planner *p)
         for (int j = 0; j < n_live; j++)
             if (live[j]->last >= b->first) live[kept++] = live[j];
         n_live = kept;
-        uint32_t at = 0, size = pad16(b->lanes);
+        uint32_t at = 0, size = room_of(p, b->lanes);
         for (; k < n_live && at + size > live[k]->at; k++)
-            at = live[k]->at + pad16(live[k]->lanes); // live is sorted by lane
+            at = live[k]->at + room_of(p, live[k]->lanes); // live is sorted by lane
         memmove(live + k + 1, live + k, (size_t)(n_live - k) * sizeof *live);
         live[k] = b;
         n_live++;
@@ -929,6 +941,11 @@ static void fix_fields(Planner *p)
         Table t = p->tables[i];
         for (uint32_t k = 0; k < t.n; k++)
             if (t.buffer[k] >= 0) t.lane[k] += p->buffers[t.buffer[k]].at;
+        uint32_t low = t.lane[0];
+        for (uint32_t k = 1; k < t.n; k++)
+            if (t.lane[k] < low) low = t.lane[k];
+        for (uint32_t k = 0; k < t.n; k++) t.lane[k] -= low;
+        p->steps[t.step].move.in = low;
         p->steps[t.step].move.src_table = pool_put(p->pool, t.lane, t.n);
     }
 }

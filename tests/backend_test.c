@@ -219,7 +219,7 @@ static void add_move(Maker *m, uint32_t n, Order src, Order dst)
     uint32_t parts = dst == ROWS_STRIDED ? 2 : 1, out = output(m, parts * n);
     for (uint32_t part = 0; part < parts; part++) {
         MoveStep *s = &step(m, STEP_MOVE)->move;
-        *s = (MoveStep){.n = n, .space = below(m, 2), .out = out};
+        *s = (MoveStep){.n = n, .space = below(m, 2), .in = below(m, 900), .out = out};
         s->src_table = order_table(m, src, n, 2000, 0);
         s->dst_table = order_table(m, dst, n, parts * n, (int32_t)part);
     }
@@ -733,9 +733,9 @@ static void add_kept(Maker *m)
     m->steps[m->n_steps - 1].map.args[0] = (Access){SPACE_CONST, shared + 39, 40, 0, -1};
     add_gemm(m, 1, 30, 20, 30);
     uint32_t among = m->steps[m->n_steps - 1].gemm.w;
-    for (int i = 0; i < 20; i++) lanes[i] = (int32_t)among + (i * 7 % 20) * 60 - 100;
+    for (int i = 0; i < 20; i++) lanes[i] = (i * 7 % 20) * 60;
     MoveStep *s = &step(m, STEP_MOVE)->move;
-    *s = (MoveStep){.n = 20, .space = SPACE_CONST, .out = output(m, 20)};
+    *s = (MoveStep){.n = 20, .space = SPACE_CONST, .in = among - 100, .out = output(m, 20)};
     s->src_table = table(m, lanes, 20);
     s->dst_table = order_table(m, ROWS_IN_ORDER, 20, 20, 0);
     constants(m, 1200);

@@ -177,7 +177,7 @@ static void naive_take(const Row *r, const TakeStep *s, float *out)
 static void naive_move(const Row *r, const MoveStep *s, float *out)
 {
     const int32_t *src = (const int32_t *)r->weights + s->src_table, *dst = (const int32_t *)r->weights + s->dst_table;
-    for (uint32_t i = 0; i < s->n; i++) out[dst[i]] = lane(r, s->space, (size_t)src[i]);
+    for (uint32_t i = 0; i < s->n; i++) out[dst[i]] = lane(r, s->space, s->in + (size_t)src[i]);
 }
 
 // v = fma(arg 0, arg 1, arg 0) - arg 1, the map of map_case
@@ -361,9 +361,9 @@ static void test_move(void **state)
     (void)state;
     Case *c = case_new();
     int32_t *table = (int32_t *)c->plan.weights;
-    for (int i = 0; i < 20; i++) table[i] = (i * 7) % 64, table[32 + i] = (i * 3) % 20;
+    for (int i = 0; i < 20; i++) table[i] = (i * 7) % 60, table[32 + i] = (i * 3) % 20;
     c->step.kind = STEP_MOVE;
-    c->step.move = (MoveStep){20, SPACE_PREP, 0, 32, OUT};
+    c->step.move = (MoveStep){20, SPACE_PREP, 2, 0, 32, OUT};
     check_case(c, 20);
 }
 
@@ -567,7 +567,7 @@ static Case *good_move(void)
     int32_t *table = (int32_t *)c->plan.weights;
     for (int i = 0; i < 20; i++) table[i] = 19 - i, table[32 + i] = i;
     c->step.kind = STEP_MOVE;
-    c->step.move = (MoveStep){20, SPACE_WORK, 0, 32, OUT};
+    c->step.move = (MoveStep){20, SPACE_WORK, 0, 0, 32, OUT};
     return c;
 }
 
@@ -577,6 +577,10 @@ static void test_move_refusals(void **state)
     Case *c = good_move();
     ((int32_t *)c->plan.weights)[3] = -1;
     refused(c, "entry 3");
+    c = good_move();
+    c->step.move.space = SPACE_CONST;
+    ((int32_t *)c->plan.weights)[19] = 20;
+    refused(c, "no entry reads CONST lane 0");
     c = good_move();
     ((int32_t *)c->plan.weights)[3] = 90;
     refused(c, "holds no value");

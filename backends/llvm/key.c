@@ -167,8 +167,8 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 {
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
     WORDS(s->space, src.affine, src.affine ? (uint32_t)src.step : 0, dst.affine, dst.affine ? (uint32_t)dst.step : 0);
-    if (!src.affine) word(g, k, (uint32_t)table_distance(g, s));
-    arg(g, k, src.affine ? s->space : ARG_CONST, src.affine ? (uint32_t)src.first : s->src_table);
+    arg(g, k, s->space, src.affine ? s->in + (uint32_t)src.first : s->in);
+    if (!src.affine) arg(g, k, ARG_CONST, s->src_table);
     if (!dst.affine) arg(g, k, ARG_CONST, s->dst_table);
     arg(g, k, ARG_WORK, dst.affine ? s->out + (uint32_t)dst.first : s->out);
     count(g, k, s->n);

@@ -168,7 +168,6 @@ typedef struct {
     int32_t first, step;
 } TableShape;
 TableShape table_shape(const Plan *plan, uint32_t table, uint32_t n);
-int64_t table_distance(const Gen *g, const MoveStep *s); // move.c
 
 // An Access reduced to its simplest form. One level: lane at + i * step. Else as in plan.h.
 typedef struct {

@@ -11,14 +11,6 @@ static Value table_lane(Gen *g, TableShape t, Operand table, Value i)
     return LLVMBuildSExt(g->b, load(g, g->i32, operand_at(g, table, i).base), g->i64, "");
 }
 
-// What a table's lanes of CONST have moved by: all alike (plan_matrices).
-int64_t table_distance(const Gen *g, const MoveStep *s)
-{
-    if (s->space != SPACE_CONST) return 0;
-    uint32_t lane = (uint32_t)table_shape(g->plan, s->src_table, s->n).first;
-    return (int64_t)layout_lane(g->layout, lane) - (int64_t)lane;
-}
-
 static void copy_lane(Gen *g, Operand from, Operand to)
 {
     if (g->tile == 1) {
@@ -56,12 +48,8 @@ void move_emit(Gen *g, const MoveStep *s)
 {
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
     Operand src_table = {0}, dst_table = {0}, from, to;
-    if (src.affine) {
-        from = operand(g, s->space);
-    } else {
-        src_table = operand(g, SPACE_CONST);
-        from = operand_fixed(g, space_start(g, s->space), table_distance(g, s));
-    }
+    from = operand(g, s->space); // of CONST: all its lanes have moved alike (plan_matrices)
+    if (!src.affine) src_table = operand(g, SPACE_CONST);
     if (!dst.affine) dst_table = operand(g, SPACE_CONST);
     to = operand(g, SPACE_WORK);
     Value n = count_arg(g, s->n);
