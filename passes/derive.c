@@ -43,11 +43,12 @@ static const Node *vector_of(Derive *d, const LaneRef *refs, int64_t n)
     return lanes_gather_as(d->b, now, type_vector(n));
 }
 
-static void start(Derive *d, const char *name)
+// What is known of lanes lives in `lanes`: a program's own arena, if nobody asks later.
+static void start(Derive *d, const char *name, Arena *lanes)
 {
     const Function *f = d->map->f;
     d->b = builder_new(d->cx, name);
-    d->env = lane_env_new(d->cx, f, d->b);
+    d->env = lane_env_new(&(Context){lanes, d->cx->diag}, f, d->b);
     for (int i = 0; i < d->flow->n_contexts; i++) {
         const Node *c = f->inputs[d->flow->contexts[i]];
         lane_env_set_all(d->env, c, build_input(d->b, c->name, c->type));
@@ -119,13 +120,15 @@ static const Node *clipped(Builder *b, const Flow *flow, const Node *x)
 
 static const Function *program(Derive *d, const char *name, bool to_latent)
 {
-    start(d, name);
+    Arena *lanes = arena_new();
+    start(d, name, lanes);
     Ends e = ends_of(d, to_latent);
     build_output(d->b, to_latent ? "z" : "x", to_latent ? e.z : e.x);
     build_output(d->b, "log_det", e.log_det);
     build_output(d->b, "log_prob", never_nan(d->b, e.log_prob));
     if (!to_latent && d->flow->has_clip && !(d->flow->denoise > 0))
         build_output(d->b, "act", clipped(d->b, d->flow, e.x));
+    arena_free(lanes);
     return builder_finish(d->b);
 }
 
@@ -139,7 +142,7 @@ typedef struct {
 
 static Density density_of(Derive *d)
 {
-    start(d, "density");
+    start(d, "density", d->cx->arena);
     build_output(d->b, "log_prob", ends_of(d, true).log_prob);
     return (Density){builder_finish(d->b), d->env};
 }
@@ -155,7 +158,8 @@ static const Function *score_program(Derive *d, const Density *density)
 {
     const Function *f = density->f;
     Builder *b = builder_new(d->cx, "score");
-    LaneEnv *env = lane_env_new(d->cx, f, b);
+    Context lanes = {arena_new(), d->cx->diag};
+    LaneEnv *env = lane_env_new(&lanes, f, b);
     const Node **score = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs),
                **wrt = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs);
     int n = d->score_context ? f->n_inputs : 1;
@@ -166,6 +170,7 @@ static const Function *score_program(Derive *d, const Density *density)
     grad_of(env, f->outputs[0].node, n, wrt, score);
     for (int i = 0; i < n; i++)
         build_output(b, i ? arena_format(d->cx->arena, "score.%s", wrt[i]->name) : "score", score[i]);
+    arena_free(lanes.arena);
     return builder_finish(b);
 }
 
@@ -187,7 +192,7 @@ static LaneEnv *computed_lanes(Derive *d, const Density *density)
 static const Function *act_program(Derive *d, const Density *density)
 {
     const Node *score, *x_in = input_named(density->f, "x");
-    start(d, "act");
+    start(d, "act", d->cx->arena);
     Builder *b = d->b;
     Ends e = ends_of(d, false);
     LaneEnv *env = computed_lanes(d, density);
@@ -203,11 +208,13 @@ static const Function *act_program(Derive *d, const Density *density)
 static const Function *base_program(Derive *d)
 {
     const Map *map = d->map;
-    start(d, "base");
+    Arena *lanes = arena_new();
+    start(d, "base", lanes);
     const Node *u = build_input(d->b, "z", type_vector(map->dims));
     for (int64_t k = 0; k < map->dims; k++) lane_env_set(d->env, map->base[k], (LaneRef){u, k});
     emit_solution(d->env, map->base_solution);
     build_output(d->b, "z", vector_of(d, map->out, map->dims));
+    arena_free(lanes);
     return builder_finish(d->b);
 }
 

@@ -86,7 +86,8 @@ const Function *map_inverse(Context *cx, const Map *map)
 {
     const Function *f = map->f;
     Builder *b = builder_new(cx, "inverse");
-    LaneEnv *env = lane_env_new(cx, f, b);
+    Context lanes = {arena_new(), cx->diag};
+    LaneEnv *env = lane_env_new(&lanes, f, b);
     for (int i = 0; i < f->n_inputs; i++) {
         if (i != map->port) {
             lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
@@ -101,19 +102,22 @@ const Function *map_inverse(Context *cx, const Map *map)
     for (int64_t k = 0; k < n; k++) refs[k] = lane_env_get(env, (LaneRef){f->inputs[map->port], k});
     build_output(b, "in", lanes_gather_as(b, refs, type_vector(n)));
     build_output(b, "log_det", emit_log_det(env, map->solution));
+    arena_free(lanes.arena);
     return builder_finish(b);
 }
 
 const Function *map_forward(Context *cx, const Map *map)
 {
     Builder *b = builder_new(cx, "forward");
-    LaneEnv *env = lane_env_new(cx, map->f, b);
+    Context lanes = {arena_new(), cx->diag};
+    LaneEnv *env = lane_env_new(&lanes, map->f, b);
     for (int i = 0; i < map->f->n_inputs; i++)
         lane_env_set_all(env, map->f->inputs[i], build_input(b, map->f->inputs[i]->name, map->f->inputs[i]->type));
     emit_forward(env);
     LaneRef *now = ARENA_ARRAY(cx->arena, LaneRef, map->dims + 1);
     for (int64_t i = 0; i < map->dims; i++) now[i] = lane_env_get(env, map->out[i]);
     build_output(b, "out", lanes_gather_as(b, now, type_vector(map->dims)));
+    arena_free(lanes.arena);
     return builder_finish(b);
 }
 
@@ -151,11 +155,13 @@ double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint
 double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in)
 {
     Builder *b = builder_new(cx, "log_det");
-    LaneEnv *env = lane_env_new(cx, map->f, b);
+    Context lanes = {arena_new(), cx->diag};
+    LaneEnv *env = lane_env_new(&lanes, map->f, b);
     for (int i = 0; i < map->f->n_inputs; i++)
         lane_env_set_all(env, map->f->inputs[i], build_input(b, map->f->inputs[i]->name, map->f->inputs[i]->type));
     emit_forward(env);
     build_output(b, "log_det", emit_log_det(env, map->solution));
+    arena_free(lanes.arena);
     double *value = ARENA_ARRAY(cx->arena, double, rows);
     eval_function(builder_finish(b), rows, in, &value, NULL, NULL);
     return value;
