@@ -34,7 +34,8 @@ typedef nfcc_abi_value Value;
 enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,
-    MOST_FEW = 8,        /* so many remaining items are a tile of few rows */
+    MOST_FEW = 8,        /* so many rows are a tile of few at most */
+    IN_CACHE = 1 << 20,  /* bytes of weights that stay in a core's cache */
     PREPARED_ROWS = 16,  /* up to so many context rows are prepared in full */
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
@@ -419,13 +420,36 @@ static size_t region_bytes(const nfcc_policy *p, uint32_t lanes)
     return round_up(floats, 16) * 4;
 }
 
-/* The tile for `left` items: few rows together, else the widest that has no padding, or 16 with some. */
-static Choice tile_for(const nfcc_policy *p, size_t left)
+/* What tiles of 1, 2 to 4, 5 to 8, 16, 32 and 64 rows cost, in tenths of a row of 64: measured on Zen 5, where few rows
+ * cost what it takes to read the weights, and 16 fill half of an AVX-512 product's registers. */
+static unsigned tile_cost(const nfcc_policy *p, size_t rows)
 {
-    int slot = NFCC_TILES - 1;
-    while (slot > FEW + 1 && (!(p->tiles >> slot & 1) || left < TILE[slot])) slot--;
-    if (left <= MOST_FEW) slot = FEW;
-    return (Choice){(uint8_t)slot, (uint8_t)(slot == FEW ? p->few : TILE[slot])};
+    static const uint16_t cost[2][2][6] = {{{14, 45, 89, 161, 321, 640}, {45, 50, 88, 158, 330, 640}},
+                                           {{26, 54, 97, 175, 320, 640}, {44, 80, 85, 200, 358, 640}}};
+    size_t size = rows > 32 ? 5 : rows > 16 ? 4 : rows > 8 ? 3 : rows > 4 ? 2 : rows > 1;
+    return cost[(p->info.cpu & NFCC_CPU_AVX512) != 0][p->info.weights_size > IN_CACHE][size];
+}
+
+static size_t most_rows(const nfcc_policy *p, int slot)
+{
+    if (slot != FEW) return TILE[slot];
+    return p->few < MOST_FEW ? p->few : MOST_FEW;
+}
+
+/* The cheapest tiles for up to 64 items, the first one of each list: the rest has its own. */
+static void choose_tiles(nfcc_policy *p)
+{
+    unsigned cost[TILE_MAX + 1] = {0};
+    for (size_t left = 1; left <= TILE_MAX; left++) {
+        cost[left] = UINT_MAX;
+        for (int s = NFCC_TILES - 1; s >= FEW; s--)
+            for (size_t rows = most_rows(p, s), least = s == FEW ? 1 : rows; rows >= least; rows--) {
+                unsigned all = tile_cost(p, rows) + cost[left > rows ? left - rows : 0];
+                if (!(p->tiles >> s & 1) || all >= cost[left]) continue;
+                cost[left] = all;
+                p->choice[left] = (Choice){(uint8_t)s, (uint8_t)rows};
+            }
+    }
 }
 
 static uint32_t work_lanes(const nfcc_model *m, int id)
@@ -459,7 +483,6 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->other = other;
     p->tiles = tiles_of(m, other);
     p->few = m->few_rows ? m->few_rows : 1;
-    for (size_t left = 1; left <= TILE_MAX; left++) p->choice[left] = tile_for(p, left);
     p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
     p->info.target = text_of(m, m->target);
     p->info.base = text_of(m, m->base);
@@ -477,6 +500,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->info.weights_size = (size_t)m->weights_size;
     p->info.cpu = other ? m->other_cpu : m->cpu;
     p->info.stack_size = m->stack_bytes ? m->stack_bytes + (size_t)OWN_STACK : 0;
+    choose_tiles(p);
     set_work_size(p);
 }
 
