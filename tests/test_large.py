@@ -3,19 +3,19 @@ import math
 import os
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
-import large
 import nfcc
+
+onnx = pytest.importorskip("onnx")
+large = pytest.importorskip("large")
 
 
 class Net:
     """The blocks of large.tarflow from its own file, in double: constants in the order in which they were made."""
 
     def __init__(self, path):
-        self.values = [numpy_helper.to_array(c) for c in onnx.load(path).graph.initializer]
+        self.values = [onnx.numpy_helper.to_array(c) for c in onnx.load(path).graph.initializer]
         self.values = iter([v.astype(float) for v in self.values if v.dtype == np.float32])
 
     def block(self):
