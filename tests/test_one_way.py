@@ -52,7 +52,7 @@ FULL_LOG_PROB = LOG_PROB.replace("lp: f32[1] = add hq, log_det", """norm: f32[1]
     base: f32[1] = add hq, norm
     lp: f32[1] = add base, log_det""")
 # A base with scale 2: u = y / 2.
-WIDE_LOG_PROB = "    u: f32[4] = mul y, 0.5\n" + FULL_LOG_PROB.replace("mul y, y", "mul u, u").replace(
+WIDE_LOG_PROB = "    w: f32[4] = mul y, 0.5\n" + FULL_LOG_PROB.replace("mul y, y", "mul w, w").replace(
     "-3.6757541328186907", "-6.448342855058469")
 NOISE_LOG_PROB = FULL_LOG_PROB.replace("mul y, y", "mul x4, x4").replace("add base, log_det", "sub base, log_det")
 
