@@ -9,6 +9,7 @@
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
 //              that causal masks cut dependencies whatever number the exporter wrote
+#include "lane_env.h"
 #include "pipeline.h"
 #include "rewrite.h"
 
@@ -161,7 +162,8 @@ static int64_t *find_logits(Context *cx, const Function *f)
         if (n->op != OP_reduce_max) continue;
         const Node *v = n->in[0];
         if (v->op == OP_move && v->n_in == 1 && !v->map) v = v->in[0];
-        if (v->op == OP_add || v->op == OP_select) logits[v->id] = type_last(n->in[0]->type);
+        if (v->op == OP_add || v->op == OP_select || (v->op == OP_move && v->n_in > 1))
+            logits[v->id] = type_last(n->in[0]->type);
     }
     return logits;
 }
@@ -174,10 +176,45 @@ static const Node *masked(Builder *b, const Node *c, int64_t lanes, int64_t K)
     return build_reals(b, c->type, v);
 }
 
+// Every row of a move has a lane that no constant masks.
+static bool moved_rows_stay(const Node *n, int64_t K)
+{
+    int64_t lanes = type_lanes(n->type);
+    for (int64_t row = 0; row < lanes; row += K) {
+        bool stays = false;
+        for (int64_t i = row; i < row + K && !stays; i++) {
+            LaneRef r = lane_canonical(n, i);
+            stays = !lane_is_const(r) || lane_value(r) > -1e4;
+        }
+        if (!stays) return false;
+    }
+    return true;
+}
+
+// A constant condition has become a move, which puts constants among the logits.
+static const Node *mask_moved(Builder *b, const Node *n, const Node *const *in, int64_t K)
+{
+    const Node **to = ARENA_ARRAY(builder_context(b)->arena, const Node *, n->n_in);
+    bool any = false;
+    for (int k = 0; k < n->n_in; k++) {
+        int64_t lanes = type_lanes(in[k]->type);
+        to[k] = in[k];
+        if (!node_is_const(in[k]) || in[k]->type.dtype != T_F32) continue;
+        double *v = ARENA_ARRAY(builder_context(b)->arena, double, lanes);
+        for (int64_t i = 0; i < lanes; i++) {
+            v[i] = const_at(in[k], i) <= -1e4 ? -INFINITY : const_at(in[k], i);
+            any = any || v[i] != const_at(in[k], i);
+        }
+        to[k] = build_reals(b, in[k]->type, v);
+    }
+    return any && moved_rows_stay(n, K) ? build_move(b, n->type, n->n_in, to, n->map) : NULL;
+}
+
 // The mask is added to the logits, or chosen by a constant condition.
 static const Node *mask_logits(Builder *b, const Node *n, const Node *const *in, int64_t K)
 {
     int64_t lanes = type_lanes(n->type);
+    if (n->op == OP_move) return mask_moved(b, n, in, K);
     for (int k = 0; n->op == OP_add && k < 2; k++) {
         const Node *c = masked(b, in[k], lanes, K);
         if (c) return build_binary(b, OP_add, in[1 - k], c);
