@@ -8,8 +8,7 @@ func @main(x: f32[2,2]) {
 ----
 module stage=normal
 func @main(x: f32[2,2]) {
-    %1: f32[1] = constant [-inf]
-    %2: f32[2,2] = move x, %1 [0, 4, 2, 3]
-    %3: f32[2] = reduce_max %2
-    return m=%3
+    %2: f32[2,2] = move x, [-inf] [0, 4, 2, 3]
+    m: f32[2] = reduce_max %2
+    return m
 }
