@@ -5,7 +5,8 @@
 //   laplace    c k |a|            u = a (-c k)
 //   logistic   -2 softplus(v)     u = -v
 //   student_t  c log(1 + q)       u = a sqrt(q' v), q = q' a^2, v = -2 c - 1 degrees of freedom
-//   uniform    log(low <= a and a < high), or select(inside, constant, -inf)      u = (a - low) / (high - low)
+//   uniform    log(low <= a and a < high), or select(inside, constant, -inf), one test for each lane or one for all
+//              u = (a - low) / (high - low)
 //
 // Sums are adds, subtractions, negations, products with constants, reduce_sum and constant products (linear). What is
 // no term of the base (log-det terms, normalisers) is the rest; that it is right is checked by numbers, later.
@@ -110,42 +111,77 @@ static bool student_term(Square *s, LaneRef r)
     return factor(s, q, square_of, false, &found, 0) && found;
 }
 
-// A bound test: constant <= a, or a < constant.
-static bool bound(Square *s, LaneRef r)
+// ---- the uniform's tests of range
+
+static Square *range_of(Collector *c, int64_t first, LaneRef lane)
 {
-    if (r.node->op != OP_lt && r.node->op != OP_le) return false;
+    for (int64_t i = first; i < c->n; i++)
+        if (lane_same(c->squares[i].lane, lane)) return &c->squares[i];
+    Square s = {.lane = lane, .weight = 1, .low = INFINITY, .high = -INFINITY};
+    ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
+    return &c->squares[c->n - 1];
+}
+
+// One bound: constant <= a or a <= constant holds inside, a < constant or constant < a outside.
+static bool bound(Collector *c, int64_t first, LaneRef r, bool outside)
+{
     LaneRef a = lane_operand(r.node, 0, r.lane), b = lane_operand(r.node, 1, r.lane);
-    bool low = lane_is_const(a);
-    if (low == lane_is_const(b)) return false;
-    LaneRef lane = low ? b : a;
-    if (s->lane.node && !lane_same(s->lane, lane)) return false;
-    s->lane = lane;
-    (low ? &s->low : &s->high)[0] = lane_value(low ? a : b);
+    bool left = lane_is_const(a);
+    if (left == lane_is_const(b)) return false;
+    Square *s = range_of(c, first, left ? b : a);
+    (left != outside ? &s->low : &s->high)[0] = lane_value(left ? a : b);
     return true;
 }
 
-static bool bounds(Square *s, LaneRef r)
+static bool is_zero(LaneRef r) { return lane_is_const(r) && lane_value(r) == 0; }
+
+// All tests below r: r holds where all of them do (inside), or where any does (outside).
+static bool bounds(Collector *c, int64_t first, LaneRef r, bool outside)
 {
-    if (r.node->op == OP_not || (r.node->op == OP_add && lane_is_const(lane_operand(r.node, 1, r.lane))))
-        return bounds(s, lane_operand(r.node, 0, r.lane));
-    if (r.node->op == OP_and || r.node->op == OP_mul || r.node->op == OP_min)
-        return bounds(s, lane_operand(r.node, 0, r.lane)) && bounds(s, lane_operand(r.node, 1, r.lane));
-    return bound(s, r);
+    const Node *n = r.node;
+    if (--c->budget < 0) return false;
+    if (n->op == (outside ? OP_reduce_max : OP_reduce_min) || n->op == (outside ? OP_reduce_sum : OP_reduce_prod)) {
+        int64_t K = type_last(n->in[0]->type);
+        for (int64_t k = 0; k < K; k++)
+            if (!bounds(c, first, lane_canonical(n->in[0], r.lane * K + k), outside)) return false;
+        return true;
+    }
+    if (!op_elementwise(n->op)) return false;
+    LaneRef x = lane_operand(n, 0, r.lane), y = n->n_in > 1 ? lane_operand(n, 1, r.lane) : x;
+    switch ((int)n->op) {
+    case OP_not: return bounds(c, first, x, !outside);
+    case OP_or:
+    case OP_max: return outside && bounds(c, first, x, true) && bounds(c, first, y, true);
+    case OP_and:
+    case OP_mul:
+    case OP_min: return !outside && bounds(c, first, x, false) && bounds(c, first, y, false);
+    case OP_add: // a cast, or a count
+        if (is_zero(y)) return bounds(c, first, x, outside);
+        return outside && bounds(c, first, x, true) && bounds(c, first, y, true);
+    case OP_lt: // a count of tests above 0
+        if (outside && is_zero(x) && (op_info(y.node->op)->kind == KIND_REDUCE || y.node->op == OP_add))
+            if (bounds(c, first, y, true)) return true;
+        return bound(c, first, r, outside);
+    case OP_le: return bound(c, first, r, outside);
+    default: return false;
+    }
 }
 
 // A constant inside and -inf outside, not the linear tails of a spline, which ask the same question.
 static bool is_outside(LaneRef r) { return lane_is_const(r) && lane_value(r) == -INFINITY; }
 
-static bool uniform_term(Square *s, LaneRef r)
+static void uniform_terms(Collector *c, LaneRef r)
 {
-    s->low = INFINITY;
-    s->high = -INFINITY;
-    if (r.node->op != OP_log && r.node->op != OP_select) return false;
+    int64_t first = c->n;
+    bool ok = r.node->op == OP_log, outside = false;
     if (r.node->op == OP_select) {
         LaneRef x = lane_operand(r.node, 1, r.lane), y = lane_operand(r.node, 2, r.lane);
-        if (!lane_is_const(x) || !lane_is_const(y) || is_outside(x) == is_outside(y)) return false;
+        outside = is_outside(x);
+        ok = lane_is_const(x) && lane_is_const(y) && outside != is_outside(y);
     }
-    return bounds(s, lane_operand(r.node, 0, r.lane)) && s->low < s->high;
+    ok = ok && bounds(c, first, lane_operand(r.node, 0, r.lane), outside);
+    for (int64_t i = first; i < c->n && ok; i++) ok = c->squares[i].low < c->squares[i].high;
+    if (!ok) c->n = first;
 }
 
 static bool logistic_term(Square *s, LaneRef r)
@@ -163,7 +199,7 @@ static void collect_leaf(Collector *c, LaneRef r, double weight)
     case BASE_NORMAL: found = factor(&s, r, square_of, false, &found, 0) && found; break;
     case BASE_LAPLACE: found = factor(&s, r, abs_of, false, &found, 0) && found; break;
     case BASE_LOGISTIC: found = logistic_term(&s, r); break;
-    case BASE_UNIFORM: found = uniform_term(&s, r); break;
+    case BASE_UNIFORM: uniform_terms(c, r); break;
     case BASE_STUDENT_T: found = student_term(&s, r); break;
     case BASE_COUNT: break;
     }

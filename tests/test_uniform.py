@@ -1,0 +1,57 @@
+"""A uniform base is read from its test of range, however that is written: lane by lane, or once for all lanes."""
+import numpy as np
+import pytest
+
+import nfcc
+
+MODEL = """module stage=imported
+port in "x" f32[3] batch 0
+port out "log_prob" f32[] batch 0
+func @main(x: f32[1,3]) {{
+    t: f32[1,3] = sub x, [0.5, -1, 2]
+    z: f32[1,3] = mul t, 2
+    low: bool[1,3] = lt z, -2
+    high: bool[1,3] = lt 2, z
+{test}
+    log_prob: f32[1] = add v, -2.0794415416798357
+    return log_prob
+}}
+"""
+BELOW = """    out: bool[1,3] = or low, high
+"""
+INSIDE = """    a: bool[1,3] = not low
+    b: bool[1,3] = not high
+    in: bool[1,3] = and a, b
+"""
+TESTS = {
+    "count above 0": BELOW + """    n: i64[1,3] = add out, i64 [0]
+    count: i64[1] = reduce_sum n
+    any: bool[1] = lt i64 0, count
+    v: f32[1] = select any, -inf, 0""",
+    "any": BELOW + """    f: f32[1,3] = select out, 1, 0
+    any: f32[1] = reduce_max out
+    v: f32[1] = select any, -inf, 0""",
+    "not any": BELOW + """    any: bool[1] = reduce_max out
+    no: bool[1] = not any
+    v: f32[1] = select no, 0, -inf""",
+    "all": INSIDE + """    all: bool[1] = reduce_min in
+    v: f32[1] = select all, 0, -inf""",
+    "each": INSIDE + """    l: f32[1,3] = select in, 0, -inf
+    v: f32[1] = reduce_sum l""",
+}
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_written_so(tool, tmp_path, name):
+    path = tmp_path / "m.nf"
+    path.write_text(MODEL.format(test=TESTS[name]))
+    # the density of 3 numbers on -2..2, of z = 2 (x - mean): 3 log 2 - 3 log 4 = -2.0794
+    done = tool(path, "-o", tmp_path / "p.so")
+    assert "uniform" in done.stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    x = policy.sample(200, noise=nfcc.Noise(seed=1))
+    middle = np.array([0.5, -1, 2], np.float32)
+    assert (np.abs(x - middle) <= 1).all() and np.abs(x - middle).max() > 0.9
+    np.testing.assert_allclose(policy.log_prob(x), np.full(200, -2.0794415), atol=1e-5)
+    outside = policy.log_prob(np.array([[0.5, -1, 3.5], [0.5, -2.5, 2], [0.5, -1, 2]], np.float32))
+    assert np.isneginf(outside[:2]).all() and np.isfinite(outside[2])
