@@ -370,15 +370,23 @@ static bool has_16_bits(const Onnx__ModelProto *model)
     return false;
 }
 
+// Of the keys nfcc.* a file may say these; the others are the compiler's own notes between passes.
+static bool may_say(const char *key)
+{
+    static const char *const KEYS[] = {"nfcc.event", "nfcc.latent", "nfcc.context"};
+    bool found = strncmp(key, "nfcc.", 5) != 0;
+    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) found = found || !strcmp(key, KEYS[i]);
+    return found;
+}
+
 static void set_properties(Context *cx, const Onnx__ModelProto *model, Module *m)
 {
     Property *p = ARENA_ARRAY(cx->arena, Property, model->n_metadata_props + 2);
     for (size_t i = 0; i < model->n_metadata_props; i++) {
         const Onnx__StringStringEntryProto *e = model->metadata_props[i];
-        p[i] = (Property){e->key ? e->key : "", e->value ? e->value : ""};
+        if (e->key && may_say(e->key)) p[m->n_properties++] = (Property){e->key, e->value ? e->value : ""};
     }
     m->properties = p;
-    m->n_properties = (int)model->n_metadata_props;
     if (has_16_bits(model)) p[m->n_properties++] = (Property){"nfcc.floats", "16 bits"};
 }
 

@@ -697,8 +697,12 @@ static bool said_port(Roles *r, const char *name, const char *what, int *in, int
     *in = find_port(r->m->inputs, r->f->n_inputs, name);
     *out = *in >= 0 ? -1 : find_port(r->m->outputs, r->m->n_outputs, name);
     if (*in >= 0 || *out >= 0) return true;
-    diag_error(r->cx, NULL, "nfcc check MODEL.onnx lists them", "--%s '%s': the graph has no such input or output",
-               what, name);
+    bool option = r->options->event || r->options->latent;
+    diag_error(r->cx, NULL,
+               option ? "nfcc check MODEL.onnx lists them"
+                      : "--event or --latent decide instead; nfcc check MODEL.onnx lists the names",
+               "%s%s '%s': the graph has no such input or output", option ? "--" : "the file's metadata nfcc.", what,
+               name);
     return false;
 }
 

@@ -169,6 +169,30 @@ def test_other_external_data(tool, tmp_path):
     tool(model, "-o", tmp_path / "p.so", "--external-data", tool.models)
 
 
+def with_metadata(tool, folder, **words):
+    """A model with more metadata_props: fields appended to a protobuf message are part of it."""
+    def text(number, value):
+        return bytes([number << 3 | 2, len(value)]) + value.encode()
+
+    with open(tool.model("freia_rnvp__density__ts17"), "rb") as f:
+        data = f.read()
+    for key, value in words.items():
+        entry = text(1, "nfcc." + key) + text(2, value)
+        data += bytes([14 << 3 | 2, len(entry)]) + entry
+    (folder / "m.onnx").write_bytes(data)
+    return folder / "m.onnx"
+
+
+def test_metadata(tool, tmp_path):
+    said = tool(with_metadata(tool, tmp_path, event="x"), "-o", tmp_path / "p.so").stdout
+    assert "the file's metadata" in said.splitlines()[0]
+    said = tool(with_metadata(tool, tmp_path, event="nosuch"), "-o", tmp_path / "p.so", code=1).stderr
+    assert "the file's metadata nfcc.event 'nosuch'" in said and "--event" in said
+    # what passes note for each other is nothing that a file may say
+    own = with_metadata(tool, tmp_path, **{"pass": "derive", "flow.event": "y", "floats": "16 bits", "units": "1"})
+    assert "event: x" in tool(own, "-o", tmp_path / "p.so").stdout
+
+
 def test_renamed_model_has_the_same_bits(tool, tmp_path):
     pair = []
     for name, x, obs, options in (("w_nflows_aff__lp__def", "action", "obs", []), ("w_nflows_aff__lp__v", "v0", "v1", [])):
