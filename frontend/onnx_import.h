@@ -259,6 +259,7 @@ enum {
     REDUCE_LOG_SUM,
     REDUCE_LOG_SUM_EXP
 };
+enum { LAYER_RNN, LAYER_LSTM, LAYER_GRU };
 
 #define ONNX(name, first_opset, importer, arg) void import_##importer(Call *c, int a);
 #include "onnx_ops.def"

@@ -161,6 +161,32 @@ def new_attribute():
     return model([node("Relu", ["x"], ["y"], window=3)]), "attribute 'window' is not supported"
 
 
+def gru(**more):
+    """Two steps of a GRU of 3 numbers on rows of 4: x [batch, 2, 4] moved to [2, batch, 4]."""
+    lengths = more.pop("lengths", "")
+    return model([node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+                  node("GRU", ["t", "w", "r", "b", lengths], ["", "h"], hidden_size=3, linear_before_reset=1, **more),
+                  node("Transpose", ["h"], ["y"], perm=[1, 0, 2])],
+                 [weights("w", 1, 9, 4), weights("r", 1, 9, 3, seed=1), weights("b", 1, 18, seed=2), ints("n", 2, 2)],
+                 x=("N", 2, 4))
+
+
+def gru_is_unrolled():
+    return gru(), None
+
+
+def gru_with_lengths():
+    return gru(lengths="n"), "sequence lengths and peepholes are not supported"
+
+
+def gru_with_clip():
+    return gru(clip=1.0), "clip"
+
+
+def gru_with_other_activations():
+    return gru(activations=["HardSigmoid", "Tanh"]), "an activation other than the usual ones"
+
+
 def axis_outside():
     return model([node("Softmax", ["x"], ["y"], axis=7)]), "axis 7 of a tensor of rank 2"
 
@@ -469,7 +495,7 @@ def main():
     parser.add_argument("tool")
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    helpers = {"field","weights", "ints", "model", "node", "copy", "external", "limit", "write_files", "rows_right", "verdict", "main"}
+    helpers = {"field","weights", "ints", "model", "node", "copy", "gru", "external", "limit", "write_files", "rows_right", "verdict", "main"}
     cases = [(n, f) for n, f in globals().items() if callable(f) and getattr(f, "__module__", "") == "__main__" and n not in helpers]
     failed = 0
     for name, case in cases:
