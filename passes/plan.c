@@ -100,28 +100,52 @@ static float *pool_room(Pool *p, uint64_t n)
     return p->words + p->n;
 }
 
-// The CONST lane of the n words in pool_room: an equal entry, or these, at a multiple of 16.
-static uint32_t pool_keep(Pool *p, uint64_t n)
+static void note_entry(Pool *p, uint64_t hash, uint64_t at, uint64_t n)
 {
-    const float *words = p->words + p->n;
     if ((size_t)p->n_entries * 2 >= p->table_size) grow_table(p);
-    uint64_t hash = hash_words(words, n), padded = (n + 15) & ~15ull;
-    for (size_t slot = hash & (p->table_size - 1); p->table[slot]; slot = (slot + 1) & (p->table_size - 1))
-        if (entry_is(p, p->table[slot] - 1, hash, words, n)) {
-            memset(p->words + p->n, 0, n * sizeof *words); // what stays unused is zero
-            return (uint32_t)p->entries[p->table[slot] - 1].at;
-        }
-    Entry e = {hash, n, p->n};
-    p->n += padded;
+    Entry e = {hash, n, at};
     ARENA_PUSH(p->arena, p->entries, p->n_entries, p->cap_entries, e);
     p->table[free_slot(p, hash)] = p->n_entries;
-    return (uint32_t)e.at;
+}
+
+// Where the n words in pool_room stand already, of which the first `head` are an entry; UINT64_MAX: nowhere.
+static uint64_t find_words(const Pool *p, uint64_t hash, uint64_t head, uint64_t n)
+{
+    const float *words = p->words + p->n;
+    for (size_t slot = hash & (p->table_size - 1); p->table_size && p->table[slot];
+         slot = (slot + 1) & (p->table_size - 1)) {
+        uint64_t at = p->entries[p->table[slot] - 1].at;
+        if (entry_is(p, p->table[slot] - 1, hash, words, head) && at + n <= p->n &&
+            !memcmp(p->words + at, words, n * 4))
+            return at;
+    }
+    return UINT64_MAX;
+}
+
+// The CONST lane of the n words in pool_room: equal ones, or these, at a multiple of 16. Every `piece` of them is an
+// entry, so that what begins there is found again.
+static uint32_t pool_keep(Pool *p, uint64_t n, uint64_t piece)
+{
+    const float *words = p->words + p->n;
+    uint64_t head = n < piece ? n : piece, hash = hash_words(words, head), at = find_words(p, hash, head, n);
+    if (at != UINT64_MAX) {
+        memset(p->words + p->n, 0, n * sizeof *words); // what stays unused is zero
+        return (uint32_t)at;
+    }
+    at = p->n;
+    note_entry(p, hash, at, head);
+    for (uint64_t i = piece; i < n; i += piece) {
+        uint64_t size = n - i < piece ? n - i : piece;
+        note_entry(p, hash_words(words + i, size), at + i, size);
+    }
+    p->n += (n + 15) & ~15ull;
+    return (uint32_t)at;
 }
 
 static uint32_t pool_put(Pool *p, const void *words, uint64_t n)
 {
     if (n) memcpy(pool_room(p, n), words, n * 4);
-    return pool_keep(p, n);
+    return pool_keep(p, n, n + 1);
 }
 
 static uint32_t pool_node(Pool *p, const Node *c)
@@ -129,19 +153,19 @@ static uint32_t pool_node(Pool *p, const Node *c)
     int64_t n = type_lanes(c->type);
     float *v = pool_room(p, (uint64_t)n);
     for (int64_t i = 0; i < n; i++) v[i] = (float)const_at(c, i);
-    return pool_keep(p, (uint64_t)n);
+    return pool_keep(p, (uint64_t)n, (uint64_t)n + 1);
 }
 
 // w[K][N] in groups of 128 outputs, input-major (plan.h).
-static void pack_matrix(const Node *w, float *at)
+static void pack_matrix(const Node *w, int64_t first, float *at)
 {
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
-    const float *same = w->type.dtype == T_F32 ? w->data : NULL;
-    for (int64_t g = 0; g < N; g += GEMM_GROUP) {
-        int64_t width = N - g < GEMM_GROUP ? N - g : GEMM_GROUP;
-        for (int64_t k = 0; k < K; k++, at += width) {
-            if (same) memcpy(at, same + k * N + g, (size_t)width * sizeof *at);
-            for (int64_t j = 0; j < width && !same; j++) at[j] = (float)const_at(w, k * N + g + j);
+    LinearDims d = linear_dims(w->type);
+    const float *same = w->type.dtype == T_F32 ? (const float *)w->data + first : NULL;
+    for (int64_t g = 0; g < d.n; g += GEMM_GROUP) {
+        int64_t width = d.n - g < GEMM_GROUP ? d.n - g : GEMM_GROUP;
+        for (int64_t k = 0; k < d.k; k++, at += width) {
+            if (same) memcpy(at, same + k * d.n + g, (size_t)width * sizeof *at);
+            for (int64_t j = 0; j < width && !same; j++) at[j] = (float)const_at(w, first + k * d.n + g + j);
         }
     }
 }
@@ -164,16 +188,21 @@ static void grow_packed(Pool *p)
         if (old[i].data) *packed_slot(p, old[i].data, old[i].k, old[i].n) = old[i];
 }
 
+// One matrix, or several one after the other. A group of outputs is a piece: siblings' weights hold each one's.
 static uint32_t pool_matrix(Pool *p, const Node *w)
 {
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    LinearDims d = linear_dims(w->type);
+    int64_t matrices = d.groups ? d.groups : 1, each = d.k * d.n, width = d.n < GEMM_GROUP ? d.n : GEMM_GROUP;
     if (2 * p->n_packed >= p->packed_size) grow_packed(p);
-    Packed *known = packed_slot(p, w->data, K, N);
+    Packed *known = packed_slot(p, w->data, d.k, matrices * d.n);
     if (known->data) return known->at;
-    pack_matrix(w, pool_room(p, (uint64_t)(K * N)));
-    *known = (Packed){w->data, K, N, pool_keep(p, (uint64_t)(K * N))};
+    float *room = pool_room(p, (uint64_t)(matrices * each));
+    for (int64_t g = 0; g < matrices; g++) pack_matrix(w, g * each, room + g * each);
+    bool even = matrices == 1 || d.n % width == 0;
+    uint32_t at = pool_keep(p, (uint64_t)(matrices * each), (uint64_t)(even ? d.k * width : each));
+    *known = (Packed){w->data, d.k, matrices * d.n, at};
     p->n_packed++;
-    return known->at;
+    return at;
 }
 
 // ---- the program under construction
@@ -448,16 +477,18 @@ static void emit_move(Planner *p, const Node *m)
 static void emit_linear(Planner *p, const Node *n)
 {
     const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    LinearDims d = linear_dims(w->type);
     Step s = {.kind = STEP_GEMM};
     Place x = place_of(p, n->in[0]);
     bool has_bias = n->n_in > 2 && n->in[2];
-    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / N),
-                        .k = (uint32_t)K,
-                        .n = (uint32_t)N,
-                        .kb = (uint32_t)(N <= 64 ? (K + 3) / 4 : K),
+    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / d.n),
+                        .k = (uint32_t)d.k,
+                        .n = (uint32_t)d.n,
+                        .kb = (uint32_t)(d.n <= 64 ? (d.k + 3) / 4 : d.k),
                         .has_add = n->n_in > 3,
                         .has_bias = has_bias,
+                        .apart = d.groups > 1,
+                        .one_x = d.groups > 1 && type_lanes(n->in[0]->type) == d.k,
                         .x_space = x.space,
                         .w = pool_matrix(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
@@ -474,14 +505,15 @@ static void emit_linear(Planner *p, const Node *n)
 static void emit_linear_t(Planner *p, const Node *n)
 {
     const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    LinearDims d = linear_dims(w->type);
     Step s = {.kind = STEP_GEMM};
     Place x = place_of(p, n->in[0]);
-    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / K),
-                        .k = (uint32_t)K,
-                        .n = (uint32_t)N,
-                        .kb = (uint32_t)K,
+    s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / d.k),
+                        .k = (uint32_t)d.k,
+                        .n = (uint32_t)d.n,
+                        .kb = (uint32_t)d.k,
                         .transposed = true,
+                        .apart = d.groups > 1,
                         .x_space = x.space,
                         .w = pool_matrix(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
@@ -1072,7 +1104,7 @@ static const struct {
 
 // ---- the march of a denoised policy, in numbers
 
-static uint64_t weight_bytes(const Step *s) { return s->kind == STEP_GEMM ? (uint64_t)s->gemm.k * s->gemm.n * 4 : 0; }
+static uint64_t weight_bytes(const Step *s) { return s->kind == STEP_GEMM ? gemm_w_lanes(&s->gemm) * 4 : 0; }
 
 // By step: the next product on the same weights, or n_steps.
 static int *next_uses(Context *cx, const Program *p)

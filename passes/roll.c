@@ -6,7 +6,8 @@
 // attention become a few repeats per block: a buffer that grows with the round moves what lies behind it now and then.
 #include "pipeline.h"
 
-enum { LEAST_STEPS = 512, LEAST_ROUNDS = 3, LEAST_SAVED = 8, MOST_LENGTH = 128, MOST_TRIES = 16 };
+// Lists of fewer steps are small already.
+enum { LEAST_STEPS = 200, LEAST_ROUNDS = 3, LEAST_SAVED = 8, MOST_LENGTH = 128, MOST_TRIES = 16 };
 
 typedef struct {
     Step *steps;

@@ -32,6 +32,7 @@ static const Module *run_pass(Run *r, int pass, const Module *m)
     case PASS_merge_linear: return pass_merge_linear(m, r->cx);
     case PASS_narrow: return pass_narrow(m, r->cx);
     case PASS_hoist_context: return pass_hoist_context(m, r->cx);
+    case PASS_merge_siblings: return pass_merge_siblings(m, r->cx);
     }
     return NULL;
 }

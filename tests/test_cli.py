@@ -213,7 +213,8 @@ def test_list_and_stop_after(tool, tmp_path):
     assert "gemm" in tool(model, "--stop-after", "plan").stdout
 
 
-@pytest.mark.parametrize("stage", ["import", "normal", "lanes", "derive", "merge-linear", "hoist-context"])
+@pytest.mark.parametrize("stage", ["import", "normal", "lanes", "derive", "merge-linear", "hoist-context",
+                                   "merge-siblings"])
 def test_text_form_is_read_back(tool, tmp_path, stage):
     model = tool.model("nf4rl_tiny__density__dyn")
     tool(model, "--stop-after", stage, "-o", tmp_path / "m.nf")

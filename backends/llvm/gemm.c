@@ -18,13 +18,15 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 {
     GemmOperands o = {0};
     o.x = operand(g, s->x_space);
-    if (s->has_add) o.add = operand(g, s->add_space);
+    o.add_space = word_i64(g, 0);
+    if (s->has_add) o.add = add_operand(g, &o.add_space);
     uint32_t at;
     o.kind = layout_matrix(g->layout, s->w, &at);
     o.w = weights_operand(g, o.kind);
     if (s->has_bias) o.bias = operand(g, SPACE_CONST);
     o.out = operand(g, SPACE_WORK);
     if (gemm_paired(g, s)) o.pairs = operand(g, SPACE_WORK);
+    o.tokens = s->apart ? count_arg(g, s->m) : word_i64(g, s->m);
     return o;
 }
 
@@ -37,14 +39,14 @@ bool gemm_takes_few(const Gen *g, const GemmStep *s)
 static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
 {
     if (g->tile > 1 || !gemm_takes_few(g, s)) {
-        pairs_emit(g, s, o->x, o->pairs, k);
+        pairs_emit(g, s, o->x, o->pairs, k, o->tokens);
         return;
     }
     Loop rows = loop_of(g, few_rows(g, g->shape));
     Operand x = o->x, pairs = o->pairs;
     x.base = bytes_at(g, x.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, s->x_space), ""));
     pairs.base = bytes_at(g, pairs.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, SPACE_WORK), ""));
-    pairs_emit(g, s, x, pairs, k);
+    pairs_emit(g, s, x, pairs, k, o->tokens);
     loop_end(g, &rows, NULL);
 }
 
@@ -69,9 +71,9 @@ static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const P
     LLVMBasicBlockRef call_few = block_new(g, "few"), one = block_new(g, "one");
     LLVMBuildCondBr(g->b, several, call_few, one);
     LLVMPositionBuilderAtEnd(g->b, call_few);
-    Loop l = loop_begin(g, s->apart ? s->m : 1);
+    Loop l = loop_of(g, s->apart ? o->tokens : word_i64(g, 1));
     Product own = token_product(g, s, p, l.i);
-    few_call(g, &own, o->kind, p->paired ? SPACE_WORK : s->x_space, s->add_space);
+    few_call(g, &own, o->kind, p->paired ? SPACE_WORK : s->x_space, o->add_space);
     loop_end(g, &l, NULL);
     LLVMBuildRetVoid(g->b);
     LLVMPositionBuilderAtEnd(g->b, one);
@@ -99,7 +101,8 @@ static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
     if (s->n % GEMM_GROUP) group_emit(g, *p, full, s->n % GEMM_GROUP);
 }
 
-// The counts behind the lane numbers: K, kb where K is cut, whole groups of outputs where there are any.
+// The counts behind the lane numbers: tokens of own weights, K, kb where K is cut, whole groups of outputs where there
+// are any.
 void gemm_emit(Gen *g, const GemmStep *s)
 {
     if (s->transposed) {
@@ -135,7 +138,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
         groups_emit(g, s, &p, full);
         return;
     }
-    Loop l = loop_begin(g, s->m);
+    Loop l = loop_of(g, o.tokens);
     Product own = token_product(g, s, &p, l.i);
     groups_emit(g, s, &own, full);
     loop_end(g, &l, NULL);

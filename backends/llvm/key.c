@@ -50,10 +50,9 @@ static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
 
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    WORDS(s->m, (uint32_t)s->apart << 1 | s->one_x, s->has_add, s->has_bias, s->transposed, s->x_space,
-          s->has_add ? s->add_space : 0);
+    WORDS(s->apart ? 0 : s->m, (uint32_t)s->apart << 1 | s->one_x, s->has_add, s->has_bias, s->transposed, s->x_space);
     arg(g, k, s->x_space, s->x);
-    if (s->has_add) arg(g, k, s->add_space, s->add);
+    if (s->has_add) arg(g, k, ARG_ADD, s->add << 1 | s->add_space);
     uint32_t at;
     MatrixKind kind = layout_matrix(g->layout, s->w, &at);
     word(g, k, kind);
@@ -61,6 +60,7 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
     if (s->has_bias) arg(g, k, ARG_CONST, s->bias);
     arg(g, k, ARG_WORK, s->out);
     if (gemm_paired(g, s)) arg(g, k, ARG_WORK, s->pairs);
+    if (s->apart) count(g, k, s->m);
     if (s->transposed)
         transposed_key(g, k, s);
     else

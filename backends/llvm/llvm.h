@@ -25,6 +25,7 @@ typedef enum {
     ARG_COUNT,
     ARG_WIDE,
     ARG_SHORT, // words of 16 bits from the weights' start
+    ARG_ADD,   // twice a lane of WORK, or of PREP and one more
     ARG_KINDS
 } ArgKind;
 typedef struct {
@@ -129,6 +130,7 @@ typedef struct {
 } Operand;
 Operand operand(Gen *g, uint32_t space);          // at the lane number in the next arg
 Value count_arg(Gen *g, int64_t known);           // the next arg, a count (i64); `known` where the code knows it
+Operand add_operand(Gen *g, Value *space);        // what a product adds: the space is known when the code runs
 Operand weights_operand(Gen *g, MatrixKind kind); // at a matrix: its place is the next arg
 Operand space_start(Gen *g, uint32_t space);
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
@@ -192,6 +194,7 @@ void take_emit(Gen *g, const TakeStep *s);
 typedef struct {
     Operand x, add, w, bias, out, pairs;
     MatrixKind kind;
+    Value add_space, tokens; // i64
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
@@ -225,12 +228,13 @@ void product_emit(Gen *g, const Product *p);
 // ---- product_few.c: T = 1 with several rows
 LLVMTypeRef few_type(Gen *g);
 void few_emit(Gen *g, MatrixKind kind); // the body of the function for such weights
-void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, uint32_t add_space);
+void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space);
 
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
-void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k); // x rounded and paired, for all tokens
-Value pairs_of(Gen *g, Value k);                                               // how many k inputs are
-Value pairs_stride(Gen *g, Value k);                                           // lanes from token to token
+// x rounded and paired, for all tokens
+void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k, Value tokens);
+Value pairs_of(Gen *g, Value k);     // how many k inputs are
+Value pairs_stride(Gen *g, Value k); // lanes from token to token
 Value pairs_dot(Gen *g, Value x, Value w, Value sum);
 int pairs_sums(const TargetInfo *info);             // accumulators of a paired product that stay in registers
 Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats

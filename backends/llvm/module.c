@@ -26,12 +26,13 @@ static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
 enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64 };
 // Weights of more bytes than IN_CACHE do not stay in a core's own cache. AHEAD: a group of 128 outputs of 512 inputs,
 // whose every row the first block reads; measured best on PushT at 16, 32 and 64 rows. Half of it for 16 bits.
-enum { IN_CACHE = 1 << 20, AHEAD = 256 << 10 };
+enum { IN_CACHE = 1 << 20, AHEAD = 256 << 10, LARGE_WEIGHTS = 1 << 15 };
 
 typedef struct {
     StepKey key;
     const Step *step;
     int first;               // the first code of equal words for T > 1
+    bool large;              // of a first: some step has so many weights that wider blocks of rows pay
     Value fn[2][NFCC_TILES]; // by level
 } Code;
 
@@ -102,7 +103,7 @@ static int code_of(Unit *u, const Step *step, const StepKey *key)
         const StepKey *other = &u->codes[u->buckets[slot] - 1].key;
         if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
     }
-    Code code = {*key, arena_copy(u->g.cx->arena, step, sizeof *step), first_of_rows(u, key), {{0}}};
+    Code code = {*key, arena_copy(u->g.cx->arena, step, sizeof *step), first_of_rows(u, key), false, {{0}}};
     ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
     return (u->buckets[slot] = u->n_codes) - 1;
 }
@@ -184,6 +185,13 @@ static int steps_of(const Program *p)
     return n;
 }
 
+// Where weights do not stay in cache, only products of many of them take a noticeable time.
+static bool is_large(const Gen *g, const Step *s)
+{
+    if (s->kind != STEP_GEMM || !g->ahead) return s->kind == STEP_GEMM;
+    return !s->gemm.transposed && (uint64_t)s->gemm.k * s->gemm.n >= LARGE_WEIGHTS;
+}
+
 static void collect_program(Unit *u, int id, Range *ranges)
 {
     const Program *p = &u->g.plan->programs[id];
@@ -191,7 +199,10 @@ static void collect_program(Unit *u, int id, Range *ranges)
     u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, steps_of(p) + 1);
     for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
         StepKey key = step_key(&u->g, s, counts_known(u, s));
-        u->uses[id][u->n_uses[id]++] = (Use){code_of(u, s, &key), key.args};
+        int code = code_of(u, s, &key);
+        Code *first = &u->codes[u->codes[code].first];
+        first->large = first->large || is_large(&u->g, s);
+        u->uses[id][u->n_uses[id]++] = (Use){code, key.args};
         add_range(ranges, &key);
     }
 }
@@ -362,13 +373,13 @@ static const char *step_label(Gen *g, const Step *s)
 static bool strided(const Gen *g, StepKind kind) { return kind != STEP_GEMM || g->gemm == gemm_emit; }
 
 // The slot whose code serves `slot`, or -1: the programs have none for it. Products on AVX-512 have wider blocks from
-// 32 rows on.
-static int shape_slot(const Gen *g, StepKind kind, int slot)
+// 32 rows on, where they are `large`.
+static int shape_slot(const Gen *g, StepKind kind, bool large, int slot)
 {
     if (slot <= SLOT_16) return slot;
     if (!strided(g, STEP_GEMM) && slot == SLOT_32) return -1;
     if (!strided(g, kind)) return slot;
-    return kind == STEP_GEMM && g->info.level == LEVEL_AVX512 ? SLOT_32 : SLOT_16;
+    return kind == STEP_GEMM && large && g->info.level == LEVEL_AVX512 ? SLOT_32 : SLOT_16;
 }
 
 static bool takes_few(const Gen *g, const Step *s) { return s->kind == STEP_GEMM && gemm_takes_few(g, &s->gemm); }
@@ -432,9 +443,9 @@ static void emit_steps(Unit *u)
     emit_few(u);
     for (int i = 0; i < u->n_codes; i++)
         for (int t = 0; t < NFCC_TILES; t++) {
-            int shape = shape_slot(&u->g, u->codes[i].step->kind, t);
-            u->g.tile = tiles[t];
             int first = t == SLOT_ONE ? i : u->codes[i].first;
+            int shape = shape_slot(&u->g, u->codes[i].step->kind, u->codes[first].large, t);
+            u->g.tile = tiles[t];
             bool made = first < i || shape < t;
             Value *fn = u->codes[i].fn[u->level];
             if (shape >= 0) fn[t] = made ? u->codes[first].fn[u->level][shape] : step_function(&u->g, &u->codes[i]);
@@ -548,7 +559,7 @@ static void emit_program_steps(Unit *u, int id)
 static void emit_code_table(Unit *u, int t)
 {
     Gen *g = &u->g;
-    int shape = shape_slot(g, STEP_GEMM, t);
+    int shape = shape_slot(g, STEP_GEMM, true, t);
     unsigned n = (unsigned)u->n_codes;
     if (shape < t) {
         u->code_table[t] = u->code_table[shape];
@@ -899,10 +910,10 @@ static void emit_level(Unit *u, int level)
     g->width = g->info.width;
     emit_steps(u);
     for (int t = 0; t < NFCC_TILES; t++)
-        if (shape_slot(g, STEP_GEMM, t) >= 0) emit_code_table(u, t);
+        if (shape_slot(g, STEP_GEMM, true, t) >= 0) emit_code_table(u, t);
     for (int i = 0; i < PROGRAM_COUNT; i++)
         for (int t = 0; t < NFCC_TILES; t++)
-            if (g->plan->programs[i].exists && shape_slot(g, STEP_GEMM, t) >= 0) emit_program(u, i, t);
+            if (g->plan->programs[i].exists && shape_slot(g, STEP_GEMM, true, t) >= 0) emit_program(u, i, t);
 }
 
 static void emit_all(Unit *u, const Target *target, const char *symbol, bool with_weights)

@@ -145,9 +145,9 @@ static void tile_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
     if (odd) tile_pair(g, operand_at(g, x, mul(g, whole, 2)), operand_at(g, pairs, whole), false);
 }
 
-void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k)
+void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k, Value all)
 {
-    Loop tokens = loop_begin(g, s->one_x ? 1 : s->m);
+    Loop tokens = loop_of(g, s->one_x ? word_i64(g, 1) : all);
     Operand from = operand_at(g, x, LLVMBuildMul(g->b, tokens.i, k, ""));
     Operand to = operand_at(g, pairs, LLVMBuildMul(g->b, tokens.i, pairs_stride(g, k), ""));
     if (g->tile == 1)

@@ -256,7 +256,7 @@ void few_emit(Gen *g, MatrixKind kind)
 }
 
 // m = 1: the stride of `out` is n.
-void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, uint32_t add_space)
+void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space)
 {
     Value none = LLVMConstNull(g->ptr);
     Value args[PARAMS] = {p->out.base, p->x.base, p->w.base, p->has_add ? p->add.base : none};
@@ -265,6 +265,6 @@ void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, uint3
     args[PARAM_K] = p->k;
     args[PARAM_KB] = p->kb;
     args[PARAM_N] = p->out_stride;
-    args[PARAM_SPACES] = word_i64(g, (int64_t)x_space | (int64_t)add_space << 2);
+    args[PARAM_SPACES] = add(g, mul(g, add_space, 4), word_i64(g, x_space));
     LLVMBuildCall2(g->b, few_type(g), g->few[kind], args, PARAMS, "");
 }

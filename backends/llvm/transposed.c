@@ -243,7 +243,8 @@ static void outputs_emit(Gen *g, Block b, uint32_t k, int most)
     }
 }
 
-// The counts behind the lane numbers: K, whole groups of the product's outputs where there are any.
+// The counts behind the lane numbers: tokens of own weights, K, whole groups of the product's outputs where there are
+// any.
 void transposed_emit(Gen *g, const GemmStep *s)
 {
     GemmOperands o = gemm_operands(g, s);
@@ -256,7 +257,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     bool wide = g->info.level == LEVEL_AVX512;
     if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
     int most = wide && b.v == 1 ? 8 : 4;
-    Loop l = loop_begin(g, s->m);
+    Loop l = loop_of(g, o.tokens);
     b.x = operand_at(g, o.x, LLVMBuildMul(g->b, l.i, n_all, ""));
     b.out = operand_at(g, o.out, LLVMBuildMul(g->b, l.i, b.k_all, ""));
     if (s->apart) b.w = operand_at(g, o.w, LLVMBuildMul(g->b, l.i, LLVMBuildMul(g->b, n_all, b.rows, ""), ""));

@@ -186,6 +186,16 @@ Operand operand(Gen *g, uint32_t space)
     return operand_at(g, space_start(g, space), next_arg(g, kind));
 }
 
+Operand add_operand(Gen *g, Value *space)
+{
+    Value word = next_arg(g, ARG_ADD), lane = LLVMBuildLShr(g->b, word, word_i64(g, 1), "");
+    *space = LLVMBuildAnd(g->b, word, word_i64(g, 1), "");
+    Operand o = space_start(g, SPACE_WORK);
+    Value prepared = LLVMBuildICmp(g->b, LLVMIntEQ, *space, word_i64(g, SPACE_PREP), "");
+    o.base = LLVMBuildSelect(g->b, prepared, g->prep, g->work, "");
+    return operand_at(g, o, lane);
+}
+
 Operand weights_operand(Gen *g, MatrixKind kind)
 {
     if (kind == MATRIX_F32) return operand(g, SPACE_CONST);
