@@ -65,7 +65,8 @@ typedef struct {
     int code_bytes; // of a code's number: 1, 2 or 4
     Twin *twins;
     int n_twins;
-    int level; // under construction
+    bool has_apart; // see as_emitted
+    int level;      // under construction
     Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk, rounds;
     LLVMTypeRef walk_type;
     Value program[2][PROGRAM_COUNT][NFCC_TILES];
@@ -147,6 +148,25 @@ static uint32_t key_hash(Gen *g, const Step *s, bool known)
     return words_hash(k.words, k.n_words);
 }
 
+// As code is made of it: where a policy has products of several tokens with weights of their own, that code serves the
+// products of one token.
+static Step as_emitted(const Unit *u, const Step *s)
+{
+    Step one = *s;
+    if (s->kind != STEP_GEMM || !u->has_apart) return one;
+    one.gemm.apart = s->gemm.apart || (s->gemm.m == 1 && s->gemm.n % 16 == 0 && !s->gemm.transposed);
+    return one;
+}
+
+static bool has_apart(const Plan *plan)
+{
+    const Step *s;
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
+            if (s->kind == STEP_GEMM && s->gemm.apart && !s->gemm.transposed) return true;
+    return false;
+}
+
 static void find_twins(Unit *u, int steps)
 {
     Gen *g = &u->g;
@@ -154,7 +174,10 @@ static void find_twins(Unit *u, int steps)
     u->twins = ARENA_ARRAY(g->cx->arena, Twin, steps + 1);
     for (int id = 0; id < PROGRAM_COUNT; id++)
         for (StepWalk w = plan_walk(&g->plan->programs[id]); (s = plan_next(&w));)
-            if (s->kind == STEP_GEMM) u->twins[u->n_twins++] = (Twin){key_hash(g, s, false), key_hash(g, s, true)};
+            if (s->kind == STEP_GEMM) {
+                Step one = as_emitted(u, s);
+                u->twins[u->n_twins++] = (Twin){key_hash(g, &one, false), key_hash(g, &one, true)};
+            }
     qsort(u->twins, (size_t)u->n_twins, sizeof *u->twins, twin_order);
 }
 
@@ -198,8 +221,9 @@ static void collect_program(Unit *u, int id, Range *ranges)
     const Step *s;
     u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, steps_of(p) + 1);
     for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
-        StepKey key = step_key(&u->g, s, counts_known(u, s));
-        int code = code_of(u, s, &key);
+        Step one = as_emitted(u, s);
+        StepKey key = step_key(&u->g, &one, counts_known(u, &one));
+        int code = code_of(u, &one, &key);
         Code *first = &u->codes[u->codes[code].first];
         first->large = first->large || is_large(&u->g, s);
         u->uses[id][u->n_uses[id]++] = (Use){code, key.args};
@@ -296,6 +320,7 @@ static void collect(Unit *u)
     u->rows_buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
     g->form[ARG_WORK] = work_form(work_lanes);
     g->lengths_vary = lengths_vary(g->plan);
+    u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
     for (int i = 0; i < ARG_KINDS; i++)
