@@ -65,8 +65,8 @@ static uint64_t hash_words(const float *words, uint64_t n)
 static void pool_reserve(Pool *p, uint64_t n)
 {
     if (p->n + n <= p->cap) return;
-    uint64_t cap = p->cap ? p->cap : 1 << 24; // pages that stay empty cost nothing
-    while (cap < p->n + n) cap *= 2;
+    uint64_t cap = p->cap ? 2 * p->cap : n; // pages that stay empty cost nothing
+    if (cap < p->n + n) cap = p->n + n;
     float *grown = ARENA_ARRAY(p->arena, float, cap);
     if (p->n) memcpy(grown, p->words, p->n * sizeof *grown);
     p->words = grown;
@@ -1167,6 +1167,21 @@ static void start_with_noise(Context *cx, const Flow *flow, Pool *pool, Program 
     pool->n = n;
 }
 
+// Lanes of constants in the function that has most: so many CONST will hold, and few more.
+static uint64_t constant_lanes(const Module *m)
+{
+    uint64_t most = 0;
+    for (int i = 0; i < m->n_functions; i++) {
+        uint64_t lanes = 0;
+        for (int k = 0; k < m->functions[i]->n_nodes; k++) {
+            const Node *n = m->functions[i]->nodes[k];
+            if (node_is_const(n)) lanes += (uint64_t)type_lanes(n->type) + 15;
+        }
+        if (lanes > most) most = lanes;
+    }
+    return most;
+}
+
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
     Plan *plan = ARENA_NEW(cx->arena, Plan);
@@ -1174,6 +1189,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->name = name;
     memcpy(plan->hash, hash, 32);
     plan->given_only = flow->base_kind == BASE_STUDENT_T;
+    pool_reserve(&pool, constant_lanes(m) + (1 << 16));
     start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
     for (size_t i = 0; i < sizeof PROGRAMS / sizeof PROGRAMS[0]; i++) {
         const Function *f = module_function(m, PROGRAMS[i].name);
