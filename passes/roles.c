@@ -655,6 +655,21 @@ static int undecided_input(Roles *r)
     return -1;
 }
 
+static int log_prob_named(const Roles *r)
+{
+    for (int o = 0; o < r->m->n_outputs; o++)
+        if (is_scalar_output(r, o) && begins_in_list(r->m->outputs[o].name, LOG_PROBS)) return o;
+    return -1;
+}
+
+static void no_base(Roles *r, int output)
+{
+    diag_error(r->cx, NULL,
+               "normal, Laplace, logistic, uniform and Student t are read, with a mean and scale, and no mixtures; "
+               "--entries run ships the log_prob as it is",
+               "output '%s' shows no base distribution that nfcc knows", r->m->outputs[output].name);
+}
+
 static bool refuse_or_run(Roles *r)
 {
     int i = undecided_input(r);
@@ -684,6 +699,8 @@ static bool refuse_or_run(Roles *r)
         if (output_size(r, o) == input_size(r, in) && !is_scalar_output(r, o)) out = o;
     if (in >= 0 && out >= 0)
         not_invertible(r, in, out, in_list(r->m->inputs[in].name, LATENT_INPUTS) ? "latent" : "event");
+    else if (log_prob_named(r) >= 0)
+        no_base(r, log_prob_named(r));
     else
         diag_error(r->cx, NULL, "say --event NAME or --latent NAME, or --entries run to ship the graph as it is",
                    "the outputs claim a flow, but no input and output are each other's image");

@@ -1,4 +1,5 @@
-"""A uniform base is read from its test of range, however that is written: lane by lane, or once for all lanes."""
+"""A uniform base is read from its test of range, however that is written: lane by lane, or once for all lanes. What is no
+base is said to be none."""
 import numpy as np
 import pytest
 
@@ -55,3 +56,32 @@ def test_written_so(tool, tmp_path, name):
     np.testing.assert_allclose(policy.log_prob(x), np.full(200, -2.0794415), atol=1e-5)
     outside = policy.log_prob(np.array([[0.5, -1, 3.5], [0.5, -2.5, 2], [0.5, -1, 2]], np.float32))
     assert np.isneginf(outside[:2]).all() and np.isfinite(outside[2])
+
+
+MIXTURE = """module stage=imported
+port in "x" f32[2] batch 0
+port out "log_prob" f32[] batch 0
+func @main(x: f32[1,2]) {
+    a: f32[1,2] = sub x, 1
+    b: f32[1,2] = add x, 1
+    p: f32[1,2] = mul a, a
+    q: f32[1,2] = mul b, b
+    u: f32[1] = reduce_sum p
+    v: f32[1] = reduce_sum q
+    s: f32[1] = mul u, -0.5
+    t: f32[1] = mul v, -0.5
+    e: f32[1] = exp s
+    f: f32[1] = exp t
+    g: f32[1] = add e, f
+    log_prob: f32[1] = log g
+    return log_prob
+}
+"""
+
+
+def test_no_base_is_said(tool, tmp_path):
+    path = tmp_path / "mixture.nf"
+    path.write_text(MIXTURE)
+    said = tool(path, "-o", tmp_path / "p.so", code=1).stderr
+    assert "'log_prob' shows no base distribution" in said and "--entries run" in said
+    tool(path, "-o", tmp_path / "p.so", "--entries", "run")
