@@ -65,6 +65,7 @@ typedef struct {
     const Function *f;
     Weights *weights;
     int *level, *user; // by node id: L; the least L of its users
+    bool *cached;      // by node id: part of what grows from round to round
     Seat *seat;
     Bundle *bundles;
     int n_bundles, cap_bundles;
@@ -399,6 +400,8 @@ static bool is_shared(const Bundle *b, int k)
 static bool is_good(const Merge *m, const Bundle *b)
 {
     if (b->filled < b->n) return false;
+    for (int g = 0; g < b->n; g++)
+        if (m->cached[b->member[g]->id]) return false;
     if (is_product(b->member[0]) && !b->weights) return false;
     if (b->seed) return true;
     bool packed = false;
@@ -546,6 +549,21 @@ static const Function *build_function(Merge *m)
 
 // ---- a function
 
+static bool is_row(const Node *n) { return n->op == OP_move && !n->map && n->n_in > 2; }
+
+// Keys and values of attention token by token: h0 h1 h2; h0 h1 h2 h3; ... The plan lets each part be written into the
+// row as it is made, which a piece of a bundle is not.
+static void find_cached(Merge *m)
+{
+    const Function *f = m->f;
+    int *begins = ARENA_ARRAY(m->cx->arena, int, f->n_nodes + 1);
+    for (int i = 0; i < f->n_nodes; i++)
+        if (is_row(f->nodes[i])) begins[f->nodes[i]->in[0]->id]++;
+    for (int i = 0; i < f->n_nodes; i++)
+        for (int k = 0; is_row(f->nodes[i]) && begins[f->nodes[i]->in[0]->id] > 1 && k < f->nodes[i]->n_in; k++)
+            m->cached[f->nodes[i]->in[k]->id] = true;
+}
+
 static void find_levels(Merge *m)
 {
     const Function *f = m->f;
@@ -574,7 +592,9 @@ static const Function *merge_function(Weights *weights, const Function *f)
     m.user = ARENA_ARRAY(a, int, f->n_nodes + 1);
     m.seat = ARENA_ARRAY(a, Seat, f->n_nodes + 1);
     for (int i = 0; i < f->n_nodes; i++) m.seat[i].bundle = -1;
+    m.cached = ARENA_ARRAY(a, bool, f->n_nodes + 1);
     find_levels(&m);
+    find_cached(&m);
     find_seeds(&m);
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];

@@ -222,9 +222,9 @@ static void set_width(Gen *g, StepKey *k)
     k->words[0] |= k->wide ? 1u << 31 : 0;
 }
 
-StepKey step_key(Gen *g, const Step *s, bool known)
+StepKey step_key(Gen *g, const Step *s, bool known, bool wide)
 {
-    StepKey k = {.known = known};
+    StepKey k = {.known = known, .wide = wide};
     word(g, &k, (uint32_t)s->kind << 1 | known);
     switch (s->kind) {
     case STEP_GEMM: gemm_key(g, &k, &s->gemm); break;

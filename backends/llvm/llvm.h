@@ -161,8 +161,9 @@ enum { WEIGHTS_PAD = 128 }; // reads may run 16 lanes over
 const Bytes *object_with_weights(Context *cx, void *object, size_t size, const void *weights, size_t weights_size);
 
 // ---- key.c
-bool lengths_vary(const Plan *plan);                 // reductions of more lengths than code is to be made for
-StepKey step_key(Gen *g, const Step *s, bool known); // known: the code of a gemm knows its counts
+bool lengths_vary(const Plan *plan); // reductions of more lengths than code is to be made for
+// known: the code of a gemm knows its counts. wide: lanes of WORK are ARG_WIDE, even if this step's need not be.
+StepKey step_key(Gen *g, const Step *s, bool known, bool wide);
 
 // How the lanes of a move's table run: lane(i) = first + i * step, or anything.
 typedef struct {

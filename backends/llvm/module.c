@@ -144,7 +144,7 @@ static int twin_order(const void *a, const void *b)
 
 static uint32_t key_hash(Gen *g, const Step *s, bool known)
 {
-    StepKey k = step_key(g, s, known);
+    StepKey k = step_key(g, s, known, false);
     return words_hash(k.words, k.n_words);
 }
 
@@ -215,14 +215,34 @@ static bool is_large(const Gen *g, const Step *s)
     return !s->gemm.transposed && (uint64_t)s->gemm.k * s->gemm.n >= LARGE_WEIGHTS;
 }
 
+// By step of the list: some round of it needs wide lanes. Then all have them, so that the rounds share a code.
+static bool *wide_steps(Unit *u, const Program *p)
+{
+    bool *wide = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1);
+    Context *cx = u->g.cx, scratch = {arena_new(), cx->diag};
+    const Step *s;
+    u->g.cx = &scratch; // of keys that nobody keeps
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
+        Step one = as_emitted(u, s);
+        if (w.repeat >= 0 && !wide[w.at - 1]) wide[w.at - 1] = step_key(&u->g, &one, false, false).wide;
+    }
+    u->g.cx = cx;
+    arena_free(scratch.arena);
+    return wide;
+}
+
 static void collect_program(Unit *u, int id, Range *ranges)
 {
     const Program *p = &u->g.plan->programs[id];
+    const bool *wide = wide_steps(u, p);
+    bool *known = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1); // by step of the list, as in its first round
     const Step *s;
     u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, steps_of(p) + 1);
     for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
         Step one = as_emitted(u, s);
-        StepKey key = step_key(&u->g, &one, counts_known(u, &one));
+        int at = w.at - 1;
+        if (w.repeat < 0 || !w.round) known[at] = counts_known(u, &one);
+        StepKey key = step_key(&u->g, &one, known[at], wide[at]);
         int code = code_of(u, &one, &key);
         Code *first = &u->codes[u->codes[code].first];
         first->large = first->large || is_large(&u->g, s);
