@@ -196,8 +196,10 @@ static void compare_exported(Check *c)
     const Flow *f = c->flow;
     double *own = f->density ? c->log_det_x : c->log_det_z, mean = f->log_det_mean ? 1.0 / (double)f->dims : 1;
     double *extra = term_sizes(c);
-    compare_scalar(c, f->log_det_output, own, mean, extra,
-                   "wrong sign, scale or offset in the exported log_det; only the mean over the event is recognised");
+    compare_scalar(
+        c, f->log_det_output, own, mean, extra,
+        "wrong sign, scale or offset in the exported log_det (only the mean over the event is recognised); or the "
+        "drawn rows lie outside the flow's domain: --verify-inputs gives typical ones");
     compare_scalar(c, f->log_prob_output, f->density ? c->log_prob_x : c->log_prob_z, f->log_prob_negated ? -1 : 1,
                    extra, "the rest of the log_prob is not the log-determinant of the flow that its squares show");
     int output = f->density ? f->latent_output : f->event_output;
