@@ -181,7 +181,7 @@ static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 
 static void matmul_key(Gen *g, StepKey *k, const MatmulStep *s)
 {
-    Cuts c = cuts_of(s->k, s->k);
+    Cuts c = matmul_cuts(g, s);
     if (matmul_dots(s)) {
         WORDS(0, 1, 0, s->a_space, s->c_space);
         arg(g, k, s->a_space, s->a);

@@ -206,6 +206,7 @@ typedef struct {
 } Cuts;
 enum { SIDE_BY_SIDE = 4 };
 Cuts cuts_of(uint32_t k, uint32_t kb);
+Cuts matmul_cuts(const Gen *g, const MatmulStep *s);
 Cuts gemm_cuts(const Gen *g, const GemmStep *s);   // in pairs where
 bool gemm_paired(const Gen *g, const GemmStep *s); // pairs are multiplied
 

@@ -4,6 +4,14 @@
 
 enum { DOTS = 8 };
 
+// Where lengths vary, K may be any: one code for a cache of 5, 6, 7, 8 tokens.
+Cuts matmul_cuts(const Gen *g, const MatmulStep *s)
+{
+    Cuts c = cuts_of(s->k, s->k);
+    c.whole = c.whole && !g->lengths_vary;
+    return c;
+}
+
 bool matmul_dots(const MatmulStep *s) { return s->batch == 1 && s->n == 1; }
 
 static Value lane_of(Gen *g, Operand o, Value row)
@@ -63,7 +71,7 @@ void matmul_emit(Gen *g, const MatmulStep *s)
     }
     Operand a = operand(g, s->a_space), c = operand(g, s->c_space), out = operand(g, SPACE_WORK);
     Value batch = count_arg(g, s->batch), k = count_arg(g, s->k);
-    Product p = {.m = s->m, .n = s->n, .w_stride = s->n, .cut = cuts_of(s->k, s->k)};
+    Product p = {.m = s->m, .n = s->n, .w_stride = s->n, .cut = matmul_cuts(g, s)};
     p.k = p.kb = p.x_stride = k;
     p.out_stride = word_i64(g, s->n);
     Loop l = loop_of(g, batch);
