@@ -32,7 +32,7 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {
-    return g->gemm == gemm_emit && (s->m == 1 || s->apart) && !s->transposed;
+    return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed);
 }
 
 // x of all rows in pairs; T = 1 may have several.

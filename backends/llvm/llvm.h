@@ -51,6 +51,12 @@ typedef struct {
 // of 32 bits (MATRIX_PAIRS: of paired products; 0 behind an odd K).
 typedef enum { MATRIX_F32, MATRIX_SHORT, MATRIX_PAIRS } MatrixKind;
 
+// A block of a product of few rows: rows x vectors of outputs.
+typedef struct {
+    int rows, units;
+} FewShape;
+enum { FEW_SHAPES = 3 };
+
 typedef struct Gen Gen;
 typedef struct Layout Layout;
 struct Gen {
@@ -75,8 +81,8 @@ struct Gen {
     Value lane_bytes; // from lane to lane of WORK and PREP
     Value rows;       // T (i64)
     Value shape;      // T = 1: rows and where they lie (abi.h; i64)
-    Value few[3];     // product_few.c's functions of this level, by MatrixKind
-    int width;        // floats of a vector
+    Value few[3], few_block[3][FEW_SHAPES]; // product_few.c's functions of this level, by MatrixKind
+    int width;                              // floats of a vector
     ArgForm form[ARG_KINDS];
     bool known;   // the step under construction knows its counts
     bool wide;    // its lanes of WORK are ARG_WIDE
@@ -230,6 +236,9 @@ void product_emit(Gen *g, const Product *p);
 // ---- product_few.c: T = 1 with several rows
 LLVMTypeRef few_type(Gen *g);
 void few_emit(Gen *g, MatrixKind kind); // the body of the function for such weights
+FewShape few_shape(const Gen *g, int i);
+LLVMTypeRef few_block_type(Gen *g);
+void few_block_emit(Gen *g, MatrixKind kind, FewShape shape);
 void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space);
 
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.

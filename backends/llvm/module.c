@@ -382,8 +382,8 @@ static Value function_new(Gen *g, const char *name, LLVMTypeRef type)
     if (g->info.bf16) set_text(g, fn, "target-features", "+avx512bf16");
     // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop
     // over rows, and spilled.
-    unsigned pointers = type == g->code_type ? 3 : 4;
-    for (unsigned i = 2; i <= pointers; i++) set_flag(g, fn, i, "readonly");
+    for (unsigned i = 2; i <= 4; i++)
+        if (LLVMTypeOf(LLVMGetParam(fn, i - 1)) == g->ptr) set_flag(g, fn, i, "readonly");
     if (type == g->step_type) set_flag(g, fn, 4, "noalias");
     g->fn = fn;
     LLVMPositionBuilderAtEnd(g->b, block_new(g, "entry"));
@@ -463,7 +463,27 @@ static Value step_function(Gen *g, const Code *code)
     return fn;
 }
 
-// Products of several rows, for the kinds of weights that there are.
+// Products of several rows; equal shapes of blocks are one function.
+static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
+{
+    Gen *g = &u->g;
+    Arena *a = g->cx->arena;
+    for (int i = 0; i < FEW_SHAPES; i++) {
+        FewShape s = few_shape(g, i), before = few_shape(g, i ? i - 1 : 0);
+        if (i && s.rows == before.rows && s.units == before.units) {
+            g->few_block[kind][i] = g->few_block[kind][i - 1];
+            continue;
+        }
+        const char *block = arena_format(a, "%s_%dx%d%s", name, s.rows, s.units, level_suffix(g));
+        g->few_block[kind][i] = function_new(g, block, few_block_type(g));
+        few_block_emit(g, kind, s);
+        LLVMBuildRetVoid(g->b);
+    }
+    g->few[kind] = function_new(g, arena_format(a, "%s%s", name, level_suffix(g)), few_type(g));
+    few_emit(g, kind);
+    LLVMBuildRetVoid(g->b);
+}
+
 static void emit_few(Unit *u)
 {
     static const char *const names[] = {
@@ -474,12 +494,9 @@ static void emit_few(Unit *u)
     for (int i = 0; i < u->n_codes; i++) {
         const Step *s = u->codes[i].step;
         uint32_t at;
-        if (!takes_few(g, s)) continue;
+        if (!takes_few(g, s) || s->gemm.transposed) continue;
         MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
-        if (g->few[kind]) continue;
-        g->few[kind] = function_new(g, arena_format(g->cx->arena, "%s%s", names[kind], level_suffix(g)), few_type(g));
-        few_emit(g, kind);
-        LLVMBuildRetVoid(g->b);
+        if (!g->few[kind]) emit_few_kind(u, kind, names[kind]);
     }
 }
 

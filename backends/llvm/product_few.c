@@ -6,32 +6,13 @@
 // K is cut into chunks, and all outputs of a group take a chunk before they take the next: the chunk's weights (16 KiB)
 // come from memory once, in order, each block fetching its own columns one chunk ahead. Between chunks the sums wait in
 // `out`; each is one chain in the order of k all the same. Where the Plan cuts K, its blocks are the chunks: chains
-// from +0, added to `out`.
+// from +0, added to `out`. Blocks are functions of their own: in one with the loops around them most registers would
+// spill.
 #include "llvm.h"
 
 enum { CHUNK = 32, LINE = 64, MOST_ROWS = 8, MOST_SUMS = 16 };
 
-typedef struct {
-    int rows, units;
-} Shape;
-
-// The function's parameters and what follows from them. Steps are bytes from row to row.
-typedef struct {
-    Gen *g;
-    MatrixKind kind;
-    Value x, w, out, add, bias; // of row 0; add and bias may be null
-    Value x_step, out_step, add_step;
-    Value rows, k, n;
-    Value cut, chunk; // K is cut (i1); inputs of a chunk
-} Few;
-
-// A group of outputs and a chunk of K; in a block also its columns.
-typedef struct {
-    Value x, w, out; // the first input's, its weight's, the first output's address
-    Value w_step;    // bytes from k to k
-    Value first;     // the chunk is the first one (i1)
-    Value count;     // its inputs
-} Place;
+static int64_t weight_bytes(MatrixKind kind) { return kind == MATRIX_SHORT ? 2 : 4; }
 
 static Value least_of(Gen *g, Value a, Value b)
 {
@@ -41,147 +22,238 @@ static Value least_of(Gen *g, Value a, Value b)
 static Value product_of(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
 static Value difference(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
 static Value equal(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, word_i64(g, b), ""); }
-static Value count_if(Gen *g, Value condition, Value count)
-{
-    return LLVMBuildSelect(g->b, condition, count, word_i64(g, 0), "");
-}
 
 static Value pieces(Gen *g, Value n, Value piece)
 {
     return LLVMBuildUDiv(g->b, add(g, n, add(g, piece, word_i64(g, -1))), piece, "");
 }
 
-static int64_t weight_bytes(const Few *f) { return f->kind == MATRIX_SHORT ? 2 : 4; }
-
 // ---- one block
-static void fetch_ahead(const Few *f, const Place *p, const Shape *s, Value w)
+// Its function: addresses of the first row's first output, of its input and weight; bytes from weight to weight of the
+// next input; where each row is (a table: bytes from the first row in `out` and in x); inputs and what becomes of
+// `out`.
+enum { BLOCK_OUT, BLOCK_X, BLOCK_W, BLOCK_ROWS, BLOCK_W_STEP, BLOCK_WHAT, BLOCK_PARAMS };
+enum { OLD_STARTS = 1 << 29, OLD_ADDS = 1 << 30 }; // sums go on from what waits in `out`; it is added to them
+enum { TABLE_ENTRY = 16 };
+
+typedef struct {
+    Gen *g;
+    MatrixKind kind;
+    FewShape shape;
+    Value what;
+    Value x[MOST_ROWS], out[MOST_ROWS], sum[MOST_SUMS];
+} Block;
+
+static LLVMTypeRef type_of(Gen *g, int pointers, int params)
 {
-    Gen *g = f->g;
-    Value ahead = bytes_at(g, w, mul(g, p->w_step, CHUNK));
-    for (int64_t byte = 0; byte < s->units * g->width * weight_bytes(f); byte += LINE) {
+    LLVMTypeRef list[16];
+    for (int i = 0; i < params; i++) list[i] = i < pointers ? g->ptr : g->i64;
+    return LLVMFunctionType(g->none, list, (unsigned)params, false);
+}
+
+LLVMTypeRef few_block_type(Gen *g) { return type_of(g, BLOCK_W_STEP, BLOCK_PARAMS); }
+
+static Value is_set(const Block *b, int64_t flag)
+{
+    Gen *g = b->g;
+    Value bit = LLVMBuildAnd(g->b, b->what, word_i64(g, flag), "");
+    return LLVMBuildICmp(g->b, LLVMIntNE, bit, word_i64(g, 0), "");
+}
+
+static int sums_of(const Block *b) { return b->shape.rows * b->shape.units; }
+
+// Where sum i belongs.
+static Value place(const Block *b, int i)
+{
+    Gen *g = b->g;
+    return bytes_at(g, b->out[i / b->shape.units], word_i64(g, (int64_t)(i % b->shape.units) * g->width * 4));
+}
+
+static void set_rows(Block *b)
+{
+    Gen *g = b->g;
+    for (int r = 0; r < b->shape.rows; r++) {
+        Value entry = bytes_at(g, LLVMGetParam(g->fn, BLOCK_ROWS), word_i64(g, r * TABLE_ENTRY));
+        Value out = LLVMBuildLoad2(g->b, g->i64, entry, "");
+        Value x = LLVMBuildLoad2(g->b, g->i64, bytes_at(g, entry, word_i64(g, TABLE_ENTRY / 2)), "");
+        b->out[r] = bytes_at(g, LLVMGetParam(g->fn, BLOCK_OUT), out);
+        b->x[r] = bytes_at(g, LLVMGetParam(g->fn, BLOCK_X), x);
+    }
+}
+
+// What waits in `out`, or +0.
+static void first_sums(Block *b)
+{
+    Gen *g = b->g;
+    Value mask = LLVMBuildSExt(g->b, is_set(b, OLD_STARTS), g->i32, "");
+    for (int i = 0; i < sums_of(b); i++) {
+        Value waiting = load(g, ints(g, g->width), place(b, i));
+        waiting = LLVMBuildAnd(g->b, waiting, splat(g, mask, g->width), "");
+        b->sum[i] = LLVMBuildBitCast(g->b, waiting, floats(g, g->width), "");
+    }
+}
+
+static void fetch_ahead(const Block *b, Value w)
+{
+    Gen *g = b->g;
+    Value ahead = bytes_at(g, w, mul(g, LLVMGetParam(g->fn, BLOCK_W_STEP), CHUNK));
+    for (int64_t byte = 0; byte < b->shape.units * g->width * weight_bytes(b->kind); byte += LINE) {
         Value args[] = {bytes_at(g, ahead, word_i64(g, byte)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
         call(g, "llvm.prefetch", g->ptr, args, 4);
     }
 }
 
-static void run_chunk(const Few *f, const Place *p, const Shape *s, const Value *x, Value *sum)
+static void run_chunk(Block *b)
 {
-    Gen *g = f->g;
+    Gen *g = b->g;
     Value held[MOST_SUMS];
-    Loop l = loop_of(g, p->count);
-    for (int i = 0; i < s->rows * s->units; i++) sum[i] = loop_phi(g, &l, sum[i]);
-    WeightType type = f->kind == MATRIX_SHORT ? g->plan->weight_type : WEIGHTS_F32;
-    Operand w = {bytes_at(g, p->w, product_of(g, l.i, p->w_step)), word_i64(g, weight_bytes(f)), true, type};
-    for (int u = 0; u < s->units; u++) held[u] = load_lanes(g, operand_fixed(g, w, (int64_t)u * g->width), g->width);
-    fetch_ahead(f, p, s, w.base);
-    for (int r = 0; r < s->rows; r++) {
-        Value input = splat(g, load(g, g->f32, bytes_at(g, x[r], mul(g, l.i, 4))), g->width);
-        for (int u = 0; u < s->units; u++) {
-            Value *to = &sum[r * s->units + u];
-            *to = f->kind == MATRIX_PAIRS ? pairs_dot(g, input, held[u], *to) : fma_of(g, input, held[u], *to);
+    WeightType type = b->kind == MATRIX_SHORT ? g->plan->weight_type : WEIGHTS_F32;
+    Loop l = loop_of(g, LLVMBuildAnd(g->b, b->what, word_i64(g, OLD_STARTS - 1), ""));
+    for (int i = 0; i < sums_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
+    Value at = bytes_at(g, LLVMGetParam(g->fn, BLOCK_W), product_of(g, l.i, LLVMGetParam(g->fn, BLOCK_W_STEP)));
+    Operand w = {at, word_i64(g, weight_bytes(b->kind)), true, type};
+    for (int u = 0; u < b->shape.units; u++)
+        held[u] = load_lanes(g, operand_fixed(g, w, (int64_t)u * g->width), g->width);
+    fetch_ahead(b, at);
+    for (int r = 0; r < b->shape.rows; r++) {
+        Value input = splat(g, load(g, g->f32, bytes_at(g, b->x[r], mul(g, l.i, 4))), g->width);
+        for (int u = 0; u < b->shape.units; u++) {
+            Value *sum = &b->sum[r * b->shape.units + u];
+            *sum = b->kind == MATRIX_PAIRS ? pairs_dot(g, input, held[u], *sum) : fma_of(g, input, held[u], *sum);
         }
     }
-    loop_end(g, &l, sum);
+    loop_end(g, &l, b->sum);
 }
 
-static Value unit_at(Gen *g, Value row, int unit)
+static void add_old(Block *b)
 {
-    return bytes_at(g, row, word_i64(g, (int64_t)unit * g->width * 4));
+    Gen *g = b->g;
+    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, is_set(b, OLD_ADDS), g->i64, ""));
+    for (int i = 0; i < sums_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
+    for (int i = 0; i < sums_of(b); i++)
+        b->sum[i] = LLVMBuildFAdd(g->b, load(g, floats(g, g->width), place(b, i)), b->sum[i], "");
+    loop_end(g, &l, b->sum);
 }
 
-// +0 where a chain begins, else what waits in `out`.
-static void first_sums(const Few *f, const Place *p, const Shape *s, const Value *out, Value *sum)
+void few_block_emit(Gen *g, MatrixKind kind, FewShape shape)
+{
+    Block b = {.g = g, .kind = kind, .shape = shape, .what = LLVMGetParam(g->fn, BLOCK_WHAT)};
+    set_rows(&b);
+    first_sums(&b);
+    run_chunk(&b);
+    add_old(&b);
+    for (int i = 0; i < sums_of(&b); i++) store(g, b.sum[i], place(&b, i));
+}
+
+// ---- the function: blocks of all outputs
+// Its parameters and what follows from them. Steps are bytes from row to row.
+enum {
+    PARAM_OUT,
+    PARAM_X,
+    PARAM_W,
+    PARAM_ADD,
+    PARAM_BIAS,
+    PARAM_SHAPE,
+    PARAM_K,
+    PARAM_KB,
+    PARAM_N,
+    PARAM_SPACES,
+    PARAMS
+};
+
+typedef struct {
+    Gen *g;
+    MatrixKind kind;
+    Value out, x, w; // of row 0
+    Value x_step, out_step, rows, k, n;
+    Value cut, chunk;                     // K is cut (i1); inputs of a chunk
+    Value table;                          // of all rows
+    Value block, block_rows, block_units; // the blocks used where there are outputs enough
+} Few;
+
+// A group of outputs and a chunk of K: addresses of the first output, input and weight.
+typedef struct {
+    Value out, x, w, w_step;
+    Value count, old; // inputs; OLD_*
+} Chunk;
+
+LLVMTypeRef few_type(Gen *g) { return type_of(g, PARAM_SHAPE, PARAMS); }
+
+// Four rows by many vectors or eight by few (AVX2: four rows, always), and single vectors that are left.
+FewShape few_shape(const Gen *g, int i)
+{
+    static const FewShape wide[FEW_SHAPES] = {{4, 4}, {8, 2}, {8, 1}}, narrow[FEW_SHAPES] = {{4, 2}, {4, 2}, {4, 1}};
+    return g->info.sums >= MOST_SUMS ? wide[i] : narrow[i];
+}
+
+static void set_blocks(Few *f)
 {
     Gen *g = f->g;
-    Value begins = LLVMBuildOr(g->b, p->first, f->cut, "");
-    Value mask = splat(g, LLVMBuildSelect(g->b, begins, word_i32(g, 0), word_i32(g, -1), ""), g->width);
-    for (int i = 0; i < s->rows * s->units; i++) {
-        Value waiting = load(g, ints(g, g->width), unit_at(g, out[i / s->units], i % s->units));
-        sum[i] = LLVMBuildBitCast(g->b, LLVMBuildAnd(g->b, waiting, mask, ""), floats(g, g->width), "");
-    }
+    FewShape few = few_shape(g, 0), many = few_shape(g, 1);
+    Value is_few = LLVMBuildICmp(g->b, LLVMIntULE, f->rows, word_i64(g, few.rows), "");
+    f->block = LLVMBuildSelect(g->b, is_few, g->few_block[f->kind][0], g->few_block[f->kind][1], "");
+    f->block_rows = LLVMBuildSelect(g->b, is_few, word_i64(g, few.rows), word_i64(g, many.rows), "");
+    f->block_units = LLVMBuildSelect(g->b, is_few, word_i64(g, few.units), word_i64(g, many.units), "");
 }
 
-// A block of K joins those before it.
-static void add_block(const Few *f, const Place *p, const Shape *s, const Value *out, Value *sum)
+// Where each row is. Up to a multiple of eight, rows that are not there are the last one once more.
+static Value table_emit(const Few *f)
 {
     Gen *g = f->g;
-    Value joins = LLVMBuildAnd(g->b, f->cut, LLVMBuildNot(g->b, p->first, ""), "");
-    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, joins, g->i64, ""));
-    for (int i = 0; i < s->rows * s->units; i++) sum[i] = loop_phi(g, &l, sum[i]);
-    for (int i = 0; i < s->rows * s->units; i++) {
-        Value before = load(g, floats(g, g->width), unit_at(g, out[i / s->units], i % s->units));
-        sum[i] = LLVMBuildFAdd(g->b, before, sum[i], "");
-    }
-    loop_end(g, &l, sum);
+    Value table = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i64, (FEW_ROWS + MOST_ROWS) * TABLE_ENTRY / 8), "");
+    Loop l = loop_of(g, mul(g, pieces(g, f->rows, word_i64(g, MOST_ROWS)), MOST_ROWS));
+    Value row = least_of(g, l.i, add(g, f->rows, word_i64(g, -1)));
+    Value entry = bytes_at(g, table, mul(g, l.i, TABLE_ENTRY));
+    LLVMBuildStore(g->b, product_of(g, row, f->out_step), entry);
+    LLVMBuildStore(g->b, product_of(g, row, f->x_step), bytes_at(g, entry, word_i64(g, TABLE_ENTRY / 2)));
+    loop_end(g, &l, NULL);
+    return table;
 }
 
-// Rows from `row` on; those that are not there are the last one once more.
-static void block_emit(const Few *f, const Place *p, const Shape *s, Value row)
+// All rows of the vectors of outputs from `unit` on: block_rows at a time.
+static void rows_emit(const Few *f, const Chunk *c, Value unit, Value block, Value block_rows)
 {
     Gen *g = f->g;
-    Value x[MOST_ROWS], out[MOST_ROWS], sum[MOST_SUMS], last = add(g, f->rows, word_i64(g, -1));
-    for (int r = 0; r < s->rows; r++) {
-        Value here = least_of(g, add(g, row, word_i64(g, r)), last);
-        x[r] = bytes_at(g, p->x, product_of(g, here, f->x_step));
-        out[r] = bytes_at(g, p->out, product_of(g, here, f->out_step));
-    }
-    first_sums(f, p, s, out, sum);
-    run_chunk(f, p, s, x, sum);
-    add_block(f, p, s, out, sum);
-    for (int i = 0; i < s->rows * s->units; i++) store(g, sum[i], unit_at(g, out[i / s->units], i % s->units));
-}
-
-// ---- blocks of a chunk
-// Vectors of outputs from `unit` on, `count` times as many as a block has.
-static void columns_emit(const Few *f, const Place *p, const Shape *s, Value unit, Value count)
-{
-    Gen *g = f->g;
-    Loop l = loop_maybe(g, count);
-    Value first = mul(g, add(g, unit, mul(g, l.i, s->units)), g->width);
-    Place block = *p;
-    block.w = bytes_at(g, p->w, mul(g, first, weight_bytes(f)));
-    block.out = bytes_at(g, p->out, mul(g, first, 4));
-    Loop rows = loop_of(g, pieces(g, f->rows, word_i64(g, s->rows)));
-    block_emit(f, &block, s, mul(g, rows.i, s->rows));
-    loop_end(g, &rows, NULL);
+    Value lane = mul(g, unit, g->width);
+    Value args[BLOCK_PARAMS] = {bytes_at(g, c->out, mul(g, lane, 4)), c->x};
+    args[BLOCK_W] = bytes_at(g, c->w, mul(g, lane, weight_bytes(f->kind)));
+    args[BLOCK_W_STEP] = c->w_step;
+    args[BLOCK_WHAT] = LLVMBuildOr(g->b, c->count, c->old, "");
+    Loop l = loop_of(g, pieces(g, f->rows, block_rows));
+    args[BLOCK_ROWS] = bytes_at(g, f->table, mul(g, product_of(g, l.i, block_rows), TABLE_ENTRY));
+    LLVMBuildCall2(g->b, few_block_type(g), block, args, BLOCK_PARAMS, "");
     loop_end(g, &l, NULL);
 }
 
-// Blocks as large as the registers allow; of up to four rows where that leaves too few vectors.
-static void chunk_emit(const Few *f, const Place *p, Value units)
+// All vectors of outputs: full blocks, then single vectors.
+static void chunk_emit(const Few *f, const Chunk *c, Value units)
 {
     Gen *g = f->g;
-    bool wide = g->info.sums >= MOST_SUMS;
-    Shape four = {4, wide ? 4 : 2}, eight = {8, 2}, rest = {8, 1};
-    Value zero = word_i64(g, 0), done;
-    if (wide) {
-        Value is_four = LLVMBuildICmp(g->b, LLVMIntULE, f->rows, word_i64(g, four.rows), "");
-        Value fours = LLVMBuildUDiv(g->b, units, word_i64(g, four.units), "");
-        Value eights = LLVMBuildUDiv(g->b, units, word_i64(g, eight.units), "");
-        columns_emit(f, p, &four, zero, count_if(g, is_four, fours));
-        columns_emit(f, p, &eight, zero, count_if(g, LLVMBuildNot(g->b, is_four, ""), eights));
-        done = LLVMBuildSelect(g->b, is_four, mul(g, fours, four.units), mul(g, eights, eight.units), "");
-    } else {
-        Value fours = LLVMBuildUDiv(g->b, units, word_i64(g, four.units), "");
-        columns_emit(f, p, &four, zero, fours);
-        done = mul(g, fours, four.units);
-    }
-    columns_emit(f, p, &rest, done, difference(g, units, done));
+    Value full = LLVMBuildUDiv(g->b, units, f->block_units, ""), done = product_of(g, full, f->block_units);
+    Loop l = loop_of(g, add(g, full, difference(g, units, done)));
+    Value is_full = LLVMBuildICmp(g->b, LLVMIntULT, l.i, full, "");
+    Value single = add(g, done, difference(g, l.i, full));
+    Value unit = LLVMBuildSelect(g->b, is_full, product_of(g, l.i, f->block_units), single, "");
+    Value block = LLVMBuildSelect(g->b, is_full, f->block, g->few_block[f->kind][FEW_SHAPES - 1], "");
+    Value rows = word_i64(g, few_shape(g, FEW_SHAPES - 1).rows);
+    rows_emit(f, c, unit, block, LLVMBuildSelect(g->b, is_full, f->block_rows, rows, ""));
+    loop_end(g, &l, NULL);
 }
 
 static void group_emit(const Few *f, Value first, Value chunks)
 {
     Gen *g = f->g;
+    int64_t bytes = weight_bytes(f->kind);
     Value width = least_of(g, difference(g, f->n, first), word_i64(g, GEMM_GROUP));
-    Value units = pieces(g, width, word_i64(g, g->width)), w_step = mul(g, width, weight_bytes(f));
-    Value group = bytes_at(g, f->w, product_of(g, mul(g, first, weight_bytes(f)), f->k));
     Loop l = loop_of(g, chunks);
     Value k = product_of(g, l.i, f->chunk);
-    Place p = {.w_step = w_step, .first = equal(g, k, 0), .count = least_of(g, difference(g, f->k, k), f->chunk)};
-    p.x = bytes_at(g, f->x, mul(g, k, 4));
-    p.w = bytes_at(g, group, product_of(g, k, w_step));
-    p.out = bytes_at(g, f->out, mul(g, first, 4));
-    chunk_emit(f, &p, units);
+    Value old = LLVMBuildSelect(g->b, f->cut, word_i64(g, OLD_ADDS), word_i64(g, OLD_STARTS), "");
+    Chunk c = {.w_step = mul(g, width, bytes), .count = least_of(g, difference(g, f->k, k), f->chunk)};
+    c.old = LLVMBuildSelect(g->b, equal(g, k, 0), word_i64(g, 0), old, "");
+    c.x = bytes_at(g, f->x, mul(g, k, 4));
+    c.w = bytes_at(g, f->w, mul(g, add(g, product_of(g, first, f->k), product_of(g, k, width)), bytes));
+    c.out = bytes_at(g, f->out, mul(g, first, 4));
+    chunk_emit(f, &c, pieces(g, width, word_i64(g, g->width)));
     loop_end(g, &l, NULL);
 }
 
@@ -200,28 +272,6 @@ static void add_to_out(const Few *f, Value other, Value step)
     loop_end(g, &rows, NULL);
 }
 
-// ---- the function and its calls
-enum {
-    PARAM_OUT,
-    PARAM_X,
-    PARAM_W,
-    PARAM_ADD,
-    PARAM_BIAS,
-    PARAM_SHAPE,
-    PARAM_K,
-    PARAM_KB,
-    PARAM_N,
-    PARAM_SPACES,
-    PARAMS
-};
-
-LLVMTypeRef few_type(Gen *g)
-{
-    LLVMTypeRef params[PARAMS];
-    for (int i = 0; i < PARAMS; i++) params[i] = i < PARAM_SHAPE ? g->ptr : g->i64;
-    return LLVMFunctionType(g->none, params, PARAMS, false);
-}
-
 // Bytes from row to row of the space whose number stands in two bits of PARAM_SPACES.
 static Value step_of(Gen *g, Value shape, int bit)
 {
@@ -229,7 +279,7 @@ static Value step_of(Gen *g, Value shape, int bit)
     Value space = LLVMBuildAnd(g->b, spaces, word_i64(g, 3), "");
     Value step = LLVMBuildSelect(g->b, equal(g, space, SPACE_WORK), few_step(g, shape, SPACE_WORK),
                                  few_step(g, shape, SPACE_PREP), "");
-    return count_if(g, LLVMBuildNot(g->b, equal(g, space, SPACE_CONST), ""), step);
+    return LLVMBuildSelect(g->b, equal(g, space, SPACE_CONST), word_i64(g, 0), step, "");
 }
 
 void few_emit(Gen *g, MatrixKind kind)
@@ -237,22 +287,21 @@ void few_emit(Gen *g, MatrixKind kind)
     Value shape = LLVMGetParam(g->fn, PARAM_SHAPE), kb = LLVMGetParam(g->fn, PARAM_KB);
     Few f = {.g = g, .kind = kind, .x = LLVMGetParam(g->fn, PARAM_X), .w = LLVMGetParam(g->fn, PARAM_W)};
     f.out = LLVMGetParam(g->fn, PARAM_OUT);
-    f.add = LLVMGetParam(g->fn, PARAM_ADD);
-    f.bias = LLVMGetParam(g->fn, PARAM_BIAS);
     f.k = LLVMGetParam(g->fn, PARAM_K);
     f.n = LLVMGetParam(g->fn, PARAM_N);
     f.rows = few_rows(g, shape);
     f.out_step = few_step(g, shape, SPACE_WORK);
     f.x_step = step_of(g, shape, 0);
-    f.add_step = step_of(g, shape, 2);
     f.cut = LLVMBuildICmp(g->b, LLVMIntULT, kb, f.k, "");
     f.chunk = LLVMBuildSelect(g->b, f.cut, kb, word_i64(g, CHUNK), "");
+    f.table = table_emit(&f);
+    set_blocks(&f);
     Value chunks = pieces(g, f.k, f.chunk);
     Loop l = loop_of(g, pieces(g, f.n, word_i64(g, GEMM_GROUP)));
     group_emit(&f, mul(g, l.i, GEMM_GROUP), chunks);
     loop_end(g, &l, NULL);
-    add_to_out(&f, f.add, f.add_step);
-    add_to_out(&f, f.bias, word_i64(g, 0));
+    add_to_out(&f, LLVMGetParam(g->fn, PARAM_ADD), step_of(g, shape, 2));
+    add_to_out(&f, LLVMGetParam(g->fn, PARAM_BIAS), word_i64(g, 0));
 }
 
 // m = 1: the stride of `out` is n.

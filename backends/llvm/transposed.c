@@ -19,6 +19,7 @@ typedef struct {
     Value k_all, rows, groups; // i64; rows of w: K, or its pairs
     Operand x, w, out;         // w: the whole matrix; x, out: of the token
     Value k, row;              // first output, first row (i64)
+    uint32_t x_space;
 } Block;
 
 // Row k + i of the group at `first` of `width` weights, from column `col` (i64) on. A block begins at an even k.
@@ -212,12 +213,19 @@ static void rows_emit(Gen *g, const Block *b)
 
 // ---- blocks of outputs
 
+// T = 1: few rows, one after the other, while the block's weights are near.
 static void block_emit(Gen *g, const Block *b)
 {
-    if (g->tile == 1)
-        slots_emit(g, b);
-    else
+    if (g->tile > 1) {
         rows_emit(g, b);
+        return;
+    }
+    Loop rows = loop_of(g, few_rows(g, g->shape));
+    Block own = *b;
+    own.x.base = bytes_at(g, b->x.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, b->x_space), ""));
+    own.out.base = bytes_at(g, b->out.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, SPACE_WORK), ""));
+    slots_emit(g, &own);
+    loop_end(g, &rows, NULL);
 }
 
 // All k outputs in blocks of `most` (4 or 8), what is left for T = 1 in smaller powers of two. K itself is a count; the
@@ -250,6 +258,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     GemmOperands o = gemm_operands(g, s);
     Block b = {.v = 1, .rest = s->n % GEMM_GROUP, .grouped = s->n >= GEMM_GROUP, .w = o.w};
     b.paired = o.kind == MATRIX_PAIRS;
+    b.x_space = s->x_space;
     b.k_all = b.rows = count_arg(g, s->k);
     if (b.paired) b.rows = pairs_of(g, b.k_all);
     b.groups = b.grouped ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
