@@ -46,6 +46,19 @@ enum {
     NFCC_CPU_AVX512_BF16 = 1u << 3
 };
 
+/* What a call of the main program costs: of one row; what is shared by up to four and up to eight rows together, and
+ * what each of them adds; of whole tiles. */
+enum {
+    NFCC_COST_ONE,
+    NFCC_COST_FOUR,
+    NFCC_COST_EIGHT,
+    NFCC_COST_EACH,
+    NFCC_COST_16,
+    NFCC_COST_32,
+    NFCC_COST_64,
+    NFCC_COSTS
+};
+
 typedef struct {
     uint32_t kind, index, at, lanes;
 } nfcc_abi_port; /* WORK lanes [at, at + lanes) */
@@ -98,9 +111,10 @@ typedef struct nfcc_model_header {
     uint32_t given_only;   /* the base has no sampler: z must be given */
     uint32_t
         other_cpu; /* NFCC_CPU_* bits of a second set of code (--cpu dispatch), used where all are there; 0: none */
-    uint32_t other_code; /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
-    uint32_t few_rows;   /* rows that the code of T = 1 takes at most; 0 means 1 */
-    uint32_t reserved[11];
+    uint32_t other_code;       /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
+    uint32_t few_rows;         /* rows that the code of T = 1 takes at most; 0 means 1 */
+    uint32_t cost[NFCC_COSTS]; /* estimates in cycles, by which tiles are chosen */
+    uint32_t reserved[4];
 } nfcc_model_header;
 
 #endif

@@ -35,7 +35,6 @@ enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,
     MOST_FEW = 8,        /* so many rows are a tile of few at most */
-    IN_CACHE = 1 << 20,  /* bytes of weights that stay in a core's cache */
     PREPARED_ROWS = 16,  /* up to so many context rows are prepared in full */
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
@@ -420,14 +419,13 @@ static size_t region_bytes(const nfcc_policy *p, uint32_t lanes)
     return round_up(floats, 16) * 4;
 }
 
-/* What tiles of 1, 2 to 4, 5 to 8, 16, 32 and 64 rows cost, in tenths of a row of 64: measured on Zen 5, where few rows
- * cost what it takes to read the weights, and 16 fill half of an AVX-512 product's registers. */
-static unsigned tile_cost(const nfcc_policy *p, size_t rows)
+/* A tile's, by the estimates of the policy (abi.h). */
+static uint64_t tile_cost(const nfcc_policy *p, int slot, size_t rows)
 {
-    static const uint16_t cost[2][2][6] = {{{14, 45, 89, 161, 321, 640}, {45, 50, 88, 158, 330, 640}},
-                                           {{26, 54, 97, 175, 320, 640}, {44, 80, 85, 200, 358, 640}}};
-    size_t size = rows > 32 ? 5 : rows > 16 ? 4 : rows > 8 ? 3 : rows > 4 ? 2 : rows > 1;
-    return cost[(p->info.cpu & NFCC_CPU_AVX512) != 0][p->info.weights_size > IN_CACHE][size];
+    const uint32_t *cost = p->model->cost;
+    if (slot != FEW) return cost[NFCC_COST_16 + slot - 1];
+    if (rows == 1) return cost[NFCC_COST_ONE];
+    return cost[rows <= 4 ? NFCC_COST_FOUR : NFCC_COST_EIGHT] + (uint64_t)cost[NFCC_COST_EACH] * rows;
 }
 
 static size_t most_rows(const nfcc_policy *p, int slot)
@@ -439,13 +437,13 @@ static size_t most_rows(const nfcc_policy *p, int slot)
 /* The cheapest tiles for up to 64 items, the first one of each list: the rest has its own. */
 static void choose_tiles(nfcc_policy *p)
 {
-    unsigned cost[TILE_MAX + 1] = {0};
+    uint64_t cost[TILE_MAX + 1] = {0};
     for (size_t left = 1; left <= TILE_MAX; left++) {
-        cost[left] = UINT_MAX;
+        cost[left] = UINT64_MAX;
         for (int s = NFCC_TILES - 1; s >= FEW; s--)
             for (size_t rows = most_rows(p, s), least = s == FEW ? 1 : rows; rows >= least; rows--) {
-                unsigned all = tile_cost(p, rows) + cost[left > rows ? left - rows : 0];
-                if (!(p->tiles >> s & 1) || all >= cost[left]) continue;
+                uint64_t all = tile_cost(p, s, rows) + cost[left > rows ? left - rows : 0];
+                if (!(p->tiles >> s & 1) || (s == FEW && rows > left) || all >= cost[left]) continue;
                 cost[left] = all;
                 p->choice[left] = (Choice){(uint8_t)s, (uint8_t)rows};
             }

@@ -144,7 +144,11 @@ static void build(unsigned char *image, const void *base, size_t weights_size)
     Tables t = {.base = image, .used = sizeof(nfcc_model_header)};
     nfcc_model_header *m = (nfcc_model_header *)image;
     memset(image, 0, FAKE_IMAGE);
-    *m = (nfcc_model_header){.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .hash = {1, 2, 3}, .few_rows = 8};
+    *m = (nfcc_model_header){.magic = NFCC_ABI_MAGIC,
+                             .version = NFCC_ABI_VERSION,
+                             .hash = {1, 2, 3},
+                             .few_rows = 8,
+                             .cost = {10, 15, 20, 3, 60, 110, 200}};
     m->name = put_text(&t, "fake");
     m->compiler = put_text(&t, "by hand");
     m->base = put_text(&t, "standard normal");
@@ -177,14 +181,18 @@ static _Alignas(64) unsigned char static_memory[8192];
 static const char *library;
 static char folder[] = "/tmp/nfcc-runtime-XXXXXX";
 
-static nfcc_policy *static_policy(void)
+// With estimates of what tiles cost, or none.
+static nfcc_policy *static_policy_of(const uint32_t *cost)
 {
     nfcc_policy *p = NULL;
     build(image, image, 4096);
+    if (cost) memcpy(((nfcc_model_header *)image)->cost, cost, NFCC_COSTS * sizeof *cost);
     assert_int_equal(nfcc_open_static((const nfcc_model *)image, static_memory + 3, sizeof static_memory - 3, &p),
                      NFCC_OK);
     return p;
 }
+
+static nfcc_policy *static_policy(void) { return static_policy_of(NULL); }
 
 static size_t read_file(const char *path, unsigned char **data)
 {
@@ -420,6 +428,23 @@ static void test_entries(void **state)
             check_entries(p, rows, n, (rows + n) % 64);
     check_entries(p, 1, 4000, 1);
     nfcc_close(p);
+}
+
+// Whatever tiles the estimates lead to: one row at a time, fours, eights, padded sixteens, padded 64, a mixture.
+static void test_tilings(void **state)
+{
+    (void)state;
+    static const uint32_t costs[][NFCC_COSTS] = {{1, 900, 900, 9, 900, 900, 900},    {90, 9, 900, 1, 900, 900, 900},
+                                                 {90, 90, 9, 1, 900, 900, 900},      {90, 90, 90, 9, 20, 90, 90},
+                                                 {90, 900, 900, 9, 900, 900, 10},    {0, 0, 0, 0, 0, 0, 0},
+                                                 {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u}};
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++) {
+        nfcc_policy *p = static_policy_of(costs[i]);
+        for (size_t rows = 1; rows <= 20; rows++) check_entries(p, rows, 1, 0);
+        for (size_t n = 2; n <= 20; n++) check_entries(p, 1, n, 0);
+        check_entries(p, 3, 47, 0);
+        nfcc_close(p);
+    }
 }
 
 // A row's bits do not depend on its neighbours: rows one by one, of a prepared state of few rows and of many.
@@ -1328,6 +1353,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries),
+        cmocka_unit_test(test_tilings),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_best),

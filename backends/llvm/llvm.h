@@ -250,6 +250,9 @@ Value pairs_dot(Gen *g, Value x, Value w, Value sum);
 int pairs_sums(const TargetInfo *info);             // accumulators of a paired product that stay in registers
 Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats
 
+// ---- cost.c
+void tile_costs(const Gen *g, uint32_t *to); // [NFCC_COSTS] of abi.h
+
 // ---- module.c
 const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,
                             void (*gemm)(Gen *g, const GemmStep *s));

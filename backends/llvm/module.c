@@ -812,8 +812,9 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol, b
     Gen *g = &u->g;
     WeightType stored = stored_type(g);
     size_t weights = layout_size(g->layout);
-    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights);
     nfcc_model_header h;
+    tile_costs(g, h.cost);
+    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights, h.cost);
     memcpy(&h, d->data, sizeof h);
 
     Parts p = {.bytes = d->data};

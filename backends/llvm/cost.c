@@ -1,0 +1,141 @@
+// What tiles cost, estimated in cycles, so that the runtime can choose between them: few rows together, or 16, 32 or 64
+// with the last rows repeated. The main program is counted step by step:
+//
+//     products     multiply-adds at the rate that the code reaches, but no faster than the weights come (from L2, or
+//     from
+//                  beyond where they are too many) nor than chains of sums allow
+//     other steps  vector instructions at two to three a cycle, and what it takes to begin
+//
+// The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Wrong ones cost time, never
+// bits.
+#include "llvm.h"
+
+#include "abi.h"
+
+#include <math.h>
+
+enum { MANY_WEIGHTS = 1500000, CHUNK = 32 };
+
+typedef struct {
+    double width, map_width; // floats of a vector, words of a map's
+    bool streams;            // the weights do not fit L2
+    double weight;           // bytes of one
+} Rates;
+
+static double vectors(const Rates *r, double lanes) { return ceil(lanes / r->width); }
+static double larger(double a, double b) { return a > b ? a : b; }
+
+// ---- products
+static double own_tokens(const GemmStep *s) { return s->apart ? s->m : 1; }
+
+// Bytes a cycle: one row reads weights in order.
+static double load_cycles(const Rates *r, const GemmStep *s, bool one)
+{
+    double far = one ? r->width > 8 ? 21 : 11.5 : 13, near = one ? r->width > 8 ? 48 : 40 : 38;
+    return r->weight * s->k * s->n * own_tokens(s) / (r->streams ? far : near);
+}
+
+static double gemm_one(const Rates *r, const GemmStep *s)
+{
+    double chains = s->kb < s->k ? 4 : 1, latency = 4.0 * s->k / chains * own_tokens(s);
+    double sums = 0.5 * s->m * s->k * vectors(r, s->n) * (s->transposed ? 1.3 : 1);
+    return 7 + 15 * own_tokens(s) + larger(larger(sums, latency), load_cycles(r, s, true));
+}
+
+static double gemm_few(const Rates *r, const GemmStep *s, double rows)
+{
+    double units = vectors(r, s->n), sums = 0.53 * s->k * units * rows, load = load_cycles(r, s, false) / own_tokens(s);
+    double blocks = ceil(units * rows / (r->width > 8 ? 16 : 8)) * ceil(1.0 * s->k / CHUNK);
+    return 7 + own_tokens(s) * (200 + larger(14 * blocks + sums, load) + 2.5 * rows * units);
+}
+
+static double gemm_tile(const Rates *r, const GemmStep *s, double rows)
+{
+    double rate = r->width > 8 ? 0.6 : 0.55,
+           sums = rate * s->m * s->k * s->n * rows / r->width * (s->transposed ? 1.6 : 1);
+    return 36 + larger(sums, load_cycles(r, s, false)) + 2 * s->m * s->n * rows / r->width;
+}
+
+// ---- other steps: one row, a tile
+static double map_code(const MapStep *s)
+{
+    double n = 0;
+    for (uint32_t i = 0; i < s->n_code; i++) {
+        ScalarOp op = (ScalarOp)s->code[i].op;
+        bool slow = op == S_fdiv || op == S_fsqrt;
+        if (op != S_arg && op != S_imm) n += slow ? 10 : op == S_umulh ? 4 : 1;
+    }
+    return n;
+}
+
+static double other_one(const Rates *r, const Step *s)
+{
+    double n = s->kind == STEP_MAP ? s->map.n : 0, code = s->kind == STEP_MAP ? map_code(&s->map) : 0;
+    switch (s->kind) {
+    case STEP_MAP: return 20 + ceil(n / r->map_width) * (code * 0.37 * r->map_width / r->width + 2) + code * 0.1;
+    case STEP_REDUCE: return 7 + s->reduce.outer * (s->reduce.k / 4.0 + 12);
+    case STEP_MOVE: return 7 + 1.4 * s->move.n;
+    case STEP_MATMUL: return 7 + s->matmul.batch * (20 + s->matmul.m * s->matmul.k * vectors(r, s->matmul.n));
+    case STEP_TAKE: return 7 + 8.0 * s->take.outer * s->take.j;
+    case STEP_GEMM:
+    case STEP_REPEAT: break; // not here
+    }
+    return 0;
+}
+
+static double other_tile(const Rates *r, const Step *s, double rows)
+{
+    double lines = rows / r->width;
+    switch (s->kind) {
+    case STEP_MAP: return 72 + s->map.n * lines * (map_code(&s->map) * 0.37 + 1.4);
+    case STEP_REDUCE: return 7 + s->reduce.outer * lines * (s->reduce.k * 0.6 + 20);
+    case STEP_MOVE: return 7 + s->move.n * lines * 5;
+    case STEP_MATMUL: return 7 + s->matmul.batch * 0.8 * s->matmul.m * s->matmul.k * s->matmul.n * lines;
+    case STEP_TAKE: return 7 + 1.2 * s->take.outer * s->take.j * rows;
+    case STEP_GEMM:
+    case STEP_REPEAT: break;
+    }
+    return 0;
+}
+
+// ---- the program
+static void add_step(const Gen *g, const Rates *r, const Step *s, double *cost)
+{
+    bool gemm = s->kind == STEP_GEMM, together = gemm && gemm_takes_few(g, &s->gemm);
+    double one = gemm ? gemm_one(r, &s->gemm) : other_one(r, s);
+    cost[NFCC_COST_ONE] += one;
+    cost[NFCC_COST_FOUR] += together ? gemm_few(r, &s->gemm, 4) : 0;
+    cost[NFCC_COST_EIGHT] += together ? gemm_few(r, &s->gemm, 8) : 0;
+    cost[NFCC_COST_EACH] += together ? 0 : one;
+    for (int i = 0; i < 3; i++)
+        cost[NFCC_COST_16 + i] += gemm ? gemm_tile(r, &s->gemm, 16 << i) : other_tile(r, s, 16 << i);
+}
+
+static const Program *main_program(const Plan *plan)
+{
+    static const ProgramId order[] = {PROGRAM_TO_EVENT, PROGRAM_TO_LATENT, PROGRAM_RUN};
+    for (int i = 0; i < 2; i++)
+        if (plan->programs[order[i]].exists) return &plan->programs[order[i]];
+    return &plan->programs[order[2]];
+}
+
+static double weight_bytes(const Gen *g, const Program *p)
+{
+    double bytes = 0, each = layout_short(g->layout) ? 2 : 4;
+    const Step *s;
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
+        if (s->kind == STEP_GEMM) bytes += each * s->gemm.k * s->gemm.n * own_tokens(&s->gemm);
+    return bytes;
+}
+
+void tile_costs(const Gen *g, uint32_t *to)
+{
+    const Program *p = main_program(g->plan);
+    const TargetInfo *info = &g->level[g->n_levels - 1];
+    Rates r = {info->width, map_width(info), weight_bytes(g, p) > MANY_WEIGHTS, layout_short(g->layout) ? 2 : 4};
+    double cost[NFCC_COSTS] = {0};
+    const Step *s;
+    for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) add_step(g, &r, s, cost);
+    for (int i = 0; i < 3; i++) cost[NFCC_COST_16 + i] += 1.2 * g->plan->prep_lanes * (16 << i); // transposed
+    for (int i = 0; i < NFCC_COSTS; i++) to[i] = (uint32_t)fmin(cost[i], 4e9);
+}
