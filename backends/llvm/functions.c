@@ -1,0 +1,166 @@
+// One function per distinct step and shape of code.
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void set_text(Gen *g, Value fn, const char *key, const char *value)
+{
+    LLVMAttributeRef a = LLVMCreateStringAttribute(g->llvm, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+    LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
+}
+
+static void set_flag(Gen *g, Value fn, unsigned index, const char *name)
+{
+    unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+    LLVMAddAttributeAtIndex(fn, index, LLVMCreateEnumAttribute(g->llvm, kind, 0));
+}
+
+Value function_new(Gen *g, const char *name, LLVMTypeRef type)
+{
+    Value fn = LLVMAddFunction(g->module, name, type);
+    LLVMSetLinkage(fn, LLVMInternalLinkage);
+    set_flag(g, fn, (unsigned)LLVMAttributeFunctionIndex, "nounwind");
+    set_flag(g, fn, (unsigned)LLVMAttributeFunctionIndex, "optsize");
+    set_text(g, fn, "no-builtins", "");
+    set_text(g, fn, "target-cpu", g->info.isa);
+    set_text(g, fn, "tune-cpu", g->info.tune);
+    set_text(g, fn, "frame-pointer", "none");
+    char limit[16];
+    snprintf(limit, sizeof limit, "%d", STACK_BYTES / 2); // walk and one step
+    set_text(g, fn, "warn-stack-size", limit);
+    if (g->info.level == LEVEL_AVX512) {
+        set_text(g, fn, "prefer-vector-width", "512");
+        set_text(g, fn, "min-legal-vector-width", "512");
+    }
+    if (g->info.bf16) set_text(g, fn, "target-features", "+avx512bf16");
+    // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop
+    // over rows, and spilled.
+    for (unsigned i = 2; i <= 4; i++)
+        if (LLVMTypeOf(LLVMGetParam(fn, i - 1)) == g->ptr) set_flag(g, fn, i, "readonly");
+    if (type == g->step_type) set_flag(g, fn, 4, "noalias");
+    g->fn = fn;
+    LLVMPositionBuilderAtEnd(g->b, block_new(g, "entry"));
+    return fn;
+}
+
+const char *level_suffix(const Gen *g) { return g->n_levels == 1 ? "" : g->info.level == LEVEL_AVX512 ? "_v4" : "_v3"; }
+
+static const char *step_label(Gen *g, const Step *s)
+{
+    Arena *a = g->cx->arena;
+    switch (s->kind) {
+    case STEP_GEMM:
+        return arena_format(a, "gemm%s_%ux%ux%u_t%d", s->gemm.transposed ? "_t" : "", s->gemm.m, s->gemm.k, s->gemm.n,
+                            g->tile);
+    case STEP_MAP: return arena_format(a, "map_%u_t%d", s->map.n, g->tile);
+    case STEP_REDUCE: return arena_format(a, "reduce_%ux%u_t%d", s->reduce.outer, s->reduce.k, g->tile);
+    case STEP_MOVE: return arena_format(a, "move_%u_t%d", s->move.n, g->tile);
+    case STEP_MATMUL:
+        return arena_format(a, "matmul_%ux%ux%ux%u_t%d", s->matmul.batch, s->matmul.m, s->matmul.k, s->matmul.n,
+                            g->tile);
+    case STEP_TAKE: return arena_format(a, "take_%ux%u_t%d", s->take.outer, s->take.j, g->tile);
+    case STEP_REPEAT: break;
+    }
+    return "step";
+}
+
+// One code serves every multiple of its rows; not that of another backend.
+static bool strided(const Gen *g, StepKind kind) { return kind != STEP_GEMM || g->gemm == gemm_emit; }
+
+// The slot whose code serves `slot`, or -1: the programs have none for it. Products on AVX-512 have wider blocks from
+// 32 rows on, where they are `large`.
+int shape_slot(const Gen *g, StepKind kind, bool large, int slot)
+{
+    if (slot <= SLOT_16) return slot;
+    if (!strided(g, STEP_GEMM) && slot == SLOT_32) return -1;
+    if (!strided(g, kind)) return slot;
+    return kind == STEP_GEMM && large && g->info.level == LEVEL_AVX512 ? SLOT_32 : SLOT_16;
+}
+
+bool takes_few(const Gen *g, const Step *s) { return s->kind == STEP_GEMM && gemm_takes_few(g, &s->gemm); }
+
+static void step_code(Gen *g, const Step *s)
+{
+    switch (s->kind) {
+    case STEP_GEMM: g->gemm(g, &s->gemm); break;
+    case STEP_MAP: map_emit(g, &s->map); break;
+    case STEP_REDUCE: reduce_emit(g, &s->reduce); break;
+    case STEP_MOVE: move_emit(g, &s->move); break;
+    case STEP_MATMUL: matmul_emit(g, &s->matmul); break;
+    case STEP_TAKE: take_emit(g, &s->take); break;
+    case STEP_REPEAT: break;
+    }
+}
+
+static Value step_function(Gen *g, const Code *code)
+{
+    const Step *s = code->step;
+    const char *name = arena_format(g->cx->arena, "%s%s", step_label(g, s), level_suffix(g));
+    Value fn = function_new(g, name, g->step_type);
+    g->known = code->key.known;
+    g->wide = code->key.wide;
+    g->strided = strided(g, s->kind);
+    g->shape = LLVMGetParam(fn, 4);
+    g->work = LLVMGetParam(fn, 0);
+    g->prep = LLVMGetParam(fn, 1);
+    g->weights = LLVMGetParam(fn, 2);
+    g->args = LLVMGetParam(fn, 3);
+    g->rows = g->strided && g->tile > 1 ? LLVMGetParam(fn, 4) : word_i64(g, g->tile);
+    g->lane_bytes = mul(g, g->rows, 4);
+    g->next_arg = 0;
+    step_code(g, s);
+    LLVMBuildRetVoid(g->b);
+    return fn;
+}
+
+// Products of several rows; equal shapes of blocks are one function.
+static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
+{
+    Gen *g = &u->g;
+    Arena *a = g->cx->arena;
+    for (int i = 0; i < FEW_SHAPES; i++) {
+        FewShape s = few_shape(g, i), before = few_shape(g, i ? i - 1 : 0);
+        if (i && s.rows == before.rows && s.units == before.units) {
+            g->few_block[kind][i] = g->few_block[kind][i - 1];
+            continue;
+        }
+        const char *block = arena_format(a, "%s_%dx%d%s", name, s.rows, s.units, level_suffix(g));
+        g->few_block[kind][i] = function_new(g, block, few_block_type(g));
+        few_block_emit(g, kind, s);
+        LLVMBuildRetVoid(g->b);
+    }
+    g->few[kind] = function_new(g, arena_format(a, "%s%s", name, level_suffix(g)), few_type(g));
+    few_emit(g, kind);
+    LLVMBuildRetVoid(g->b);
+}
+
+static void emit_few(Unit *u)
+{
+    static const char *const names[] = {
+        [MATRIX_F32] = "few", [MATRIX_SHORT] = "few_short", [MATRIX_PAIRS] = "few_pairs"};
+    Gen *g = &u->g;
+    memset(g->few, 0, sizeof g->few);
+    g->tile = 1;
+    for (int i = 0; i < u->n_codes; i++) {
+        const Step *s = u->codes[i].step;
+        uint32_t at;
+        if (!takes_few(g, s) || s->gemm.transposed) continue;
+        MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
+        if (!g->few[kind]) emit_few_kind(u, kind, names[kind]);
+    }
+}
+
+void emit_steps(Unit *u)
+{
+    emit_few(u);
+    for (int i = 0; i < u->n_codes; i++)
+        for (int t = 0; t < NFCC_TILES; t++) {
+            int first = t == SLOT_ONE ? i : u->codes[i].first;
+            int shape = shape_slot(&u->g, u->codes[i].step->kind, u->codes[first].large, t);
+            u->g.tile = tiles[t];
+            bool made = first < i || shape < t;
+            Value *fn = u->codes[i].fn[u->level];
+            if (shape >= 0) fn[t] = made ? u->codes[first].fn[u->level][shape] : step_function(&u->g, &u->codes[i]);
+        }
+}

@@ -1,0 +1,283 @@
+// Which steps of a Plan are distinct: each gets a number, and what a step may still learn are its args. Runs of steps
+// that differ by constant amounts are kept as parts of a list, one round written out.
+#include "unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// A product of so many weights has wider blocks of rows.
+enum { LARGE_WEIGHTS = 1 << 15 };
+
+// ---- distinct steps
+static uint32_t words_hash(const uint32_t *words, int n)
+{
+    uint32_t h = 2166136261u;
+    for (int i = 0; i < n; i++) h = (h ^ words[i]) * 16777619u ^ h >> 15;
+    return h;
+}
+
+static bool words_equal(const uint32_t *a, int n_a, const uint32_t *b, int n_b)
+{
+    return n_a == n_b && !memcmp(a, b, (size_t)n_a * sizeof *a);
+}
+
+static int first_of_rows(Unit *u, const StepKey *key)
+{
+    uint32_t slot = words_hash(key->words, key->n_rows) % (uint32_t)u->n_buckets;
+    for (; u->rows_buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
+        const StepKey *other = &u->codes[u->rows_buckets[slot] - 1].key;
+        if (words_equal(other->words, other->n_rows, key->words, key->n_rows)) return u->rows_buckets[slot] - 1;
+    }
+    u->rows_buckets[slot] = u->n_codes + 1;
+    return u->n_codes;
+}
+
+static int code_of(Unit *u, const Step *step, const StepKey *key)
+{
+    uint32_t slot = words_hash(key->words, key->n_words) % (uint32_t)u->n_buckets;
+    for (; u->buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
+        const StepKey *other = &u->codes[u->buckets[slot] - 1].key;
+        if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
+    }
+    Code code = {*key, arena_copy(u->g.cx->arena, step, sizeof *step), first_of_rows(u, key), false, {{0}}};
+    ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
+    return (u->buckets[slot] = u->n_codes) - 1;
+}
+
+// ---- how args are stored: as few bytes as the largest needs, without the zero bits that all of a kind end in
+typedef struct {
+    uint32_t any, most; // all values or'ed; the largest
+} Range;
+
+static ArgForm form_of(Range r)
+{
+    ArgForm f = {2, 0};
+    while (f.shift < 4 && r.any && !(r.any >> f.shift & 1)) f.shift++;
+    while (f.bytes < 4 && r.most >> f.shift >> 8 * f.bytes) f.bytes++;
+    return f.bytes < 4 ? f : (ArgForm){4, 0};
+}
+
+// Two bytes for WORK: as they are, or without the four bits that are 0 of every buffer's first lane.
+static ArgForm work_form(uint32_t work_lanes) { return (ArgForm){2, work_lanes <= 1 << 16 ? 0 : 4}; }
+
+static void add_range(Range *ranges, const StepKey *key)
+{
+    for (int j = 0; j < key->n_args; j++) {
+        Range *r = &ranges[key->args[j].kind];
+        r->any |= key->args[j].value;
+        if (key->args[j].value > r->most) r->most = key->args[j].value;
+    }
+}
+
+// ---- products whose counts are known to their code: those that are alone with the rest of their words
+static int twin_order(const void *a, const void *b)
+{
+    const Twin *x = a, *y = b;
+    if (x->rest != y->rest) return x->rest < y->rest ? -1 : 1;
+    return x->all < y->all ? -1 : x->all > y->all;
+}
+
+static uint32_t key_hash(Gen *g, const Step *s, bool known)
+{
+    StepKey k = step_key(g, s, known, false);
+    return words_hash(k.words, k.n_words);
+}
+
+// As code is made of it: where a policy has products of several tokens with weights of their own, that code serves the
+// products of one token.
+static Step as_emitted(const Unit *u, const Step *s)
+{
+    Step one = *s;
+    if (s->kind != STEP_GEMM || !u->has_apart) return one;
+    one.gemm.apart = s->gemm.apart || (s->gemm.m == 1 && s->gemm.n % 16 == 0 && !s->gemm.transposed);
+    return one;
+}
+
+static bool has_apart(const Plan *plan)
+{
+    const Step *s;
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
+            if (s->kind == STEP_GEMM && s->gemm.apart && !s->gemm.transposed) return true;
+    return false;
+}
+
+static void find_twins(Unit *u, int steps)
+{
+    Gen *g = &u->g;
+    const Step *s;
+    u->twins = ARENA_ARRAY(g->cx->arena, Twin, steps + 1);
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (StepWalk w = plan_walk(&g->plan->programs[id]); (s = plan_next(&w));)
+            if (s->kind == STEP_GEMM) {
+                Step one = as_emitted(u, s);
+                u->twins[u->n_twins++] = (Twin){key_hash(g, &one, false), key_hash(g, &one, true)};
+            }
+    qsort(u->twins, (size_t)u->n_twins, sizeof *u->twins, twin_order);
+}
+
+// Code that learns its counts is larger, except where the blocks of K are whole. Other backends' code knows them.
+static bool counts_known(Unit *u, const Step *s)
+{
+    if (s->kind != STEP_GEMM) return false;
+    if (u->g.gemm != gemm_emit) return true;
+    uint32_t rest = key_hash(&u->g, s, false);
+    int low = 0, high = u->n_twins, codes = 0;
+    int most = s->gemm.transposed || gemm_cuts(&u->g, &s->gemm).whole ? 1 : 3;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (u->twins[middle].rest < rest)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (int i = low; i < u->n_twins && u->twins[i].rest == rest && codes <= most; i++)
+        codes += i == low || u->twins[i].all != u->twins[i - 1].all;
+    return codes <= most;
+}
+
+static int steps_of(const Program *p)
+{
+    int n = 0;
+    for (StepWalk w = plan_walk(p); plan_next(&w);) n++;
+    return n;
+}
+
+// Where weights do not stay in cache, only products of many of them take a noticeable time.
+static bool is_large(const Gen *g, const Step *s)
+{
+    if (s->kind != STEP_GEMM || !g->ahead) return s->kind == STEP_GEMM;
+    return !s->gemm.transposed && (uint64_t)s->gemm.k * s->gemm.n >= LARGE_WEIGHTS;
+}
+
+// By step of the list: some round of it needs wide lanes. Then all have them, so that the rounds share a code.
+static bool *wide_steps(Unit *u, const Program *p)
+{
+    bool *wide = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1);
+    Context *cx = u->g.cx, scratch = {arena_new(), cx->diag};
+    const Step *s;
+    u->g.cx = &scratch; // of keys that nobody keeps
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
+        Step one = as_emitted(u, s);
+        if (w.repeat >= 0 && !wide[w.at - 1]) wide[w.at - 1] = step_key(&u->g, &one, false, false).wide;
+    }
+    u->g.cx = cx;
+    arena_free(scratch.arena);
+    return wide;
+}
+
+static void collect_program(Unit *u, int id, Range *ranges)
+{
+    const Program *p = &u->g.plan->programs[id];
+    const bool *wide = wide_steps(u, p);
+    bool *known = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1); // by step of the list, as in its first round
+    const Step *s;
+    u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, steps_of(p) + 1);
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
+        Step one = as_emitted(u, s);
+        int at = w.at - 1;
+        if (w.repeat < 0 || !w.round) known[at] = counts_known(u, &one);
+        StepKey key = step_key(&u->g, &one, known[at], wide[at]);
+        int code = code_of(u, &one, &key);
+        Code *first = &u->codes[u->codes[code].first];
+        first->large = first->large || is_large(&u->g, s);
+        u->uses[id][u->n_uses[id]++] = (Use){code, key.args};
+        add_range(ranges, &key);
+    }
+}
+
+// ---- parts of a list: repeats whose rounds have equal code and args that grow by the same
+int step_bytes(const Unit *u, const StepKey *key)
+{
+    int n = u->code_bytes;
+    for (int i = 0; i < key->n_args; i++) n += u->g.form[key->args[i].kind].bytes;
+    return n;
+}
+
+int uses_bytes(const Unit *u, const Use *uses, int n)
+{
+    int bytes = 0;
+    for (int i = 0; i < n; i++) bytes += step_bytes(u, &u->codes[uses[i].code].key);
+    return bytes;
+}
+
+static int64_t growth(const Use *a, const Use *b, int arg)
+{
+    return (int64_t)b->args[arg].value - (int64_t)a->args[arg].value;
+}
+
+// Is round b to round a as round a to the one before it? (before: NULL: it is the first)
+static bool goes_on(const Unit *u, const Use *before, const Use *a, const Use *b, int length)
+{
+    for (int i = 0; i < length; i++) {
+        if (a[i].code != b[i].code) return false;
+        for (int j = 0; before && j < u->codes[a[i].code].key.n_args; j++)
+            if (growth(&before[i], &a[i], j) != growth(&a[i], &b[i], j)) return false;
+    }
+    return true;
+}
+
+static void add_part_of(Unit *u, int id, Part part)
+{
+    Part *last = u->n_parts[id] ? &u->parts[id][u->n_parts[id] - 1] : NULL;
+    if (last && last->rounds == 1 && part.rounds == 1)
+        last->length += part.length;
+    else
+        ARENA_PUSH(u->g.cx->arena, u->parts[id], u->n_parts[id], u->cap_parts[id], part);
+}
+
+static void add_repeat(Unit *u, int id, int first, int length, int rounds)
+{
+    const Use *uses = u->uses[id] + first;
+    bool fits = uses_bytes(u, uses, length) + 16 <= MOST_BODY;
+    for (int r = 0, n; r < rounds; r += n) {
+        const Use *at = uses + r * length;
+        for (n = 1; fits && r + n < rounds; n++)
+            if (!goes_on(u, n > 1 ? at + (n - 2) * length : NULL, at + (n - 1) * length, at + n * length, length))
+                break;
+        if (n == 2) n = 1; // two rounds are as long as their differences
+        add_part_of(u, id, (Part){first + r * length, length, n});
+    }
+}
+
+static void collect_parts(Unit *u, int id)
+{
+    const Program *p = &u->g.plan->programs[id];
+    int use = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const RepeatStep *r = &p->steps[i].repeat;
+        if (p->steps[i].kind != STEP_REPEAT) {
+            add_part_of(u, id, (Part){use++, 1, 1});
+            continue;
+        }
+        add_repeat(u, id, use, (int)r->length, (int)r->count);
+        use += (int)(r->length * r->count);
+        i += (int)r->length;
+    }
+    if (u->n_parts[id] == 1 && u->parts[id][0].rounds == 1) u->n_parts[id] = 0;
+}
+
+void collect_steps(Unit *u)
+{
+    Gen *g = &u->g;
+    Range ranges[ARG_KINDS] = {0};
+    int steps = 0;
+    uint32_t work_lanes = 0;
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        const Program *p = &g->plan->programs[i];
+        steps += steps_of(p);
+        if (p->work_lanes > work_lanes) work_lanes = p->work_lanes;
+    }
+    u->n_buckets = 2 * steps + 1;
+    u->buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
+    u->rows_buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
+    g->form[ARG_WORK] = work_form(work_lanes);
+    g->lengths_vary = lengths_vary(g->plan);
+    u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
+    find_twins(u, steps);
+    for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
+    for (int i = 0; i < ARG_KINDS; i++)
+        if (i != ARG_WORK) g->form[i] = form_of(ranges[i]);
+    u->code_bytes = u->n_codes <= 1 << 8 ? 1 : u->n_codes <= 1 << 16 ? 2 : 4;
+    for (int i = 0; i < PROGRAM_COUNT; i++) collect_parts(u, i);
+}

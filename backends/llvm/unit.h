@@ -1,0 +1,82 @@
+// A module under construction: the steps of a Plan, their functions, their lists, the walk. Internal to backends/llvm.
+#pragma once
+#include "llvm.h"
+
+#include "abi.h"
+
+#include <llvm-c/TargetMachine.h>
+
+// Rows of a tile, by slot of nfcc_abi_program.code.
+static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
+enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64 };
+enum { MOST_BODY = 4096 }; // bytes of a round
+
+typedef struct {
+    StepKey key;
+    const Step *step;
+    int first;               // the first code of equal words for T > 1
+    bool large;              // of a first: some step has so many weights that wider blocks of rows pay
+    Value fn[2][NFCC_TILES]; // by level
+} Code;
+
+typedef struct {
+    int code;
+    const Arg *args;
+} Use;
+
+// `length` steps from use `first` on, `rounds` times; in each round every arg is larger by the same.
+typedef struct {
+    int first, length, rounds;
+} Part;
+
+// A product by the hashes of its words without and with its counts.
+typedef struct {
+    uint32_t rest, all;
+} Twin;
+
+typedef struct {
+    Gen g;
+    LLVMTargetMachineRef machine;
+    Code *codes;
+    int n_codes, cap_codes;
+    int *buckets, *rows_buckets; // hash of a key -> code + 1
+    int n_buckets;
+    Use *uses[PROGRAM_COUNT]; // the steps of each program, repeats unrolled
+    int n_uses[PROGRAM_COUNT];
+    Part *parts[PROGRAM_COUNT]; // how the list has them; NULL: all in one
+    int n_parts[PROGRAM_COUNT], cap_parts[PROGRAM_COUNT];
+    int code_bytes; // of a code's number: 1, 2 or 4
+    Twin *twins;
+    int n_twins;
+    bool has_apart; // see as_emitted
+    int level;      // under construction
+    Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk, rounds;
+    LLVMTypeRef walk_type;
+    Value program[2][PROGRAM_COUNT][NFCC_TILES];
+    const char *problem; // first message of LLVM
+} Unit;
+
+// ---- which steps are distinct, and how the lists have them (steps.c)
+
+void collect_steps(Unit *u);
+int step_bytes(const Unit *u, const StepKey *key);
+int uses_bytes(const Unit *u, const Use *uses, int n);
+
+// ---- one function per distinct step and shape of code (functions.c)
+
+Value function_new(Gen *g, const char *name, LLVMTypeRef type);
+const char *level_suffix(const Gen *g);
+// The slot whose code serves a kind of step at `slot`.
+int shape_slot(const Gen *g, StepKind kind, bool large, int slot);
+bool takes_few(const Gen *g, const Step *s);
+void emit_steps(Unit *u);
+
+// ---- lists, tables and the loops that walk them (walk.c)
+
+Value distance(Gen *g, Value to, Value from);
+Value text_new(Gen *g, const void *data, size_t size);
+void emit_program_steps(Unit *u, int id);
+void emit_code_table(Unit *u, int t);
+void emit_walk(Unit *u);
+void emit_rounds(Unit *u);
+void emit_program(Unit *u, int id, int t);
