@@ -133,7 +133,8 @@ static void every_unary(void **state)
 {
     Fixture *f = *state;
     static const double real[4] = {-1.7, -0.3, 0.4, 2.1}, positive[4] = {0.2, 0.9, 1.4, 3.7},
-                        unit[4] = {-0.8, -0.2, 0.3, 0.9}, inside[4] = {0.1, 0.3, 0.5, 0.9}, above[4] = {1.1, 1.5, 2.2, 4};
+                        unit[4] = {-0.8, -0.2, 0.3, 0.9}, inside[4] = {0.1, 0.3, 0.5, 0.9},
+                        above[4] = {1.1, 1.5, 2.2, 4};
     for (Op op = 0; op < OP_COUNT; op++) {
         if (op_info(op)->kind != KIND_UNARY) continue;
         const double *x = real;

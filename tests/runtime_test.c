@@ -800,9 +800,12 @@ static void test_open(void **state)
         }
 }
 
-// KiB of this process that are locked in memory.
+// KiB of this process that are locked in memory; -1: not known. The sanitizers turn mlock into nothing.
 static long locked_now(void)
 {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return -1;
+#endif
     char line[256];
     long kib = -1;
     FILE *f = fopen("/proc/self/status", "r");
@@ -818,7 +821,7 @@ static void test_open_locked(void **state)
     static const size_t weights[] = {4096, 3 << 20};
     for (size_t w = 0; w < 2; w++) {
         long before = locked_now();
-        if (before < 0) skip(); // not this kernel
+        if (before < 0) skip();
         nfcc_policy *p = open_library("locked.so", weights[w], NFCC_OPEN_LOCK);
         assert_true(locked_now() - before >= (long)(weights[w] / 1024));
         nfcc_close(p);
