@@ -4,6 +4,8 @@
 // builder_finish, so building too much is harmless.
 #include "ir.h"
 
+#include "base/hash.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,13 +49,6 @@ static _Noreturn void bug(const Builder *b, const char *what, const Node *n)
 
 // ---- sharing
 
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-    h ^= v;
-    h *= 0x9E3779B97F4A7C15u;
-    return h ^ (h >> 29);
-}
-
 static size_t const_bytes(Type t)
 {
     static const size_t size[] = {4, 8, 8, 1};
@@ -68,23 +63,23 @@ static uint64_t hash_bytes(uint64_t h, const void *data, size_t size)
     for (; size >= 8; size -= 8, p += 8) {
         uint64_t v = 0;
         memcpy(&v, p, 8);
-        h = mix(h, v);
+        h = hash_mix(h, v);
     }
-    for (size_t i = 0; i < size; i++) h = mix(h, p[i]);
+    for (size_t i = 0; i < size; i++) h = hash_mix(h, p[i]);
     return h;
 }
 
 static uint64_t hash_node(const Node *n)
 {
-    uint64_t h = mix(n->op, (uint64_t)n->type.dtype * 16 + (uint64_t)n->type.rank), bits = 0;
-    for (int i = 0; i < n->type.rank; i++) h = mix(h, (uint64_t)n->type.dim[i]);
-    for (int i = 0; i < n->n_in; i++) h = mix(h, n->in[i] ? (uint64_t)n->in[i]->id + 1 : 0);
+    uint64_t h = hash_mix(n->op, (uint64_t)n->type.dtype * 16 + (uint64_t)n->type.rank), bits = 0;
+    for (int i = 0; i < n->type.rank; i++) h = hash_mix(h, (uint64_t)n->type.dim[i]);
+    for (int i = 0; i < n->n_in; i++) h = hash_mix(h, n->in[i] ? (uint64_t)n->in[i]->id + 1 : 0);
     memcpy(&bits, &n->alpha, 8);
-    h = mix(h, bits);
+    h = hash_mix(h, bits);
     if (n->map) h = hash_bytes(h, n->map, (size_t)type_lanes(n->type) * 4);
     if (n->op == OP_constant)
         h = const_bytes(n->type) <= SMALL_CONST ? hash_bytes(h, n->data, const_bytes(n->type))
-                                                : mix(h, (uint64_t)(uintptr_t)n->data);
+                                                : hash_mix(h, (uint64_t)(uintptr_t)n->data);
     return h;
 }
 

@@ -1,6 +1,8 @@
 // The name table and the spelled words of the text form: see text.h. Open addressing, at most half full.
 #include "text.h"
 
+#include "base/hash.h"
+
 #include <string.h>
 
 const char *const TEXT_DTYPES[4] = {"f32", "f64", "i64", "bool"};
@@ -33,8 +35,7 @@ static uint64_t hash_of(const char *name, int64_t number)
 {
     uint64_t h = 0xcbf29ce484222325u;
     for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    h = (h ^ (uint64_t)number) * 0x9e3779b97f4a7c15u;
-    return h ^ (h >> 29);
+    return hash_mix(h, (uint64_t)number);
 }
 
 static Slot *find(const NameTable *t, const char *name, int64_t number, uint64_t hash)

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { ALIGN_LANES = 16, ROUNDS = 10 };
+enum { ROUNDS = 10 };
 
 static int op(MapCode *m, ScalarOp o, int a, int b) { return map_op(m, o, a, b, 0); }
 static int op_word(MapCode *m, ScalarOp o, int a, uint32_t word) { return op(m, o, a, map_imm(m, word)); }
@@ -138,8 +138,6 @@ static void block_code(MapCode *m, BaseKind base, int out[2])
         out[i] = normal ? scaled(m, temperature, out[i]) : other_base(m, base, temperature, w[2 * i], w[2 * i + 1]);
 }
 
-static uint32_t round_up(uint32_t lanes) { return (lanes + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES; }
-
 typedef struct {
     uint32_t seed, temperature, even, odd, z, work; // WORK lanes
     uint32_t block, src, dst;                       // CONST lanes
@@ -149,13 +147,13 @@ typedef struct {
 static void add_tables(Context *cx, uint32_t lanes, Layout *at, float **weights, uint64_t *weight_lanes)
 {
     uint32_t blocks = (lanes + 1) / 2;
-    uint64_t start = (*weight_lanes + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES;
-    uint64_t end = start + round_up(blocks) + 2 * (uint64_t)round_up(lanes);
+    uint64_t start = round_up_lanes(*weight_lanes);
+    uint64_t end = start + round_up_lanes(blocks) + 2 * round_up_lanes(lanes);
     float *fresh = ARENA_ARRAY(cx->arena, float, end + ALIGN_LANES);
     if (*weight_lanes) memcpy(fresh, *weights, *weight_lanes * sizeof *fresh);
     at->block = (uint32_t)start;
-    at->src = at->block + round_up(blocks);
-    at->dst = at->src + round_up(lanes);
+    at->src = at->block + (uint32_t)round_up_lanes(blocks);
+    at->dst = at->src + (uint32_t)round_up_lanes(lanes);
     for (uint32_t b = 0; b < blocks; b++) memcpy(fresh + at->block + b, &b, sizeof b);
     for (uint32_t l = 0; l < lanes; l++) {
         uint32_t from = (l % 2 ? at->odd : at->even) + l / 2;
@@ -188,9 +186,9 @@ void plan_noise(Context *cx, BaseKind base, uint32_t lanes, Program *program, fl
 {
     uint32_t blocks = (lanes + 1) / 2;
     Layout at = {.seed = 0, .temperature = ALIGN_LANES, .even = 2 * ALIGN_LANES};
-    at.odd = at.even + round_up(blocks);
-    at.z = at.odd + round_up(blocks);
-    at.work = at.z + round_up(lanes);
+    at.odd = at.even + (uint32_t)round_up_lanes(blocks);
+    at.z = at.odd + (uint32_t)round_up_lanes(blocks);
+    at.work = at.z + (uint32_t)round_up_lanes(lanes);
     add_tables(cx, lanes, &at, weights, weight_lanes);
     Step *steps = ARENA_ARRAY(cx->arena, Step, 2);
     steps[0] = block_step(cx, base, blocks, &at);

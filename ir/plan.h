@@ -14,6 +14,9 @@
 
 typedef enum { SPACE_WORK, SPACE_PREP, SPACE_CONST } Space;
 
+enum { ALIGN_LANES = 16 };
+static inline uint64_t round_up_lanes(uint64_t n) { return (n + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES; }
+
 // Lane i (0 <= i < n) of an operand is lane  at + (i / inner) * outer_step + (i % inner) * inner_step  of its space.
 // Contiguous: inner = n, inner_step = 1. One lane for all: inner = n, inner_step = 0.
 typedef struct {
@@ -267,7 +270,7 @@ const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n);
 uint16_t weight_short(WeightType type, float value);
 float weight_value(WeightType type, uint16_t word);
 float pair_value(float x); // x as a paired product takes it
-static inline uint32_t pair_lanes(uint32_t k) { return (k + 15) / 16 * 8; }
+static inline uint32_t pair_lanes(uint32_t k) { return (uint32_t)round_up_lanes(k) / 2; }
 // Every rule above: ranges, alignment, no step reads what was not written. Reports and returns false.
 bool plan_verify(const Plan *plan, Context *cx);
 void plan_print(const Plan *plan, FILE *out); // for `--stop-after plan`

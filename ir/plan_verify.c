@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-enum { ALIGN_LANES = 16 };
-
 typedef struct {
     Context *cx;
     const Plan *plan;
@@ -75,13 +73,12 @@ static bool check_read(Check *c, const char *what, uint32_t space, uint64_t at, 
 }
 
 // ---- writes
-static uint64_t round_up(uint64_t lanes) { return (lanes + ALIGN_LANES - 1) / ALIGN_LANES * ALIGN_LANES; }
 
 // The step writes n lanes at `at` and may spoil those up to the next multiple of 16 after `at`. Marks them as touched.
 static bool check_write(Check *c, const char *what, uint64_t at, uint64_t n)
 {
-    if (!check_range(c, what, SPACE_WORK, at, round_up(n))) return false;
-    for (uint64_t lane = at; lane < at + round_up(n); lane++) {
+    if (!check_range(c, what, SPACE_WORK, at, round_up_lanes(n))) return false;
+    for (uint64_t lane = at; lane < at + round_up_lanes(n); lane++) {
         if (c->touched[lane]) {
             fail(c, "%s: WORK lane %llu is written twice", what, (unsigned long long)lane);
             return false;
@@ -106,7 +103,7 @@ static bool check_apart(Check *c, const char *what, uint32_t space, uint64_t at,
 // After all checks of a buffer's writer: the lanes hold values, the padding does not.
 static void note_write(Check *c, uint64_t at, uint64_t n)
 {
-    for (uint64_t lane = at; lane < at + round_up(n); lane++) {
+    for (uint64_t lane = at; lane < at + round_up_lanes(n); lane++) {
         c->has_value[lane] = lane < at + n;
         c->touched[lane] = false;
     }
@@ -114,7 +111,7 @@ static void note_write(Check *c, uint64_t at, uint64_t n)
 
 static void note_spoiled(Check *c, uint64_t at, uint64_t n)
 {
-    for (uint64_t lane = at; lane < at + round_up(n); lane++) c->has_value[lane] = c->touched[lane] = false;
+    for (uint64_t lane = at; lane < at + round_up_lanes(n); lane++) c->has_value[lane] = c->touched[lane] = false;
 }
 
 static bool check_positive(Check *c, const char *what, uint64_t value)

@@ -281,7 +281,7 @@ static void place_pairs(Program *p, Step *steps)
         s->kb = s->kb < s->k ? (s->kb + 1) / 2 * 2 : s->k;
         if (s->m * pair_lanes(s->k) > most) most = s->m * pair_lanes(s->k);
     }
-    p->work_lanes += (most + 15) / 16 * 16;
+    p->work_lanes += (uint32_t)round_up_lanes(most);
 }
 
 // Of all products that can be: a matrix that one step does not take in pairs is no one's.

@@ -1,6 +1,8 @@
 // Value numbers of lanes: see lane_number.h. An open hash table from keys to lanes.
 #include "lane_number.h"
 
+#include "base/hash.h"
+
 #include <string.h>
 
 typedef struct {
@@ -27,7 +29,7 @@ static uint64_t fingerprint(const Node *w)
 {
     int64_t n = type_lanes(w->type);
     uint64_t h = (uint64_t)w->type.dim[0] * 1000003u + (uint64_t)w->type.dim[1];
-    for (int64_t i = 0; i < n; i += n / 37 + 1) h = (h ^ sample(w, i)) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
+    for (int64_t i = 0; i < n; i += n / 37 + 1) h = hash_mix(h, sample(w, i));
     return h;
 }
 

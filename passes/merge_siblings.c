@@ -17,10 +17,10 @@
 // together (Tuple).
 #include "pipeline.h"
 
+#include "base/hash.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-enum { SIXTEEN = 16 };
 
 typedef struct {
     int n, filled;
@@ -88,7 +88,7 @@ static bool same_weights(const Node *a, const Node *b)
 static uint64_t words_hash(const uint64_t *words, int n)
 {
     uint64_t h = 0xCBF29CE484222325u;
-    for (int i = 0; i < n; i++) h = (h ^ words[i]) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
+    for (int i = 0; i < n; i++) h = hash_mix(h, words[i]);
     return h;
 }
 
@@ -125,7 +125,8 @@ static void know(Weights *all, Known k)
 static void *joined_data(Weights *all, Tuple *t)
 {
     size_t each = (size_t)type_lanes(t->w[0]->type) * element_size(t->w[0]);
-    if (!t->joined) t->joined = arena_alloc(all->cx->arena, (size_t)t->n * each);
+    if (t->joined) return t->joined;
+    t->joined = arena_alloc(all->cx->arena, (size_t)t->n * each);
     for (int i = 0; i < t->n; i++) memcpy((char *)t->joined + (size_t)i * each, t->w[i]->data, each);
     return t->joined;
 }
@@ -155,7 +156,7 @@ static const Node *join_weights(Weights *all, const Node *const *w, int n)
     int64_t dim[3] = {n, w[0]->type.dim[0], w[0]->type.dim[1]};
     Node *c = ARENA_NEW(all->cx->arena, Node);
     size_t each = (size_t)type_lanes(w[0]->type) * element_size(w[0]);
-    char *data = t->joined ? t->joined : joined_data(all, t);
+    char *data = joined_data(all, t);
     *c = (Node){.op = OP_constant, .type = type_make(w[0]->type.dtype, 3, dim)};
     c->data = data + (size_t)(first.w ? first.index : 0) * each;
     return c;
@@ -191,7 +192,7 @@ static bool may_join(const Node *n)
 {
     if (!is_product(n) || n->in[1]->type.rank != 2 || n->type.rank == MAX_RANK) return false;
     const int64_t *dim = n->in[1]->type.dim;
-    return type_lanes(n->type) == dim[n->op == OP_linear] && dim[1] % SIXTEEN == 0;
+    return type_lanes(n->type) == dim[n->op == OP_linear] && dim[1] % ALIGN_LANES == 0;
 }
 
 // ---- kinds

@@ -21,8 +21,6 @@ static int by_first(const void *a, const void *b)
     return x->first != y->first ? (x->first < y->first ? -1 : 1) : x < y ? -1 : x > y;
 }
 
-static uint32_t pad16(uint32_t n) { return (n + 15) & ~15u; }
-
 enum { MANY_STEPS = 512, MOST_ROUNDED = 2048 };
 
 // In a long program the lanes that grow from round to round (the logits of token 5, 6, 7, ...) take the room of a power
@@ -30,7 +28,7 @@ enum { MANY_STEPS = 512, MOST_ROUNDED = 2048 };
 static uint32_t room_of(const Planner *p, uint32_t lanes)
 {
     uint32_t room = 16;
-    if (p->n_steps < MANY_STEPS || lanes > MOST_ROUNDED) return pad16(lanes);
+    if (p->n_steps < MANY_STEPS || lanes > MOST_ROUNDED) return (uint32_t)round_up_lanes(lanes);
     while (room < lanes) room *= 2;
     return room;
 }

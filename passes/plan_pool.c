@@ -2,13 +2,9 @@
 // matrix that several programs read by the address of its data.
 #include "planner.h"
 
-#include <string.h>
+#include "base/hash.h"
 
-static uint64_t mix(uint64_t h, uint64_t w)
-{
-    h = (h ^ w) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 31;
-}
+#include <string.h>
 
 // Four chains, so that one waits while the others multiply.
 static uint64_t hash_words(const float *words, uint64_t n)
@@ -18,13 +14,13 @@ static uint64_t hash_words(const float *words, uint64_t n)
     for (; i + 8 <= n; i += 8)
         for (int k = 0; k < 4; k++) {
             memcpy(&two, words + i + 2 * k, sizeof two);
-            h[k] = mix(h[k], two);
+            h[k] = hash_mix(h[k], two);
         }
     for (; i < n; i++) {
         memcpy(&one, words + i, sizeof one);
-        h[0] = mix(h[0], one);
+        h[0] = hash_mix(h[0], one);
     }
-    return mix(mix(mix(h[0], h[1]), h[2]), h[3]);
+    return hash_mix(hash_mix(hash_mix(h[0], h[1]), h[2]), h[3]);
 }
 
 void pool_reserve(Pool *p, uint64_t n)
@@ -61,7 +57,7 @@ static void grow_table(Pool *p)
 // Room for n words behind what is there.
 static float *pool_room(Pool *p, uint64_t n)
 {
-    pool_reserve(p, (n + 15) & ~15ull);
+    pool_reserve(p, round_up_lanes(n));
     return p->words + p->n;
 }
 
@@ -103,7 +99,7 @@ static uint32_t pool_keep(Pool *p, uint64_t n, uint64_t piece)
         uint64_t size = n - i < piece ? n - i : piece;
         note_entry(p, hash_words(words + i, size), at + i, size);
     }
-    p->n += (n + 15) & ~15ull;
+    p->n += round_up_lanes(n);
     return (uint32_t)at;
 }
 
@@ -137,7 +133,7 @@ static void pack_matrix(const Node *w, int64_t first, float *at)
 
 static Packed *packed_slot(const Pool *p, const void *data, int64_t k, int64_t n)
 {
-    size_t slot = mix((uintptr_t)data, (uint64_t)n) & (p->packed_size - 1);
+    size_t slot = hash_mix((uintptr_t)data, (uint64_t)n) & (p->packed_size - 1);
     while (p->packed[slot].data && (p->packed[slot].data != data || p->packed[slot].k != k || p->packed[slot].n != n))
         slot = (slot + 1) & (p->packed_size - 1);
     return &p->packed[slot];

@@ -6,6 +6,8 @@
 // attention become a few repeats per block: a buffer that grows with the round moves what lies behind it now and then.
 #include "pipeline.h"
 
+#include "base/hash.h"
+
 // Lists of fewer steps are small already.
 enum { LEAST_STEPS = 200, LEAST_ROUNDS = 3, LEAST_SAVED = 8, MOST_LENGTH = 128, MOST_TRIES = 16 };
 
@@ -15,20 +17,15 @@ typedef struct {
     int n;
 } Steps;
 
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-    h = (h ^ v) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 29;
-}
-
 // Equal for steps that are alike; seldom for others.
 static uint64_t form_of(const Step *s)
 {
-    uint64_t h = mix(0, s->kind);
-    if (s->kind == STEP_GEMM) return mix(mix(mix(h, s->gemm.m), s->gemm.k), s->gemm.n);
+    uint64_t h = hash_mix(0, s->kind);
+    if (s->kind == STEP_GEMM) return hash_mix(hash_mix(hash_mix(h, s->gemm.m), s->gemm.k), s->gemm.n);
     if (s->kind != STEP_MAP) return h;
-    h = mix(mix(mix(h, s->map.n_args), s->map.n_outs), s->map.n_code);
-    for (uint32_t i = 0; i < s->map.n_code; i++) h = mix(h, s->map.code[i].op + ((uint64_t)s->map.code[i].imm << 16));
+    h = hash_mix(hash_mix(hash_mix(h, s->map.n_args), s->map.n_outs), s->map.n_code);
+    for (uint32_t i = 0; i < s->map.n_code; i++)
+        h = hash_mix(h, s->map.code[i].op + ((uint64_t)s->map.code[i].imm << 16));
     return h;
 }
 

@@ -2,8 +2,7 @@
 // with the last rows repeated. The main program is counted step by step:
 //
 //     products     multiply-adds at the rate that the code reaches, but no faster than the weights come (from L2, or
-//     from
-//                  beyond where they are too many) nor than chains of sums allow
+//                  from beyond it where they are too many) nor than chains of sums allow
 //     other steps  vector instructions at two to three a cycle, and what it takes to begin
 //
 // The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Wrong ones cost time, never
