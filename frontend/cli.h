@@ -42,7 +42,7 @@ enum {
     O(log_det, "--log-det", "NAME", CMD_MODEL, "this output is the log-determinant")                                  \
     O(log_prob, "--log-prob", "NAME", CMD_MODEL, "this output is the log-probability")                                \
     O(neg_log_prob, "--neg-log-prob", "NAME", CMD_MODEL, "this output is the negative log-probability")               \
-    O(base, "--base", "NAME", CMD_MODEL, "the base distribution: normal")                                             \
+    O(base, "--base", "NAME", CMD_MODEL, "the base: normal, laplace, logistic, uniform or student_t:DF")              \
     O(normalize, "--normalize", "NAME=FILE.npz", CMD_MODEL,                                                           \
       "the graph is fed (c - mean) / std of context NAME; may be repeated")                                           \
     O(unnormalize, "--unnormalize", "FILE.npz", CMD_MODEL,                                                            \
@@ -153,8 +153,8 @@ bool flow_options(Session *s, FlowOptions *out);                                
 void sha256(const void *data, size_t size, unsigned char digest[32]);             // sha256.c
 const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units
 const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
+void plan_narrow(Session *s, Plan *plan, WeightType type);                        // its matrices become of that type
 // Import, passes, checks, plan, golden rows. inputs, reference: npz files or NULL. False after reported errors.
-void plan_narrow(Session *s, Plan *plan, WeightType type); // its matrices become of that type
 bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
                Build *out);
 const char *policy_name(Arena *arena, const char *path); // a C identifier made of the file's stem

@@ -1,6 +1,5 @@
 // nfcc run MODEL.onnx|POLICY.so ENTRY ...: a policy is opened, a model is compiled to a temporary policy first, or,
-// with
-// --backend interp, its derived programs are run by the double interpreter behind the same entries.
+// with --backend interp, its derived programs are run by the double interpreter behind the same entries.
 #include "cli_entry.h"
 
 #include "cli_rows.h"

@@ -36,8 +36,7 @@ static double round_even(double x)
     return r - x == 0.5 && fmod(r, 2.0) != 0.0 ? r - 1 : r;
 }
 
-double eval_unary(Op op, double x, double alpha);
-double eval_unary(Op op, double x, double alpha)
+static double eval_unary(Op op, double x, double alpha)
 {
     switch ((int)op) {
     case OP_neg: return -x;
@@ -77,8 +76,7 @@ double eval_unary(Op op, double x, double alpha)
     }
 }
 
-double eval_binary(Op op, double a, double b, bool integer);
-double eval_binary(Op op, double a, double b, bool integer)
+static double eval_binary(Op op, double a, double b, bool integer)
 {
     switch ((int)op) {
     case OP_add: return a + b;

@@ -83,7 +83,7 @@ typedef struct {
 
 typedef enum { STAGE_IMPORTED, STAGE_NORMAL, STAGE_DERIVED, STAGE_FUSED, STAGE_LOWERED } Stage;
 
-// A key and value of the model's metadata_props.
+// A key and value: of the model's metadata_props, or a note between passes ("nfcc.*"), which a saved .nf file keeps.
 typedef struct {
     const char *key, *value;
 } Property;
@@ -106,6 +106,9 @@ typedef struct {
 } Module;
 
 const Function *module_function(const Module *m, const char *name); // or NULL
+const char *module_property(const Module *m, const char *key);      // or NULL
+// m with this property, in place of one of the same key.
+Module *module_with_property(Context *cx, const Module *m, const char *key, const char *value);
 // Lane i of a move is lane *lane of the operand whose number is returned.
 int move_source(const Node *move, int64_t i, int64_t *lane);
 const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in); // Node.base for these operands

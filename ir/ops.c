@@ -127,6 +127,26 @@ const Function *module_function(const Module *m, const char *name)
     return NULL;
 }
 
+const char *module_property(const Module *m, const char *key)
+{
+    for (int i = 0; i < m->n_properties; i++)
+        if (!strcmp(m->properties[i].key, key)) return m->properties[i].value;
+    return NULL;
+}
+
+Module *module_with_property(Context *cx, const Module *m, const char *key, const char *value)
+{
+    Module *out = arena_copy(cx->arena, m, sizeof *m);
+    Property *list = ARENA_ARRAY(cx->arena, Property, m->n_properties + 1);
+    int n = 0;
+    for (int i = 0; i < m->n_properties; i++)
+        if (strcmp(m->properties[i].key, key)) list[n++] = m->properties[i];
+    list[n++] = (Property){key, value};
+    out->properties = list;
+    out->n_properties = n;
+    return out;
+}
+
 Module *module_new(Context *cx, Stage stage, int n, const Function *const *functions, const Module *like)
 {
     Module *m = ARENA_NEW(cx->arena, Module);

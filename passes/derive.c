@@ -2,8 +2,7 @@
 //
 //   @to_latent(contexts, x) -> z, log_det = log|det dz/dx|, log_prob
 //   @to_event(contexts, z)  -> x, log_det = log|det dx/dz|, log_prob, act (where the policy ends in a clip)
-//   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps
-//   them
+//   @base(contexts, z)      -> z: noise of a base with a mean and scale of its own, where the exported latent keeps them
 //   @score(contexts, x)     -> score = d log_prob / dx
 //                              with --score-context also score.NAME = d log_prob / d context NAME
 //   @act(contexts, z)       -> act = clip(x + sigma^2 score(x)), x = to_event(z): only with --denoise

@@ -81,7 +81,6 @@ static void forward_reduce(LaneEnv *env, const Node *n, const int64_t *lanes, in
     set_result(env, n, lanes, count, build_reduce(env->b, n->op, x));
 }
 
-// Tokens `tokens`, columns `cols` (NULL: all) of a product.
 typedef struct {
     LaneRef lane;
     int32_t row;
@@ -110,6 +109,7 @@ static void sort_rows(LaneEnv *env, const Node *n, int64_t token, int32_t *rows,
     free(sorted);
 }
 
+// Tokens `tokens`, columns `cols` (NULL: all) of a product.
 static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
                                 const int32_t *cols, int64_t n_cols)
 {
@@ -461,7 +461,7 @@ typedef struct {
     double constant;
 } Total;
 
-// sum += sign * sum of the lanes of v, `count` times where v is one lane for many.
+// sum += scale * sum of the lanes of v, `count` times where v is one lane for many.
 static void add_term(Total *t, double scale, const Node *v, int64_t count)
 {
     Builder *b = t->env->b;
@@ -486,8 +486,6 @@ static void add_term(Total *t, double scale, const Node *v, int64_t count)
 // sum += scale * sum of log|lane| over the refs (lanes of the function under construction), which are followed to where
 // they come from. Refs of one node are handled together.
 static void add_log_abs(Total *t, double scale, const LaneRef *refs, int64_t n, int depth);
-
-static LaneRef built_operand(const Node *n, int k, int64_t i) { return lane_operand(n, k, i); }
 
 static bool follows(const Node *n, int depth)
 {
@@ -519,7 +517,7 @@ static void add_log_abs_node(Total *t, double scale, const LaneRef *refs, int64_
     }
     LaneRef *in = new_refs(n);
     for (int k = 0; k < v->n_in; k++) {
-        for (int64_t i = 0; i < n; i++) in[i] = built_operand(v, k, refs[i].lane);
+        for (int64_t i = 0; i < n; i++) in[i] = lane_operand(v, k, refs[i].lane);
         if (v->op == OP_exp)
             add_term(t, scale, lanes_gather_as(b, in, type_vector(n)), n);
         else if (v->op == OP_sigmoid)

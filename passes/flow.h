@@ -18,7 +18,7 @@ typedef struct {
     double log_det_scale;
 } Map;
 
-// Solve f for input port from the lanes; NULL solution->solved tells whether it works. Reports nothing.
+// Solve f for input port from the lanes; map->solution->solved tells whether it works. Reports nothing.
 Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int64_t n);
 // The same from `out`, which the base lanes are functions of; also out from the base lanes. NULL where either is not
 // solved.
@@ -49,8 +49,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
 const Function *split_rest(Context *cx, const Split *s, int scalar, bool of_noise);
 
 // ---- roles (roles.c): decides roles and direction, fills flow; map is the solved exported direction, on `f` (the
-// module's
-// @main, perhaps with "u" added). Returns false after reported errors. No flow: true with flow->is_flow false.
+// module's @main, perhaps with "u" added). Returns false after reported errors. No flow: true with flow->is_flow false.
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map);
 
 // Evaluate the map on a few rows: drawn latents/contexts -> consistent inputs of f (row-major per port) for numeric

@@ -1,6 +1,7 @@
 // What derive found, kept in the module: after derive the Flow is written as properties nfcc.flow.KEY, so that a .nf
 // file of a later stage says all that the rest of the pipeline needs, and reading it back gives the same policy.
 #include "pipeline.h"
+#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,9 @@ static bool get_ports(Context *cx, const Module *m, Flow *f)
     f->event_input = (int)port[0], f->event_output = (int)port[1];
     f->latent_input = (int)port[2], f->latent_output = (int)port[3];
     f->log_det_output = (int)port[4], f->log_prob_output = (int)port[5];
+    for (int i = 0; i < 6; i++) // the event's and the latent's inputs are the first and the third
+        if (port[i] >= (i == 0 || i == 2 ? m->n_inputs : m->n_outputs)) return false;
+    if ((f->density ? f->event_input : f->latent_input) < 0) return false;
     if (!get_list(m, "contexts", 0, m->n_inputs, contexts, &n, m->n_inputs)) return false;
     int *list = ARENA_ARRAY(cx->arena, int, n + 1);
     for (int i = 0; i < n; i++) list[i] = (int)contexts[i];
@@ -118,6 +122,7 @@ static bool get_flow(Context *cx, const Module *m, Flow *f)
     if (!get_ports(cx, m, f) || !get_list(m, "shape", 1, 1 << 24, dim, &rank, MAX_RANK)) return false;
     if (!get_list(m, "flags", 0, 2, flags, &n, 3) || n != 3) return false;
     f->event_type = type_make(T_F32, rank, dim);
+    if (type_check(cx->arena, f->event_type)) return false;
     f->dims = type_lanes(f->event_type);
     f->log_prob_negated = flags[0], f->log_det_mean = flags[1], f->base_assumed = flags[2];
     const char *clip = get(m, "clip"), *solved = get(m, "solved");
@@ -132,6 +137,57 @@ static bool get_flow(Context *cx, const Module *m, Flow *f)
     return !clip || f->has_clip;
 }
 
+// ---- does it fit the module?
+
+// The programs' ends: event-sized ones by name, the others one number; outputs from number `least` on may be absent.
+static const struct {
+    const char *program, *in, *out[4];
+    int least;
+} ENDS[] = {{"to_latent", "x", {"z", "log_det", "log_prob"}, 3},
+            {"to_event", "z", {"x", "log_det", "log_prob", "act"}, 3},
+            {"score", "x", {"score"}, 1},
+            {"act", "z", {"act"}, 1},
+            {"base", "z", {"z"}, 1}};
+
+// Outputs behind these are the scores by the contexts, in order.
+static bool outputs_fit(const Module *m, const Flow *f, const Function *p, size_t row)
+{
+    bool by_contexts = !strcmp(ENDS[row].program, "score");
+    for (int i = 0; i < p->n_outputs; i++) {
+        const char *name = i < 4 ? ENDS[row].out[i] : NULL;
+        int64_t lanes = name && strncmp(name, "log_", 4) ? f->dims : 1;
+        if (name && strcmp(p->outputs[i].name, name)) return false;
+        if (!name && (!by_contexts || i > f->n_contexts)) return false;
+        if (!name) lanes = type_lanes(m->inputs[f->contexts[i - 1]].type);
+        if (type_lanes(p->outputs[i].node->type) != lanes) return false;
+    }
+    return p->n_outputs >= ENDS[row].least;
+}
+
+// Inputs 0 .. n of a program are the contexts.
+static bool contexts_fit(const Module *m, const Flow *f, const Function *p, int n)
+{
+    for (int i = 0; i < n && n == f->n_contexts; i++)
+        if (type_lanes(p->inputs[i]->type) != type_lanes(m->inputs[f->contexts[i]].type)) return false;
+    return n == f->n_contexts;
+}
+
+// Where contexts are hoisted, @encode reads them and the programs at most p.
+static bool programs_fit(const Module *m, const Flow *f)
+{
+    const Function *encode = module_function(m, "encode");
+    if (encode && !contexts_fit(m, f, encode, encode->n_inputs)) return false;
+    for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
+        const Function *p = module_function(m, ENDS[i].program);
+        if (!p) continue;
+        const Node *end = p->n_inputs ? p->inputs[p->n_inputs - 1] : NULL;
+        if (!end || strcmp(end->name, ENDS[i].in) || type_lanes(end->type) != f->dims) return false;
+        if (m->stage == STAGE_DERIVED && !contexts_fit(m, f, p, p->n_inputs - 1)) return false;
+        if (!outputs_fit(m, f, p, i)) return false;
+    }
+    return module_function(m, f->density ? "to_latent" : "to_event") != NULL;
+}
+
 bool flow_restore(Context *cx, const Module *m, Flow *f)
 {
     const char *direction = get(m, "direction");
@@ -142,7 +198,7 @@ bool flow_restore(Context *cx, const Module *m, Flow *f)
     f->log_det = get(m, "log_det"), f->log_prob = get(m, "log_prob");
     f->base = get(m, "base");
     f->no_inverse = get(m, "no-inverse");
-    if (get_flow(cx, m, f)) return true;
+    if (get_flow(cx, m, f) && programs_fit(m, f)) return true;
     diag_error(cx, NULL, "write the file again with --stop-after",
                "the properties %s* do not describe a flow of this module", PREFIX);
     return false;

@@ -6,9 +6,11 @@
 // the sum. Going through the nodes backwards, a node's layers are added up (lanes with the same layers together, so
 // that whole values are added whole), and its rule turns the adjoint y' of the result into those of its operands:
 //
-//   y = x w         x' = y' w^T (linear_t: the same weights)        y = a b (matmul)   a' = y' b^T, b' = a^T y'
-//   y = sum x       x' = y' in every lane                           y = max x          x' = y' / count where x = y,
-//   else 0 y = c ? a : b   a' = c ? y' : 0, b' = c ? 0 : y'                never a product with a mask: 0 * inf is NaN
+//   y = x w         x' = y' w^T (linear_t: the same weights)
+//   y = a b         a' = y' b^T, b' = a^T y'                  (matmul)
+//   y = sum x       x' = y' in every lane
+//   y = max x       x' = y' / count where x = y, else 0
+//   y = c ? a : b   a' = c ? y' : 0, b' = c ? 0 : y'          never a product with a mask: 0 * inf is NaN
 //   y = f(x)        x' = y' f'(x), written in y where that is cheaper (exp, tanh, sigmoid, sqrt)
 //
 // An adjoint that a select, min or max may have set to 0 is *masked*: what it reaches may be a branch not taken, whose

@@ -4,8 +4,8 @@
 //
 //   WAY_END       the slot is v
 //   WAY_CHAIN     only one operand leads to v: the op is inverted (a clamp, or a branch that is known to be taken:
-//   identity) WAY_SELECT    both answers lead to v: v = select(c, v of the first way, v of the second). c compares a
-//   monotone
+//                 the identity)
+//   WAY_SELECT    both answers lead to v: v = select(c, v of the first way, v of the second). c compares a monotone
 //                 function of v with known lanes; as g is monotone, c is known: v >= K is u >= g(K) (or <=)
 //   WAY_RATIONAL  a polynomial relation F(t, u) = 0 with the nearest slot t through which all uses of v lead:
 //                 of degree 1 in t, or of degree 1 in u and 2 in t

@@ -52,13 +52,6 @@ static bool begins_in_list(const char *name, const char *const *list)
     return false;
 }
 
-static const char *property(const Module *m, const char *key)
-{
-    for (int i = 0; i < m->n_properties; i++)
-        if (!strcmp(m->properties[i].key, key)) return m->properties[i].value;
-    return NULL;
-}
-
 static int find_port(const Port *ports, int n, const char *name)
 {
     for (int i = 0; name && i < n; i++)
@@ -77,7 +70,7 @@ static bool is_context(const Roles *r, int input)
 {
     for (int i = 0; i < r->options->n_contexts; i++)
         if (!strcmp(r->options->contexts[i], r->m->inputs[input].name)) return true;
-    const char *meta = property(r->m, "nfcc.context");
+    const char *meta = module_property(r->m, "nfcc.context");
     return meta && !strcmp(meta, r->m->inputs[input].name);
 }
 
@@ -409,7 +402,7 @@ static bool is_noise(Roles *r, int in, const LaneRef *u, int64_t dims)
 static bool density_by_log_prob(Roles *r, const LaneRef *u, int64_t dims, const char *why)
 {
     int said = find_port(r->m->inputs, r->f->n_inputs, r->options->event);
-    if (said < 0) said = find_port(r->m->inputs, r->f->n_inputs, property(r->m, "nfcc.event"));
+    if (said < 0) said = find_port(r->m->inputs, r->f->n_inputs, module_property(r->m, "nfcc.event"));
     int found = -1;
     Map *best = NULL;
     for (int i = 0; i < r->f->n_inputs; i++) {
@@ -739,7 +732,7 @@ static bool by_word(Roles *r, const char *event, const char *latent, const char 
 static bool decide(Roles *r)
 {
     const FlowOptions *o = r->options;
-    const char *event = property(r->m, "nfcc.event"), *latent = property(r->m, "nfcc.latent");
+    const char *event = module_property(r->m, "nfcc.event"), *latent = module_property(r->m, "nfcc.latent");
     bool words = o->event || o->latent;
     if (!words) {
         size_t errors = r->cx->diag->errors;

@@ -18,14 +18,14 @@ static const PassInfo INFO[] = {
 enum { COUNT = sizeof INFO / sizeof INFO[0] };
 
 #define PASS(id, stage, meaning) PASS_##id,
-enum {
+typedef enum {
 #include "passes.def"
-};
+} PassId;
 #undef PASS
 
 static const Module *run_pass(Run *r, int pass, const Module *m)
 {
-    switch (pass) {
+    switch ((PassId)pass) {
     case PASS_normal: return pass_normal(m, r->cx);
     case PASS_lanes: return pass_lanes(m, r->cx);
     case PASS_derive: return pass_derive(m, r->cx, r->options, r->flow);
@@ -72,25 +72,12 @@ static const char LAST_PASS[] = "nfcc.pass"; // property of a module that was sa
 static int first_pass(const Module *m)
 {
     int first = 0;
-    for (int i = 0; i < m->n_properties; i++)
-        for (int k = 0; k < COUNT && !strcmp(m->properties[i].key, LAST_PASS); k++)
-            if (!strcmp(m->properties[i].value, INFO[k].name)) return k + 1;
+    const char *last = module_property(m, LAST_PASS);
+    for (int i = 0; i < COUNT && last; i++)
+        if (!strcmp(last, INFO[i].name)) return i + 1;
     for (int i = 0; i < COUNT && m->stage != STAGE_IMPORTED; i++)
         if (INFO[i].stage <= m->stage) first = i + 1;
     return first;
-}
-
-static const Module *name_pass(Context *cx, const Module *m, int pass)
-{
-    Module *named = arena_copy(cx->arena, m, sizeof *m);
-    Property *list = ARENA_ARRAY(cx->arena, Property, m->n_properties + 1);
-    int n = 0;
-    for (int i = 0; i < m->n_properties; i++)
-        if (strcmp(m->properties[i].key, LAST_PASS)) list[n++] = m->properties[i];
-    list[n++] = (Property){LAST_PASS, INFO[pass].name};
-    named->properties = list;
-    named->n_properties = n;
-    return named;
 }
 
 const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline,
@@ -109,7 +96,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
         if (i == PASS_derive && derived) *derived = m;
         if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
     }
-    return pipeline && pipeline->stop_after ? name_pass(cx, m, stop) : m;
+    return pipeline && pipeline->stop_after ? module_with_property(cx, m, LAST_PASS, INFO[stop].name) : m;
 }
 
 const Module *pass_run_one(Context *cx, const char *name, const Module *m)

@@ -2,9 +2,8 @@
 //
 //   --normalize c     the graph is fed (c - mean) / std of what the caller passes
 //   --unnormalize     x = mean + std * y, y the graph's event. In x -> z the graph is fed (x - mean) / std, in z -> x
-//   its
-//                     event is rescaled; log|det dz/dx| changes by -sum log std, log_prob too, so that all entries, and
-//                     the graph's own outputs, speak of x.
+//                     its event is rescaled; log|det dz/dx| changes by -sum log std, log_prob too, so that all entries,
+//                     and the graph's own outputs, speak of x.
 //
 // Which input or output is the event, and which outputs are its log_det and log_prob, is asked of the roles pass once.
 #include "units.h"
@@ -14,6 +13,8 @@
 
 #include <math.h>
 #include <string.h>
+
+static const char NOTE[] = "nfcc.units"; // property of a module in the caller's units: what was applied
 
 typedef struct {
     Context *cx;
@@ -191,14 +192,16 @@ static const char *file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+// A saved module may have been through this before.
 static const char *text_of(const Units *u)
 {
-    const char *text = "";
+    const char *text = units_text(u->m);
     for (int i = 0; i < u->n; i++) {
         const Scaling *s = &u->list[i];
         const char *rule = s->name ? arena_format(u->cx->arena, "%s is (caller's - mean) / std", s->name)
                                    : "event is mean + std * the graph's";
-        text = arena_format(u->cx->arena, "%s%s%s of %s", text, i ? "; " : "", rule, file_name(s->file));
+        const char *part = arena_format(u->cx->arena, "%s of %s", rule, file_name(s->file));
+        text = text ? arena_format(u->cx->arena, "%s; %s", text, part) : part;
     }
     return text;
 }
@@ -215,17 +218,8 @@ const Module *units_apply(Context *cx, const Module *m, const FlowOptions *optio
     if (!find_flow(&u, options) || !check_all(&u)) return NULL;
     const Function *f = main_in_units(&u);
     Module *out = module_new(cx, m->stage, 1, &f, m);
-    Property *list_now = ARENA_ARRAY(cx->arena, Property, m->n_properties + 1);
-    for (int i = 0; i < m->n_properties; i++) list_now[i] = m->properties[i];
-    list_now[m->n_properties] = (Property){UNITS_PROPERTY, text_of(&u)};
-    out->properties = list_now;
-    out->n_properties = m->n_properties + 1;
+    out = module_with_property(cx, out, NOTE, text_of(&u));
     return module_verify(out, cx) ? out : NULL;
 }
 
-const char *units_text(const Module *m)
-{
-    for (int i = 0; i < m->n_properties; i++)
-        if (!strcmp(m->properties[i].key, UNITS_PROPERTY)) return m->properties[i].value;
-    return NULL;
-}
+const char *units_text(const Module *m) { return module_property(m, NOTE); }

@@ -2,8 +2,6 @@
 #pragma once
 #include "passes.h"
 
-#define UNITS_PROPERTY "nfcc.units"
-
 // mean and std of a context (its ONNX name), or of the event (name NULL): n numbers each, or one for all.
 typedef struct {
     const char *name;

@@ -65,9 +65,9 @@ typedef struct {
 
 /* Code of a program for one tile; a pure function. weights: the CONST space.
  *   T = 16, 32, 64   work: work_lanes * T floats, lane-major (lane l of row t at [l * T + t]); prep: prep_lanes * T
- * floats likewise (NULL where the program reads none). `shape` is not read. T = 1            as many rows as `shape`
- * says, up to few_rows: row r begins at work + r * work_stride and at prep + r * prep_stride. Strides are multiples of
- * 16 floats; prep_stride 0: all rows share one. */
+ *                    floats likewise (NULL where the program reads none). `shape` is not read.
+ *   T = 1            as many rows as `shape` says, up to few_rows: row r begins at work + r * work_stride and at
+ *                    prep + r * prep_stride. Strides are multiples of 16 floats; prep_stride 0: all rows share one. */
 typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, uint64_t shape);
 #define NFCC_FEW(rows, work_stride, prep_stride) \
     ((uint64_t)(rows) | (uint64_t)(work_stride) / 16 << 8 | (uint64_t)(prep_stride) / 16 << 36)
@@ -109,10 +109,9 @@ typedef struct nfcc_model_header {
     uint64_t golden_seed;
     uint32_t weight_dtype; /* NFCC_WEIGHTS_*: of matrices; the rest is f32 */
     uint32_t given_only;   /* the base has no sampler: z must be given */
-    uint32_t
-        other_cpu; /* NFCC_CPU_* bits of a second set of code (--cpu dispatch), used where all are there; 0: none */
-    uint32_t other_code;       /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
-    uint32_t few_rows;         /* rows that the code of T = 1 takes at most; 0 means 1 */
+    uint32_t other_cpu;    /* NFCC_CPU_* of a second set of code (--cpu dispatch), used where all are there; 0: none */
+    uint32_t other_code;   /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
+    uint32_t few_rows;     /* rows that the code of T = 1 takes at most; 0 means 1 */
     uint32_t cost[NFCC_COSTS]; /* estimates in cycles, by which tiles are chosen */
     uint32_t reserved[4];
 } nfcc_model_header;

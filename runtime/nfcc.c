@@ -559,7 +559,7 @@ typedef struct {
     uint8_t bad[TILE_MAX]; /* an input of row t is not finite */
 } Tile;
 
-/* The tile of up to rows items from `first` on. */
+/* The tile of up to c.rows items from `first` on. */
 static void set_tile(Tile *tile, Choice c, size_t first, size_t items, size_t n)
 {
     size_t row = first / n, sample = first % n;

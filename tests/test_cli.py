@@ -3,6 +3,7 @@ import filecmp
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -202,6 +203,18 @@ def test_renamed_model_has_the_same_bits(tool, tmp_path):
         contexts = {c.name: rng.standard_normal((33, *s)).astype(np.float32) for c, s in zip(policy.info.contexts, shapes)}
         pair.append(policy.sample_and_log_prob(noise=nfcc.Noise(3), contexts=contexts))
     assert all((a == b).all() for a, b in zip(*pair))
+
+
+@pytest.mark.parametrize("key,value", [("shape", "1"), ("shape", "600"), ("shape", "1048575 " * 8), ("contexts", ""),
+                                       ("contexts", "0 0"), ("ports", "-1 -1 -1 0 1 -1"), ("direction", "sampling")])
+def test_saved_flow_that_does_not_fit(tool, tmp_path, key, value):
+    tool(tool.model("nf4rl_tiny__density__dyn"), "--stop-after", "derive", "-o", tmp_path / "m.nf")
+    text = (tmp_path / "m.nf").read_text()
+    changed = re.sub(f'("nfcc.flow.{key}") "[^"]*"', rf'\1 "{value}"', text)
+    assert changed != text
+    (tmp_path / "m.nf").write_text(changed)
+    said = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
+    assert "do not describe a flow of this module" in said and not (tmp_path / "p.so").exists()
 
 
 def test_list_and_stop_after(tool, tmp_path):

@@ -130,6 +130,13 @@ def test_units(tool, model, tmp_path):
     assert np.abs(log_prob - n["sample_log_prob"] + volume).max() < 1e-3
 
 
+def test_units_in_two_steps(tool, tmp_path):
+    statistics(tmp_path)
+    tool(tool.model("lander_nfbc"), "--normalize", "obs=obs.npz", "--stop-after", "import", "-o", "m.nf", cwd=tmp_path)
+    said = tool("check", "m.nf", "--unnormalize", "event.npz", cwd=tmp_path).stdout
+    assert "units: obs is (caller's - mean) / std of obs.npz; event is mean + std * the graph's of event.npz" in said
+
+
 @pytest.mark.parametrize("options, text", [
     (["--normalize", "obz=obs.npz"], "its inputs are: obs, x"),
     (["--normalize", "x=obs.npz"], "it is no context of real numbers"),

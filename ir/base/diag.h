@@ -33,8 +33,8 @@ typedef struct {
     bool io_error; // an error was about reading or writing a file: exit code 3 instead of 1
 } Diag;
 
-// What every stage gets beside its input: memory that lives as long as the compile, memory that is reset
-// after each pass, and the diagnostics. Nothing else is shared.
+// What every stage gets beside its input: memory that lives as long as the compile, and the diagnostics. Nothing
+// else is shared.
 typedef struct {
     Arena *arena;
     Diag *diag;

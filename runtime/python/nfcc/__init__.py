@@ -52,7 +52,7 @@ class Error(RuntimeError):
 
 
 class CompileError(RuntimeError):
-    """The compiler refused a model; the text is its message. `exit_code` is 1, 2 or 3 (see `nfcc --help`)."""
+    """The compiler refused a model; the text is its message. `exit_code` is that of `nfcc --help`."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
