@@ -262,7 +262,8 @@ void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from);
 // cost nothing, and those through which the event itself goes are among them: half of the error was theirs.
 uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type);
 // CONST lanes whose values all are of the plan's weight type of 16 bits, and which only gemm steps read, as weights;
-// rising, apart. None for f32. k, n: of all these steps, which read all of it, paired or transposed; else 0.
+// rising, apart. None for f32. k, n: of its parts, the matrices of tokens and the whole groups of outputs that lie one
+// after the other, where all these steps read such parts, paired or transposed; else 0.
 typedef struct {
     uint32_t at, lanes, k, n;
 } PlanMatrix;

@@ -10,7 +10,7 @@
 
 typedef struct {
     uint64_t at, end; // CONST lanes
-    uint32_t k, n;    // of the matrix that is read there, in pairs; 0: more than one
+    uint32_t k, n;    // of the parts that are read there, in pairs (plan.h); 0: of more than one shape
 } Span;
 
 typedef struct {
@@ -74,18 +74,12 @@ static void read_if_const(Reads *r, uint32_t space, uint64_t at, uint64_t n)
     if (space == SPACE_CONST) read_span(r, at, n);
 }
 
-// Matrices of whole groups of outputs lie as one matrix of all their outputs does; others are no one's pairs.
-static void matrices_side_by_side(const GemmStep *s, Span *w)
-{
-    bool whole = s->n % GEMM_GROUP == 0;
-    w->k = whole ? s->k : 0;
-    w->n = whole ? s->n * s->m : 0;
-}
+// Outputs of a part: tokens of own weights and whole groups of outputs lie one after the other.
+static uint32_t part_outputs(const GemmStep *s) { return s->n % GEMM_GROUP ? s->n : GEMM_GROUP; }
 
 static void read_gemm(Reads *r, const GemmStep *s)
 {
-    Span w = {s->w, s->w + gemm_w_lanes(s), s->k, s->n};
-    if (s->apart) matrices_side_by_side(s, &w);
+    Span w = {s->w, s->w + gemm_w_lanes(s), s->k, part_outputs(s)};
     if (!s->transposed && !s->paired) w.k = w.n = 0;
     ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
     read_if_const(r, s->x_space, s->x, gemm_x_lanes(s));
@@ -149,10 +143,14 @@ static int span_order(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
+static bool parts_fit(uint64_t at, uint32_t k, uint32_t n, uint64_t other_at, uint32_t other_k, uint32_t other_n)
+{
+    return k && k == other_k && n == other_n && (other_at - at) % ((uint64_t)k * n) == 0;
+}
+
 static void join_two(Span *a, const Span *b)
 {
-    bool equal = a->at == b->at && a->end == b->end && a->k == b->k && a->n == b->n;
-    if (!equal) a->k = a->n = 0;
+    if (!parts_fit(a->at, a->k, a->n, b->at, b->k, b->n)) a->k = a->n = 0;
     if (b->end > a->end) a->end = b->end;
 }
 
@@ -249,12 +247,13 @@ static bool is_matrix(const PlanMatrix *list, int n, const GemmStep *s)
     int low = 0, high = n;
     while (low < high) {
         int middle = (low + high) / 2;
-        if (list[middle].at < s->w)
+        if (list[middle].at <= s->w)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < n && list[low].at == s->w && list[low].k == s->k && list[low].n == gemm_biases(s);
+    const PlanMatrix *m = low ? &list[low - 1] : NULL;
+    return m && s->w - m->at < m->lanes && parts_fit(m->at, m->k, m->n, s->w, s->k, part_outputs(s));
 }
 
 // A step stays paired if it reads a matrix in every round; false: some did not.

@@ -741,14 +741,16 @@ static void add_kept(Maker *m)
     constants(m, 1200);
 }
 
-// One matrix read as two: its products are not paired.
-static void add_overlapping(Maker *m)
+// A matrix of 30 x 256 read as another one, too: of other rows, its products are not paired.
+static void add_overlapping(Maker *m, uint32_t k, uint32_t n)
 {
     add_gemm(m, 1, 30, 256, 30);
-    Step whole = m->steps[m->n_steps - 1];
-    whole.gemm.n = 128;
-    whole.gemm.out = output(m, 128);
-    *step(m, STEP_GEMM) = whole;
+    Step other = m->steps[m->n_steps - 1];
+    other.gemm.k = other.gemm.kb = k;
+    other.gemm.w += 30 * (256 - n);
+    other.gemm.n = n;
+    other.gemm.out = output(m, n);
+    *step(m, STEP_GEMM) = other;
 }
 
 static void short_weights_bits(void **state)
@@ -763,7 +765,7 @@ static void short_weights_bits(void **state)
                     add_gemm(m, tokens, edges_k[k], edges_n[n], edges_n[n] <= 64 ? (edges_k[k] + 3) / 4 : edges_k[k]);
                     if (n % 3 == 0) add_transposed(m, tokens, edges_k[k], edges_n[n]);
                     if (n == 4) add_kept(m);
-                    if (n == 5) add_overlapping(m);
+                    if (n == 5) add_overlapping(m, 15, 256);
                 }
             for (size_t i = 0; i < m->n_weights; i++)
                 if (i % 3 == 0 && fabsf(m->weights[i]) < 4 && fabsf(m->weights[i]) > 1e-3f) m->weights[i] *= 1e-5f;
@@ -790,7 +792,7 @@ static void paired_bits(void **state)
     }
 }
 
-// Own weights of each token: paired where they are whole groups of outputs, of an odd K, too.
+// Own weights of each token are paired, of an odd K, too, and also where a step reads those of some tokens or outputs.
 static void paired_apart_bits(void **state)
 {
     (void)state;
@@ -799,9 +801,17 @@ static void paired_apart_bits(void **state)
     m->weight_type = WEIGHTS_BF16;
     for (int n = 0; n < 3; n++)
         for (int k = 0; k < EDGES_K; k++)
-            for (uint32_t way = 0; way < 3; way++) add_apart(m, 2, edges_k[k], outputs[n], way);
-    const Step *s = plan_of(m)->programs[PROGRAM_TO_EVENT].steps;
-    assert_true(s[0].gemm.apart && s[0].gemm.paired && s[EDGES_K * 3].gemm.paired);
+            for (uint32_t way = 0; way < 3; way++) {
+                add_apart(m, 2, edges_k[k], outputs[n], way);
+                if (way != 1) continue;
+                Step last = m->steps[m->n_steps - 1];
+                last.gemm.m = 1;
+                last.gemm.w += last.gemm.k * last.gemm.n;
+                last.gemm.out = output(m, last.gemm.n);
+                *step(m, STEP_GEMM) = last;
+            }
+    const Program *p = &plan_of(m)->programs[PROGRAM_TO_EVENT];
+    for (int i = 0; i < p->n_steps; i++) assert_true(p->steps[i].gemm.paired || p->steps[i].gemm.transposed);
     check_everywhere(m);
 }
 
@@ -836,7 +846,8 @@ static void paired_plan(void **state)
     m->weight_type = WEIGHTS_BF16;
     add_gemm(m, 2, 9, 40, 3);
     add_transposed(m, 1, 8, 20);
-    add_overlapping(m);
+    add_overlapping(m, 15, 256);
+    add_overlapping(m, 30, 128);
     uint32_t w = m->steps[0].gemm.w;
     m->weights[w] = 0x1p-50f;
     m->weights[w + 1] = -0x1p-49f;
@@ -845,6 +856,7 @@ static void paired_plan(void **state)
     assert_true(s[0].gemm.paired && s[0].gemm.kb == 4 && s[0].gemm.pairs == m->lanes);
     assert_int_equal(p->programs[PROGRAM_TO_EVENT].work_lanes, m->lanes + 16);
     assert_true(!s[1].gemm.paired && !s[2].gemm.paired && !s[3].gemm.paired);
+    assert_true(s[4].gemm.paired && s[5].gemm.paired);
     assert_true(p->weights[w] == 0 && p->weights[w + 1] == -0x1p-49f);
     assert_true(pair_value(0x1.fep-64f) == 0 && pair_value(-0x1.fffp-64f) == -0x1p-63f && isnan(pair_value(NAN)));
     maker_free(m);

@@ -18,6 +18,7 @@ enum { MANY_WEIGHTS = 1500000, CHUNK = 32 };
 typedef struct {
     double width, map_width; // floats of a vector, words of a map's
     bool streams;            // the weights do not fit L2
+    bool dot;                // pairs are one instruction
     double weight;           // bytes of one
 } Rates;
 
@@ -34,6 +35,9 @@ static double load_cycles(const Rates *r, const GemmStep *s, bool one)
     return r->weight * s->k * s->n * own_tokens(s) / (r->streams ? far : near);
 }
 
+// Instructions a multiply-add.
+static double part(const Rates *r, const GemmStep *s) { return s->paired && r->dot ? 0.5 : 1; }
+
 static double gemm_one(const Rates *r, const GemmStep *s)
 {
     double chains = s->kb < s->k ? 4 : 1, latency = 4.0 * s->k / chains * own_tokens(s);
@@ -43,7 +47,8 @@ static double gemm_one(const Rates *r, const GemmStep *s)
 
 static double gemm_few(const Rates *r, const GemmStep *s, double rows)
 {
-    double units = vectors(r, s->n), sums = 0.53 * s->k * units * rows, load = load_cycles(r, s, false) / own_tokens(s);
+    double units = vectors(r, s->n), sums = 0.53 * part(r, s) * s->k * units * rows,
+           load = load_cycles(r, s, false) / own_tokens(s);
     double blocks = ceil(units * rows / (r->width > 8 ? 16 : 8)) * ceil(1.0 * s->k / CHUNK);
     return 7 + own_tokens(s) * (200 + larger(14 * blocks + sums, load) + 2.5 * rows * units);
 }
@@ -51,7 +56,7 @@ static double gemm_few(const Rates *r, const GemmStep *s, double rows)
 static double gemm_tile(const Rates *r, const GemmStep *s, double rows)
 {
     double rate = r->width > 8 ? 0.6 : 0.55,
-           sums = rate * s->m * s->k * s->n * rows / r->width * (s->transposed ? 1.6 : 1);
+           sums = rate * part(r, s) * s->m * s->k * s->n * rows / r->width * (s->transposed ? 1.6 : 1);
     return 36 + larger(sums, load_cycles(r, s, false)) + 2 * s->m * s->n * rows / r->width;
 }
 
@@ -131,7 +136,8 @@ void tile_costs(const Gen *g, uint32_t *to)
 {
     const Program *p = main_program(g->plan);
     const TargetInfo *info = &g->level[g->n_levels - 1];
-    Rates r = {info->width, map_width(info), weight_bytes(g, p) > MANY_WEIGHTS, layout_short(g->layout) ? 2 : 4};
+    Rates r = {info->width, map_width(info), weight_bytes(g, p) > MANY_WEIGHTS, info->bf16,
+               layout_short(g->layout) ? 2 : 4};
     double cost[NFCC_COSTS] = {0};
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) add_step(g, &r, s, cost);

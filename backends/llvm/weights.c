@@ -1,7 +1,7 @@
 // Where a policy's weights lie. f32: as in the Plan. 16 bits: first the lanes that stay f32, closed up, then the
 // matrices (plan.h), each at a multiple of 64 bytes. Matrices give way in whole sixteens of lanes, so that what was
-// aligned stays so. A matrix of pairs is groups of outputs as in the Plan, in each ceil(K / 2) rows of words of 32
-// bits.
+// aligned stays so. A matrix of pairs is parts (plan.h) of groups of outputs as in the Plan, in each ceil(K / 2) rows
+// of words of 32 bits.
 #include "llvm.h"
 
 #include <string.h>
@@ -22,9 +22,12 @@ static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * t
 
 static bool is_pairs(const Layout *l, const PlanMatrix *m) { return l->type == WEIGHTS_BF16 && m->k; }
 
+static uint64_t part_lanes(const PlanMatrix *m) { return (uint64_t)m->k * m->n; }
+static uint64_t part_words(const PlanMatrix *m) { return ((uint64_t)m->k + 1) / 2 * 2 * m->n; }
+
 static uint64_t words_of(const Layout *l, const PlanMatrix *m)
 {
-    return is_pairs(l, m) ? ((uint64_t)m->k + 1) / 2 * 2 * m->n : m->lanes;
+    return is_pairs(l, m) ? m->lanes / part_lanes(m) * part_words(m) : m->lanes;
 }
 
 const Layout *layout_of(Gen *g)
@@ -68,9 +71,12 @@ uint32_t layout_lane(const Layout *l, uint32_t lane) { return lane - (uint32_t)l
 MatrixKind layout_matrix(const Layout *l, uint32_t lane, uint32_t *at)
 {
     int i = matrices_to(l, lane) - 1;
-    if (i < 0 || lane - l->matrix[i].at >= l->matrix[i].lanes) return MATRIX_F32;
-    *at = (uint32_t)l->half_at[i] + (lane - l->matrix[i].at);
-    return is_pairs(l, &l->matrix[i]) ? MATRIX_PAIRS : MATRIX_SHORT;
+    const PlanMatrix *m = i < 0 ? NULL : &l->matrix[i];
+    if (!m || lane - m->at >= m->lanes) return MATRIX_F32;
+    uint64_t from = lane - m->at;
+    if (is_pairs(l, m)) from = from / part_lanes(m) * part_words(m); // paired steps begin with a part
+    *at = (uint32_t)(l->half_at[i] + from);
+    return is_pairs(l, m) ? MATRIX_PAIRS : MATRIX_SHORT;
 }
 
 static void put_short(WeightType type, float value, unsigned char *at)
@@ -81,11 +87,19 @@ static void put_short(WeightType type, float value, unsigned char *at)
 }
 
 // A group of `width` outputs; what is behind an odd K was zeroed.
-static void put_pairs(const float *from, uint32_t k, uint32_t width, unsigned char *to)
+static void put_group(const float *from, uint32_t k, uint32_t width, unsigned char *to)
 {
     for (uint32_t i = 0; i < k; i++)
         for (uint32_t n = 0; n < width; n++)
             put_short(WEIGHTS_BF16, from[(size_t)i * width + n], to + ((size_t)i / 2 * width + n) * 4 + i % 2 * 2);
+}
+
+static void put_part(const PlanMatrix *m, const float *from, unsigned char *to)
+{
+    for (uint32_t n = 0; n < m->n; n += GEMM_GROUP) {
+        uint32_t width = m->n - n < GEMM_GROUP ? m->n - n : GEMM_GROUP;
+        put_group(from + (size_t)n * m->k, m->k, width, to + (size_t)n * ((m->k + 1) / 2) * 4);
+    }
 }
 
 static void put_matrix(const Layout *l, const Plan *plan, int i, unsigned char *to)
@@ -93,11 +107,12 @@ static void put_matrix(const Layout *l, const Plan *plan, int i, unsigned char *
     const PlanMatrix *m = &l->matrix[i];
     const float *from = plan->weights + m->at;
     unsigned char *at = to + 2 * l->half_at[i];
-    for (uint32_t n = 0; is_pairs(l, m) && n < m->n; n += GEMM_GROUP) {
-        uint32_t width = m->n - n < GEMM_GROUP ? m->n - n : GEMM_GROUP;
-        put_pairs(from + (size_t)n * m->k, m->k, width, at + (size_t)n * ((m->k + 1) / 2) * 4);
+    if (!is_pairs(l, m)) {
+        for (uint32_t j = 0; j < m->lanes; j++) put_short(plan->weight_type, from[j], at + 2 * j);
+        return;
     }
-    for (uint32_t j = 0; !is_pairs(l, m) && j < m->lanes; j++) put_short(plan->weight_type, from[j], at + 2 * j);
+    for (uint64_t p = 0; p < m->lanes / part_lanes(m); p++)
+        put_part(m, from + p * part_lanes(m), at + 2 * p * part_words(m));
 }
 
 static void layout_write(const Layout *l, const Plan *plan, unsigned char *to)
