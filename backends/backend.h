@@ -34,6 +34,8 @@ const Backend *backend_list(int *n);
 
 // NULL if the target is known and usable; else the sentence for the user. Fills defaults.
 const char *target_resolve(Context *cx, Target *target);
+// "nfcc 0.1.0, LLVM 19.1.7": what the descriptor says made it.
+const char *compiler_name(Context *cx);
 bool target_runs_here(const Target *target, WeightType type); // this host can execute it
 
 // Object -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
@@ -43,6 +45,8 @@ bool link_shared(Context *cx, const Bytes *object, const Target *target, bool ne
 typedef bool LinkCheck(void *user, const char *unchecked);
 bool link_shared_checked(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
                          LinkCheck *check, void *user);
+// False, reported, if no file can be made there: asked before anything is computed.
+bool file_possible(Context *cx, const char *path);
 // The same atomic write for any file (o, h, ll, nf).
 bool write_file(Context *cx, const char *path, const void *data, size_t size);
 bool write_bytes(Context *cx, const char *path, const Bytes *bytes);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef struct {
     Context *cx;
@@ -31,7 +32,7 @@ static const char **identifiers(Context *cx, const PlanValue *values, int n)
         const char *plain = identifier(cx, values[i].name);
         names[i] = plain;
         for (int j = 0, suffix = 2; j < i; j++)
-            if (!strcmp(names[j], names[i])) {
+            if (!strcasecmp(names[j], names[i])) { // they also become macros
                 names[i] = arena_format(cx->arena, "%s_%d", plain, suffix++);
                 j = -1;
             }
@@ -177,6 +178,11 @@ static void write_identity(Header *h)
     fprintf(h->out, "};\n    return memcmp(nfcc_get_info(policy)->model_hash, hash, sizeof hash) == 0;\n}\n");
 }
 
+// The casts are C's, whatever the program that includes the header asks of its own.
+static const char quiet[] = "#if defined(__cplusplus) && defined(__GNUC__)\n#pragma GCC diagnostic push\n"
+                            "#pragma GCC diagnostic ignored \"-Wold-style-cast\"\n#endif\n\n",
+                  as_before[] = "#if defined(__cplusplus) && defined(__GNUC__)\n#pragma GCC diagnostic pop\n#endif\n";
+
 static void write_top(Header *h)
 {
     fprintf(h->out,
@@ -190,6 +196,7 @@ static void write_top(Header *h)
             "extern const nfcc_model nfcc_model_%s; /* of --emit o, for nfcc_open_static */\n"
             "#ifdef __cplusplus\n}\n#endif\n\n",
             h->name);
+    fprintf(h->out, "%s", quiet);
 }
 
 static void write_header(Header *h)
@@ -214,7 +221,7 @@ static void write_header(Header *h)
         write_sampling(h);
     }
     write_run(h, inputs, outputs);
-    fprintf(h->out, "#endif\n");
+    fprintf(h->out, "%s#endif\n", as_before);
 }
 
 const char *emit_header(Context *cx, const Plan *plan, const char *name)

@@ -29,8 +29,6 @@ enum { FEW_ROWS = 32 };
 // lesser.
 TargetInfo target_info(const Target *target, WeightType type);
 bool target_other(const Target *target, WeightType type, TargetInfo *other);
-// "nfcc 0.1.0, LLVM 19.1.7": what the descriptor says made it.
-const char *compiler_name(Context *cx);
 
 // The emit functions of backends.def.
 #define BACKEND(id, emit, meaning) \

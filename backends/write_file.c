@@ -100,6 +100,20 @@ static const char *final_name(Context *cx, const char *base)
     return arena_format(cx->arena, "%.*s", (int)(mark - base) - 1, base + 1);
 }
 
+static const char *folder_of(Context *cx, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash ? "." : slash == path ? "/" : arena_format(cx->arena, "%.*s", (int)(slash - path), path);
+}
+
+bool file_possible(Context *cx, const char *path)
+{
+    if (!may_become_file(cx, path)) return false;
+    if (!access(folder_of(cx, path), W_OK | X_OK)) return true;
+    file_error(cx, path);
+    return false;
+}
+
 bool file_begin(Context *cx, const char *path, NewFile *file)
 {
     if (!may_become_file(cx, path)) return false;
@@ -110,7 +124,7 @@ bool file_begin(Context *cx, const char *path, NewFile *file)
     }
     file->path = path;
     file->name = final_name(cx, base);
-    file->dir = !slash ? "." : slash == path ? "/" : arena_format(cx->arena, "%.*s", (int)(slash - path), path);
+    file->dir = folder_of(cx, path);
     const char *prefix = arena_format(cx->arena, ".%s.nfcc-", file->name);
     remove_stale(cx, file->dir, prefix);
     file->temp = arena_format(cx->arena, "%s/%s%ld.new", file->dir, prefix, (long)getpid());

@@ -202,7 +202,7 @@ static const CommandHelp helps[] = {
     {CMD_VERIFY, "nfcc verify MODEL.onnx [--inputs FILE.npz] [--reference FILE.npz] [--json]",
      "Check the model in double, the Plan in float32 and the compiled code bit for bit, on drawn or given rows.\n"
      "Keys of the files: contexts by their ONNX names, x, z (or noise), and for --reference also log_det, log_prob,\n"
-     "to_event.x and to_event.log_det."},
+     "score, to_event.x and to_event.log_det; the graph's own names of its inputs and outputs serve as well."},
     {CMD_BENCH,
      "nfcc bench MODEL.onnx [--backend LIST] [--entries LIST] [--rows LIST] [--samples K] [--threads LIST]\n"
      "                  [--seconds S] [--rate HZ] [--pin CPUS] [--json FILE] [--html FILE]",

@@ -1,6 +1,7 @@
 // Rows from .npz files. Keys: contexts by their ONNX names (ctx.NAME for one called as a key below), x, z (or noise), z
-// and log_det of to_latent, log_prob, score, to_event.x, to_event.log_det; a graph that is no flow: its inputs and
-// outputs. The noise that to_event is fed with is `noise`; where there is none but to_event.* is given, z.
+// and log_det of to_latent, log_prob, score, to_event.x, to_event.log_det, or what the graph itself calls these; a
+// graph that is no flow: its inputs and outputs. The noise that to_event is fed with is `noise`; where there is none
+// but to_event.* is given, z.
 #include "cli_rows.h"
 
 #include "cli_npy.h"
@@ -50,13 +51,6 @@ static void graph_key_table(Session *s, const Build *b, RowFile *f)
 }
 
 // ---- reading
-static RowKey *find_key(RowFile *f, const char *name)
-{
-    for (int i = 0; i < f->n_keys; i++)
-        if (!strcmp(f->keys[i].name, name)) return (RowKey *)&f->keys[i];
-    return NULL;
-}
-
 static const char *key_names(Arena *arena, const RowFile *f)
 {
     const char *text = "";
@@ -64,9 +58,43 @@ static const char *key_names(Arena *arena, const RowFile *f)
     return text;
 }
 
-static bool read_member(Session *s, RowFile *f, const char *path, NpzMember *m, size_t *rows)
+static bool same_name(const char *a, const char *b) { return a && b && !strcmp(a, b); }
+
+// The key of an input or output that the graph calls `name`, or -1. What is negated or a mean is not the key's value.
+static int graph_key(const Flow *flow, const char *name)
 {
-    RowKey *key = find_key(f, m->name);
+    bool density = flow->density;
+    if (!flow->is_flow) return -1;
+    if (same_name(flow->event, name)) return density ? KEY_X : KEY_TO_EVENT_X;
+    if (same_name(flow->latent, name)) return density ? KEY_Z : KEY_NOISE;
+    if (same_name(flow->log_det, name) && !flow->log_det_mean) return density ? KEY_LOG_DET : KEY_TO_EVENT_LOG_DET;
+    return same_name(flow->log_prob, name) && density && !flow->log_prob_negated ? KEY_LOG_PROB : -1;
+}
+
+static RowKey *find_key(RowFile *f, const Flow *flow, const char *name)
+{
+    for (int i = 0; i < f->n_keys; i++)
+        if (!strcmp(f->keys[i].name, name)) return (RowKey *)&f->keys[i];
+    int key = graph_key(flow, name);
+    return key < 0 ? NULL : (RowKey *)&f->keys[f->n_inputs + key];
+}
+
+// All that a file holds and nobody asks for, at once: a misspelt key would be a check that is not made.
+static bool all_known(Session *s, RowFile *f, const Flow *flow, const char *path, const Npz *npz)
+{
+    const char *unknown = "";
+    int n = 0;
+    for (size_t i = 0; i < npz->n; i++)
+        if (!find_key(f, flow, npz->members[i].name))
+            unknown = arena_format(s->arena, "%s%s'%.100s'", unknown, n++ ? ", " : "", npz->members[i].name);
+    if (n)
+        diag_error(&s->cx, NULL, arena_format(s->arena, "known keys: %s", key_names(s->arena, f)),
+                   "%.300s: unknown key%s %.500s", path, n > 1 ? "s" : "", unknown);
+    return !n;
+}
+
+static bool read_member(Session *s, RowKey *key, const char *path, NpzMember *m, size_t *rows)
+{
     NpyError e;
     const char *wrong = npy_convert(&m->array, NPY_F64, &e);
     if (wrong) {
@@ -93,23 +121,23 @@ static const double *repeat_row(Arena *arena, const double *row, int64_t lanes, 
     return all;
 }
 
-static bool read_members(Session *s, RowFile *f, const char *path, Npz *npz)
+static bool read_members(Session *s, RowFile *f, const Flow *flow, const char *path, Npz *npz)
 {
     size_t *rows = ARENA_ARRAY(s->arena, size_t, npz->n + 1);
-    bool ok = true;
-    for (size_t i = 0; i < npz->n; i++) {
-        if (!find_key(f, npz->members[i].name)) {
-            diag_error(&s->cx, NULL, arena_format(s->arena, "known keys: %s", key_names(s->arena, f)),
-                       "%.300s: unknown key '%.100s'", path, npz->members[i].name);
+    bool ok = all_known(s, f, flow, path, npz);
+    for (size_t i = 0; i < npz->n && ok; i++) {
+        RowKey *key = find_key(f, flow, npz->members[i].name);
+        if (key->data) {
+            diag_error(&s->cx, NULL, "keep one of them",
+                       "%.300s: '%.100s' is there twice: so called, and as the graph does", path, key->name);
             ok = false;
-        } else if (read_member(s, f, path, &npz->members[i], &rows[i])) {
-            if (rows[i] > f->rows) f->rows = rows[i];
         } else {
-            ok = false;
+            ok = read_member(s, key, path, &npz->members[i], &rows[i]);
         }
+        if (ok && rows[i] > f->rows) f->rows = rows[i];
     }
     for (size_t i = 0; i < npz->n && ok; i++) {
-        RowKey *key = find_key(f, npz->members[i].name);
+        RowKey *key = find_key(f, flow, npz->members[i].name);
         if (rows[i] == f->rows) continue;
         if (rows[i] == 1) {
             key->data = repeat_row(s->arena, key->data, key->lanes, f->rows);
@@ -136,7 +164,7 @@ bool rows_read(Session *s, const Build *b, const char *path, RowFile *out)
         diag_io_error(&s->cx, NULL, "%.300s: %s", path, wrong);
         return false;
     }
-    bool ok = read_members(s, out, path, &npz);
+    bool ok = read_members(s, out, &b->flow, path, &npz);
     npz_free(&npz);
     if (ok && !out->rows) diag_error(&s->cx, NULL, NULL, "%.300s: the file holds no rows", path);
     return ok && out->rows;
@@ -225,6 +253,7 @@ typedef struct {
     Build *b;
     const RowFile *file;
     double limit;
+    int compared;
 } Compare;
 
 static bool compare(Compare *c, const Function *f, const double *last, const char *output, int key_at)
@@ -237,6 +266,7 @@ static bool compare(Compare *c, const Function *f, const double *last, const cha
         double *mine = ARENA_ARRAY(c->s->arena, double, n);
         if (!in) return false;
         if (!eval_output(f, c->file->rows, in, output, mine)) return true;
+        c->compared++;
         double d = worst_distance(mine, key->data, n, key->lanes == 1 ? 1 : 0, &where);
         if (d >= c->b->reference_error) c->b->reference_error = d, c->b->reference_worst = key->name;
         if (d <= c->limit) return true;
@@ -267,18 +297,29 @@ static bool compare_flow(Compare *c)
     return ok;
 }
 
+static bool compare_graph(Compare *c)
+{
+    const RowFile *f = c->file;
+    bool ok = true;
+    for (int i = f->n_inputs; i < f->n_keys; i++)
+        ok &= compare(c, module_function(c->b->imported, "main"), NULL, f->keys[i].name, i);
+    return ok;
+}
+
 bool rows_compare(Session *s, Build *b, const char *path)
 {
     RowFile f;
     if (!rows_read(s, b, path, &f)) return false;
     double limit = 1e-3, given = 0;
     if (!option_double(s->options, OPT_max_error, &given)) return false;
-    Compare c = {s, b, &f, given > limit ? given : limit};
+    Compare c = {s, b, &f, given > limit ? given : limit, 0};
     b->reference_rows = f.rows;
     b->reference_error = 0;
-    if (b->flow.is_flow) return compare_flow(&c);
-    const Function *main = module_function(b->imported, "main");
-    bool ok = true;
-    for (int i = f.n_inputs; i < f.n_keys; i++) ok &= compare(&c, main, NULL, f.keys[i].name, i);
-    return ok;
+    bool ok = b->flow.is_flow ? compare_flow(&c) : compare_graph(&c);
+    if (c.compared || !ok) return ok;
+    diag_error(&s->cx, NULL,
+               b->flow.is_flow ? "beside x: z, log_det, log_prob or score; beside noise: to_event.x or to_event.log_det"
+                               : "beside the inputs: an output",
+               "%.300s: the file holds nothing to compare with", path);
+    return false;
 }

@@ -1,6 +1,7 @@
 // nfcc MODEL.onnx -o POLICY.so: compile, write what --emit asks for, print what was found.
 #include "cli_entry.h"
 
+#include "abi.h"
 #include "cli.h"
 
 #include <stdlib.h>
@@ -60,6 +61,25 @@ static const char *name_of(Session *s)
     if (valid_name(given)) return given;
     usage_error("--name %.100s: letters, digits and _ are wanted, a letter first, as in C", given);
     return NULL;
+}
+
+static bool is_file(const struct stat *st, const char *path)
+{
+    struct stat other;
+    return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+}
+
+// Before anything is computed: the file can be written, and is not what is read.
+static bool may_write(Session *s, const char *path, bool streams)
+{
+    struct stat st;
+    const char *model = s->options->args[0];
+    if (!stat(path, &st) && (is_file(&st, model) || is_file(&st, arena_format(s->arena, "%s.data", model)))) {
+        diag_io_error(&s->cx, "give another name with -o", "%s: is a file of the model itself", path);
+        return false;
+    }
+    // A pipe or /dev/null takes what is no library.
+    return (streams && !stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) || file_possible(&s->cx, path);
 }
 
 // ---- text form
@@ -132,7 +152,9 @@ static int stop_after(Session *s, const char *pass)
     unsigned char hash[32] = {0};
     bool import = !strcmp(pass, "import"), plan = !strcmp(pass, "plan");
     PipelineOptions pipeline = {plan ? NULL : pass, s->options->value[OPT_time] != NULL};
+    const char *path = s->options->value[OPT_output];
     if (!known_pass(s->arena, pass) || !flow_options(s, &f)) return WRONG_USAGE;
+    if (path && !may_write(s, path, true)) return IO_FAILED;
     const Module *m = build_import(s, s->options->args[0], hash);
     if (m && !import) m = passes_run(&s->cx, m, &f, &pipeline, &flow, NULL);
     if (!plan || !m) return print_or_write(s, m);
@@ -158,10 +180,19 @@ typedef struct {
     size_t native_rows;
 } Job;
 
+static bool may_write_all(Session *s, const Job *j)
+{
+    bool ok = true;
+    for (int i = 0; i < N_KINDS; i++)
+        if (j->kinds & kinds[i].bit)
+            ok &= may_write(s, path_of(s->arena, j->output, j->kinds, kinds[i].bit), kinds[i].bit != KIND_SO);
+    return ok;
+}
+
 static bool write_object(Session *s, const Build *b, const Job *j)
 {
     const char *ll = NULL;
-    const char *symbol = arena_format(s->arena, "%s_model", j->name);
+    const char *symbol = arena_format(s->arena, "nfcc_model_%s", j->name); // as emit_header declares it
     const Bytes *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, j->kinds & KIND_LL ? &ll : NULL);
     if (!object) return false;
     bool ok = true;
@@ -219,6 +250,16 @@ static void print_sizes(Session *s, const Build *b, const Job *j)
     }
 }
 
+// As it can be pasted into a shell.
+static const char *shell_word(Arena *arena, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+:,@%=";
+    const char *text = "'";
+    if (*word && !word[strspn(word, plain)]) return word;
+    for (const char *c = word; *c; c++) text = arena_format(arena, *c == '\'' ? "%s'\\''" : "%s%c", text, *c);
+    return arena_format(arena, "%s'", text);
+}
+
 static const char *next_command(Session *s, const Build *b, const Job *j)
 {
     const char *path = path_of(s->arena, j->output, j->kinds, KIND_SO), *inputs = "";
@@ -230,10 +271,11 @@ static const char *next_command(Session *s, const Build *b, const Job *j)
     for (int i = 0; i < n; i++) {
         const char *name = b->imported->inputs[f->is_flow ? f->contexts[i] : i].name;
         const char *lead = f->is_flow && (!strcmp(name, "x") || !strcmp(name, "z")) ? "ctx." : "";
-        inputs = arena_format(s->arena, "%s '%s%s=%s.npy'", inputs, lead, name, policy_name(s->arena, name));
+        const char *input = arena_format(s->arena, "%s%s=%s.npy", lead, name, policy_name(s->arena, name));
+        inputs = arena_format(s->arena, "%s %s", inputs, shell_word(s->arena, input));
     }
     if (f->is_flow && !sample) inputs = arena_format(s->arena, "%s x=x.npy", inputs);
-    return arena_format(s->arena, "nfcc run %s %s%s -o out", path, entry, inputs);
+    return arena_format(s->arena, "nfcc run %s %s%s -o out", shell_word(s->arena, path), entry, inputs);
 }
 
 static void print_block(Session *s, const Build *b, const Job *j)
@@ -262,6 +304,7 @@ static int compile(Session *s)
     FlowOptions f;
     double number = 0;
     if (!flow_options(s, &f) || !option_double(o, OPT_max_error, &number)) return WRONG_USAGE;
+    if (!may_write_all(s, &j)) return IO_FAILED;
     bool verify = !o->value[OPT_no_verify];
     if (!build_run(s, o->args[0], j.name, verify, o->value[OPT_verify_inputs], o->value[OPT_reference], &b))
         return WRONG_MODEL;
@@ -274,7 +317,8 @@ static int compile(Session *s)
 int cmd_compile(const Options *o)
 {
     if (o->value[OPT_version]) {
-        printf("nfcc %s\n", NFCC_VERSION);
+        Context cx = {.arena = o->arena};
+        printf("%s, ABI %u\n", compiler_name(&cx), NFCC_ABI_VERSION);
         return DONE;
     }
     if (o->value[OPT_list_passes]) return list_passes(o->arena);

@@ -67,5 +67,9 @@ int cmd_test(const Options *o)
     for (int i = 0; i < o->n_args; i++) read &= visit(&t, o->args[i], 0);
     printf("%zu passed, %zu failed, %zu unsupported\n", t.count[CASE_PASS], t.count[CASE_FAIL],
            t.count[CASE_UNSUPPORTED]);
+    if (read && t.count[CASE_PASS] + t.count[CASE_FAIL] + t.count[CASE_UNSUPPORTED] == 0) {
+        fprintf(stderr, "nfcc: error: %s: no case was found; a case is a folder with model.onnx in it\n", o->args[0]);
+        return IO_FAILED;
+    }
     return !read ? IO_FAILED : t.count[CASE_FAIL] ? WRONG_MODEL : DONE;
 }

@@ -43,9 +43,35 @@ static void bump_free(void *user, void *p)
 
 static ProtobufCAllocator bump_allocator(Bump *bump) { return (ProtobufCAllocator){bump_alloc, bump_free, bump}; }
 
+// Files that are handed over by mistake, by their first bytes, none of which an ONNX file can have.
+static const struct {
+    const char *magic, *what, *hint;
+} other_files[] = {
+    {"\177ELF", "this is a compiled program, no model",
+     "a compiled policy is for nfcc info, nfcc run and nfcc selftest"},
+    {"PK\3\4", "this is a zip archive, such as a PyTorch .pt or .npz file, no ONNX file",
+     "export the model with torch.onnx.export"},
+    {"\200\2", "this is a Python pickle, such as an old PyTorch .pt file, no ONNX file",
+     "export the model with torch.onnx.export"},
+    {"\211HDF", "this is an HDF5 file, no ONNX file", "export the model to ONNX"},
+    {"version https://git-lfs", "this is the pointer of Git LFS, not the model itself", "git lfs pull fetches it"},
+};
+
+static bool is_other_file(Context *cx, const char *bytes, size_t size)
+{
+    for (size_t i = 0; i < sizeof other_files / sizeof *other_files; i++) {
+        size_t n = strlen(other_files[i].magic);
+        if (size < n || memcmp(bytes, other_files[i].magic, n) != 0) continue;
+        diag_error(cx, NULL, other_files[i].hint, "%s", other_files[i].what);
+        return true;
+    }
+    return false;
+}
+
 Onnx__ModelProto *onnx_parse(Context *cx, const void *bytes, size_t size)
 {
     const char *hint = "export the model again; nfcc reads the ONNX files that torch.onnx.export and jax2onnx write";
+    if (is_other_file(cx, bytes, size)) return NULL;
     const char *problem = size ? wire_scan(bytes, size, cx->arena) : "the file is empty";
     if (problem) {
         diag_error(cx, NULL, hint, "%s", problem);
@@ -131,7 +157,7 @@ unsigned char *read_model_file(Context *cx, const char *path, size_t *size)
     int why = errno;
     if (fd >= 0) close(fd);
     if (!bytes)
-        diag_io_error(cx, NULL, "%s: %s", path,
+        diag_io_error(cx, why == EINVAL ? "save what comes through a pipe to a file first" : NULL, "%s: %s", path,
                       why == EINVAL ? "not a regular file"
                       : why         ? strerror(why)
                                     : "cannot be read");

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,7 @@ def test_help_names_everything(tool):
                  "nfcc check", "nfcc verify", "nfcc selftest", "nfcc info", "exit codes"):
         assert word in text
     assert "--samples" in tool("run", "--help").stdout
-    assert tool("--version").stdout.startswith("nfcc ")
+    assert re.match(r"nfcc \d+\.\d+\.\d+, LLVM [\d.]+, ABI \d+\n$", tool("--version").stdout)
 
 
 @pytest.mark.parametrize("words,said", [
@@ -82,6 +83,35 @@ def test_missing_and_broken_models(tool, tmp_path):
     assert not (tmp_path / "p.so").exists()
 
 
+@pytest.mark.parametrize("start,said", [(b"\x7fELF\2\1", "nfcc info"), (b"PK\3\4", "torch.onnx.export"),
+                                        (b"\x80\2}q", "torch.onnx.export"), (b"\x89HDF\r\n", "HDF5"),
+                                        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull")])
+def test_other_files(tool, tmp_path, start, said):
+    (tmp_path / "m.onnx").write_bytes(start + bytes(100))
+    assert said in tool("m.onnx", "-o", "p.so", cwd=tmp_path, code=1).stderr
+
+
+def test_pipe_is_no_model(tool, tmp_path):
+    os.mkfifo(tmp_path / "m.onnx")
+    assert "save what comes through a pipe" in tool("m.onnx", "-o", "p.so", cwd=tmp_path, code=3).stderr
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "./m.onnx", "link.onnx", "m.onnx.data"])
+def test_output_is_not_the_model(tool, tmp_path, name):
+    shutil.copy(tool.model("nf4rl_tiny__density__dyn"), tmp_path / "m.onnx")
+    (tmp_path / "m.onnx.data").write_bytes(b"weights")
+    (tmp_path / "link.onnx").symlink_to("m.onnx")
+    before = (tmp_path / "m.onnx").read_bytes()
+    for words in (["-o", name], ["-o", name, "--emit", "h"], ["-o", name, "--stop-after", "import"]):
+        assert "of the model itself" in tool("m.onnx", *words, cwd=tmp_path, code=3).stderr
+    assert (tmp_path / "m.onnx").read_bytes() == before and (tmp_path / "m.onnx.data").read_bytes() == b"weights"
+
+
+def test_output_is_looked_at_first(tool, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    assert "make the folder first" in tool("m.onnx", "-o", "nowhere/p.so", cwd=tmp_path, code=3).stderr
+
+
 @pytest.mark.parametrize("path", ["/nowhere/p.so", "/proc/p.so", "."])
 def test_unwritable_output(tool, tmp_path, path):
     done = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", path, cwd=tmp_path, code=3)
@@ -103,10 +133,17 @@ def test_block(tool, tmp_path):
     assert lines["event"] == "x [6]" and lines["contexts"] == "y [8]"
     assert lines["entries"] == "to_latent, to_event, log_prob, score, sample, sample_and_log_prob, sample_best, act, run"
     assert "32 rows" in lines["verified"] and "4 rows" in lines["compiled"]
-    assert lines["next"].startswith("nfcc run p.so sample")
+    assert lines["next"] == "nfcc run p.so sample y=y.npy -o out"
     assert os.listdir(tmp_path) == ["p.so"]
     confirmed = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", "--base", "normal", cwd=tmp_path).stdout
     assert "assumed" not in confirmed
+
+
+def test_next_command_can_be_pasted(tool, tmp_path):
+    name = "a policy's é.so"
+    text = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", name, cwd=tmp_path).stdout
+    assert shlex.split(text.split("next: ")[1])[2] == name
+    assert "policy" in tool("info", name, cwd=tmp_path).stdout
 
 
 def test_equal_input_equal_bytes(tool, tmp_path):
@@ -153,6 +190,40 @@ def test_emit_several(tool, tmp_path):
     assert "define" in (tmp_path / "p.ll").read_text()
     subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I", os.path.join(tool.root, "runtime"),
                     "-x", "c", tmp_path / "p.h"], check=True)
+
+
+LINKED = """
+#include "one.h"
+#include "two.h"
+#include <stdio.h>
+#include <stdlib.h>
+static int works(nfcc_policy *p)
+{
+    size_t size = nfcc_selftest_size(p);
+    return nfcc_selftest(p, malloc(size), size) == NFCC_OK;
+}
+int main(void)
+{
+    static unsigned char a[1 << 14], b[1 << 14];
+    nfcc_policy *one, *two;
+    if (nfcc_open_static(&nfcc_model_one, a, sizeof a, &one)) return 1;
+    if (nfcc_open_static(&nfcc_model_two, b, sizeof b, &two)) return 2;
+    return one_is(one) && two_is(two) && !one_is(two) && works(one) && works(two) ? 0 : 3;
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", [["cc", "-std=c99", "-x", "c"], ["c++", "-std=c++17", "-x", "c++", "-Wold-style-cast"]])
+def test_two_policies_linked_in(tool, tmp_path, compiler):
+    """--emit o,h: two policies in one program, under the warnings of a careful user."""
+    for name, model in (("one", "nf4rl_tiny__density__dyn"), ("two", "lander_nfbc")):
+        tool(tool.model(model), "-o", tmp_path / f"{name}.o", "--emit", "o,h", "--no-verify")
+    (tmp_path / "main.c").write_text(LINKED)
+    library = [os.path.join(tool.root, "build", "libnfcc.a"), "-ldl"]
+    subprocess.run([*compiler, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow",
+                    "-Wcast-qual", "-Werror", "-I", os.path.join(tool.root, "runtime"), "-I", ".", "main.c", "-x",
+                    "none", "one.o", "two.o", *library, "-o", "main"], cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
 
 
 def test_refused_where_only_names_told(tool, tmp_path):
@@ -444,6 +515,24 @@ def test_verify_reference(tool, files, rows, save):
     save(files / "unknown.npz", **known, extra=rows["x"])
     done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "unknown.npz", code=1)
     assert "unknown key 'extra'" in done.stderr and "to_event.log_det" in done.stderr
+    save(files / "two.npz", **known, extra=rows["x"], more=rows["x"])
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "two.npz", code=1)
+    assert "unknown keys 'extra', 'more'" in done.stderr and done.stderr.count("error") == 1
+    save(files / "own.npz", **{**known, "logdet": rows["logdet"] + 1, "x": rows["x"]})
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "own.npz", code=1)
+    assert "'log_det' is there twice" in done.stderr
+
+
+def test_verify_reference_by_the_graphs_names(tool, files, rows):
+    np.savez(files / "own.npz", obs=rows["obs"], x=rows["x"], logdet=rows["logdet"] + 1)
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "own.npz", code=1)
+    assert "'log_det' differs from the reference" in done.stderr
+
+
+def test_verify_reference_compares_something(tool, files, rows):
+    np.savez(files / "rows.npz", obs=rows["obs"], x=rows["x"], noise=rows["noise"])
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "rows.npz", code=1)
+    assert "nothing to compare" in done.stderr and "to_event.x" in done.stderr
 
 
 def test_verify_inputs(tool, files, rows):
@@ -461,6 +550,10 @@ def test_info_and_selftest(tool, lander, tmp_path):
     os.truncate(tmp_path / "short.so", 1000)
     assert tool("info", tmp_path / "short.so", code=3).stderr
     assert tool("info", tool.model("lander_nfbc"), code=3).stderr
+
+
+def test_test_wants_cases(tool, tmp_path):
+    assert "no case was found" in tool("test", tmp_path, code=3).stderr
 
 
 # ---- another machine
