@@ -2,6 +2,7 @@
 // opened and compared before it gets its name. Every command that needs a model comes through here.
 #include "cli_entry.h"
 
+#include "base.h"
 #include "cli_rows.h"
 
 #include <errno.h>
@@ -23,16 +24,13 @@ static bool parse_clip(const char *text, FlowOptions *f)
     return ok;
 }
 
-static bool parse_base(Arena *arena, const char *text, FlowOptions *f)
+static bool parse_base(const char *text, FlowOptions *f)
 {
-    static const char *const names[] = {"normal"};
-    if (!text || !strcmp(text, "normal") || !strcmp(text, "standard-normal")) {
-        f->base = text ? "normal" : NULL;
-        return true;
-    }
-    usage_error("--base %.100s: 'normal' is the base that can be named%s; a graph that outputs its log_prob carries "
-                "its own base",
-                text, nearest_word(arena, text, names, 1));
+    BaseKind kind;
+    double param;
+    f->base = text;
+    if (!text || base_named(text, &kind, &param)) return true;
+    usage_error("--base %.100s: the bases are normal, laplace, logistic, uniform and student_t:DF (DF > 0)", text);
     return false;
 }
 
@@ -93,7 +91,7 @@ bool flow_options(Session *s, FlowOptions *f)
                        .log_det = o->value[OPT_log_det],
                        .log_prob = o->value[OPT_log_prob],
                        .neg_log_prob = o->value[OPT_neg_log_prob]};
-    return weight_type(s, &type) && parse_clip(o->value[OPT_clip], f) && parse_base(s->arena, o->value[OPT_base], f) &&
+    return weight_type(s, &type) && parse_clip(o->value[OPT_clip], f) && parse_base(o->value[OPT_base], f) &&
            option_double(o, OPT_denoise, &f->denoise) && parse_entries(s->arena, o->value[OPT_entries], f) &&
            option_double(o, OPT_max_condition, &f->max_condition);
 }
@@ -107,6 +105,7 @@ static bool has_extension(const char *path, const char *extension)
 
 static char *read_text(Session *s, const char *path, size_t *size)
 {
+    errno = 0;
     FILE *f = fopen(path, "rb");
     char *text = NULL;
     if (f && !fseek(f, 0, SEEK_END)) {
@@ -118,7 +117,7 @@ static char *read_text(Session *s, const char *path, size_t *size)
             if (*size != (size_t)n) text = NULL;
         }
     }
-    if (!text) diag_io_error(&s->cx, NULL, "cannot be read: %s", errno ? strerror(errno) : "too large");
+    if (!text) diag_io_error(&s->cx, NULL, "%s: cannot be read: %s", path, errno ? strerror(errno) : "too large");
     if (f) fclose(f);
     return text;
 }

@@ -144,8 +144,7 @@ const Node *remap(Call *c, Type type, int n_in, const Node *const *in, LaneOf so
 {
     if (!affordable(c, type.rank, type.dim)) return NULL;
     int64_t n = type_lanes(type), index[MAX_RANK] = {0};
-    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
-    if (!map) exit(4);
+    int32_t *map = heap_array(n, sizeof *map);
     for (int64_t i = 0; i < n; i++) {
         map[i] = (int32_t)source(user, index);
         for (int a = type.rank - 1; a >= 0 && ++index[a] == type.dim[a]; a--) index[a] = 0;

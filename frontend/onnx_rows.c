@@ -49,21 +49,14 @@ static double sample(uint64_t *state, DType dtype, int round)
     return round == ROUND_POSITIVE ? 0.05 + 0.9 * u : 1.8 * u - 0.9;
 }
 
-static double *numbers(int64_t n)
-{
-    double *p = calloc((size_t)(n ? n : 1), sizeof *p);
-    if (!p) exit(4);
-    return p;
-}
-
 bool row_numbers(int n, const Type *one, const Type *many, int64_t rows, int round, double **x, double **y)
 {
     uint64_t state = 12345;
     for (int i = 0; i < n; i++) {
         Layout l;
         if (!layout_of(one[i], many[i], rows, false, &l)) return false;
-        x[i] = numbers(l.lanes * rows);
-        y[i] = numbers(type_lanes(many[i]));
+        x[i] = heap_array(l.lanes * rows, sizeof(double));
+        y[i] = heap_array(type_lanes(many[i]), sizeof(double));
         for (int64_t r = 0; r < rows; r++)
             for (int64_t k = 0; k < l.lanes; k++) {
                 double v = r && l.shared ? x[i][k] : sample(&state, one[i].dtype, round);
@@ -122,9 +115,8 @@ static bool compare(const Function *one, const Function *many, int64_t rows, dou
 bool rows_agree(const Function *one, const Function *many, int64_t rows, int round, Mixing *out)
 {
     int n = one->n_inputs, m = one->n_outputs, w = many->n_outputs;
-    double **p = calloc((size_t)(2 * n + m + w + 1), sizeof *p);
-    Type *types = calloc((size_t)(2 * n + 1), sizeof *types);
-    if (!p || !types) exit(4);
+    double **p = heap_array(2 * n + m + w, sizeof *p);
+    Type *types = heap_array(2 * n, sizeof *types);
     double **x = p, **y = p + n, **xo = p + 2 * n, **yo = xo + m;
     for (int i = 0; i < n; i++) {
         types[i] = one->inputs[i]->type;
@@ -132,8 +124,8 @@ bool rows_agree(const Function *one, const Function *many, int64_t rows, int rou
     }
     *out = (Mixing){0};
     bool ok = row_numbers(n, types, types + n, rows, round, x, y);
-    for (int i = 0; i < m; i++) xo[i] = numbers(type_lanes(one->outputs[i].node->type) * rows);
-    for (int i = 0; i < w; i++) yo[i] = numbers(type_lanes(many->outputs[i].node->type));
+    for (int i = 0; i < m; i++) xo[i] = heap_array(type_lanes(one->outputs[i].node->type) * rows, sizeof(double));
+    for (int i = 0; i < w; i++) yo[i] = heap_array(type_lanes(many->outputs[i].node->type), sizeof(double));
     if (ok) {
         eval_function(one, (size_t)rows, (const double *const *)x, xo, NULL, NULL);
         eval_function(many, 1, (const double *const *)y, yo, NULL, NULL);

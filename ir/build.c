@@ -49,11 +49,7 @@ static _Noreturn void bug(const Builder *b, const char *what, const Node *n)
 
 // ---- sharing
 
-static size_t const_bytes(Type t)
-{
-    static const size_t size[] = {4, 8, 8, 1};
-    return (size_t)type_lanes(t) * size[t.dtype];
-}
+static size_t const_bytes(Type t) { return (size_t)type_lanes(t) * dtype_size(t.dtype); }
 
 enum { SMALL_CONST = 4096 }; // bytes: constants up to this are shared by content
 
@@ -200,9 +196,8 @@ static const Node *finish_node(Builder *b, Node *n)
 {
     if (!all_const(n)) return add_node(b, n);
     int64_t lanes = type_lanes(n->type);
-    double *out = malloc((size_t)(lanes ? lanes : 1) * sizeof *out);
-    const double **in = calloc((size_t)n->n_in, sizeof *in);
-    if (!out || !in) exit(4);
+    double *out = heap_array(lanes, sizeof *out);
+    const double **in = heap_array(n->n_in, sizeof *in);
     eval_node(n, 1, in, out);
     const Node *c = const_of(b, n->type, out);
     free(out);
@@ -266,8 +261,7 @@ static Lane resolve(const Node *n, int64_t lane)
 
 static const Node *move_of_const(Builder *b, Type type, const Node *c, const int32_t *map)
 {
-    static const size_t size[] = {4, 8, 8, 1};
-    size_t s = size[c->type.dtype], n = (size_t)type_lanes(type);
+    size_t s = dtype_size(c->type.dtype), n = (size_t)type_lanes(type);
     type.dtype = c->type.dtype;
     if (!map) return build_const(b, type, c->data);
     char *data = arena_array(b->cx->arena, n, s);
@@ -292,12 +286,7 @@ typedef struct {
 static void source_slot(Builder *b, Sources *s, const Node *n)
 {
     if (b->slots[n->id]) return;
-    if (s->n == s->cap) {
-        s->cap = s->cap ? 2 * s->cap : 8;
-        s->nodes = realloc(s->nodes, (size_t)s->cap * sizeof *s->nodes);
-        if (!s->nodes) exit(4);
-    }
-    s->nodes[s->n++] = n;
+    HEAP_PUSH(s->nodes, s->n, s->cap, n);
     b->slots[n->id] = s->n;
 }
 
@@ -310,8 +299,7 @@ static void reserve_slots(Builder *b)
 
 static int64_t *bases_of(const Sources *s, int64_t *total)
 {
-    int64_t *base = malloc((size_t)(s->n + 1) * sizeof *base);
-    if (!base) exit(4);
+    int64_t *base = heap_array(s->n + 1, sizeof *base);
     *total = 0;
     for (int k = 0; k < s->n; k++) {
         base[k] = *total;
@@ -346,8 +334,7 @@ static const Node *finish_move(Builder *b, Type type, const Sources *s, const La
 {
     int64_t n = type_lanes(type), total = 0, *base = bases_of(s, &total);
     if (total > INT32_MAX) bug(b, "move of more than 2^31 lanes", NULL);
-    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
-    if (!map) exit(4);
+    int32_t *map = heap_array(n, sizeof *map);
     for (int64_t i = 0; i < n; i++) map[i] = (int32_t)(base[b->slots[lanes[i].node->id] - 1] + lanes[i].lane);
     bool identity = total == n && is_identity(map, n);
     for (int k = 0; k < s->n; k++) b->slots[s->nodes[k]->id] = 0;
@@ -360,9 +347,8 @@ static const Node *finish_move(Builder *b, Type type, const Sources *s, const La
 // Lane by lane what the move reads, after following moves.
 static Lane *resolved_lanes(Builder *b, int64_t n, int n_in, const Node *const *in, const int32_t *map, Sources *s)
 {
-    Lane *lanes = malloc((size_t)(n ? n : 1) * sizeof *lanes);
-    int64_t *start = malloc((size_t)(n_in + 1) * sizeof *start);
-    if (!lanes || !start) exit(4);
+    Lane *lanes = heap_array(n, sizeof *lanes);
+    int64_t *start = heap_array(n_in + 1, sizeof *start);
     start[0] = 0;
     for (int k = 0; k < n_in; k++) start[k + 1] = start[k] + type_lanes(in[k]->type);
     int k = 0;
@@ -424,8 +410,7 @@ const Node *build_reshape(Builder *b, const Node *x, int rank, const int64_t *di
 static const Node *strided(Builder *b, const Node *x, Type type, const int64_t *stride, int64_t offset)
 {
     int64_t n = type_lanes(type), index[MAX_RANK] = {0}, at = offset;
-    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
-    if (!map) exit(4);
+    int32_t *map = heap_array(n, sizeof *map);
     for (int64_t i = 0; i < n; i++) {
         map[i] = (int32_t)at;
         for (int a = type.rank - 1; a >= 0; a--) {
@@ -510,8 +495,7 @@ const Node *build_concat(Builder *b, int n_in, const Node *const *in, int axis)
     for (int a = axis + 1; a < t.rank; a++) inner *= t.dim[a];
     t.dim[axis] = rows;
     int64_t n = type_lanes(t), i = 0;
-    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
-    if (!map) exit(4);
+    int32_t *map = heap_array(n, sizeof *map);
     for (int64_t o = 0; o < outer; o++) {
         int64_t base = 0;
         for (int k = 0; k < n_in; k++) {
@@ -656,8 +640,7 @@ const Node *build_cast(Builder *b, const Node *x, DType dtype)
     if (x->type.dtype == dtype || (real && to_real)) return x;
     if (node_is_const(x)) {
         int64_t n = type_lanes(x->type);
-        double *v = malloc((size_t)(n ? n : 1) * sizeof *v);
-        if (!v) exit(4);
+        double *v = heap_array(n, sizeof *v);
         for (int64_t i = 0; i < n; i++)
             v[i] = dtype == T_BOOL ? const_at(x, i) != 0 : dtype == T_I64 ? trunc(const_at(x, i)) : const_at(x, i);
         Type t = x->type;

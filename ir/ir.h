@@ -114,6 +114,8 @@ int move_source(const Node *move, int64_t i, int64_t *lane);
 const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in); // Node.base for these operands
 
 // ---- types
+const char *dtype_name(DType dtype); // "f32"
+size_t dtype_size(DType dtype);      // bytes of an element of a constant
 Type type_make(DType dtype, int rank, const int64_t *dim);
 Type type_vector(int64_t n);             // f32[n]
 Type type_scalar(void);                  // f32[]

@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-const char *const TEXT_DTYPES[4] = {"f32", "f64", "i64", "bool"};
 const char *const TEXT_STAGES[5] = {"imported", "normal", "derived", "fused", "lowered"};
 
 typedef struct {
@@ -80,15 +79,4 @@ bool text_reserved(const char *word, size_t size)
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strlen(words[i]) == size && !memcmp(words[i], word, size)) return true;
     return false;
-}
-
-size_t text_dtype_size(DType dtype)
-{
-    switch (dtype) {
-    case T_F32: return 4;
-    case T_F64:
-    case T_I64: return 8;
-    case T_BOOL: return 1;
-    }
-    return 0;
 }

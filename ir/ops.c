@@ -22,6 +22,23 @@ bool op_elementwise(Op op)
     return kind == KIND_UNARY || kind == KIND_BINARY || kind == KIND_TERNARY;
 }
 
+const char *dtype_name(DType dtype)
+{
+    static const char *const names[] = {[T_F32] = "f32", [T_F64] = "f64", [T_I64] = "i64", [T_BOOL] = "bool"};
+    return names[dtype];
+}
+
+size_t dtype_size(DType dtype)
+{
+    switch (dtype) {
+    case T_F32: return 4;
+    case T_F64:
+    case T_I64: return 8;
+    case T_BOOL: return 1;
+    }
+    return 0;
+}
+
 Type type_make(DType dtype, int rank, const int64_t *dim)
 {
     Type t = {.dtype = dtype, .rank = rank};
@@ -41,8 +58,7 @@ bool type_equal(Type a, Type b)
 
 const char *type_text(Arena *arena, Type t)
 {
-    static const char *const names[] = {"f32", "f64", "i64", "bool"};
-    const char *text = arena_format(arena, "%s[", names[t.dtype]);
+    const char *text = arena_format(arena, "%s[", dtype_name(t.dtype));
     for (int i = 0; i < t.rank; i++) text = arena_format(arena, "%s%s%lld", text, i ? "," : "", (long long)t.dim[i]);
     return arena_format(arena, "%s]", text);
 }

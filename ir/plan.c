@@ -18,12 +18,40 @@ const char *scalar_name(ScalarOp op) { return scalars[op].name; }
 
 int scalar_operands(ScalarOp op) { return scalars[op].operands; }
 
-static const char *const program_names[PROGRAM_COUNT] = {"encode", "late",  "to_latent", "to_event", "noise",
-                                                         "run",    "score", "act",       "base"};
+const char *program_name(ProgramId id)
+{
+    switch (id) {
+    case PROGRAM_ENCODE: return "encode";
+    case PROGRAM_LATE: return "late";
+    case PROGRAM_TO_LATENT: return "to_latent";
+    case PROGRAM_TO_EVENT: return "to_event";
+    case PROGRAM_NOISE: return "noise";
+    case PROGRAM_RUN: return "run";
+    case PROGRAM_SCORE: return "score";
+    case PROGRAM_ACT: return "act";
+    case PROGRAM_BASE: return "base";
+    case PROGRAM_COUNT: break;
+    }
+    return "?";
+}
+
+const char *step_name(StepKind kind)
+{
+    switch (kind) {
+    case STEP_GEMM: return "gemm";
+    case STEP_MAP: return "map";
+    case STEP_REDUCE: return "reduce";
+    case STEP_MOVE: return "move";
+    case STEP_MATMUL: return "matmul";
+    case STEP_TAKE: return "take";
+    case STEP_REPEAT: return "repeat";
+    }
+    return "?";
+}
+
 static const char *const port_names[] = {"context", "x",    "z",     "log_det", "log_prob",    "act",
                                          "early",   "prep", "graph", "seed",    "temperature", "score"};
 static const char *const space_names[] = {"work", "prep", "const"};
-static const char *const dtype_names[] = {"f32", "f64", "i64", "bool"};
 
 static void print_gemm(const GemmStep *g, FILE *out)
 {
@@ -68,8 +96,7 @@ static void print_map(const MapStep *s, FILE *out)
 
 static void print_step(const Step *step, int number, FILE *out)
 {
-    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take", "repeat"};
-    fprintf(out, "    %d: %s '%s' ", number, kinds[step->kind], step->name ? step->name : "");
+    fprintf(out, "    %d: %s '%s' ", number, step_name(step->kind), step->name ? step->name : "");
     const ReduceStep *r = &step->reduce;
     const MoveStep *v = &step->move;
     const MatmulStep *p = &step->matmul;
@@ -143,7 +170,7 @@ static void print_program(const Program *p, const char *name, FILE *out)
 static void print_values(const char *label, const PlanValue *values, int n, FILE *out)
 {
     for (int i = 0; i < n; i++) {
-        fprintf(out, "%s %d '%s': %s[", label, i, values[i].name, dtype_names[values[i].dtype]);
+        fprintf(out, "%s %d '%s': %s[", label, i, values[i].name, dtype_name(values[i].dtype));
         for (int d = 0; d < values[i].rank; d++) fprintf(out, "%s%" PRId64, d ? "," : "", values[i].dim[d]);
         fprintf(out, "], %u lanes\n", values[i].lanes);
     }
@@ -158,5 +185,5 @@ void plan_print(const Plan *plan, FILE *out)
     print_values("input", plan->inputs, plan->n_inputs, out);
     print_values("output", plan->outputs, plan->n_outputs, out);
     for (int i = 0; i < PROGRAM_COUNT; i++)
-        if (plan->programs[i].exists) print_program(&plan->programs[i], program_names[i], out);
+        if (plan->programs[i].exists) print_program(&plan->programs[i], program_name((ProgramId)i), out);
 }

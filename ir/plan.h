@@ -188,6 +188,9 @@ typedef enum {
     PROGRAM_COUNT
 } ProgramId;
 
+const char *program_name(ProgramId id); // as the function of a derived module that it is made from
+const char *step_name(StepKind kind);
+
 typedef struct {
     bool exists;
     const Step *steps;

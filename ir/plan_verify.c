@@ -338,12 +338,11 @@ static void check_take(Check *c, const TakeStep *s)
 
 static void check_step(Check *c, const Step *s)
 {
-    static const char *const kinds[] = {"gemm", "map", "reduce", "move", "matmul", "take", "repeat"};
     if (s->kind > STEP_REPEAT) {
         fail(c, "unknown kind %d", (int)s->kind);
         return;
     }
-    c->kind = kinds[s->kind];
+    c->kind = step_name(s->kind);
     c->name = s->name ? s->name : "";
     switch (s->kind) {
     case STEP_GEMM: check_gemm(c, &s->gemm); break;
@@ -416,11 +415,10 @@ static void check_outputs(Check *c, const Program *p)
 // A program's first violation ends it: the flags are not to be trusted after it.
 static bool check_program(Context *cx, const Plan *plan, ProgramId id)
 {
-    static const char *const names[PROGRAM_COUNT] = {"encode", "late", "to_latent", "to_event",
-                                                     "noise",  "run",  "score",     "act"};
     const Program *p = &plan->programs[id];
     Arena *scratch = arena_new();
-    Check c = {.cx = cx, .plan = plan, .program = names[id], .work_lanes = p->work_lanes, .step = -1, .ok = true};
+    Check c = {
+        .cx = cx, .plan = plan, .program = program_name(id), .work_lanes = p->work_lanes, .step = -1, .ok = true};
     c.may_read_prep = id == PROGRAM_TO_LATENT || id == PROGRAM_TO_EVENT || id == PROGRAM_SCORE || id == PROGRAM_ACT ||
                       id == PROGRAM_BASE;
     c.has_value = ARENA_ARRAY(scratch, bool, p->work_lanes);

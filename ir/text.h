@@ -9,14 +9,12 @@ enum {
     MAX_LANES = 1 << 28
 };
 
-extern const char *const TEXT_DTYPES[4];
 extern const char *const TEXT_STAGES[5];
 
 // Words of the grammar that are no bare name: a value of such a name is written in quotes.
 bool text_reserved(const char *word, size_t size);
 bool text_bare_start(char c);
 bool text_bare_more(char c);
-size_t text_dtype_size(DType dtype);
 
 // The rules of form. Each returns NULL, or a sentence in the arena. node_check looks at the node and its operands'
 // types only; function_check also at ids, order, inputs and outputs, and sets *at to the offending node (or NULL);

@@ -303,7 +303,7 @@ static uint64_t read_element(Reader *r, DType dtype)
 static bool dtype_here(Reader *r, DType *dtype)
 {
     for (int i = 0; i < 4; i++)
-        if (word_is(r, TEXT_DTYPES[i])) {
+        if (word_is(r, dtype_name((DType)i))) {
             *dtype = (DType)i;
             return true;
         }
@@ -315,7 +315,7 @@ static Type read_type(Reader *r)
     Type t = {0};
     if (!dtype_here(r, &t.dtype)) fail(r, NULL, "expected a type such as f32[1,6], found %s", shown(r));
     if (r->failed) return t;
-    r->at += strlen(TEXT_DTYPES[t.dtype]);
+    r->at += strlen(dtype_name(t.dtype));
     expect(r, '[');
     while (!r->failed && !accept(r, ']')) {
         if (t.rank) expect(r, ',');
@@ -399,7 +399,7 @@ static bool read_list(Reader *r, DType dtype, List *l)
 
 static void *pack(Reader *r, const List *l)
 {
-    size_t size = text_dtype_size(l->dtype);
+    size_t size = dtype_size(l->dtype);
     char *data = arena_array(r->arena, (size_t)l->n, size);
     for (int i = 0; i < l->n; i++) memcpy(data + (size_t)i * size, &l->items[i], size); // little-endian
     return data;
@@ -427,7 +427,7 @@ static const void *read_list_of(Reader *r, Type type)
 static const void *read_splat(Reader *r, Type type)
 {
     int64_t count = type_lanes(type);
-    size_t size = text_dtype_size(type.dtype);
+    size_t size = dtype_size(type.dtype);
     uint64_t v = read_element(r, type.dtype);
     if (r->failed || !spend(r, count * (int64_t)size)) return NULL;
     char *data = arena_array(r->arena, (size_t)count, size);
@@ -472,7 +472,7 @@ static bool open_bin(Reader *r)
 
 static const void *read_bin(Reader *r, Type type)
 {
-    int64_t wanted = type_lanes(type) * (int64_t)text_dtype_size(type.dtype);
+    int64_t wanted = type_lanes(type) * (int64_t)dtype_size(type.dtype);
     expect(r, '[');
     int64_t offset = read_count(r, INT64_MAX, "offset");
     expect(r, ',');
@@ -573,7 +573,7 @@ static bool literal_here(Reader *r, DType *dtype)
 {
     *dtype = T_F32;
     if (dtype_here(r, dtype)) {
-        r->at += strlen(TEXT_DTYPES[*dtype]);
+        r->at += strlen(dtype_name(*dtype));
         return true;
     }
     char c = peek(r);

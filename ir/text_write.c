@@ -120,7 +120,7 @@ static void write_element(FILE *out, const Node *n, int64_t i)
 
 static void write_type(FILE *out, Type t)
 {
-    fprintf(out, "%s[", TEXT_DTYPES[t.dtype]);
+    fprintf(out, "%s[", dtype_name(t.dtype));
     for (int i = 0; i < t.rank; i++) fprintf(out, "%s%" PRId64, i ? "," : "", t.dim[i]);
     putc(']', out);
 }
@@ -129,7 +129,7 @@ static void write_type(FILE *out, Type t)
 
 static bool is_splat(const Node *n)
 {
-    size_t size = text_dtype_size(n->type.dtype);
+    size_t size = dtype_size(n->type.dtype);
     int64_t count = type_lanes(n->type);
     const char *data = n->data;
     if (count < 4) return false;
@@ -161,7 +161,7 @@ static void write_list(FILE *out, const Node *n)
 // At a multiple of 64; once per address, since functions of a module share their weights.
 static void write_bin(Writer *w, const Node *n)
 {
-    size_t size = (size_t)type_lanes(n->type) * text_dtype_size(n->type.dtype);
+    size_t size = (size_t)type_lanes(n->type) * dtype_size(n->type.dtype);
     if (!w->bin) {
         fputs("...", w->out);
         return;
@@ -236,7 +236,7 @@ static void write_operand(const Writer *w, const Node *n)
     if (!n) {
         putc('_', w->out);
     } else if (w->inlined[n->id]) {
-        if (n->type.dtype != T_F32) fprintf(w->out, "%s ", TEXT_DTYPES[n->type.dtype]);
+        if (n->type.dtype != T_F32) fprintf(w->out, "%s ", dtype_name(n->type.dtype));
         write_list(w->out, n);
     } else {
         write_label(w, n);

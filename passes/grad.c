@@ -52,13 +52,6 @@ typedef struct {
     bool masked;
 } Adjoint;
 
-static void *room(int64_t n, size_t size)
-{
-    void *p = calloc((size_t)n + 1, size);
-    if (!p) exit(4);
-    return p;
-}
-
 static bool is_real(const Node *n) { return n->type.dtype == T_F32; }
 
 static bool is_zero(const Node *v)
@@ -96,9 +89,9 @@ static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t
                       const int32_t *count, int32_t times)
 {
     int64_t lanes = type_lanes(node->type), m = 0;
-    int32_t *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), *filled = room(lanes, sizeof *filled);
+    int32_t *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), *filled = heap_array(lanes, sizeof *filled);
     for (int64_t i = 0; i < lanes; i++) at[i] = count[i] == times ? (int32_t)m++ : -1;
-    LaneRef *refs = room(m * times, sizeof *refs);
+    LaneRef *refs = heap_array(m * times, sizeof *refs);
     for (int64_t i = 0; i < n; i++)
         if (targets[i].node == node && at[targets[i].lane] >= 0)
             refs[(int64_t)at[targets[i].lane] * times + filled[targets[i].lane]++] = lane_of(value, i);
@@ -116,7 +109,7 @@ static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t
 static void contribute_node(Grad *g, const Node *node, const LaneRef *targets, int64_t n, const Node *value)
 {
     int64_t lanes = type_lanes(node->type);
-    int32_t *count = room(lanes, sizeof *count), *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), most = 0;
+    int32_t *count = heap_array(lanes, sizeof *count), *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), most = 0;
     bool single = false;
     for (int64_t i = 0; i < lanes; i++) at[i] = -1;
     for (int64_t i = 0; i < n; i++) {
@@ -130,7 +123,7 @@ static void contribute_node(Grad *g, const Node *node, const LaneRef *targets, i
         single = single || count[i] == 1;
     }
     if (single) push_layer(g, node, value, at);
-    bool *seen = room(most, 1);
+    bool *seen = heap_array(most + 1, sizeof *seen);
     for (int64_t i = 0; i < lanes && most > 1; i++) {
         if (count[i] < 2 || seen[count[i]]) continue;
         seen[count[i]] = true;
@@ -164,7 +157,7 @@ static void contribute_lanes(Grad *g, const LaneRef *targets, int64_t n, const N
 static void contribute(Grad *g, const Node *v, const Node *value)
 {
     int64_t n = type_lanes(v->type);
-    LaneRef *targets = room(n, sizeof *targets);
+    LaneRef *targets = heap_array(n, sizeof *targets);
     for (int64_t i = 0; i < n; i++) targets[i] = lane_canonical(v, i);
     contribute_lanes(g, targets, n, value);
     free(targets);
@@ -174,7 +167,7 @@ static void contribute(Grad *g, const Node *v, const Node *value)
 
 static uint64_t *layer_sets(const Sum *s, int64_t lanes)
 {
-    uint64_t *set = room(lanes, sizeof *set);
+    uint64_t *set = heap_array(lanes, sizeof *set);
     for (int k = 0; k < s->n; k++)
         for (int64_t i = 0; i < lanes; i++)
             if (!s->layers[k].lane || s->layers[k].lane[i] >= 0)
@@ -186,7 +179,7 @@ static uint64_t *layer_sets(const Sum *s, int64_t lanes)
 static const Node *add_group(Grad *g, const Sum *s, const int64_t *lanes, int64_t n, int64_t all)
 {
     const Node *total = NULL;
-    LaneRef *refs = room(n, sizeof *refs);
+    LaneRef *refs = heap_array(n, sizeof *refs);
     for (int k = 0; k < s->n; k++) {
         const Layer *l = &s->layers[k];
         if (l->lane && l->lane[lanes[0]] < 0) continue;
@@ -204,9 +197,9 @@ static const Node *add_group(Grad *g, const Sum *s, const int64_t *lanes, int64_
 // All groups side by side: the lanes that have an adjoint.
 static const Node *add_groups(Grad *g, const Sum *s, const uint64_t *set, Adjoint *a, int64_t all)
 {
-    LaneRef *refs = room(a->n, sizeof *refs);
-    int64_t *group = room(a->n, sizeof *group);
-    int64_t *place = room(a->n, sizeof *place);
+    LaneRef *refs = heap_array(a->n, sizeof *refs);
+    int64_t *group = heap_array(a->n, sizeof *group);
+    int64_t *place = heap_array(a->n, sizeof *place);
     for (int64_t i = 0; i < a->n; i++) {
         int64_t m = 0;
         if (refs[i].node) continue;
@@ -230,7 +223,7 @@ static Adjoint adjoint_of(Grad *g, const Node *n)
     const Sum *s = &g->sums[n->id];
     int64_t all = type_lanes(n->type);
     uint64_t *set = layer_sets(s, all);
-    Adjoint a = {NULL, 0, room(all, sizeof *a.lanes), false};
+    Adjoint a = {NULL, 0, heap_array(all, sizeof *a.lanes), false};
     for (int k = 0; k < s->n; k++) a.masked = a.masked || s->layers[k].masked;
     for (int64_t i = 0; i < all; i++)
         if (set[i]) a.lanes[a.n++] = i;
@@ -243,7 +236,7 @@ static Adjoint adjoint_of(Grad *g, const Node *n)
 static const Node *whole(Grad *g, const Adjoint *a, Type type)
 {
     int64_t n = type_lanes(type);
-    LaneRef *refs = room(n, sizeof *refs);
+    LaneRef *refs = heap_array(n, sizeof *refs);
     LaneRef zero = {build_scalar(g->b, 0), 0};
     for (int64_t i = 0; i < n; i++) refs[i] = zero;
     for (int64_t i = 0; i < a->n; i++) refs[a->lanes[i]] = lane_of(a->value, i);
@@ -258,7 +251,7 @@ static const Node *whole(Grad *g, const Adjoint *a, Type type)
 static const Node *value_of(Grad *g, const Node *v)
 {
     int64_t n = type_lanes(v->type);
-    LaneRef *refs = room(n, sizeof *refs);
+    LaneRef *refs = heap_array(n, sizeof *refs);
     for (int64_t i = 0; i < n; i++) refs[i] = lane_env_lane(g->env, v, i);
     const Node *now = lanes_gather_as(g->b, refs, v->type);
     free(refs);
@@ -268,7 +261,7 @@ static const Node *value_of(Grad *g, const Node *v)
 // Operand k of an elementwise node (k < 0: its result) at the adjoint's lanes.
 static const Node *at_lanes(Grad *g, const Node *n, int k, const Adjoint *a)
 {
-    LaneRef *refs = room(a->n, sizeof *refs);
+    LaneRef *refs = heap_array(a->n, sizeof *refs);
     for (int64_t i = 0; i < a->n; i++)
         refs[i] = lane_env_get(g->env, k < 0 ? (LaneRef){n, a->lanes[i]} : lane_operand(n, k, a->lanes[i]));
     const Node *v = lanes_gather(g->b, refs, a->n);
@@ -278,7 +271,7 @@ static const Node *at_lanes(Grad *g, const Node *n, int k, const Adjoint *a)
 
 static void contribute_operand(Grad *g, const Node *n, int k, const Adjoint *a, const Node *value)
 {
-    LaneRef *targets = room(a->n, sizeof *targets);
+    LaneRef *targets = heap_array(a->n, sizeof *targets);
     for (int64_t i = 0; i < a->n; i++) targets[i] = lane_operand(n, k, a->lanes[i]);
     contribute_lanes(g, targets, a->n, value);
     free(targets);
@@ -521,7 +514,7 @@ static const Node *product_rule(Grad *g, const Node *n, const Node *d, int64_t o
 {
     Builder *b = g->b;
     const Node *x = value_of(g, n->in[0]);
-    LaneRef *refs = room(outer * K * (K - 1), sizeof *refs);
+    LaneRef *refs = heap_array(outer * K * (K - 1), sizeof *refs);
     int64_t at = 0, dim[2] = {outer * K, K - 1};
     for (int64_t i = 0; i < outer * K; i++)
         for (int64_t k = 0; k < K; k++)
@@ -557,7 +550,7 @@ static void take(Grad *g, const Node *n, const Adjoint *a)
     if (index->type.dtype != T_F32) index = build_cast(b, index, T_F32);
     index = build_binary(b, OP_max, build_unary(b, OP_trunc, index), num(b, 0));
     index = build_binary(b, OP_min, index, num(b, (double)(K - 1)));
-    double *numbers = room(K, sizeof *numbers);
+    double *numbers = heap_array(K, sizeof *numbers);
     for (int64_t k = 0; k < K; k++) numbers[k] = (double)k;
     const Node *d = build_broadcast(b, build_reshape(b, whole(g, a, n->type), 3, one), 3, all);
     const Node *is = build_binary(b, OP_eq, index, build_reals(b, type_make(T_F64, 3, entries), numbers));

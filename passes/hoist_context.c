@@ -89,7 +89,7 @@ static const Node *split_adjoint(Builder *b, const Node *n, const Node *const *i
     if (!c) return NULL;
     int64_t K = n->in[1]->type.dim[0], tokens = type_lanes(n->type) / K, total = tokens * c->n_x;
     const Node *parts[2] = {build_linear_t(b, in[0], part_here(b, c->x)), build_linear_t(b, in[0], part_here(b, c->y))};
-    int32_t *map = malloc((size_t)(tokens * K + 1) * sizeof *map);
+    int32_t *map = heap_array(tokens * K, sizeof *map);
     for (int64_t m = 0; m < tokens; m++) {
         for (int64_t r = 0; r < c->n_x; r++) map[m * K + c->x_rows[r]] = (int32_t)(m * c->n_x + r);
         for (int64_t r = 0; r < c->n_y; r++) map[m * K + c->y_rows[r]] = (int32_t)(total + m * c->n_y + r);
@@ -110,7 +110,7 @@ static bool row_is_context(const Node *n, const bool *event, int64_t k, int64_t 
 
 static const Node *pick(Builder *b, const Node *x, int64_t tokens, int64_t K, const int32_t *rows, int64_t n)
 {
-    int32_t *map = malloc((size_t)(tokens * n + 1) * sizeof *map);
+    int32_t *map = heap_array(tokens * n, sizeof *map);
     for (int64_t m = 0; m < tokens; m++)
         for (int64_t r = 0; r < n; r++) map[m * n + r] = (int32_t)(m * K + rows[r]);
     int64_t dim[2] = {tokens, n};
@@ -125,7 +125,7 @@ static const Node *split_rule(Builder *b, const Node *n, const Node *const *in, 
     if (n->op == OP_linear_t) return split_adjoint(b, n, in, u->cuts);
     if (n->op != OP_linear || n->n_in > 3 || !u->event[n->id]) return NULL;
     int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1], tokens = type_lanes(n->type) / N, n_y = 0, n_x = 0;
-    int32_t *y = malloc((size_t)(K + 1) * 4), *x = malloc((size_t)(K + 1) * 4);
+    int32_t *y = heap_array(K, sizeof(int32_t)), *x = heap_array(K, sizeof(int32_t));
     const Node *now = NULL;
     for (int64_t k = 0; k < K; k++) {
         if (row_is_context(n, u->event, k, tokens))
@@ -210,7 +210,7 @@ static const Node *from_prepared(Builder *b, const Prepared *pr, const Node *cop
 {
     if (node_is_const(copy)) return build_const(b, copy->type, copy->data);
     int64_t n = type_lanes(copy->type);
-    LaneRef *refs = malloc((size_t)(n + 1) * sizeof *refs);
+    LaneRef *refs = heap_array(n, sizeof *refs);
     for (int64_t i = 0; i < n; i++) {
         LaneRef r = lane_canonical(copy, i);
         if (node_is_const(r.node)) {

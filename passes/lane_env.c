@@ -44,9 +44,8 @@ const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
     Distinct d = {0};
     size_t size = 64;
     while (size < (size_t)n * 2 && size < 1u << 16) size *= 2;
-    int *table = calloc(size, sizeof *table);
-    int32_t *map = malloc((size_t)(n ? n : 1) * sizeof *map);
-    if (!table || !map) exit(4);
+    int *table = heap_array(size, sizeof *table);
+    int32_t *map = heap_array(n, sizeof *map);
     int cap_base = 0, n_base = 0;
     for (int64_t i = 0; i < n; i++) {
         size_t slot = 0;
@@ -128,15 +127,13 @@ static bool whole_parts(const LaneEnv *env, const Node *n, const Node **parts)
 
 const Node *lane_env_value(LaneEnv *env, const Node *n)
 {
-    const Node **parts = malloc((size_t)(n->n_in + 1) * sizeof *parts), *value = NULL;
-    if (!parts) exit(4);
+    const Node **parts = heap_array(n->n_in + 1, sizeof *parts), *value = NULL;
     if ((n->op != OP_move || !n->map) && whole_parts(env, n, parts))
         value = build_move(env->b, n->type, n->op == OP_move ? n->n_in : 1, parts, NULL);
     free(parts);
     if (value) return value;
     int64_t lanes = type_lanes(n->type);
-    LaneRef *refs = malloc((size_t)(lanes + 1) * sizeof *refs), zero = {build_scalar(env->b, 0), 0};
-    if (!refs) exit(4);
+    LaneRef *refs = heap_array(lanes, sizeof *refs), zero = {build_scalar(env->b, 0), 0};
     for (int64_t i = 0; i < lanes; i++) {
         refs[i] = lane_env_lane(env, n, i);
         if (!refs[i].node) refs[i] = zero;
@@ -152,7 +149,7 @@ const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t
     int64_t N = w->type.dim[1];
     if (!rows && !cols) return build_const(b, w->type, w->data);
     int64_t dim[2] = {n_rows, n_cols};
-    size_t size = w->type.dtype == T_F64 ? 8 : 4;
+    size_t size = dtype_size(w->type.dtype);
     char *data = arena_array(builder_context(b)->arena, (size_t)(n_rows * n_cols), size);
     const char *from = w->data;
     for (int64_t r = 0; r < n_rows; r++)

@@ -92,9 +92,9 @@ static void rebuild_elementwise(Lanes *s, const Node *n)
 {
     int64_t lanes = type_lanes(n->type), m = 0;
     LaneRef *in[3] = {0};
-    LaneKey *keys = s->numbers ? malloc((size_t)(lanes + 1) * sizeof *keys) : NULL;
-    int64_t *kept = malloc((size_t)(lanes + 1) * sizeof *kept);
-    for (int k = 0; k < n->n_in; k++) in[k] = malloc((size_t)(lanes + 1) * sizeof **in);
+    LaneKey *keys = s->numbers ? heap_array(lanes, sizeof *keys) : NULL;
+    int64_t *kept = heap_array(lanes, sizeof *kept);
+    for (int k = 0; k < n->n_in; k++) in[k] = heap_array(lanes, sizeof **in);
     for (int64_t i = 0; i < lanes; i++) {
         if (!needed(s, n, i)) continue;
         LaneRef now[3];
@@ -143,7 +143,7 @@ typedef struct {
 
 static LaneRef *linear_inputs(Lanes *s, const Node *n, int64_t tokens, int64_t K)
 {
-    LaneRef *x = malloc((size_t)(tokens * K + 1) * sizeof *x);
+    LaneRef *x = heap_array(tokens * K, sizeof *x);
     for (int64_t i = 0; i < tokens * K; i++) x[i] = lane_env_lane(s->env, n->in[0], i);
     return x;
 }
@@ -151,7 +151,7 @@ static LaneRef *linear_inputs(Lanes *s, const Node *n, int64_t tokens, int64_t K
 // Row k is dropped where every token's lane is not there (nobody needs it) or the constant 0.
 static void choose_rows(Part *p, const LaneRef *x, int64_t tokens, int64_t K)
 {
-    p->rows = malloc((size_t)(K + 1) * sizeof *p->rows);
+    p->rows = heap_array(K, sizeof *p->rows);
     for (int64_t k = 0; k < K; k++) {
         bool zero = true;
         for (int64_t m = 0; m < tokens && zero; m++) zero = !x[m * K + k].node || is_value(x[m * K + k], 0);
@@ -220,7 +220,7 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1];
-    p->cols = malloc((size_t)(N + 1) * sizeof *p->cols);
+    p->cols = heap_array(N, sizeof *p->cols);
     for (int64_t c = 0; c < N; c++) {
         if (!column_needed(s, n, tokens, N, c)) continue;
         int64_t count = 2;
@@ -248,7 +248,7 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
 static const Node *bias_part(Lanes *s, const Node *n, const Part *p)
 {
     if (n->n_in < 3 || !n->in[2]) return NULL;
-    LaneRef *refs = malloc((size_t)(p->n_cols + 1) * sizeof *refs);
+    LaneRef *refs = heap_array(p->n_cols, sizeof *refs);
     for (int64_t c = 0; c < p->n_cols; c++) refs[c] = lane_env_get(s->env, (LaneRef){n->in[2], p->cols[c]});
     const Node *bias = lanes_gather_as(s->b, refs, type_vector(p->n_cols));
     free(refs);
@@ -258,7 +258,7 @@ static const Node *bias_part(Lanes *s, const Node *n, const Part *p)
 static const Node *add_part(Lanes *s, const Node *n, const Part *p, int64_t tokens, int64_t N)
 {
     if (n->n_in < 4) return NULL;
-    LaneRef *refs = malloc((size_t)(tokens * p->n_cols + 1) * sizeof *refs);
+    LaneRef *refs = heap_array(tokens * p->n_cols, sizeof *refs);
     for (int64_t m = 0; m < tokens; m++)
         for (int64_t c = 0; c < p->n_cols; c++)
             refs[m * p->n_cols + c] = lane_env_lane(s->env, n->in[3], m * N + p->cols[c]);
@@ -275,11 +275,11 @@ static void rebuild_linear(Lanes *s, const Node *n)
     LaneRef *x = linear_inputs(s, n, tokens, K);
     Part p = {0};
     choose_rows(&p, x, tokens, K);
-    if (s->numbers && tokens == 1) p.keys = malloc((size_t)(N + 1) * sizeof *p.keys);
+    if (s->numbers && tokens == 1) p.keys = heap_array(N, sizeof *p.keys);
     choose_columns(s, n, &p, x, tokens);
     drop_rows(w, &p);
     if (p.n_cols && p.n_rows) {
-        LaneRef *refs = malloc((size_t)(tokens * p.n_rows + 1) * sizeof *refs);
+        LaneRef *refs = heap_array(tokens * p.n_rows, sizeof *refs);
         LaneRef zero = {build_scalar(s->b, 0), 0};
         for (int64_t m = 0; m < tokens; m++)
             for (int64_t r = 0; r < p.n_rows; r++) {
@@ -343,8 +343,8 @@ static void rebuild_reduce(Lanes *s, const Node *n)
 {
     int64_t K = type_last(n->in[0]->type), outer = type_lanes(n->type);
     double neutral = reduce_neutral(n->op);
-    LaneRef *refs = malloc((size_t)(outer * K + 1) * sizeof *refs);
-    int64_t *count = calloc((size_t)outer + 1, sizeof *count), *group = malloc((size_t)(outer + 1) * sizeof *group);
+    LaneRef *refs = heap_array(outer * K, sizeof *refs);
+    int64_t *count = heap_array(outer, sizeof *count), *group = heap_array(outer, sizeof *group);
     for (int64_t o = 0; o < outer; o++)
         for (int64_t k = 0; k < K && needed(s, n, o); k++) {
             LaneRef lane = lane_env_lane(s->env, n->in[0], o * K + k);
@@ -358,7 +358,7 @@ static void rebuild_reduce(Lanes *s, const Node *n)
         if (!m) continue;
         for (int64_t j = 0; j < m && size == 0; j++) set_const(s, n, group[j], neutral);
         if (!size) continue;
-        LaneRef *part = malloc((size_t)(m * size) * sizeof *part);
+        LaneRef *part = heap_array(m * size, sizeof *part);
         for (int64_t j = 0; j < m; j++) memcpy(part + j * size, refs + group[j] * K, (size_t)size * sizeof *part);
         int64_t dim[2] = {m, size};
         const Node *now = build_reduce(s->b, n->op, lanes_gather_as(s->b, part, type_make(T_F32, 2, dim)));
@@ -433,7 +433,7 @@ static void need_linear(LaneEnv *env, bool *need, const Node *n)
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
-    bool *row = malloc((size_t)K + 1);
+    bool *row = heap_array(K, sizeof *row);
     for (int64_t m = 0; m < tokens; m++) {
         const bool *out = need + env->base[n->id] + m * N;
         for (int64_t k = 0; k < K; k++) {

@@ -25,7 +25,7 @@ static int compare_lanes(const void *a, const void *b)
 
 bool lanes_independent(const LaneRef *lanes, int64_t n)
 {
-    LaneRef *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+    LaneRef *sorted = heap_array(n, sizeof *sorted);
     memcpy(sorted, lanes, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, compare_lanes);
     bool ok = true;

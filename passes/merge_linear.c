@@ -21,7 +21,7 @@ typedef struct {
 static double *matrix(const Node *w)
 {
     int64_t n = type_lanes(w->type);
-    double *m = malloc((size_t)(n + 1) * sizeof *m);
+    double *m = heap_array(n, sizeof *m);
     for (int64_t i = 0; i < n; i++) m[i] = const_at(w, i);
     return m;
 }
@@ -44,7 +44,7 @@ static bool plain_linear(const Node *n) { return n->op == OP_linear && n->n_in <
 static int32_t *columns_of(const Node *x, const Node **inner)
 {
     int64_t lanes = type_lanes(x->type);
-    int32_t *cols = malloc((size_t)(lanes + 1) * sizeof *cols);
+    int32_t *cols = heap_array(lanes, sizeof *cols);
     *inner = x->op == OP_move && x->n_in == 1 ? x->in[0] : x;
     bool ok =
         plain_linear(*inner) && lanes == type_last(x->type) && type_lanes((*inner)->type) == type_last((*inner)->type);
@@ -59,7 +59,7 @@ static const Node *merged(Builder *b, const Node *inner, const int32_t *cols, co
 {
     const Node *A = inner->in[1], *B = outer->in[1];
     int64_t K = A->type.dim[0], M = B->type.dim[0], N = B->type.dim[1];
-    double *w = calloc((size_t)(K * N + 1), sizeof *w), *bias = calloc((size_t)N + 1, sizeof *bias);
+    double *w = heap_array(K * N, sizeof *w), *bias = heap_array(N, sizeof *bias);
     for (int64_t j = 0; j < M; j++)
         for (int64_t c = 0; c < N; c++) {
             double v = const_at(B, j * N + c);
@@ -103,7 +103,7 @@ static const Node *scaled_rows(Builder *b, const Node *n, const Node *x, const N
 static const Node *shifted_input(Builder *b, const Node *n, const Node *x, const Node *c, double sign)
 {
     int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-    double *bias = calloc((size_t)N + 1, sizeof *bias);
+    double *bias = heap_array(N, sizeof *bias);
     for (int64_t j = 0; j < N; j++) {
         bias[j] = bias_at(n, j);
         for (int64_t k = 0; k < K; k++) bias[j] += sign * feature_at(c, k) * const_at(n->in[1], k * N + j);
@@ -135,7 +135,7 @@ static const Node *merge_input(Builder *b, const Node *n)
 static const Node *with_columns(Builder *b, const Node *linear, const Node *scale, const Node *shift, double sign)
 {
     int64_t K = linear->in[1]->type.dim[0], N = linear->in[1]->type.dim[1];
-    double *bias = calloc((size_t)N + 1, sizeof *bias);
+    double *bias = heap_array(N, sizeof *bias);
     const Node *w = linear->in[1];
     for (int64_t j = 0; j < N; j++)
         bias[j] = bias_at(linear, j) * (scale ? feature_at(scale, j) : 1) + (shift ? sign * feature_at(shift, j) : 0);

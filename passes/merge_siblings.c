@@ -77,12 +77,12 @@ typedef struct {
 
 // ---- weights
 
-static size_t element_size(const Node *w) { return w->type.dtype == T_F64 ? sizeof(double) : sizeof(float); }
+static size_t bytes_of(const Node *w) { return (size_t)type_lanes(w->type) * dtype_size(w->type.dtype); }
 
 static bool same_weights(const Node *a, const Node *b)
 {
     if (!type_equal(a->type, b->type)) return false;
-    return a->data == b->data || !memcmp(a->data, b->data, (size_t)type_lanes(a->type) * element_size(a));
+    return a->data == b->data || !memcmp(a->data, b->data, bytes_of(a));
 }
 
 static uint64_t words_hash(const uint64_t *words, int n)
@@ -96,7 +96,7 @@ static uint64_t words_hash(const uint64_t *words, int n)
 static size_t known_slot(const Weights *all, const Node *w)
 {
     uint64_t begin[8] = {0};
-    size_t size = (size_t)type_lanes(w->type) * element_size(w);
+    size_t size = bytes_of(w);
     memcpy(begin, w->data, size < sizeof begin ? size : sizeof begin);
     size_t slot = words_hash(begin, 8) & (all->known_size - 1);
     while (all->known[slot].w && !same_weights(all->known[slot].w, w)) slot = (slot + 1) & (all->known_size - 1);
@@ -124,7 +124,7 @@ static void know(Weights *all, Known k)
 
 static void *joined_data(Weights *all, Tuple *t)
 {
-    size_t each = (size_t)type_lanes(t->w[0]->type) * element_size(t->w[0]);
+    size_t each = bytes_of(t->w[0]);
     if (t->joined) return t->joined;
     t->joined = arena_alloc(all->cx->arena, (size_t)t->n * each);
     for (int i = 0; i < t->n; i++) memcpy((char *)t->joined + (size_t)i * each, t->w[i]->data, each);
@@ -155,7 +155,7 @@ static const Node *join_weights(Weights *all, const Node *const *w, int n)
     Tuple *t = &all->tuples[tuple];
     int64_t dim[3] = {n, w[0]->type.dim[0], w[0]->type.dim[1]};
     Node *c = ARENA_NEW(all->cx->arena, Node);
-    size_t each = (size_t)type_lanes(w[0]->type) * element_size(w[0]);
+    size_t each = bytes_of(w[0]);
     char *data = joined_data(all, t);
     *c = (Node){.op = OP_constant, .type = type_make(w[0]->type.dtype, 3, dim)};
     c->data = data + (size_t)(first.w ? first.index : 0) * each;
@@ -180,8 +180,7 @@ static void sit_down(Merge *m, int bundle, int part, const Node *n)
     b->member[part] = n;
     m->seat[n->id] = (Seat){bundle, part};
     if (++b->filled < b->n || !is_product(n)) return;
-    const Node **w = malloc((size_t)b->n * sizeof *w);
-    if (!w) exit(4);
+    const Node **w = heap_array(b->n, sizeof *w);
     for (int g = 0; g < b->n; g++) w[g] = b->member[g]->in[1];
     b->weights = join_weights(m->weights, w, b->n);
     free(w);
@@ -270,8 +269,7 @@ static int tuple_order(const void *a, const void *b)
 // In the order that their weights have elsewhere.
 static void seed_bundle(Merge *m, const Node *const *nodes, int n)
 {
-    Candidate *c = malloc((size_t)n * sizeof *c);
-    if (!c) exit(4);
+    Candidate *c = heap_array(n, sizeof *c);
     for (int i = 0; i < n; i++) {
         Known k = known_of(m->weights, nodes[i]->in[1]);
         c[i] = (Candidate){nodes[i], k.w ? k.tuple : -1, k.w ? k.index : 0};
@@ -434,10 +432,9 @@ static Type grouped(Type t, int n)
 // Operand k of all parts side by side, each of type t; one lane serves all of a part.
 static const Node *side_by_side(Emit *e, const Bundle *b, int k, Type t)
 {
-    const Node **in = malloc((size_t)b->n * sizeof *in);
+    const Node **in = heap_array(b->n, sizeof *in);
     int64_t lanes = type_lanes(t), own = type_lanes(b->member[0]->in[k]->type);
-    int32_t *map = malloc((size_t)(b->n * lanes + 1) * sizeof *map);
-    if (!in || !map) exit(4);
+    int32_t *map = heap_array(b->n * lanes, sizeof *map);
     for (int g = 0; g < b->n; g++) {
         in[g] = e->now[b->member[g]->in[k]->id];
         for (int64_t i = 0; i < lanes; i++) map[g * lanes + i] = (int32_t)(g * own + (own == 1 ? 0 : i));
@@ -483,8 +480,7 @@ static const Node *build_bundle(Emit *e, const Bundle *b)
 static void hand_out(Emit *e, const Bundle *b, const Node *all)
 {
     int64_t lanes = type_lanes(b->member[0]->type);
-    int32_t *map = malloc((size_t)(lanes + 1) * sizeof *map);
-    if (!map) exit(4);
+    int32_t *map = heap_array(lanes, sizeof *map);
     for (int g = 0; g < b->n; g++) {
         for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)(g * lanes + i);
         e->now[b->member[g]->id] = build_move(e->b, b->member[g]->type, 1, &all, map);

@@ -41,8 +41,7 @@ static bool is_panel(const Panels *p, const Node *n) { return n && n->id < p->ca
 // Emit these lanes of n as one group, and remember it.
 static void emit_group(Panels *p, LaneEnv *env, const Node *n, const Keyed *lanes, int64_t count)
 {
-    int64_t *list = malloc((size_t)(count + 1) * sizeof *list);
-    if (!list) exit(4);
+    int64_t *list = heap_array(count, sizeof *list);
     for (int64_t i = 0; i < count; i++) list[i] = lanes[i].lane;
     emit_forward_lanes(env, n, list, count);
     const Node *now = lane_env_get(env, (LaneRef){n, list[0]}).node;
@@ -83,8 +82,7 @@ static bool linear_panels(Panels *p, LaneEnv *env, const Node *n)
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1];
     if (type_lanes(n->type) != N || K * N < LEAST_WEIGHTS || N < 2 * LEAST_WIDTH) return false;
-    Keyed *columns = calloc((size_t)N + 1, sizeof *columns);
-    if (!columns) exit(4);
+    Keyed *columns = heap_array(N, sizeof *columns);
     int64_t panels = N / LEAST_WIDTH < MOST_PANELS ? N / LEAST_WIDTH : MOST_PANELS, products = 0;
     for (int64_t c = 0; c < N; c++) columns[c].lane = c;
     bool sparse = column_inputs(w, columns, K * N * 7 / 10) * 10 < K * N * 7;
@@ -115,8 +113,7 @@ static Keyed lane_key(const Panels *p, LaneEnv *env, const Node *n, int64_t i)
 static bool elementwise_panels(Panels *p, LaneEnv *env, const Node *n)
 {
     int64_t count = type_lanes(n->type);
-    Keyed *lanes = malloc((size_t)(count + 1) * sizeof *lanes);
-    if (!lanes) exit(4);
+    Keyed *lanes = heap_array(count, sizeof *lanes);
     bool any = false;
     for (int64_t i = 0; i < count; i++) {
         lanes[i] = lane_key(p, env, n, i);

@@ -193,13 +193,6 @@ static PlanValue *port_values(Context *cx, const Port *ports, int n)
     return v;
 }
 
-static const struct {
-    const char *name;
-    ProgramId id;
-} PROGRAMS[] = {{"encode", PROGRAM_ENCODE},     {"late", PROGRAM_LATE}, {"to_latent", PROGRAM_TO_LATENT},
-                {"to_event", PROGRAM_TO_EVENT}, {"run", PROGRAM_RUN},   {"score", PROGRAM_SCORE},
-                {"act", PROGRAM_ACT},           {"base", PROGRAM_BASE}};
-
 // CONST begins with the tables of the noise program; a graph that is no flow draws golden inputs with it.
 static void start_with_noise(Context *cx, const Flow *flow, Pool *pool, Program *noise)
 {
@@ -235,13 +228,12 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->given_only = flow->base_kind == BASE_STUDENT_T;
     pool_reserve(&pool, constant_lanes(m) + (1 << 16));
     start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
-    for (size_t i = 0; i < sizeof PROGRAMS / sizeof PROGRAMS[0]; i++) {
-        const Function *f = module_function(m, PROGRAMS[i].name);
+    for (ProgramId id = 0; id < PROGRAM_COUNT; id++) {
+        const Function *f = id == PROGRAM_NOISE ? NULL : module_function(m, program_name(id));
         if (!f) continue;
-        plan->programs[PROGRAMS[i].id] =
-            plan_function(cx, &pool, f, PROGRAMS[i].id == PROGRAM_RUN, PROGRAMS[i].id == PROGRAM_ENCODE);
-        if (PROGRAMS[i].id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
-        if (PROGRAMS[i].id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
+        plan->programs[id] = plan_function(cx, &pool, f, id == PROGRAM_RUN, id == PROGRAM_ENCODE);
+        if (id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
+        if (id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
     }
     pool_reserve(&pool, 16); // what a step may read past the end
     plan->weights = pool.words;

@@ -755,6 +755,31 @@ static bool decide(Roles *r)
     return refuse_or_run(r);
 }
 
+// That of the log_prob, else the one that is said, else the normal.
+static bool decide_base(Roles *r)
+{
+    Flow *flow = r->flow;
+    BaseKind kind = BASE_NORMAL;
+    double param = 0;
+    const char *said = r->options->base;
+    if (said && !base_named(said, &kind, &param)) {
+        diag_error(r->cx, NULL, "normal, laplace, logistic, uniform or student_t:DF",
+                   "--base '%s' is not a base distribution", said);
+        return false;
+    }
+    if (flow->base && said && kind != flow->base_kind) {
+        diag_error(r->cx, NULL, "leave --base out", "--base %s, but the log_prob output '%s' shows another base: %s",
+                   said, flow->log_prob, flow->base);
+        return false;
+    }
+    if (flow->base) return true;
+    flow->base_kind = kind;
+    flow->base_param = param;
+    flow->base = base_describe(r->cx, kind, param);
+    flow->base_assumed = !said;
+    return true;
+}
+
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
 {
     Roles r = {.cx = cx, .m = m, .f = module_function(m, "main"), .options = options, .flow = flow};
@@ -782,15 +807,7 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
     *map = r.map;
     if (!flow->is_flow) return true;
     if (!flow->no_inverse) find_log_det(&r, flow->density);
-    if (!flow->base) {
-        if (options->base && !base_named(options->base, &flow->base_kind, &flow->base_param)) {
-            diag_error(cx, NULL, "normal, laplace, logistic, uniform or student_t:DF",
-                       "--base '%s' is not a base distribution", options->base);
-            return false;
-        }
-        flow->base = base_describe(cx, flow->base_kind, flow->base_param);
-        flow->base_assumed = !options->base;
-    }
+    if (!decide_base(&r)) return false;
     if (options->has_clip) {
         flow->has_clip = true;
         flow->clip_lo = options->clip_lo;

@@ -46,15 +46,7 @@ static int64_t lane_number(const Solver *s, LaneRef r) { return s->base->base[r.
 static bool is_known(const Solver *s, LaneRef r) { return node_is_const(r.node) || s->known[lane_number(s, r)]; }
 static void mark(uint64_t *set, int id) { set[id >> 6] |= 1ull << (id & 63); }
 
-static void put_lane(LaneList *list, int64_t lane)
-{
-    if (list->n == list->cap) {
-        list->cap = list->cap ? 2 * list->cap : 8;
-        list->lanes = realloc(list->lanes, (size_t)list->cap * sizeof *list->lanes);
-        if (!list->lanes) exit(4);
-    }
-    list->lanes[list->n++] = lane;
-}
+static void put_lane(LaneList *list, int64_t lane) { HEAP_PUSH(list->lanes, list->n, list->cap, lane); }
 
 static void waiting(void *user, const Node *n, int64_t i, int left)
 {
@@ -155,8 +147,7 @@ static bool divides_by_zero(const Node *n, int k, int64_t i)
 static void visit_elementwise_back(Solver *s, const Node *n)
 {
     int64_t all = 0, *lanes = take_lanes(&s->found[n->id], &all);
-    int64_t *ready = malloc((size_t)(all + 1) * sizeof *ready);
-    if (!ready) exit(4);
+    int64_t *ready = heap_array(all, sizeof *ready);
     for (int k = 0; all && k < n->n_in; k++) {
         int64_t count = 0;
         for (int64_t j = 0; j < all; j++) {
@@ -227,7 +218,7 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
 {
     const Node *w = n->in[1];
     int64_t k = b->n_rows, N = w->type.dim[1];
-    double *a = malloc((size_t)(k * k) * sizeof *a), log_det = 0;
+    double *a = heap_array(k * k, sizeof *a), log_det = 0;
     double *inverse = ARENA_ARRAY(s->cx->arena, double, k *k);
     for (int64_t r = 0; r < k; r++)
         for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
@@ -261,9 +252,9 @@ static void visit_linear_back(Solver *s, const Node *n)
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
-    Block b = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0},
-          first = {malloc((size_t)(K + 1) * 4), malloc((size_t)(N + 1) * 4), 0, 0};
-    int64_t *same = malloc((size_t)(tokens + 1) * sizeof *same), n_same = 0;
+    Block b = {heap_array(K, sizeof(int32_t)), heap_array(N, sizeof(int32_t)), 0, 0},
+          first = {heap_array(K, sizeof(int32_t)), heap_array(N, sizeof(int32_t)), 0, 0};
+    int64_t *same = heap_array(tokens, sizeof *same), n_same = 0;
     for (int64_t m = 0; m < tokens; m++) {
         if (!reads_token_left(s->reads, n, m) || !s->outputs[n->id][m]) continue;
         find_block(s, n, m, &b);
@@ -363,7 +354,7 @@ static bool visit_function(Solver *s, const Node *n)
 {
     const OneLane *g = one_lane_find(s->finder, n);
     if (!g) return false;
-    int64_t *lanes = malloc((size_t)(g->n + 1) * sizeof *lanes);
+    int64_t *lanes = heap_array(g->n, sizeof *lanes);
     for (int i = 0; i < g->n; i++) lanes[i] = g->u[i].lane;
     push_step(s, STEP_FUNCTION, n, g->n, lanes)->function = g;
     free(lanes);
@@ -410,23 +401,17 @@ static void want(Solver *s, LaneRef r)
     if (!node_is_const(r.node)) s->wanted[lane_number(s, r)] = true;
 }
 
-static void *scratch(int64_t n, size_t size)
-{
-    void *p = calloc((size_t)n + 1, size);
-    if (!p) exit(4);
-    return p;
-}
-
 static void begin(Solver *s, const LaneRef *to, int64_t n_to)
 {
     const Function *f = s->f;
-    s->ready = scratch(f->n_nodes, sizeof *s->ready);
-    s->found = scratch(f->n_nodes, sizeof *s->found);
-    s->outputs = scratch(f->n_nodes, sizeof *s->outputs);
-    s->wanted = scratch(s->base->n_lanes, sizeof *s->wanted);
+    s->ready = heap_array(f->n_nodes, sizeof *s->ready);
+    s->found = heap_array(f->n_nodes, sizeof *s->found);
+    s->outputs = heap_array(f->n_nodes, sizeof *s->outputs);
+    s->wanted = heap_array(s->base->n_lanes, sizeof *s->wanted);
     for (int i = 0; i < f->n_nodes; i++)
         if (f->nodes[i]->op == OP_linear && type_lanes(f->nodes[i]->type))
-            s->outputs[i] = scratch(type_lanes(f->nodes[i]->type) / type_last(f->nodes[i]->type), sizeof **s->outputs);
+            s->outputs[i] =
+                heap_array(type_lanes(f->nodes[i]->type) / type_last(f->nodes[i]->type), sizeof **s->outputs);
     for (int64_t i = 0; i < n_to; i++) want(s, to[i]);
     for (int i = 0; i < f->n_outputs; i++)
         for (int64_t k = 0; k < type_lanes(f->outputs[i].node->type); k++)

@@ -30,13 +30,6 @@ struct Reads {
     Tokens *tokens; // by node id
 };
 
-static void *zeroed(int64_t n, size_t size)
-{
-    void *p = calloc((size_t)n + 1, size);
-    if (!p) exit(4);
-    return p;
-}
-
 static int64_t number(const Reads *r, const Node *n, int64_t i) { return r->base->base[n->id] + i; }
 
 static int64_t tokens_of(const Node *n)
@@ -162,11 +155,11 @@ static void prepare_tokens(Reads *r, const Node *n)
     Tokens *t = &r->tokens[n->id];
     OpKind kind = op_info(n->op)->kind;
     if (kind != KIND_LINEAR && kind != KIND_LINEAR_T && kind != KIND_MATMUL) return;
-    t->left = zeroed(tokens_of(n), sizeof *t->left);
+    t->left = heap_array(tokens_of(n), sizeof *t->left);
     t->masked = kind == KIND_LINEAR && has_zero(n->in[1]);
     if (kind != KIND_MATMUL) return;
     int64_t lanes = type_lanes(n->in[0]->type);
-    t->zero = zeroed(lanes, sizeof *t->zero);
+    t->zero = heap_array(lanes, sizeof *t->zero);
     for (int64_t i = 0; i < lanes; i++) {
         LaneRef lane = lane_canonical(n->in[0], i);
         t->zero[i] = lane_is_const(lane) && lane_value(lane) == 0;
@@ -175,16 +168,16 @@ static void prepare_tokens(Reads *r, const Node *n)
 
 Reads *reads_new(const Function *f, const LaneEnv *base, ReadsWaiting *waiting, void *user)
 {
-    Reads *r = zeroed(1, sizeof *r);
+    Reads *r = heap_array(1, sizeof *r);
     *r = (Reads){.f = f, .base = base, .waiting = waiting, .user = user};
-    r->first = zeroed(base->n_lanes + 1, sizeof *r->first);
-    r->left = zeroed(base->n_lanes, sizeof *r->left);
-    r->tokens = zeroed(f->n_nodes, sizeof *r->tokens);
+    r->first = heap_array(base->n_lanes + 1, sizeof *r->first);
+    r->left = heap_array(base->n_lanes, sizeof *r->left);
+    r->tokens = heap_array(f->n_nodes, sizeof *r->tokens);
     for (int i = 0; i < f->n_nodes; i++) prepare_tokens(r, f->nodes[i]);
     scan(r, NULL);
     for (int64_t i = 0; i < base->n_lanes; i++) r->first[i + 1] += r->first[i];
-    r->reads = zeroed(r->first[base->n_lanes], sizeof *r->reads);
-    int64_t *fill = zeroed(base->n_lanes, sizeof *fill);
+    r->reads = heap_array(r->first[base->n_lanes], sizeof *r->reads);
+    int64_t *fill = heap_array(base->n_lanes, sizeof *fill);
     memcpy(fill, r->first, (size_t)base->n_lanes * sizeof *fill);
     scan(r, fill);
     free(fill);

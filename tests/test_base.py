@@ -1,5 +1,5 @@
 """A uniform base is read from its test of range, however that is written: lane by lane, or once for all lanes. What is no
-base is said to be none."""
+base is said to be none, and --base names one where the graph shows none."""
 import numpy as np
 import pytest
 
@@ -85,3 +85,41 @@ def test_no_base_is_said(tool, tmp_path):
     said = tool(path, "-o", tmp_path / "p.so", code=1).stderr
     assert "'log_prob' shows no base distribution" in said and "--entries run" in said
     tool(path, "-o", tmp_path / "p.so", "--entries", "run")
+
+
+# ---- said with --base, where the graph shows none
+
+AFFINE = """module stage=imported
+port in "x" f32[3] batch 0
+port out "z" f32[3] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,3]) {
+    z: f32[1,3] = mul x, 2
+    log_det: f32[1] = constant [2.0794415416798357]
+    return z, log_det
+}
+"""
+
+
+@pytest.mark.parametrize("base, log_density", [
+    ("laplace", lambda z: -np.abs(z) - np.log(2)),
+    ("logistic", lambda z: -z - 2 * np.log1p(np.exp(-z))),
+    ("uniform", lambda z: np.where((z >= 0) & (z <= 1), 0, -np.inf)),
+    ("student_t:1", lambda z: -np.log(np.pi * (1 + z * z))),
+])
+def test_base_that_is_said(tool, tmp_path, base, log_density):
+    (tmp_path / "m.nf").write_text(AFFINE)
+    said = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--base", base).stdout
+    assert "assumed" not in said
+    x = np.linspace(0.1, 0.7, 12, dtype=np.float32).reshape(4, 3)
+    got = nfcc.open(tmp_path / "p.so").log_prob(x)
+    wanted = log_density(2.0 * x.astype(np.float64)).sum(1) + 3 * np.log(2)
+    finite = np.isfinite(wanted)
+    assert np.array_equal(np.isfinite(got), finite) and np.abs(got[finite] - wanted[finite]).max() < 1e-5
+
+
+def test_another_base_than_shown(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(MODEL.format(test=TESTS["count above 0"]))
+    said = tool("check", tmp_path / "m.nf", "--base", "laplace", code=1).stderr
+    assert "--base laplace, but the log_prob output 'log_prob' shows another base: uniform" in said
+    assert "no problem found" in tool("check", tmp_path / "m.nf", "--base", "uniform").stdout

@@ -58,6 +58,7 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--clip", "1,-1"], "--clip"),
     (["m.onnx", "-o", "p.so", "--entries", "smaple"], "did you mean 'sample'"),
     (["m.onnx", "-o", "p.so", "--backend", "blas"], "llvm"),
+    (["m.onnx", "-o", "p.so", "--base", "student_t:0"], "student_t:DF"),
     (["m.onnx", "-o", "p.so", "--target", "z80"], "z80"),
     (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
@@ -74,7 +75,8 @@ def test_usage_errors(tool, tmp_path, words, said):
 
 
 def test_missing_and_broken_models(tool, tmp_path):
-    assert "none.onnx" in tool("none.onnx", "-o", "p.so", code=3, cwd=tmp_path).stderr
+    for name in ("none.onnx", "none.nf"):
+        assert name in tool(name, "-o", "p.so", code=3, cwd=tmp_path).stderr
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "noise.onnx").write_bytes(os.urandom(1000))
     for name in ("empty.onnx", "noise.onnx"):

@@ -17,13 +17,6 @@ static Value constant_new(Gen *g, const char *name, LLVMTypeRef type, unsigned a
     return global;
 }
 
-static const char *const program_names[] = {
-    [PROGRAM_ENCODE] = "encode",     [PROGRAM_LATE] = "late",   [PROGRAM_TO_LATENT] = "to_latent",
-    [PROGRAM_TO_EVENT] = "to_event", [PROGRAM_NOISE] = "noise", [PROGRAM_RUN] = "run",
-    [PROGRAM_SCORE] = "score",       [PROGRAM_ACT] = "act",     [PROGRAM_BASE] = "base",
-};
-_Static_assert(sizeof program_names / sizeof *program_names == PROGRAM_COUNT, "every program has a name");
-
 Value text_new(Gen *g, const void *data, size_t size) { return LLVMConstStringInContext2(g->llvm, data, size, true); }
 
 static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
@@ -97,7 +90,7 @@ void emit_program_steps(Unit *u, int id)
     unsigned char *at =
         u->n_parts[id] ? put_word(list, (uint32_t)u->n_parts[id], LIST_HEAD) : put_round(u, list, uses, whole.length);
     for (int i = 0; i < u->n_parts[id]; i++) at = put_part(u, at, uses, &u->parts[id][i]);
-    const char *name = arena_format(g->cx->arena, "%s_steps", program_names[id]);
+    const char *name = arena_format(g->cx->arena, "%s_steps", program_name(id));
     u->steps[id] = constant_new(g, name, LLVMArrayType2(g->i8, size), 1);
     LLVMSetInitializer(u->steps[id], text_new(g, list, size));
 }
@@ -244,7 +237,7 @@ void emit_rounds(Unit *u)
 void emit_program(Unit *u, int id, int t)
 {
     Gen *g = &u->g;
-    const char *name = arena_format(g->cx->arena, "%s_t%d%s", program_names[id], tiles[t], level_suffix(g));
+    const char *name = arena_format(g->cx->arena, "%s_t%d%s", program_name(id), tiles[t], level_suffix(g));
     Value fn = u->program[u->level][id][t] = function_new(g, name, g->code_type);
     if (u->n_uses[id]) {
         Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),

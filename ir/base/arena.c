@@ -25,6 +25,13 @@ static _Noreturn void out_of_memory(size_t size)
     exit(4);
 }
 
+// SIZE_MAX: more than there is.
+static size_t product(size_t count, size_t size)
+{
+    size_t bytes = 0;
+    return __builtin_mul_overflow(count, size, &bytes) ? SIZE_MAX : bytes;
+}
+
 static size_t round_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
 
 Arena *arena_new(void)
@@ -77,11 +84,21 @@ void *arena_alloc(Arena *arena, size_t size)
     return p;
 }
 
-void *arena_array(Arena *arena, size_t count, size_t size)
+void *arena_array(Arena *arena, size_t count, size_t size) { return arena_alloc(arena, product(count, size)); }
+
+void *heap_array(size_t count, size_t size)
 {
-    size_t bytes = 0;
-    if (__builtin_mul_overflow(count, size, &bytes)) out_of_memory(SIZE_MAX);
-    return arena_alloc(arena, bytes);
+    void *p = calloc(count ? count : 1, size);
+    if (!p) out_of_memory(product(count, size));
+    return p;
+}
+
+void *heap_grow(void *memory, size_t count, size_t size)
+{
+    size_t bytes = product(count, size);
+    void *p = bytes < SIZE_MAX ? realloc(memory, bytes ? bytes : 1) : NULL;
+    if (!p) out_of_memory(bytes);
+    return p;
 }
 
 void *arena_copy(Arena *arena, const void *data, size_t size)

@@ -22,6 +22,10 @@ size_t arena_used(const Arena *arena);
 #define ARENA_NEW(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
 #define ARENA_ARRAY(arena, type, count) ((type *)arena_array((arena), (size_t)(count), sizeof(type)))
 
+// Memory of a short life, outside of any arena: count * size zeroed bytes for free(). Never NULL.
+void *heap_array(size_t count, size_t size);
+void *heap_grow(void *memory, size_t count, size_t size); // realloc: what is new is not zeroed
+
 // Growable array in an arena: `items` of `n` with room for `cap`. Old storage is abandoned to the arena.
 #define ARENA_PUSH(arena, items, n, cap, value)                                    \
     do {                                                                           \
@@ -33,4 +37,14 @@ size_t arena_used(const Arena *arena);
             (cap) = (__typeof__(cap))new_cap_;                                     \
         }                                                                          \
         (items)[(n)++] = (value);                                                  \
+    } while (0)
+
+// The same outside of any arena: free(items) at the end.
+#define HEAP_PUSH(items, n, cap, value)                           \
+    do {                                                          \
+        if ((n) == (cap)) {                                       \
+            (cap) = (cap) ? 2 * (cap) : 8;                        \
+            (items) = heap_grow((items), (cap), sizeof *(items)); \
+        }                                                         \
+        (items)[(n)++] = (value);                                 \
     } while (0)
