@@ -614,36 +614,130 @@ static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
         memmove(lane_of(to, 0, t), lane_of(from, 0, t), lanes * 4);
 }
 
-/* Arrays [row][lane] -> lanes: row t is row index[t] of `from`, whose rows are `stride` words apart. Sixteen lanes at a
- * time, so that the lines written stay in cache. Marks rows that are not finite. */
+/* Sixteen words, of four rows or of four lanes, change places in registers: rows enter and leave a tile of 16 and more
+ * in blocks of these. Compilers without such vectors move words one by one. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define HAS_FOUR 1
+#endif
+#endif
+#ifdef HAS_FOUR
+typedef uint32_t Four __attribute__((vector_size(16)));
+
+static inline Four get_four(const void *p)
+{
+    Four w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+
+static inline void put_four(void *p, Four w) { memcpy(p, &w, sizeof w); }
+
+/* Loops over four vectors are written out: compilers would keep an array of them in memory. */
+typedef struct {
+    Four a, b, c, d;
+} Fours;
+
+static inline Fours transposed(Fours w)
+{
+    Four a = __builtin_shufflevector(w.a, w.b, 0, 4, 1, 5), b = __builtin_shufflevector(w.c, w.d, 0, 4, 1, 5);
+    Four c = __builtin_shufflevector(w.a, w.b, 2, 6, 3, 7), d = __builtin_shufflevector(w.c, w.d, 2, 6, 3, 7);
+    return (Fours){__builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+                   __builtin_shufflevector(c, d, 0, 1, 4, 5), __builtin_shufflevector(c, d, 2, 3, 6, 7)};
+}
+
+static inline Four not_finite_four(Four w) { return (w & 0x7fffffffu) + 0x00800000u; }
+
+/* The first n / 4 * 4 lanes of four rows; bit 31 of *seen: one is not finite. `to`: lane 0 of the first of the rows. */
+static size_t load_fours(float *to, size_t lane, const unsigned char *const row[4], size_t n, uint32_t seen[4])
+{
+    Four all = get_four(seen);
+    size_t l = 0;
+    for (; l + 4 <= n; l += 4, to += 4 * lane) {
+        Fours w = {get_four(row[0] + 4 * l), get_four(row[1] + 4 * l), get_four(row[2] + 4 * l),
+                   get_four(row[3] + 4 * l)};
+        w = transposed(w);
+        all |= not_finite_four(w.a) | not_finite_four(w.b) | not_finite_four(w.c) | not_finite_four(w.d);
+        put_four(to, w.a), put_four(to + lane, w.b), put_four(to + 2 * lane, w.c), put_four(to + 3 * lane, w.d);
+    }
+    put_four(seen, all);
+    return l;
+}
+
+static size_t store_fours(unsigned char *const row[4], const float *from, size_t lane, size_t n)
+{
+    size_t l = 0;
+    for (; l + 4 <= n; l += 4, from += 4 * lane) {
+        Fours w = transposed(
+            (Fours){get_four(from), get_four(from + lane), get_four(from + 2 * lane), get_four(from + 3 * lane)});
+        put_four(row[0] + 4 * l, w.a), put_four(row[1] + 4 * l, w.b);
+        put_four(row[2] + 4 * l, w.c), put_four(row[3] + 4 * l, w.d);
+    }
+    return l;
+}
+#else
+static size_t load_fours(float *to, size_t lane, const unsigned char *const row[4], size_t n, uint32_t seen[4])
+{
+    (void)to, (void)lane, (void)row, (void)n, (void)seen;
+    return 0;
+}
+
+static size_t store_fours(unsigned char *const row[4], const float *from, size_t lane, size_t n)
+{
+    (void)row, (void)from, (void)lane, (void)n;
+    return 0;
+}
+#endif
+
+/* Arrays [row][lane] -> lanes: row t is row index[t] of `from`, whose rows are `stride` words apart. Four rows at a time
+ * stay in registers, and so many lanes that the lines read follow each other and those written stay in cache. Marks
+ * rows that are not finite. */
+enum { LANES_AT_ONCE = 64, ROWS_AT_ONCE = 4 };
+
+static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
+
+static void load_block(Lanes to, const unsigned char *const row[ROWS_AT_ONCE], size_t rows, size_t lanes, uint8_t *bad)
+{
+    uint32_t seen[ROWS_AT_ONCE] = {0};
+    size_t done = rows == ROWS_AT_ONCE && to.row == 1 ? load_fours(to.at, to.lane, row, lanes, seen) : 0;
+    for (size_t t = 0; t < rows; t++) {
+        for (size_t l = done; l < lanes; l++) {
+            uint32_t w = get32(row[t] + 4 * l);
+            seen[t] |= not_finite(w);
+            put32(lane_of(to, l, t), w);
+        }
+        bad[t] |= (uint8_t)(seen[t] >> 31);
+    }
+}
+
 static void load_words(Tile *tile, Lanes to, const size_t *index, const void *from, size_t lanes, size_t stride)
 {
-    for (size_t block = 0; block < lanes; block += 16) {
-        size_t n = lanes - block < 16 ? lanes - block : 16;
-        for (size_t t = 0; t < tile->rows; t++) {
-            const unsigned char *source = (const unsigned char *)from + (index[t] * stride + block) * 4;
-            float *target = lane_of(to, block, t);
-            uint32_t seen = 0;
-            for (size_t l = 0; l < n; l++) {
-                uint32_t w = get32(source + 4 * l);
-                seen |= not_finite(w);
-                put32(target + l * to.lane, w);
-            }
-            tile->bad[t] |= (uint8_t)(seen >> 31);
+    for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
+        for (size_t t = 0; t < tile->rows; t += ROWS_AT_ONCE) {
+            const unsigned char *row[ROWS_AT_ONCE];
+            size_t rows = least_of(tile->rows - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);
+            for (size_t i = 0; i < rows; i++)
+                row[i] = (const unsigned char *)from + (index[t + i] * stride + block) * 4;
+            load_block((Lanes){lane_of(to, block, t), to.lane, to.row}, row, rows, n, tile->bad + t);
         }
-    }
+}
+
+static void store_block(Lanes from, unsigned char *const row[ROWS_AT_ONCE], size_t rows, size_t lanes)
+{
+    size_t done = rows == ROWS_AT_ONCE && from.row == 1 ? store_fours(row, from.at, from.lane, lanes) : 0;
+    for (size_t t = 0; t < rows; t++)
+        for (size_t l = done; l < lanes; l++) put32(row[t] + 4 * l, get32(lane_of(from, l, t)));
 }
 
 static void store_words(const Tile *tile, Lanes from, const size_t *index, void *to, size_t lanes, size_t stride)
 {
-    for (size_t block = 0; block < lanes; block += 16) {
-        size_t n = lanes - block < 16 ? lanes - block : 16;
-        for (size_t t = 0; t < tile->used; t++) {
-            unsigned char *target = (unsigned char *)to + (index[t] * stride + block) * 4;
-            const float *source = lane_of(from, block, t);
-            for (size_t l = 0; l < n; l++) put32(target + 4 * l, get32(source + l * from.lane));
+    for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
+        for (size_t t = 0; t < tile->used; t += ROWS_AT_ONCE) {
+            unsigned char *row[ROWS_AT_ONCE];
+            size_t rows = least_of(tile->used - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);
+            for (size_t i = 0; i < rows; i++) row[i] = (unsigned char *)to + (index[t + i] * stride + block) * 4;
+            store_block((Lanes){lane_of(from, block, t), from.lane, from.row}, row, rows, n);
         }
-    }
 }
 
 /* Integers and booleans enter and leave the lanes as floats. */
