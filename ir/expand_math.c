@@ -39,66 +39,62 @@ static int sub_word(MapCode *m, int x, uint32_t word) { return map_op(m, S_isub,
 static int at_least(MapCode *m, int x, float low) { return pick(m, less(m, x, num(m, low)), num(m, low), x); }
 static int at_most(MapCode *m, int x, float high) { return pick(m, less(m, num(m, high), x), num(m, high), x); }
 
-// 2^n as a float, from MAGIC + n; n in [-126, 127].
-static int power_of_two(MapCode *m, int magic_n) { return add_word(m, shift_left(m, magic_n, COUNT_BITS), ONE); }
-
 // ---- exponentials
 typedef struct {
-    int q, magic_n; // e^x = 2^n (1 + q), MAGIC + n
+    int q, scale; // e^x = 2^n (1 + q), 2^(n + k)
 } Exp;
+typedef enum { FULL, SHORT } Reduction;
 
-// x = n ln 2 + r, |r| <= ln 2 / 2, q = e^r - 1; |x| < 1000. Error of the polynomial: 2^-26.
-static Exp exp_parts(MapCode *m, int x)
+// What makes a sum's lowest bits the exponent of 2^(n + k); n + k in [-126, 127].
+static int magic(MapCode *m, int k) { return num(m, MAGIC + 127 + (float)k); }
+
+// x = n ln 2 + r, |r| <= ln 2 / 2, q = e^r - 1; |x| < 1000. Error of the polynomial: 2^-26. SHORT leaves out
+// LN2_LOW, which moves r by 2^-29 n: enough where the result is e^x - 1 and x <= 0, since that counts 2^n.
+static Exp exp_parts(MapCode *m, int x, int magic_k, Reduction how)
 {
-    int t = fma3(m, x, num(m, 0x1.715476p+0f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
-    int r = fma3(m, n, num(m, -LN2_LOW), fma3(m, n, num(m, -LN2), x));
+    int t = fma3(m, x, num(m, 0x1.715476p+0f), magic_k), n = sub(m, t, magic_k);
+    int r = fma3(m, n, num(m, -LN2), x);
+    if (how == FULL) r = fma3(m, n, num(m, -LN2_LOW), r);
     int p = POLY(m, r, 0x1.fffffep-2f, 0x1.5554aap-3f, 0x1.55579ap-5f, 0x1.122c96p-7f, 0x1.6ab6b6p-10f);
-    return (Exp){fma3(m, mul(m, r, r), p, r), t};
+    return (Exp){fma3(m, mul(m, r, r), p, r), shift_left(m, t, COUNT_BITS)};
 }
 
-// e^x 2^k, rounded once; `power`: the word of 2^k. n + k in [-126, 127].
-static int exp_scaled(MapCode *m, Exp e, int power)
-{
-    int s = map_op(m, S_iadd, shift_left(m, e.magic_n, COUNT_BITS), power, 0);
-    return fma3(m, s, e.q, s);
-}
+// e^x 2^k, rounded once.
+static int exp_scaled(MapCode *m, Exp e) { return fma3(m, e.scale, e.q, e.scale); }
 
 // n spans [-150, 128]: no one power of two does. Negative x goes by 2^64, other x by 2^-64, and back.
 static int exp_(MapCode *m, int x)
 {
-    Exp e = exp_parts(m, at_most(m, at_least(m, x, -104), 89));
-    int down = less(m, x, num(m, 0));
-    int y = exp_scaled(m, e, pick(m, down, num(m, 0x1p64f), num(m, 0x1p-64f)));
+    int down = less(m, x, num(m, 0)), k = pick(m, down, magic(m, 64), magic(m, -64));
+    int y = exp_scaled(m, exp_parts(m, at_most(m, at_least(m, x, -104), 89), k, FULL));
     return mul(m, y, pick(m, down, num(m, 0x1p-64f), num(m, 0x1p64f)));
 }
 
 static int exp_of_minus_magnitude(MapCode *m, int x)
 {
-    Exp e = exp_parts(m, at_least(m, with_sign(m, x, map_imm(m, SIGN)), -104));
-    return mul(m, exp_scaled(m, e, num(m, 0x1p64f)), num(m, 0x1p-64f));
+    int low = at_least(m, with_sign(m, x, map_imm(m, SIGN)), -104);
+    return mul(m, exp_scaled(m, exp_parts(m, low, magic(m, 64), FULL)), num(m, 0x1p-64f));
 }
 
-// e^x - 1 for x in [-80, 80]: 2^n q + (2^n - 1), rounded once.
-static int expm1_of(MapCode *m, int x)
+// e^x - 1 for x in [-20, 0]: 2^n q + (2^n - 1), rounded once.
+static int expm1_below(MapCode *m, int x)
 {
-    Exp e = exp_parts(m, x);
-    int s = power_of_two(m, e.magic_n);
-    return fma3(m, s, e.q, sub(m, s, num(m, 1)));
+    Exp e = exp_parts(m, x, magic(m, 0), SHORT);
+    return fma3(m, e.scale, e.q, sub(m, e.scale, num(m, 1)));
 }
 
 // For all x. Up to 88.8 e^x needs 2^128: half of it is computed, and doubled. Near 0 the result is x.
 static int expm1_(MapCode *m, int x)
 {
-    Exp e = exp_parts(m, at_most(m, at_least(m, x, -20), 89));
-    int half = sub_word(m, power_of_two(m, e.magic_n), 1u << COUNT_BITS);
-    int h = fma3(m, half, e.q, sub(m, half, num(m, 0.5f)));
+    Exp e = exp_parts(m, at_most(m, at_least(m, x, -20), 89), magic(m, -1), FULL);
+    int h = fma3(m, e.scale, e.q, sub(m, e.scale, num(m, 0.5f)));
     return pick(m, less(m, magnitude(m, x), num(m, 0x1p-26f)), x, add(m, h, h));
 }
 
 // E = e^(-2|x|) - 1: tanh |x| = -E / (2 + E).
 static int tanh_(MapCode *m, int x)
 {
-    int e = expm1_of(m, at_least(m, mul(m, magnitude(m, x), num(m, -2)), -20));
+    int e = expm1_below(m, at_least(m, mul(m, magnitude(m, x), num(m, -2)), -20));
     int v = divide(m, e, add(m, e, num(m, 2)));
     return with_sign(m, magnitude(m, v), sign_bit(m, x));
 }
@@ -122,8 +118,7 @@ static int softplus_(MapCode *m, int x)
 // e^|x| / 2, for sinh and cosh; infinite above 89.4.
 static int half_exp(MapCode *m, int a)
 {
-    Exp e = exp_parts(m, at_most(m, a, 90));
-    return mul(m, exp_scaled(m, e, num(m, 0x1p-64f)), num(m, 0x1p63f));
+    return mul(m, exp_scaled(m, exp_parts(m, at_most(m, a, 90), magic(m, -64), FULL)), num(m, 0x1p63f));
 }
 
 static int cosh_(MapCode *m, int x)
@@ -367,7 +362,7 @@ static int erf_(MapCode *m, int x)
                  0x1.4d2864p-14f);
     int g = POLY(m, b, -0x1.dce23p-15f, -0x1.20d664p+0f, -0x1.45b46cp-1f, -0x1.ad92e2p-4f, 0x1.73dfe6p-6f,
                  -0x1.9ed52cp-9f, 0x1.b5b03ep-13f);
-    int large = with_sign(m, magnitude(m, expm1_of(m, g)), sign_bit(m, x));
+    int large = with_sign(m, magnitude(m, expm1_below(m, g)), sign_bit(m, x));
     return pick(m, less(m, a, num(m, 0.85f)), fma3(m, x, p, x), large);
 }
 
@@ -461,10 +456,12 @@ static int leaky_relu(MapCode *m, double alpha, int x)
     return pick(m, less(m, num(m, 0), x), x, mul(m, x, num(m, (float)alpha)));
 }
 
+// What the exponential gives for x >= 0 and NaN is not taken, so it need not be right there, nor for -0.
 static int elu(MapCode *m, double alpha, int x)
 {
-    int y = mul(m, expm1_(m, x), num(m, (float)alpha));
-    return pick(m, less(m, num(m, 0), x), x, y);
+    int y = expm1_below(m, at_least(m, x, -20));
+    if (alpha != 1) y = mul(m, y, num(m, (float)alpha));
+    return pick(m, less(m, x, num(m, 0)), y, x);
 }
 
 int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)

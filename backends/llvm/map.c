@@ -43,6 +43,14 @@ static Value to_int(const Map *m, Value a)
     return LLVMBuildFreeze(g->b, LLVMBuildFPToSI(g->b, as_float(m, a), ints(g, m->width), ""), "");
 }
 
+// Of floats: x86 has a minimum and a maximum that are exactly  a < b ? a : b  and  b < a ? a : b.
+static Value select_emit(const Map *m, Value mask, Value a, Value b)
+{
+    Gen *g = m->g;
+    Value bits = LLVMBuildICmp(g->b, LLVMIntNE, mask, splat_word(g, 0, m->width), "");
+    return as_int(m, LLVMBuildSelect(g->b, bits, as_float(m, a), as_float(m, b), ""));
+}
+
 static Value instr_emit(const Map *m, const ScalarInstr *c, const Value *v)
 {
     Gen *g = m->g;
@@ -62,7 +70,7 @@ static Value instr_emit(const Map *m, const ScalarInstr *c, const Value *v)
     case S_ilt: return mask(m, LLVMBuildICmp(b, LLVMIntSLT, x, y, ""));
     case S_ult: return mask(m, LLVMBuildICmp(b, LLVMIntULT, x, y, ""));
     case S_ieq: return mask(m, LLVMBuildICmp(b, LLVMIntEQ, x, y, ""));
-    case S_sel: return LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntNE, x, splat_word(g, 0, m->width), ""), y, z, "");
+    case S_sel: return select_emit(m, x, y, z);
     case S_and: return LLVMBuildAnd(b, x, y, "");
     case S_or: return LLVMBuildOr(b, x, y, "");
     case S_xor: return LLVMBuildXor(b, x, y, "");
