@@ -65,7 +65,9 @@ typedef struct {
 
 /* Code of a program for one tile; a pure function. weights: the CONST space.
  *   T = 16, 32, 64   work: work_lanes * T floats, lane-major (lane l of row t at [l * T + t]); prep: prep_lanes * T
- *                    floats likewise (NULL where the program reads none). `shape` is not read.
+ *                    floats likewise (NULL where the program reads none). Of `shape` prep_stride alone is read: 0, or,
+ *                    where one context serves all rows (only if shares_prep), 16: prep is prep_lanes * 16 floats, 16
+ *                    equal ones a lane.
  *   T = 1            as many rows as `shape` says, up to few_rows: row r begins at work + r * work_stride and at
  *                    prep + r * prep_stride. Strides are multiples of 16 floats; prep_stride 0: all rows share one. */
 typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, uint64_t shape);
@@ -113,7 +115,8 @@ typedef struct nfcc_model_header {
     uint32_t other_code;   /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
     uint32_t few_rows;     /* rows that the code of T = 1 takes at most; 0 means 1 */
     uint32_t cost[NFCC_COSTS]; /* estimates in cycles, by which tiles are chosen */
-    uint32_t reserved[4];
+    uint32_t shares_prep;      /* the code of T > 1 knows prep_stride */
+    uint32_t reserved[3];
 } nfcc_model_header;
 
 #endif

@@ -44,7 +44,7 @@ enum {
     PAGE = 4096       /* no page is smaller */
 };
 static const unsigned TILE[NFCC_TILES] = {1, 16, 32, 64};
-enum { FEW = 0 }; /* the slot whose code takes up to few_rows rows (abi.h) */
+enum { FEW, SIXTEEN }; /* the slots whose code takes up to few_rows rows (abi.h), 16 rows */
 
 /* A tile to be worked off next: its slot and the rows it has, padding included. */
 typedef struct {
@@ -604,7 +604,8 @@ static void run_code(const nfcc_policy *p, int id, const Tile *tile, Region work
 {
     intptr_t offset = code_of(p->model, p->other, id)[tile->slot];
     nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
-    code(work.at, prep.at, p->weights, NFCC_FEW(tile->rows, work.stride, prep.row));
+    bool shared = tile->slot != FEW && prep.lane != tile->rows; /* as 16 rows */
+    code(work.at, prep.at, p->weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
 }
 
 static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
@@ -689,9 +690,9 @@ static size_t store_fours(unsigned char *const row[4], const float *from, size_t
 }
 #endif
 
-/* Arrays [row][lane] -> lanes: row t is row index[t] of `from`, whose rows are `stride` words apart. Four rows at a time
- * stay in registers, and so many lanes that the lines read follow each other and those written stay in cache. Marks
- * rows that are not finite. */
+/* Arrays [row][lane] -> lanes: row t is row index[t] of `from`, whose rows are `stride` words apart. Four rows at a
+ * time stay in registers, and so many lanes that the lines read follow each other and those written stay in cache.
+ * Marks rows that are not finite. */
 enum { LANES_AT_ONCE = 64, ROWS_AT_ONCE = 4 };
 
 static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
@@ -928,14 +929,27 @@ static Lanes few_prep(Call *call, Tile *tile, bool one_row)
     return lanes;
 }
 
+/* The PREP lanes of a tile whose rows share a context: those of a tile of 16 rows, where the code knows them. */
+static Lanes shared_prep(Call *call, Tile *tile)
+{
+    int slot = tile->slot;
+    unsigned rows = tile->rows;
+    if (call->p->model->shares_prep) tile->slot = SIXTEEN, tile->rows = TILE[SIXTEEN];
+    Lanes lanes = load_prepared(call, tile, true);
+    tile->slot = slot, tile->rows = rows;
+    return lanes;
+}
+
 /* The PREP lanes of a tile. One context row often serves many tiles: then they are there already. */
 static Lanes tile_prep(Call *call, Tile *tile)
 {
     if (!call->prepared || call->p->model->prep_lanes == 0) return no_lanes;
     bool one_row = tile->row[0] == tile->row[tile->rows - 1];
-    unsigned rows = tile->slot == FEW ? 1 : tile->rows;
+    unsigned rows = tile->slot == FEW ? 1 : call->p->model->shares_prep ? TILE[SIXTEEN] : tile->rows;
     if (!one_row || call->prep_rows != rows || call->prep_row != tile->row[0])
-        call->prep_lanes = tile->slot == FEW ? few_prep(call, tile, one_row) : load_prepared(call, tile, one_row);
+        call->prep_lanes = tile->slot == FEW ? few_prep(call, tile, one_row)
+                           : one_row         ? shared_prep(call, tile)
+                                             : load_prepared(call, tile, false);
     call->prep_rows = one_row ? rows : 0;
     call->prep_row = tile->row[0];
     return call->prep_lanes;

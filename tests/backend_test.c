@@ -426,18 +426,21 @@ static void check_word(const Maker *m, int port, uint32_t lane, size_t row, size
 
 static const uint32_t untouched = 0x7fbadbad;
 
-// Rows of a call and where they lie: lane l of row t is word l * lane + t * row of WORK, + t * prep_row of PREP.
+// Rows of a call and where they lie: lane l of row t is word l * lane + t * row of WORK, l * prep_lane + t * prep_row
+// of PREP. Rows repeat after `period` rows.
 typedef struct {
-    size_t rows, lane, row, prep_row;
+    size_t rows, lane, row, prep_lane, prep_row, period;
 } Tile;
 
-static Tile tile_of(size_t rows) { return (Tile){rows, rows, 1, 1}; }
+static Tile tile_of(size_t rows) { return (Tile){rows, rows, 1, rows, 1, rows}; }
+static Tile shared_tile(size_t rows) { return (Tile){rows, rows, 1, 16, 1, 16}; }
 
 static size_t work_lanes(const Maker *m) { return m->plan.programs[PROGRAM_TO_EVENT].work_lanes; }
 
 static Tile few_rows(const Maker *m, size_t rows, bool shared)
 {
-    return (Tile){rows, 1, (work_lanes(m) + SLACK + 15) / 16 * 16, shared ? 0 : (PREP_LANES + SLACK + 15) / 16 * 16};
+    size_t row = (work_lanes(m) + SLACK + 15) / 16 * 16, prep_row = (PREP_LANES + SLACK + 15) / 16 * 16;
+    return (Tile){rows, 1, row, 1, shared ? 0 : prep_row, rows};
 }
 
 // Everything that no step may write still has the pattern: whole vectors may be written.
@@ -464,14 +467,16 @@ static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const v
     for (size_t i = 0; i < lanes * rows; i++) work[i] = untouched;
     for (size_t i = 0; i < prep_lanes * rows; i++) prep[i] = untouched;
     for (size_t r = 0; r < rows; r++) {
-        for (size_t l = 0; l < IN_LANES; l++) work[l * t.lane + r * t.row] = d->in[(row + r) * IN_LANES + l];
-        for (size_t l = 0; l < PREP_LANES; l++) prep[l * t.lane + r * t.prep_row] = d->prep[(row + r) * PREP_LANES + l];
+        size_t i = r % t.period, from = row + i;
+        for (size_t l = 0; l < IN_LANES; l++) work[l * t.lane + r * t.row] = d->in[from * IN_LANES + l];
+        for (size_t l = 0; l < PREP_LANES; l++) prep[l * t.prep_lane + i * t.prep_row] = d->prep[from * PREP_LANES + l];
     }
-    code((float *)work, (const float *)prep, weights, NFCC_FEW(rows, t.row, t.prep_row));
+    size_t prep_step = t.lane > 1 && t.period < rows ? t.prep_lane : t.prep_row;
+    code((float *)work, (const float *)prep, weights, NFCC_FEW(rows, t.row, prep_step));
     for (int p = 0; p < m->n_out; p++)
         for (uint32_t l = 0; l < m->out[p].lanes; l++)
             for (size_t r = 0; r < rows; r++)
-                check_word(m, p, l, row + r, rows, d->want[p][(row + r) * m->out[p].lanes + l],
+                check_word(m, p, l, row + r, rows, d->want[p][(row + r % t.period) * m->out[p].lanes + l],
                            work[(m->out[p].at + l) * t.lane + r * t.row]);
     check_bounds(m, work, &t);
     free(work);
@@ -502,11 +507,13 @@ static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, c
         nfcc_abi_code *code;
         const char *at = base + offset;
         memcpy(&code, &at, sizeof code);
-        if (slot == 0)
+        if (slot == 0) {
             run_few(m, d, h, code);
-        else
-            for (size_t row = 0; row < ROWS; row += (size_t)tiles[slot])
-                run_tile(m, d, code, base + h->weights, tile_of((size_t)tiles[slot]), row);
+            continue;
+        }
+        size_t rows = (size_t)tiles[slot];
+        for (size_t row = 0; row < ROWS; row += rows) run_tile(m, d, code, base + h->weights, tile_of(rows), row);
+        if (h->shares_prep) run_tile(m, d, code, base + h->weights, shared_tile(rows), SHARED_FROM);
     }
 }
 

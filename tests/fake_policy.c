@@ -112,11 +112,19 @@ static void few(Formulas *f, float *work, const float *prep, const float *weight
         f(work + r * NFCC_FEW_WORK(shape), prep ? prep + r * NFCC_FEW_PREP(shape) : NULL, weights, 1);
 }
 
+// PREP of one context for all rows (abi.h) is laid out for each.
+static void tile(Formulas *f, float *work, const float *prep, const float *weights, size_t T, uint64_t shape)
+{
+    float own[(FAKE_PREP + 16) * 64];
+    int shared = prep && NFCC_FEW_PREP(shape) == 16;
+    for (size_t i = 0; shared && i < (FAKE_PREP + 16) * T; i++) own[i] = prep[i / T * 16 + i % 16];
+    f(work, shared ? own : prep, weights, T);
+}
+
 #define TILE_CODE(name, T)                                                                      \
     static void name##_##T(float *work, const float *prep, const void *weights, uint64_t shape) \
     {                                                                                           \
-        (void)shape;                                                                            \
-        name(work, prep, weights, T);                                                           \
+        tile(name, work, prep, weights, T, shape);                                              \
     }
 #define TILES(name)                                                                             \
     static void name##_few(float *work, const float *prep, const void *weights, uint64_t shape) \

@@ -148,6 +148,7 @@ static void build(unsigned char *image, const void *base, size_t weights_size)
                              .version = NFCC_ABI_VERSION,
                              .hash = {1, 2, 3},
                              .few_rows = 8,
+                             .shares_prep = 1,
                              .cost = {10, 15, 20, 3, 60, 110, 200}};
     m->name = put_text(&t, "fake");
     m->compiler = put_text(&t, "by hand");

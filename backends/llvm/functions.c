@@ -93,6 +93,21 @@ static void step_code(Gen *g, const Step *s)
     }
 }
 
+// T, and how lanes lie. Strided code learns both from its last parameter (SHAPE_SHARED).
+static void set_rows(Gen *g)
+{
+    bool learns = g->strided && g->tile > 1;
+    g->rows = learns ? LLVMBuildAnd(g->b, g->shape, word_i64(g, SHAPE_SHARED - 1), "") : word_i64(g, g->tile);
+    g->lane_bytes = g->prep_bytes = mul(g, g->rows, 4);
+    g->prep_rows = NULL;
+    if (!learns) return;
+    Value bit = LLVMBuildAnd(g->b, g->shape, word_i64(g, SHAPE_SHARED), "");
+    Value shared = LLVMBuildICmp(g->b, LLVMIntNE, bit, word_i64(g, 0), "");
+    int64_t lane = 4 * SHARED_ROWS;
+    g->prep_bytes = LLVMBuildSelect(g->b, shared, word_i64(g, lane), g->lane_bytes, "");
+    g->prep_rows = LLVMBuildSelect(g->b, shared, word_i64(g, lane - 1), word_i64(g, -1), "");
+}
+
 static Value step_function(Gen *g, const Code *code)
 {
     const Step *s = code->step;
@@ -106,8 +121,7 @@ static Value step_function(Gen *g, const Code *code)
     g->prep = LLVMGetParam(fn, 1);
     g->weights = LLVMGetParam(fn, 2);
     g->args = LLVMGetParam(fn, 3);
-    g->rows = g->strided && g->tile > 1 ? LLVMGetParam(fn, 4) : word_i64(g, g->tile);
-    g->lane_bytes = mul(g, g->rows, 4);
+    set_rows(g);
     g->next_arg = 0;
     step_code(g, s);
     LLVMBuildRetVoid(g->b);

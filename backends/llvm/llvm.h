@@ -2,7 +2,8 @@
 //
 // One LLVM function is made per distinct step (its descriptor without the lane numbers) and shape of code:
 //     void step(float *work, const float *prep, const float *weights, const void *args, int64 shape)
-// args: the lane numbers and counts of this use, packed; shape: the tile size T or, for few rows, the word of abi.h.
+// args: the lane numbers and counts of this use, packed; shape: the tile size T (and SHAPE_SHARED) or, for few rows,
+// the word of abi.h.
 // Shapes of code: T = 1; T = 16 and T = 64 with AVX-512; elsewhere one for every multiple of 16 ("strided": bytes from
 // lane to lane are known when it runs). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
 // Few rows lie one after the other: products take them together, other steps run once for each (the walk of module.c),
@@ -16,6 +17,9 @@
 #include <llvm-c/TargetMachine.h>
 
 typedef LLVMValueRef Value;
+
+// Beside T: one context serves all rows, a lane of PREP is SHARED_ROWS equal floats.
+enum { SHAPE_SHARED = 128, SHARED_ROWS = 16 };
 
 // What an arg is: a lane number of one of the three spaces, a count, or a lane of WORK that needs more bytes than most.
 typedef enum {
@@ -78,7 +82,9 @@ struct Gen {
 
     int tile;         // T; strided: 16, the least
     bool strided;     // T is the code's last parameter: one code for every T that is a multiple of 16
-    Value lane_bytes; // from lane to lane of WORK and PREP
+    Value lane_bytes; // from lane to lane of WORK
+    Value prep_bytes; // of PREP
+    Value prep_rows;  // T > 1: what of a row's offset in bytes counts in a lane of PREP (i64; NULL: all of it)
     Value rows;       // T (i64)
     Value shape;      // T = 1: rows and where they lie (abi.h; i64)
     Value few[3], few_block[3][FEW_SHAPES]; // product_few.c's functions of this level, by MatrixKind
@@ -133,6 +139,7 @@ typedef struct {
     Value lane_bytes;
     bool shared;
     WeightType type; // of weights; else f32, also of pairs: a lane is a word
+    Value rows;      // as prep_rows
 } Operand;
 Operand operand(Gen *g, uint32_t space);          // at the lane number in the next arg
 Value count_arg(Gen *g, int64_t known);           // the next arg, a count (i64); `known` where the code knows it
@@ -141,6 +148,7 @@ Operand weights_operand(Gen *g, MatrixKind kind); // at a matrix: its place is t
 Operand space_start(Gen *g, uint32_t space);
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
 Operand operand_fixed(Gen *g, Operand o, int64_t lane);
+Value row_offset(Gen *g, Operand o, Value row);  // bytes from row 0 to row (i64)
 Value row_address(Gen *g, Operand o, Value row); // row (i64, or NULL: row 0) of its lane 0
 Value load(Gen *g, LLVMTypeRef type, Value address);
 void store(Gen *g, Value value, Value address);

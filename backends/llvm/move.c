@@ -82,8 +82,8 @@ static void take_rows(Gen *g, Operand table, Operand index, Operand out, Value r
     offset = LLVMBuildMul(g->b, offset, splat(g, table.lane_bytes, w), "");
     if (!table.shared) {
         Value rows = LLVMBuildZExt(g->b, iota(g, w), LLVMVectorType(g->i64, (unsigned)w), "");
-        rows = LLVMBuildAdd(g->b, rows, splat(g, row, w), "");
-        offset = LLVMBuildAdd(g->b, offset, LLVMBuildMul(g->b, rows, splat(g, word_i64(g, 4), w), ""), "");
+        rows = LLVMBuildMul(g->b, rows, splat(g, word_i64(g, 4), w), "");
+        offset = add(g, offset, add(g, rows, splat(g, row_offset(g, table, row), w)));
     }
     store(g, gather(g, table.base, offset, w), row_address(g, out, row));
 }

@@ -122,7 +122,7 @@ static void prefetch(Gen *g, Value base, Value bytes)
 static void prefetch_add(Gen *g, const Block *b, Value rows)
 {
     int64_t bytes = (int64_t)b->n * b->v * g->width * 4;
-    Value ahead = add(g, mul(g, g->lane_bytes, TWO_BLOCKS * b->n), mul(g, rows, bytes));
+    Value ahead = add(g, mul(g, b->add.lane_bytes, TWO_BLOCKS * b->n), mul(g, rows, bytes));
     Loop l = loop_begin(g, bytes / CACHE_LINE);
     prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, CACHE_LINE)));
     loop_end(g, &l, NULL);

@@ -111,7 +111,7 @@ static void run_chunk(Block *b)
     Loop l = loop_of(g, LLVMBuildAnd(g->b, b->what, word_i64(g, OLD_STARTS - 1), ""));
     for (int i = 0; i < sums_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
     Value at = bytes_at(g, LLVMGetParam(g->fn, BLOCK_W), product_of(g, l.i, LLVMGetParam(g->fn, BLOCK_W_STEP)));
-    Operand w = {at, word_i64(g, weight_bytes(b->kind)), true, type};
+    Operand w = {at, word_i64(g, weight_bytes(b->kind)), true, type, NULL};
     for (int u = 0; u < b->shape.units; u++)
         held[u] = load_lanes(g, operand_fixed(g, w, (int64_t)u * g->width), g->width);
     fetch_ahead(b, at);

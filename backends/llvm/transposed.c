@@ -40,7 +40,7 @@ static Value load_slots(Gen *g, const Block *b, Operand w, int i)
 // One weight for all rows.
 static Value load_weight(Gen *g, const Block *b, Operand w, int i)
 {
-    if (b->paired) w = (Operand){bytes_at(g, w.base, word_i64(g, i % 2 * 2)), w.lane_bytes, true, WEIGHTS_BF16};
+    if (b->paired) w = (Operand){bytes_at(g, w.base, word_i64(g, i % 2 * 2)), w.lane_bytes, true, WEIGHTS_BF16, NULL};
     return load_rows(g, w, NULL, g->width);
 }
 

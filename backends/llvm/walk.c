@@ -26,7 +26,7 @@ static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
 }
 
 enum { LIST_HEAD = 4, LIST_PAD = 4 }; // bytes of the number of steps; an arg of three bytes is read as four
-enum { SHAPE_FEW = 256 };             // the walk's shape is T, or from here on the word of abi.h for few rows
+enum { SHAPE_FEW = 256 };             // the walk's shape is a tile's, or from here on the word of abi.h for few rows
 
 static unsigned char *put_round(Unit *u, unsigned char *at, const Use *uses, int n)
 {
@@ -146,7 +146,7 @@ static void walk_step(Gen *g, Value step, Value args, Value times, Value shape)
 }
 
 // void walk(work, prep, weights, list, codes, shape): six words, which all are in registers. Before the list's steps
-// stands their number, which is not 0. T > 1: shape is T.
+// stands their number, which is not 0. T > 1: shape is T, with SHAPE_SHARED.
 void emit_walk(Unit *u)
 {
     Gen *g = &u->g;
@@ -234,6 +234,15 @@ void emit_rounds(Unit *u)
     LLVMBuildRetVoid(g->b);
 }
 
+// The walk's shape, from the word of abi.h.
+static Value program_shape(Gen *g, Value fn, int t)
+{
+    Value word = LLVMGetParam(fn, 3);
+    if (!t) return word;
+    Value shared = LLVMBuildICmp(g->b, LLVMIntEQ, few_step(g, word, SPACE_PREP), word_i64(g, 4 * SHARED_ROWS), "");
+    return LLVMBuildSelect(g->b, shared, word_i64(g, tiles[t] | SHAPE_SHARED), word_i64(g, tiles[t]), "");
+}
+
 void emit_program(Unit *u, int id, int t)
 {
     Gen *g = &u->g;
@@ -241,7 +250,7 @@ void emit_program(Unit *u, int id, int t)
     Value fn = u->program[u->level][id][t] = function_new(g, name, g->code_type);
     if (u->n_uses[id]) {
         Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2),
-                        u->steps[id],        u->code_table[t],    t ? word_i64(g, tiles[t]) : LLVMGetParam(fn, 3)};
+                        u->steps[id],        u->code_table[t],    program_shape(g, fn, t)};
         LLVMSetTailCall(LLVMBuildCall2(g->b, u->walk_type, u->n_parts[id] ? u->rounds : u->walk, args, 6, ""), true);
     }
     LLVMBuildRetVoid(g->b);

@@ -161,8 +161,9 @@ Value few_step(Gen *g, Value shape, uint32_t space)
 // ---- operands
 Operand space_start(Gen *g, uint32_t space)
 {
-    if (space == SPACE_CONST) return (Operand){g->weights, word_i64(g, 4), true, WEIGHTS_F32};
-    return (Operand){space == SPACE_WORK ? g->work : g->prep, g->lane_bytes, g->tile == 1, WEIGHTS_F32};
+    if (space == SPACE_CONST) return (Operand){g->weights, word_i64(g, 4), true, WEIGHTS_F32, NULL};
+    if (space == SPACE_WORK) return (Operand){g->work, g->lane_bytes, g->tile == 1, WEIGHTS_F32, NULL};
+    return (Operand){g->prep, g->prep_bytes, g->tile == 1, WEIGHTS_F32, g->prep_rows};
 }
 
 // Three bytes are read as four: the lists are padded for it.
@@ -193,15 +194,17 @@ Operand add_operand(Gen *g, Value *space)
     Operand o = space_start(g, SPACE_WORK);
     Value prepared = LLVMBuildICmp(g->b, LLVMIntEQ, *space, word_i64(g, SPACE_PREP), "");
     o.base = LLVMBuildSelect(g->b, prepared, g->prep, g->work, "");
+    o.lane_bytes = LLVMBuildSelect(g->b, prepared, g->prep_bytes, g->lane_bytes, "");
+    if (g->prep_rows) o.rows = LLVMBuildSelect(g->b, prepared, g->prep_rows, word_i64(g, -1), "");
     return operand_at(g, o, lane);
 }
 
 Operand weights_operand(Gen *g, MatrixKind kind)
 {
     if (kind == MATRIX_F32) return operand(g, SPACE_CONST);
-    Operand start = {g->weights, word_i64(g, 2), true, g->plan->weight_type};
+    Operand start = {g->weights, word_i64(g, 2), true, g->plan->weight_type, NULL};
     start = operand_at(g, start, next_arg(g, ARG_SHORT));
-    return kind == MATRIX_PAIRS ? (Operand){start.base, word_i64(g, 4), true, WEIGHTS_F32} : start;
+    return kind == MATRIX_PAIRS ? (Operand){start.base, word_i64(g, 4), true, WEIGHTS_F32, NULL} : start;
 }
 
 Operand operand_at(Gen *g, Operand o, Value lane)
@@ -212,9 +215,15 @@ Operand operand_at(Gen *g, Operand o, Value lane)
 
 Operand operand_fixed(Gen *g, Operand o, int64_t lane) { return lane ? operand_at(g, o, word_i64(g, lane)) : o; }
 
+Value row_offset(Gen *g, Operand o, Value row)
+{
+    Value bytes = mul(g, row, 4);
+    return o.rows ? LLVMBuildAnd(g->b, bytes, o.rows, "") : bytes;
+}
+
 Value row_address(Gen *g, Operand o, Value row)
 {
-    return row && !o.shared ? bytes_at(g, o.base, mul(g, row, 4)) : o.base;
+    return row && !o.shared ? bytes_at(g, o.base, row_offset(g, o, row)) : o.base;
 }
 
 Value load(Gen *g, LLVMTypeRef type, Value address)
