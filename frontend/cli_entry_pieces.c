@@ -38,6 +38,7 @@ typedef struct {
     const void **contexts;
     void **out;
     nfcc_status status;
+    bool said;           // a note about rows that are not finite
     double start, shown; // seconds
 } Job;
 
@@ -297,6 +298,19 @@ static int load_inputs(Job *j, const Piece *p, EntryCall *call)
     return DONE;
 }
 
+// An event that is not finite though the inputs are.
+static void say_overflow(Job *j, const Piece *p)
+{
+    const Out *x = &j->outs[0];
+    size_t lanes = strcmp(x->name, "x") || x->array.type != NPY_F32 ? 0 : x->size;
+    size_t items = j->one_of_n ? p->rows : p->rows * p->n, first = j->one_of_n ? p->row : p->first;
+    for (size_t i = 0; i < items * lanes && !j->said; i++) {
+        if (isfinite(((const float *)x->buffer)[i])) continue;
+        fprintf(stderr, "nfcc: note: x: event %zu is not finite\n", first + i / lanes);
+        j->said = true;
+    }
+}
+
 static void say_rows(Job *j, const Piece *p, const EntryCall *call)
 {
     Run *r = j->run;
@@ -305,7 +319,9 @@ static void say_rows(Job *j, const Piece *p, const EntryCall *call)
         size_t first, rows = given_rows(r, in, p, &first);
         const void *data = i < r->n_contexts ? j->contexts[i] : call->x ? call->x : call->noise.z;
         if (in->path && entry_type(in->value) == NPY_F32) say_not_finite(in, data, first, rows);
+        j->said |= in->said;
     }
+    if (r->entry->bit != NFCC_HAS_RUN) say_overflow(j, p);
 }
 
 static int do_piece(Job *j, const Piece *p)

@@ -3,9 +3,36 @@
 
 #include "cli.h"
 
+#include <elf.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+// The kind of processor that a shared object is for, or NULL.
+static const char *machine_of(const char *path)
+{
+    Elf64_Ehdr head = {.e_machine = EM_NONE};
+    FILE *f = fopen(path, "rb");
+    bool read = f && fread(&head, sizeof head, 1, f) == 1;
+    if (f) fclose(f);
+    return !read ? NULL : head.e_machine == EM_AARCH64 ? "aarch64" : head.e_machine == EM_X86_64 ? "x86-64" : NULL;
+}
+
+static void say_not_opened(const char *path, nfcc_status status, int error)
+{
+    const char *machine = status == NFCC_CPU ? machine_of(path) : NULL;
+    if (status == NFCC_FILE && error)
+        fprintf(stderr, "nfcc: error: %s: cannot be opened: %s\n", path, strerror(error));
+    else if (status == NFCC_FILE)
+        fprintf(stderr,
+                "nfcc: error: %s: is no policy of nfcc, or a damaged one; nfcc MODEL.onnx -o POLICY.so makes one\n",
+                path);
+    else if (machine)
+        fprintf(stderr, "nfcc: error: %s: was compiled for %s: %s\n", path, machine, nfcc_status_text(status));
+    else
+        fprintf(stderr, "nfcc: error: %s: %s\n", path, nfcc_status_text(status));
+}
 
 nfcc_policy *open_policy(Arena *arena, const char *path, int *code)
 {
@@ -13,7 +40,7 @@ nfcc_policy *open_policy(Arena *arena, const char *path, int *code)
     // A name without a slash is a file here, never one of the loader's search path.
     nfcc_status status = nfcc_open(strchr(path, '/') ? path : arena_format(arena, "./%s", path), 0, &p);
     *code = status == NFCC_OK ? DONE : status == NFCC_FILE ? IO_FAILED : WRONG_MODEL;
-    if (status) fprintf(stderr, "nfcc: error: %s: %s\n", path, nfcc_status_text(status));
+    if (status) say_not_opened(path, status, errno);
     return p;
 }
 

@@ -20,6 +20,7 @@
 #if defined(__linux__)
 #include <dlfcn.h>
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
@@ -1072,6 +1073,20 @@ static void store_best(Call *call, const Tile *tile)
     }
 }
 
+/* Whether an event or action that was stored is not finite. */
+static bool event_overflows(const Call *call)
+{
+    static const uint32_t kinds[] = {NFCC_PORT_X, NFCC_PORT_ACT};
+    size_t rows = call->best ? call->items / call->n : call->items;
+    uint32_t seen = 0;
+    for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        const Port *port = out_port(call->p->model, call->program, kinds[k]);
+        const unsigned char *made = call->out[kinds[k]];
+        for (size_t i = 0; made && port && i < rows * port->lanes; i++) seen |= not_finite(get32(made + 4 * i));
+    }
+    return seen >> 31;
+}
+
 static nfcc_status run_call(Call *call)
 {
     bool bad = false;
@@ -1087,7 +1102,7 @@ static nfcc_status run_call(Call *call)
             store_outputs(call, &tile);
         bad |= any_bad(&tile);
     }
-    return bad ? NFCC_NOT_FINITE : NFCC_OK;
+    return (bad | event_overflows(call)) ? NFCC_NOT_FINITE : NFCC_OK;
 }
 
 static nfcc_status draw_rows(Call *call, float *z)
@@ -1797,6 +1812,7 @@ static nfcc_status load_library(const char *path, void **library, bool *needs)
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return NFCC_FILE;
+    errno = 0; /* what is wrong from here on is the file, not the opening of it */
     nfcc_status status = NFCC_FILE;
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) status = file_check(fd, (uint64_t)info.st_size, needs);
     close(fd);
@@ -1805,6 +1821,7 @@ static nfcc_status load_library(const char *path, void **library, bool *needs)
     if (!name) return NFCC_MEMORY;
     *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     free(name);
+    errno = 0;
     return *library ? NFCC_OK : NFCC_FILE;
 }
 

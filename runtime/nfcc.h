@@ -22,7 +22,9 @@
  * alone, bit for bit, whatever N, n and the tile it falls into. This file and nfcc.c hold no floating-point arithmetic.
  *
  * Status. NFCC_OK, or what happened; outputs are valid for NFCC_OK and NFCC_NOT_FINITE only. NFCC_NOT_FINITE: an input
- * row held a NaN or an infinity; the outputs of that row are NaN, all others are as usual.
+ * row held a NaN or an infinity; the outputs of that row are NaN, all others are as usual. Or an event or action that
+ * was computed from finite numbers is not finite (an observation far outside of all training overflows the net): it is
+ * there as it was computed. So NFCC_OK says that an action is a number.
  */
 #ifndef NFCC_H
 #define NFCC_H
@@ -38,13 +40,13 @@ extern "C" {
 /* Status codes and their sentences, once. */
 #define NFCC_STATUSES(S)                                                                                     \
     S(OK, "done")                                                                                            \
-    S(NOT_FINITE, "an input holds NaN or infinity; the outputs of its row are NaN")                          \
+    S(NOT_FINITE, "an input, or an event computed, holds NaN or infinity; an input's row of outputs is NaN") \
     S(BAD_ARGUMENT, "a NULL or impossible argument")                                                         \
     S(BAD_SHAPE, "the arrays do not fit the policy's shapes")                                                \
     S(NO_ENTRY, "the policy has no such entry, or its base cannot be drawn; nfcc info POLICY.so lists them") \
-    S(CPU, "this CPU lacks instructions that the policy was compiled for; compile with --cpu x86-64-v3")     \
+    S(CPU, "this CPU is of another kind than the policy's (--target) or lacks its instructions (--cpu)")     \
     S(ABI, "the file was made for another version of nfcc; compile it again or use that version's libnfcc")  \
-    S(FILE, "the file cannot be opened or is not a policy")                                                  \
+    S(FILE, "the file cannot be opened (errno says why) or is no policy of nfcc, or a damaged one")          \
     S(MEMORY, "not enough memory")                                                                           \
     S(GOLDEN, "the golden rows differ: this machine or process computes other bits")                         \
     S(ENVIRONMENT, "the floating-point environment is not the default (rounding mode or flush to zero)")
@@ -117,7 +119,7 @@ enum {
 };
 
 /* Open a compiled policy. Reads and checks the descriptor, touches every page of the weights. *out is NULL on failure.
- * Errors: FILE, ABI, CPU, MEMORY, BAD_ARGUMENT. */
+ * Errors: FILE (errno is open's, or 0: the file is there, but no policy), ABI, CPU, MEMORY, BAD_ARGUMENT. */
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out);
 /* The same for a policy linked into the program (nfcc --emit o): no dlopen, no malloc. memory: at least
  * nfcc_static_size(model) bytes, any alignment, alive as long as the policy. Errors: ABI, CPU, MEMORY (too small). */

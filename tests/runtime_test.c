@@ -503,7 +503,9 @@ static int better_of(const nfcc_policy *p, const Memory *m, uint32_t lane, float
     const float z[2][FAKE_D] = {{a, 1, a}, {b, 2, b}};
     nfcc_noise given = {.z = z[0]};
     out[3].at = lane;
-    assert_int_equal(nfcc_sample_best(p, m->prepared, &given, 2, made.x[0], made.log_prob, m->work), NFCC_OK);
+    nfcc_status status = nfcc_sample_best(p, m->prepared, &given, 2, made.x[0], made.log_prob, m->work);
+    assert_int_equal(status,
+                     fabsf(made.x[0][0]) < INFINITY && fabsf(made.x[0][2]) < INFINITY ? NFCC_OK : NFCC_NOT_FINITE);
     return made.x[0][1] == fake_x(2, fake_weight(1) + 1);
 }
 
@@ -626,6 +628,30 @@ static void test_integers(void **state)
 }
 
 // ---- values that are not finite
+
+// x = 2 z + prep: a status says that an action is no number, and the others are as usual.
+static void test_event_overflows(void **state)
+{
+    (void)state;
+    enum { ROWS = 2, N = 3 };
+    nfcc_policy *p = static_policy();
+    Memory m = memory_for(p, ROWS, 1);
+    nfcc_noise given = {.z = data.z[0]};
+    fill(ROWS, N);
+    assert_int_equal(nfcc_prepare(p, ROWS, data.context, m.prepared, m.work), NFCC_OK);
+    assert_int_equal(nfcc_sample(p, m.prepared, &given, N, made.x[0], m.work), NFCC_OK);
+    data.z[4][1] = 3e38f;
+    expect(ROWS, N);
+    assert_int_equal(nfcc_sample(p, m.prepared, &given, N, made.x[0], m.work), NFCC_NOT_FINITE);
+    for (size_t i = 0; i < ROWS * N; i++) assert_same(made.x[i], data.x[i], FAKE_D);
+    assert_true(made.x[4][1] > 3.4e38f);
+    assert_int_equal(nfcc_to_event(p, m.prepared, N, data.z[0], made.x[0], NULL, m.work), NFCC_NOT_FINITE);
+    assert_int_equal(nfcc_to_event(p, m.prepared, N, data.z[0], NULL, made.log_prob, m.work), NFCC_OK);
+    nfcc_call call = {.entry = NFCC_HAS_SAMPLE, .rows = ROWS, .n = N, .in = data.context, .noise = &given};
+    call.out = (void *[]){made.x[0]};
+    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_NOT_FINITE);
+    release(m);
+}
 
 static void check_bad_rows(const nfcc_policy *p, size_t rows, size_t n)
 {
@@ -882,8 +908,10 @@ static void test_not_a_policy(void **state)
     (void)state;
     nfcc_policy *p = (nfcc_policy *)image;
     assert_int_equal(nfcc_open("/nonexistent/policy.so", 0, &p), NFCC_FILE);
+    assert_int_equal(errno, ENOENT);
     assert_null(p);
     assert_int_equal(nfcc_open(folder, 0, &p), NFCC_FILE);
+    assert_int_equal(errno, 0);
     assert_int_equal(nfcc_open(NULL, 0, &p), NFCC_BAD_ARGUMENT);
     assert_int_equal(nfcc_open(library, 64, &p), NFCC_BAD_ARGUMENT);
     assert_int_equal(nfcc_open(library, 0, NULL), NFCC_BAD_ARGUMENT);
@@ -1364,6 +1392,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_best_order),
         cmocka_unit_test(test_base),
         cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_event_overflows),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_info),

@@ -483,10 +483,27 @@ def test_not_finite_rows(tool, lander, files, rows):
     np.save(files / "x.npy", x)
     done = tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files)
     out = outputs(files / "out")["log_prob"]
-    assert "row 3" in done.stderr and np.isnan(out[3]) and np.isfinite(np.delete(out, 3)).all()
+    assert "row 3" in done.stderr and "event" not in done.stderr and np.isnan(out[3]) and np.isfinite(np.delete(out, 3)).all()
 
 
 # ---- check, verify, info, selftest
+
+def test_overflow_is_told(tool, lander, files, rows):
+    obs = rows["obs"].copy()
+    obs[5, 3] = 1e38
+    np.save(files / "obs.npy", obs)
+    for words in (["sample"], ["act"], ["sample_best", "--samples", "3"]):
+        done = tool("run", lander / "policy.so", *words, "obs=obs.npy", "-o", "out", cwd=files)
+        assert done.stderr == "nfcc: note: x: event 5 is not finite\n"
+    assert tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files).stderr == ""
+
+
+def test_policy_of_another_machine(tool, tmp_path):
+    for target, machine in (("aarch64-linux-gnu", "aarch64"), ("x86_64-linux-gnu", "x86-64")):
+        tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.so", "--target", target, "--no-verify")
+        done = tool("selftest", tmp_path / "p.so", code=None)
+        assert done.returncode == 0 or (done.returncode == 1 and f"was compiled for {machine}" in done.stderr)
+
 
 def test_check(tool):
     model = tool.model("lander_nfbc")
@@ -550,8 +567,10 @@ def test_info_and_selftest(tool, lander, tmp_path):
     assert "bit for bit" in tool("selftest", "policy.so", cwd=lander).stdout
     shutil.copy(lander / "policy.so", tmp_path / "short.so")
     os.truncate(tmp_path / "short.so", 1000)
-    assert tool("info", tmp_path / "short.so", code=3).stderr
-    assert tool("info", tool.model("lander_nfbc"), code=3).stderr
+    for path in (tmp_path / "short.so", tool.model("lander_nfbc")):
+        for command in ("info", "selftest"):
+            assert "is no policy of nfcc, or a damaged one" in tool(command, path, code=3).stderr
+    assert "none.so: cannot be opened: No such file" in tool("info", tmp_path / "none.so", code=3).stderr
 
 
 def test_test_wants_cases(tool, tmp_path):

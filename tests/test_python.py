@@ -1,6 +1,10 @@
 """The Python package on the fake policy (NFCC_FAKE: fake_policy.c with its descriptor, x = 2 z + prep), and on compiled ones
 (NFCC: the compiler)."""
+import copy
+import multiprocessing
 import os
+import pickle
+import shutil
 import stat
 import subprocess
 import sys
@@ -176,7 +180,7 @@ def test_keywords(policy):
         policy.sample(z=z, obs=given["obs"], contexts=given)
     with pytest.raises(TypeError, match=r"speed: no context of this name \(obs, a/goal, flag\)"):
         policy.sample(z=z, speed=1, contexts=given)
-    with pytest.raises(TypeError, match=r"flag: missing context, wanted \[N\]"):
+    with pytest.raises(TypeError, match=r"flag: missing context, wanted as a keyword, \[N\]"):
         policy.sample(z=z, obs=given["obs"], contexts=rest)
 
 
@@ -233,9 +237,72 @@ def test_not_finite(policy):
     given, z = contexts(3), normals(3, 3)
     expected = policy.sample(z=z, contexts=given)
     z[1, 2] = np.inf
-    with pytest.warns(nfcc.NotFiniteWarning, match="its row"):
+    with pytest.warns(nfcc.NotFiniteWarning, match="an input's row") as warned:
         x = policy.sample(z=z, contexts=given)
     assert np.isnan(x[1]).all() and np.array_equal(x[[0, 2]], expected[[0, 2]])
+    assert warned[0].filename == __file__
+    with pytest.warns(nfcc.NotFiniteWarning) as warned:
+        policy.prepare(given).sample(z=z)
+    assert warned[0].filename == __file__
+
+
+def test_overflow_is_told(policy):
+    z = normals(3, 3)
+    z[1, 2] = 3e38
+    with pytest.warns(nfcc.NotFiniteWarning, match="an event computed"):
+        x = policy.sample(z=z, contexts=contexts(3))
+    assert np.isinf(x[1, 2]) and np.isfinite(np.delete(x.ravel(), 5)).all()
+
+
+class Tensor:
+    """As one of torch that requires grad."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("Use tensor.detach().numpy() instead.")
+
+
+@pytest.mark.parametrize("change,said", [
+    ({"noise": 42}, "noise: wanted nfcc.Noise"), ({"noise": nfcc.Noise(seed=1.5)}, "seed: wanted a whole number"),
+    ({"obs": [[0.0] * 5, [0.0]]}, "obs: cannot be made"), ({"obs": Tensor()}, "obs: cannot be made .*detach"),
+    ({"obs": None}, "obs: missing context, wanted as a keyword"),
+])
+def test_messages_name_the_argument(policy, change, said):
+    given = {**contexts(2), **change}
+    noise = given.pop("noise", nfcc.Noise(1))
+    with pytest.raises(TypeError, match=said):
+        policy.sample(noise=noise, contexts=given)
+
+
+def test_score_context_of_a_policy_without(policy):
+    with pytest.raises(nfcc.Error, match="--score-context"):
+        policy.score_context(normals(3), contexts=contexts())
+
+
+def test_pickle(policy, tmp_path, monkeypatch):
+    given, z = contexts(3), normals(3, 3)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(FAKE, "here.so")
+    with nfcc.open("here.so", shared=True) as relative:
+        monkeypatch.chdir("/")
+        for other in (pickle.loads(pickle.dumps(relative)), copy.deepcopy(relative)):
+            assert np.array_equal(other.sample(z=z, contexts=given), policy.sample(z=z, contexts=given))
+        (tmp_path / "here.so").unlink()
+        with pytest.raises(TypeError, match="the file is gone"):
+            pickle.dumps(relative)
+    assert pickle.loads(pickle.dumps(nfcc.Noise(3, 4))) == nfcc.Noise(3, 4)
+    assert pickle.loads(pickle.dumps(policy.info)) == policy.info
+    with pytest.raises(TypeError, match="prepare there"):
+        pickle.dumps(policy.prepare(given))
+
+
+def in_a_process(policy):
+    return policy.sample(noise=nfcc.Noise(7), contexts=contexts(4))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes(policy, method):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert np.array_equal(pool.apply(in_a_process, (policy,)), in_a_process(policy))
 
 
 @pytest.mark.parametrize("batch", [(), (5,), (70,)])
@@ -263,9 +330,12 @@ def test_selftest_and_close():
 
 
 def test_open_errors(tmp_path):
-    with pytest.raises(nfcc.Error, match="cannot be opened or is not a policy") as caught:
+    with pytest.raises(nfcc.Error, match="none.so: cannot be opened: No such file") as caught:
         nfcc.open(tmp_path / "none.so")
-    assert caught.value.status == 7 and "none.so" in str(caught.value)
+    assert caught.value.status == 7
+    (tmp_path / "text.so").write_text("text")
+    with pytest.raises(nfcc.Error, match="text.so: is no policy of nfcc"):
+        nfcc.open(tmp_path / "text.so")
 
 
 def test_threads(policy):
@@ -315,12 +385,30 @@ def test_wheel(tmp_path):
     with zipfile.ZipFile(tmp_path / name) as wheel:
         names = wheel.namelist()
         wheel.extractall(tmp_path / "site")
-    assert {"nfcc/__init__.py", "nfcc/py.typed"} <= set(names) and any(n.endswith("RECORD") for n in names)
+    assert {"nfcc/__init__.py", "nfcc/py.typed"} <= set(names)
+    assert {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt"} == {n.split("/")[1] for n in names if "info/" in n}
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     code = f"import nfcc; print(nfcc.__file__); nfcc.open({FAKE!r}).selftest()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "site") in done.stdout
+
+
+def test_editable_wheel(tmp_path):
+    import build_wheel
+
+    with zipfile.ZipFile(tmp_path / build_wheel.build_editable(str(tmp_path))) as wheel:
+        assert wheel.read("nfcc.pth").decode().strip() == str(ROOT / "runtime" / "python")
+    assert f'version = "{nfcc.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_command_line():
+    code, environment = [sys.executable, "-m", "nfcc", "--version"], {**os.environ, "PYTHONPATH": str(ROOT / "runtime" / "python")}
+    assert subprocess.run(code, env=environment, capture_output=True, text=True).stdout.startswith("nfcc ")
+    if not (ROOT / "build" / "nfcc").exists():
+        environment.update(NFCC="", PATH="")
+        done = subprocess.run(code, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1 and "set NFCC to its path" in done.stderr
 
 
 # ---- compiled policies

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent / "nfcc"
 ROOT = PACKAGE.parents[2]
-SOURCES = ("__init__.py", "py.typed")
+SOURCES = ("__init__.py", "__main__.py", "py.typed")
 BUILT = ("libnfcc.so", "nfcc")
 
 
@@ -28,7 +28,7 @@ def _project(key: str) -> str:
 
 def _metadata() -> str:
     return (f"Metadata-Version: 2.1\nName: nfcc\nVersion: {_project('version')}\nSummary: {_project('description')}\n"
-            f"License: MIT\nRequires-Python: {_project('requires-python')}\nRequires-Dist: numpy>=1.20\n")
+            f"License: MIT\nLicense-File: LICENSE\nRequires-Python: {_project('requires-python')}\nRequires-Dist: numpy>=1.20\n")
 
 
 def _built() -> list[Path]:
@@ -46,23 +46,35 @@ def _record(name: str, data: bytes) -> str:
     return f"{name},sha256={digest},{len(data)}\n"
 
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):  # noqa: ARG001
-    """Write the wheel into the folder; returns its name."""
-    info = f"nfcc-{_project('version')}.dist-info"
-    wheel = f"Wheel-Version: 1.0\nGenerator: nfcc\nRoot-Is-Purelib: {str(not _built()).lower()}\nTag: {_tag()}\n"
-    files = [(f"nfcc/{name}", (PACKAGE / name).read_bytes(), 0o644) for name in SOURCES]
-    files += [(f"nfcc/{path.name}", path.read_bytes(), 0o755) for path in _built()]
-    files += [(f"{info}/METADATA", _metadata().encode(), 0o644), (f"{info}/WHEEL", wheel.encode(), 0o644)]
-    record = "".join(_record(name, data) for name, data, _ in files) + f"{info}/RECORD,,\n"
+def _write(folder, tag: str, files) -> str:
+    """The wheel of these (path, bytes, mode) and what every wheel holds; returns its name."""
+    info, name = f"nfcc-{_project('version')}.dist-info", f"nfcc-{_project('version')}-{tag}.whl"
+    pure = str(tag.endswith("-any")).lower()
+    files = files + [(f"{info}/METADATA", _metadata().encode(), 0o644),
+                     (f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: nfcc\nRoot-Is-Purelib: {pure}\nTag: {tag}\n".encode(), 0o644),
+                     (f"{info}/entry_points.txt", b"[console_scripts]\nnfcc = nfcc.__main__:main\n", 0o644),
+                     (f"{info}/LICENSE", (ROOT / "LICENSE").read_bytes(), 0o644)]
+    record = "".join(_record(path, data) for path, data, _ in files) + f"{info}/RECORD,,\n"
     files.append((f"{info}/RECORD", record.encode(), 0o644))
-    name = f"nfcc-{_project('version')}-{_tag()}.whl"
-    with zipfile.ZipFile(Path(wheel_directory) / name, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(Path(folder) / name, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, data, mode in files:
             entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = (0o100000 | mode) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
     return name
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):  # noqa: ARG001
+    """Write the wheel into the folder; returns its name."""
+    files = [(f"nfcc/{name}", (PACKAGE / name).read_bytes(), 0o644) for name in SOURCES]
+    files += [(f"nfcc/{path.name}", path.read_bytes(), 0o755) for path in _built()]
+    return _write(wheel_directory, _tag(), files)
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):  # noqa: ARG001
+    """`pip install -e .`: a wheel that points to this checkout, whose build/ the package finds."""
+    return _write(wheel_directory, "py3-none-any", [("nfcc.pth", f"{PACKAGE.parent}\n".encode(), 0o644)])
 
 
 def build_sdist(sdist_directory, config_settings=None):  # noqa: ARG001

@@ -22,20 +22,24 @@ The GIL is released during a call, and any number of threads may use one policy.
 """
 from __future__ import annotations
 
+import builtins
 import ctypes
+import operator
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import warnings
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint8, c_uint64, c_void_p
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+__version__ = "0.1.0"  # as in pyproject.toml
 __all__ = ["CompileError", "Error", "Info", "Noise", "NotFiniteWarning", "Policy", "Prepared", "Value", "compile", "open"]
 
 Array = np.ndarray
@@ -60,7 +64,8 @@ class CompileError(RuntimeError):
 
 
 class NotFiniteWarning(RuntimeWarning):
-    """An input row held NaN or infinity: the outputs of that row are NaN, all others are as usual."""
+    """An input row held NaN or infinity: the outputs of that row are NaN, all others are as usual. Or an event that was
+    computed from finite numbers is not finite."""
 
 
 # ---- the C library
@@ -116,7 +121,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "nfcc_selftest_size": (_Z, [_P]),
 }
 _HERE = Path(__file__).resolve().parent
-_NOT_FINITE = 1
+_NOT_FINITE, _NO_ENTRY, _FILE = 1, 4, 7
 _DTYPES = {0: np.dtype(np.float32), 2: np.dtype(np.int64), 3: np.dtype(np.bool_)}
 _ENTRIES = ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run", "score",
             "sample_best")
@@ -147,10 +152,17 @@ def _load_library() -> ctypes.CDLL:
 _lib = _load_library()
 
 
+def _callers_level() -> int:
+    """The stacklevel, seen from the caller of this function, of the line outside of this file that the user wrote."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def _check(status: int, what: str) -> None:
     if status == _NOT_FINITE:
-        warnings.warn(f"{what}: an input holds NaN or infinity; the outputs of its row are NaN", NotFiniteWarning,
-                      stacklevel=4)
+        warnings.warn(f"{what}: {_lib.nfcc_status_text(status).decode()}", NotFiniteWarning, stacklevel=_callers_level())
     elif status != 0:
         raise Error(f"{what}: {_lib.nfcc_status_text(status).decode()}", status)
 
@@ -209,6 +221,9 @@ def _info(i: _Info) -> Info:
                 event=_value(i.event) if i.event_size else None, **text)
 
 
+_noise_lock = threading.Lock()
+
+
 @dataclass
 class Noise:
     """The noise of calls: row i of a call is row next + i of the stream `seed`, and `next` moves on by the rows drawn.
@@ -220,12 +235,11 @@ class Noise:
     seed: int = 0
     next: int = 0
     temperature: float = 1.0
-    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def _take(self, rows: int) -> _Noise:
         """The C form of the next `rows` rows; threads that share a Noise get different ones."""
-        with self._lock:
-            noise = _Noise(self.seed % 2**64, self.next % 2**64, self.temperature, None)
+        with _noise_lock:
+            noise = _Noise(_whole("seed", self.seed), _whole("next", self.next), self.temperature, None)
             self.next = (self.next + rows) % 2**64
         return noise
 
@@ -233,12 +247,22 @@ class Noise:
 # ---- arrays
 
 
+def _whole(name: str, given: Any) -> int:
+    try:
+        return operator.index(given) % 2**64
+    except TypeError:
+        raise TypeError(f"{name}: wanted a whole number, got {given!r}") from None
+
+
 def _show(shape: Sequence[Any]) -> str:
     return "[" + ", ".join(str(size) for size in shape) + "]"
 
 
 def _convert(name: str, given: Any, dtype: np.dtype) -> Array:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # ragged lists; tensors that need .detach() or .cpu() and say so
+        raise TypeError(f"{name}: cannot be made a NumPy array: {error}") from error
     if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
         raise TypeError(f"{name}: wanted {dtype}, got {array.dtype}")
     return np.require(array, dtype, ["C", "A"])
@@ -253,7 +277,7 @@ def _rows(values: Sequence[Value], given: Contexts, kind: str) -> Tuple[Optional
     arrays = []
     for value in values:
         if given.get(value.name) is None:
-            raise TypeError(f"{value.name}: missing {kind}, wanted {_show(('N',) + value.shape)}")
+            raise TypeError(f"{value.name}: missing {kind}, wanted as a keyword, {_show(('N',) + value.shape)}")
         arrays.append(_convert(value.name, given[value.name], value.dtype))
     batched = [a.shape[0] for a, value in zip(arrays, values) if a.shape[1:] == value.shape and a.ndim > len(value.shape)]
     rows = None if not batched else max(batched) if 0 not in batched else 0
@@ -323,6 +347,12 @@ class Prepared:
         self._memory = np.empty(size, np.uint8)
         policy._call("prepare", n, _pointers(arrays), _address(self._memory), policy._workspace())
 
+    def __repr__(self) -> str:
+        return f"<nfcc.Prepared: {'one row' if self.rows is None else f'{self.rows} rows'} of {self.policy!r}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("prepared contexts belong to their process; pickle the policy and the contexts, and prepare there")
+
     def _entry(self, name: str, n: int, *arguments: Any) -> None:
         if n == 0 or self.rows == 0:
             self.policy._require(name)
@@ -353,6 +383,8 @@ class Prepared:
                 wanted = self._batch + (n,) + self.policy._event().shape
                 raise ValueError(f"z: wanted {_show(wanted)}, got {_show(array.shape)}")
             return _Noise(0, 0, 0, _address(array)), lead, given, array
+        if not isinstance(noise, Noise):
+            raise TypeError(f"noise: wanted nfcc.Noise(seed=...), got {noise!r}")
         if n is not None and (not isinstance(n, (int, np.integer)) or n < 0):
             raise TypeError(f"n: wanted a number of samples per context row, got {n!r}")
         if not np.isfinite(noise.temperature) or noise.temperature < 0:
@@ -396,13 +428,22 @@ class Prepared:
 
         Only of a policy compiled with --score-context."""
         array, lead, n = self._leading("x", x)
+        self.policy._require("score")
         score = np.empty(array.shape, np.float32)
         by_context = {c.name: np.empty(lead + c.shape, np.float32) for c in self.policy.info.contexts}
         pointers = (c_void_p * max(1, len(by_context)))(*map(_address, by_context.values()))
         if n and self.rows != 0:
-            self.policy._call("score_context", _address(self._memory), n, _address(array), _address(score), pointers,
-                              self.policy._workspace())
+            self._score_context(n, _address(array), _address(score), pointers)
         return score, by_context
+
+    def _score_context(self, n: int, *arguments: Any) -> None:
+        try:
+            self.policy._call("score_context", _address(self._memory), n, *arguments, self.policy._workspace())
+        except Error as error:
+            if error.status != _NO_ENTRY:
+                raise
+            raise Error("score_context: the policy was compiled without it; nfcc MODEL.onnx --score-context, or "
+                        "nfcc.compile(model, score_context=True)", _NO_ENTRY) from None
 
     def _draw(self, entry: str, n: Optional[int], noise: Optional[Noise], z: Any, out: Optional[Array]) -> Array:
         self.policy._require(entry)
@@ -464,10 +505,21 @@ class _Bulk(Prepared):
                               (c_void_p * len(outputs))(*outputs), self._threads)
 
 
+def _why_not_opened(path: PathLike, status: int) -> str:
+    if status == _FILE:
+        try:
+            with builtins.open(path, "rb"):
+                return "is no policy of nfcc, or a damaged one; nfcc.compile(\"model.onnx\", \"policy.so\") makes one"
+        except OSError as error:
+            return f"cannot be opened: {error.strerror}"
+    return _lib.nfcc_status_text(status).decode()
+
+
 class Policy:
     """An opened policy. Its methods are the entries; `info` says which there are, and all names and shapes.
 
-    Any number of threads may call one policy. Close it with `close()`, `with`, or by dropping it.
+    Any number of threads may call one policy. Close it with `close()`, `with`, or by dropping it. Pickled or copied it is
+    its path: another process opens the file again.
     """
 
     def __init__(self, path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool = False) -> None:
@@ -475,8 +527,11 @@ class Policy:
         self._handle: Optional[c_void_p] = None
         self.path = os.fspath(path)
         self.report: Optional[str] = None
-        status = _lib.nfcc_open(os.fsencode(path), shared | bulk << 1 | lock << 2, byref(handle))
-        _check(status, self.path)
+        self._absolute = os.path.abspath(os.fsdecode(path))
+        self._flags = shared | bulk << 1 | lock << 2
+        status = _lib.nfcc_open(os.fsencode(path), self._flags, byref(handle))
+        if status:
+            raise Error(f"{os.fsdecode(path)}: {_why_not_opened(path, status)}", status)
         self._handle = handle
         self.info: Info = _info(_lib.nfcc_get_info(handle).contents)
         self._local = threading.local()
@@ -497,6 +552,12 @@ class Policy:
         if getattr(self, "_handle", None):
             self.close()
 
+    def __reduce__(self) -> Any:
+        if not os.path.exists(self._absolute):
+            raise TypeError(f"{self._absolute}: the file is gone, so the policy cannot be pickled; "
+                            "nfcc.compile(model, output) keeps it")
+        return _reopen, (self._absolute, self._flags)
+
     def __repr__(self) -> str:
         return f"<nfcc.Policy {self.path!r}: {', '.join(self.info.entries)}>"
 
@@ -513,7 +574,7 @@ class Policy:
 
     def _require(self, entry: str) -> None:
         if entry in _ENTRIES and entry not in self.info.entries:
-            raise Error(f"{entry}: the policy has no such entry; it has {', '.join(self.info.entries)}", 4)
+            raise Error(f"{entry}: the policy has no such entry; it has {', '.join(self.info.entries)}", _NO_ENTRY)
 
     def _call(self, name: str, *arguments: Any) -> None:
         self._require(name)
@@ -526,7 +587,7 @@ class Policy:
 
     def _event(self) -> Value:
         if self.info.event is None:
-            raise Error(f"{self.path} is no flow; it has only {', '.join(self.info.entries)}", 4)
+            raise Error(f"{self.path} is no flow; it has only {', '.join(self.info.entries)}", _NO_ENTRY)
         return self.info.event
 
     def prepare(self, contexts: Optional[Contexts] = None, **named: Any) -> Prepared:
@@ -605,13 +666,17 @@ class Policy:
     def draw(self, seed: int, rows: int, *, first_row: int = 0, out: Optional[Array] = None) -> Array:
         """Standard normals [rows, *E]: rows first_row ... of the stream `seed`, as `sample` uses them."""
         z = _output("z", out, (rows,) + self._event().shape)
-        self._call("draw", seed % 2**64, first_row % 2**64, rows, _address(z), self._workspace())
+        self._call("draw", _whole("seed", seed), _whole("first_row", first_row), rows, _address(z), self._workspace())
         return z
 
     def selftest(self) -> None:
         """Compute the rows stored at compile time and compare bit for bit; raises Error if they differ."""
         memory = np.empty(max(1, _lib.nfcc_selftest_size(self._open())), np.uint8)
         self._call("selftest", _address(memory), memory.size)
+
+
+def _reopen(path: str, flags: int) -> Policy:
+    return Policy(path, shared=bool(flags & 1), bulk=bool(flags & 2), lock=bool(flags & 4))
 
 
 def open(path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool = False) -> Policy:  # noqa: A001
