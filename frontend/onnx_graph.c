@@ -1,17 +1,14 @@
-// Execution of a graph by the importers: scopes of names, subgraphs, model-local functions, and the helpers that
-// importers are written in.
+// Execution of a graph by the importers: scopes of names, subgraphs, model-local functions.
 //
 // Nodes run in the file's order. A node that fails leaves VALUE_BROKEN outputs, which silence the nodes after it,
 // so one run reports every node that cannot be imported. Nodes no output needs are skipped.
 #include "onnx_import.h"
 
-#include <math.h>
+#include "base/hash.h"
+
 #include <string.h>
 
-// What one instantiation may cost: a constant and so much for each byte of the files. The largest of known flows use
-// 2 lanes and 600 multiplications a byte.
-enum { MAX_DEPTH = 64, STEPS = 1 << 17, LANES = 1 << 23, LANES_A_BYTE = 64, MAX_LANES = 1 << 26 };
-static const double WORK = 5e8, WORK_A_BYTE = 4e3;
+enum { MAX_DEPTH = 64 };
 
 typedef struct {
     const char *name;
@@ -32,17 +29,9 @@ struct Scope {
 
 // ---- names
 
-static uint64_t hash_text(uint64_t h, const char *text)
-{
-    for (; *text; text++) h = (h ^ (unsigned char)*text) * 0x100000001B3u;
-    return h ^ h >> 29;
-}
-
-static uint64_t hash_number(uint64_t h, uint64_t v) { return ((h ^ v) * 0x9E3779B97F4A7C15u) ^ h >> 31; }
-
 static Binding *slot(Binding *table, size_t cap, const char *name)
 {
-    size_t at = hash_text(0xCBF29CE484222325u, name) & (cap - 1);
+    size_t at = hash_text(HASH_START, name) & (cap - 1);
     while (table[at].name && strcmp(table[at].name, name) != 0) at = (at + 1) & (cap - 1);
     return &table[at];
 }
@@ -124,183 +113,7 @@ int64_t agreed(Call *c, int64_t choice)
     return r ? r->choice : choice;
 }
 
-// ---- where a node comes from
-
-static bool in_library(const char *path)
-{
-    return strstr(path, "site-packages") || strstr(path, "dist-packages") || strstr(path, "torch/nn/") ||
-           strstr(path, "torch/_");
-}
-
-// The user's own frame of a Python traceback: the last one outside installed packages.
-static const char *user_line(Arena *arena, const char *trace)
-{
-    const char *best = NULL;
-    for (const char *at = strstr(trace, "File \""); at; at = strstr(at + 6, "File \"")) {
-        size_t n = strcspn(at + 6, "\"");
-        char *path = arena_copy(arena, at + 6, n + 1);
-        path[n] = 0;
-        if (!best || !in_library(path)) best = at;
-    }
-    if (!best) return NULL;
-    size_t n = strcspn(best + 6, "\"");
-    const char *path = best + 6, *rest = path + n;
-    for (const char *p = path; p < rest; p++)
-        if (*p == '/' || *p == '\\') path = p + 1;
-    const char *line = strstr(rest, "line "), *code = line ? strchr(line, '\n') : NULL;
-    if (!line) return NULL;
-    int head = (int)(code ? code - line : (ptrdiff_t)strlen(line)) - 5;
-    if (!code) return arena_format(arena, "%.*s:%.*s", (int)(rest - path), path, head, line + 5);
-    while (*code == '\n' || *code == ' ') code++;
-    return arena_format(arena, "%.*s:%.*s: %.*s", (int)(rest - path), path, head, line + 5, (int)strcspn(code, "\n"),
-                        code);
-}
-
-// "['', 'm', 'm.blocks.0', 'slice_1']" -> "m.blocks.0": the last but one.
-static const char *module_path(Arena *arena, const char *scopes)
-{
-    const char *last = NULL, *before = NULL;
-    for (const char *p = strchr(scopes, '\''); p; p = strchr(p + 1, '\'')) {
-        before = last;
-        last = p + 1;
-        p = strchr(p + 1, '\'');
-        if (!p) break;
-    }
-    if (!before || *before == '\'') return NULL;
-    return arena_format(arena, "%.*s", (int)strcspn(before, "'"), before);
-}
-
-static const Origin *node_origin(Arena *arena, const Onnx__NodeProto *node)
-{
-    Origin *o = ARENA_NEW(arena, Origin);
-    o->op = node->op_type;
-    o->node = node->name && *node->name ? node->name : node->n_output ? node->output[0] : "";
-    for (int i = 0;; i++) {
-        const ProtobufCMessageUnknownField *f = unknown_field(&node->base, 9, i);
-        if (!f) return o;
-        Onnx__StringStringEntryProto *e =
-            (void *)unknown_message(arena, &onnx__string_string_entry_proto__descriptor, f);
-        if (!e || !e->key || !e->value) continue;
-        if (!strcmp(e->key, "pkg.torch.onnx.stack_trace")) o->source = user_line(arena, e->value);
-        if (!strcmp(e->key, "pkg.torch.onnx.name_scopes")) o->module = module_path(arena, e->value);
-    }
-}
-
-// ---- helpers of importers
-
-Arena *call_arena(const Call *c) { return c->im->cx->arena; }
-
-void *fail(Call *c, const char *hint, const char *format, ...)
-{
-    if (c->failed) return NULL;
-    c->failed = true;
-    va_list args;
-    va_start(args, format);
-    char reason[2048];
-    vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
-    diag_error(c->im->cx, c->origin, hint, "%s", reason);
-    return NULL;
-}
-
-bool has_arg(Call *c, int i)
-{
-    if (i < 64) c->read_in |= (uint64_t)1 << i;
-    return i < c->n_in && c->in[i].kind != VALUE_ABSENT;
-}
-
-const Node *optional(Call *c, int i)
-{
-    if (!has_arg(c, i) || c->failed) return NULL;
-    if (c->in[i].kind == VALUE_TENSOR) return c->in[i].node;
-    return fail(c, "index the sequence first", "input %d is a sequence of tensors", i);
-}
-
-const Node *arg(Call *c, int i)
-{
-    const Node *n = optional(c, i);
-    if (!n && !c->failed) fail(c, "the file is damaged; export it again", "input %d is missing", i);
-    return n;
-}
-
-void result_value(Call *c, int i, Value v)
-{
-    if (i < c->n_out && !c->failed) c->out[i] = v;
-}
-
-void result(Call *c, int i, const Node *node)
-{
-    if (node) result_value(c, i, (Value){.kind = VALUE_TENSOR, .node = node});
-}
-
-// n without what only renames or retypes its lanes.
-static const Node *undressed(const Node *n)
-{
-    for (double zero = 1;; n = n->in[0]) {
-        bool same = n->op == OP_trunc || (n->op == OP_move && n->n_in == 1 && !n->map);
-        if (n->op == OP_add && node_is_const(n->in[1])) same = const_is_splat(n->in[1], &zero) && zero == 0;
-        if (!same) return n;
-    }
-}
-
-const Node *counted_mask(const Node *n)
-{
-    n = undressed(n);
-    while (n->op == OP_reduce_sum) n = undressed(n->in[0]);
-    return n->type.dtype == T_BOOL ? n : NULL;
-}
-
-// Lane i of a computed list of integers, where it is a constant or counts the true elements of a mask.
-static bool known_lane(Call *c, const Node *n, int64_t i, int64_t *out)
-{
-    while (n->op == OP_move) {
-        if (n->map) i = n->map[i];
-        int k = 0;
-        while (i >= type_lanes(n->in[k]->type)) i -= type_lanes(n->in[k++]->type);
-        n = n->in[k];
-    }
-    if (node_is_const(n)) {
-        *out = const_int_at(n, i);
-        return true;
-    }
-    const Node *mask = type_lanes(n->type) == 1 ? counted_mask(n) : NULL;
-    if (!mask || (c->mask && c->mask != mask)) return false;
-    c->mask = mask;
-    *out = type_lanes(mask->type);
-    return true;
-}
-
-bool ints_arg(Call *c, int i, const char *what, Ints *out)
-{
-    const Node *n = arg(c, i);
-    if (!n) return false;
-    out->n = type_lanes(n->type);
-    out->v = ARENA_ARRAY(call_arena(c), int64_t, out->n + 1);
-    for (int64_t k = 0; k < out->n; k++)
-        if (!known_lane(c, n, k, &out->v[k]))
-            return fail(c, "nfcc needs static shapes: export with fixed sizes, only the batch may vary",
-                        "its %s (input %d) is computed from data", what, i) != NULL;
-    return true;
-}
-
-bool int_arg(Call *c, int i, const char *what, int64_t *out)
-{
-    Ints v;
-    if (!ints_arg(c, i, what, &v)) return false;
-    if (v.n != 1) return fail(c, "the file is damaged; export it again", "its %s is not one number", what) != NULL;
-    *out = v.v[0];
-    return true;
-}
-
-bool real_arg(Call *c, int i, const char *what, double *out)
-{
-    const Node *n = arg(c, i);
-    if (!n) return false;
-    if (!node_is_const(n) || type_lanes(n->type) != 1)
-        return fail(c, "make it a constant of the model", "its %s is not one constant number", what) != NULL;
-    *out = const_at(n, 0);
-    return true;
-}
+// ---- attributes, which a function's body may take from its call
 
 static const Onnx__AttributeProto *named(Onnx__AttributeProto *const *list, size_t n, const char *name)
 {
@@ -320,8 +133,8 @@ static const Onnx__AttributeProto *function_default(Arena *arena, const Onnx__Fu
     }
 }
 
-static const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodeProto *node, const Scope *scope,
-                                                const char *name)
+const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodeProto *node, const Scope *scope,
+                                         const char *name)
 {
     const Onnx__AttributeProto *a = named(node->attribute, node->n_attribute, name);
     while (a && a->ref_attr_name && *a->ref_attr_name) {
@@ -335,111 +148,6 @@ static const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodePr
         scope = caller->scope;
     }
     return a;
-}
-
-const Onnx__AttributeProto *attr(Call *c, const char *name)
-{
-    for (size_t i = 0; i < c->node->n_attribute && i < 64; i++)
-        if (c->node->attribute[i]->name && !strcmp(c->node->attribute[i]->name, name)) c->read_attr |= (uint64_t)1 << i;
-    return attribute_of(call_arena(c), c->node, c->scope, name);
-}
-
-static bool of_type(Call *c, const Onnx__AttributeProto *a, Onnx__AttributeProto__AttributeType type, bool has)
-{
-    if (a->has_type ? a->type == type : has) return true;
-    fail(c, "the file is damaged; export it again", "attribute '%.100s' has the wrong type", a->name);
-    return false;
-}
-
-int64_t attr_int(Call *c, const char *name, int64_t otherwise)
-{
-    const Onnx__AttributeProto *a = attr(c, name);
-    return a && of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT, a->has_i) ? a->i : otherwise;
-}
-
-double attr_real(Call *c, const char *name, double otherwise)
-{
-    const Onnx__AttributeProto *a = attr(c, name);
-    return a && of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT, a->has_f) ? (double)a->f : otherwise;
-}
-
-const char *attr_text(Call *c, const char *name, const char *otherwise)
-{
-    const Onnx__AttributeProto *a = attr(c, name);
-    if (!a || !of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING, a->has_s)) return otherwise;
-    return arena_format(call_arena(c), "%.*s", (int)(a->s.len < 10000 ? a->s.len : 10000), (const char *)a->s.data);
-}
-
-bool attr_ints(Call *c, const char *name, Ints *out)
-{
-    const Onnx__AttributeProto *a = attr(c, name);
-    *out = (Ints){0, NULL};
-    if (!a || !of_type(c, a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS, true)) return false;
-    *out = (Ints){(int64_t)a->n_ints, a->ints};
-    return true;
-}
-
-bool axis_of(Call *c, int64_t axis, int rank, int *out)
-{
-    if (axis < -rank || axis >= rank)
-        return fail(c, "the file is damaged; export it again", "axis %lld of a tensor of rank %d", (long long)axis,
-                    rank) != NULL;
-    *out = (int)(axis < 0 ? axis + rank : axis);
-    return true;
-}
-
-bool axes_of(Call *c, int operand, int rank, Ints *out)
-{
-    Ints given;
-    if (operand >= 0 && has_arg(c, operand)) {
-        if (!ints_arg(c, operand, "list of axes", &given)) return false;
-    } else if (!attr_ints(c, "axes", &given)) {
-        *out = (Ints){-1, NULL};
-        return !c->failed;
-    }
-    bool seen[2 * MAX_RANK] = {false};
-    *out = (Ints){given.n, ARENA_ARRAY(call_arena(c), int64_t, given.n + 1)};
-    for (int64_t i = 0; i < given.n; i++) {
-        int axis = 0;
-        if (!axis_of(c, given.v[i], rank, &axis)) return false;
-        if (seen[axis]) return fail(c, "the file is damaged; export it again", "axis %d is given twice", axis) != NULL;
-        seen[axis] = true;
-        out->v[i] = axis;
-    }
-    return true;
-}
-
-static int64_t lanes_left(const Importer *im) { return LANES + (int64_t)im->source->size * LANES_A_BYTE - im->lanes; }
-
-bool charge(Call *c, int64_t lanes)
-{
-    if (__builtin_add_overflow(c->im->lanes, lanes, &c->im->lanes)) c->im->lanes = INT64_MAX / 2;
-    if (lanes_left(c->im) >= 0) return true;
-    return fail(c, "is this the intended model? its tensors are far larger than its file",
-                "the tensors up to here are too large: %lld numbers for %lld rows", (long long)c->im->lanes,
-                (long long)c->im->rows) != NULL;
-}
-
-bool charge_work(Call *c, double multiplications)
-{
-    c->im->work += multiplications;
-    if (c->im->work <= (WORK + WORK_A_BYTE * (double)c->im->source->size) * (double)c->im->rows) return true;
-    return fail(c, "is this the intended model? its products are far larger than its file",
-                "the products up to here need %.3g multiplications for %lld rows", c->im->work,
-                (long long)c->im->rows) != NULL;
-}
-
-bool affordable(Call *c, int rank, const int64_t *dim)
-{
-    int64_t lanes = 1;
-    if (rank > MAX_RANK)
-        return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank) != NULL;
-    for (int i = 0; i < rank; i++)
-        if (dim[i] < 0 || __builtin_mul_overflow(lanes, dim[i], &lanes) || lanes > MAX_LANES ||
-            lanes > lanes_left(c->im))
-            return fail(c, "is this the intended model? its tensors are far larger than its file",
-                        "the result would be too large") != NULL;
-    return true;
 }
 
 // ---- executing nodes
@@ -646,14 +354,6 @@ static void check_all_read(Call *c)
     }
 }
 
-static int64_t max_steps(const Importer *im) { return STEPS + (int64_t)im->source->size / 16; }
-
-bool step(Call *c)
-{
-    return ++c->im->steps <= max_steps(c->im) ||
-           fail(c, "loop a fixed number of times", "the loop does not end") != NULL;
-}
-
 static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
 {
     const Origin *outer = s->caller ? s->caller->origin : NULL;
@@ -663,10 +363,10 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
     c.n_out = (int)node->n_output;
     c.out = ARENA_ARRAY(im->cx->arena, Value, c.n_out + 1);
     if (outer && !c.origin->source && !c.origin->module) c.origin = outer;
-    if (++im->steps > max_steps(im)) {
-        if (im->steps == max_steps(im) + 1)
+    if (++im->steps > most_steps(im)) {
+        if (im->steps == most_steps(im) + 1)
             fail(&c, "is this the intended model?", "loops and functions unroll to more than %lld nodes",
-                 (long long)max_steps(im));
+                 (long long)most_steps(im));
         return;
     }
     const Onnx__FunctionProto *f = function_of(im, node);
@@ -686,7 +386,7 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
 
 static void run_nodes(Importer *im, Scope *s, const bool *live)
 {
-    for (size_t i = 0; i < s->n_nodes && im->steps <= max_steps(im); i++)
+    for (size_t i = 0; i < s->n_nodes && im->steps <= most_steps(im); i++)
         if (!live || live[i]) run_node(im, s, s->nodes[i]);
 }
 
@@ -711,7 +411,7 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
 {
     Scope s = {.parent = c->scope,
                .depth = c->scope->depth + 1,
-               .key = hash_number(c->key, (uint64_t)iteration),
+               .key = hash_mix(c->key, (uint64_t)iteration),
                .nodes = g->node,
                .n_nodes = g->n_node};
     const char *damaged = "the file is damaged; export it again";
@@ -807,6 +507,5 @@ Importer *importer_new(Context *cx, Source *source, const Onnx__ModelProto *mode
     Importer *im = ARENA_NEW(cx->arena, Importer);
     *im = (Importer){
         .cx = cx, .b = builder_new(cx, "main"), .source = source, .model = model, .rows = rows, .many_rows = 1};
-
     return im;
 }

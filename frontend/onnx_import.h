@@ -1,5 +1,5 @@
-// The importer's own header: what onnx_read.c, onnx_tensor.c, onnx_import.c, onnx_graph.c, onnx_rows.c and the
-// onnx_ops_*.c files share.
+// The importer's own header: what onnx_read.c, onnx_tensor.c, onnx_import.c, onnx_graph.c, onnx_call.c, onnx_rows.c
+// and the onnx_ops_*.c files share.
 //
 // A graph is *instantiated* for a number of rows: every symbolic batch dim gets that number, all shapes become
 // static, and the build API folds all shape arithmetic. It is done twice: for `batch` rows (the number fixed at
@@ -103,7 +103,7 @@ typedef struct Traced {
     const Origin *origin;
 } Traced;
 
-// ---- one node being imported
+// ---- one node being imported (onnx_call.c)
 typedef struct {
     Importer *im;
     Builder *b;
@@ -155,6 +155,8 @@ bool affordable(Call *c, int rank, const int64_t *dim);
 // Counts lanes beyond the results, which are counted when they are bound, and multiplications.
 bool charge(Call *c, int64_t lanes);
 bool charge_work(Call *c, double multiplications);
+bool step(Call *c); // one iteration of a loop; false after too many
+int64_t most_steps(const Importer *im);
 
 // Batch axis of operand i at one row: its dim is 1/many_rows of the recorded one. -1: none or unknown.
 int batch_axis(const Call *c, int i);
@@ -205,7 +207,12 @@ const Node *mean_last(Call *c, const Node *x);                    // [.., n] -> 
 const Node *keep_last(Call *c, Op op, const Node *x);             // reduce, last dim 1
 const Node *softmax_last(Call *c, const Node *x, bool logarithm);
 
+// ---- onnx_origin.c
+const Origin *node_origin(Arena *arena, const Onnx__NodeProto *node);
+
 // ---- onnx_graph.c: scopes and execution
+const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodeProto *node, const Scope *scope,
+                                         const char *name); // NULL: the node does not have it
 Importer *importer_new(Context *cx, Source *source, const Onnx__ModelProto *model, int64_t rows);
 // Executes a subgraph inside the scope of the call.
 bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_in, const Value *in, int n_out,
@@ -216,7 +223,6 @@ bool run_main(Importer *im, int n_in, const char *const *names, const Value *in,
 int64_t agreed(Call *c, int64_t choice);
 // For each input of the graph: is it an initializer, too (a default, as old files have them)?
 bool *inputs_with_defaults(Arena *arena, const Onnx__GraphProto *g);
-bool step(Call *c); // one iteration of a loop; false after too many
 // The importer of an op, or NULL. `domain` "" is ONNX's own.
 typedef void (*ImportOp)(Call *c, int arg);
 typedef struct {

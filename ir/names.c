@@ -29,12 +29,9 @@ NameTable *names_new(Arena *arena)
     return t;
 }
 
-// FNV-1a
 static uint64_t hash_of(const char *name, int64_t number)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    return hash_mix(h, (uint64_t)number);
+    return hash_mix(hash_text(HASH_START, name), (uint64_t)number);
 }
 
 static Slot *find(const NameTable *t, const char *name, int64_t number, uint64_t hash)

@@ -15,9 +15,9 @@ const char *type_check(Arena *arena, Type t)
     int64_t lanes = 1;
     for (int i = 0; i < t.rank; i++) {
         if (t.dim[i] < 0) return arena_format(arena, "dim %" PRId64 " is negative", t.dim[i]);
-        if (t.dim[i] > MAX_LANES || lanes * t.dim[i] > MAX_LANES)
-            return arena_format(arena, "more than %d lanes", MAX_LANES);
-        lanes *= t.dim[i];
+        int64_t dim = t.dim[i] ? t.dim[i] : 1; // dims beside a 0 count, too: strides are their products
+        if (dim > MAX_LANES || lanes * dim > MAX_LANES) return arena_format(arena, "more than %d lanes", MAX_LANES);
+        lanes *= dim;
     }
     return NULL;
 }

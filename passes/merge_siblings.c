@@ -87,7 +87,7 @@ static bool same_weights(const Node *a, const Node *b)
 
 static uint64_t words_hash(const uint64_t *words, int n)
 {
-    uint64_t h = 0xCBF29CE484222325u;
+    uint64_t h = HASH_START;
     for (int i = 0; i < n; i++) h = hash_mix(h, words[i]);
     return h;
 }

@@ -9,7 +9,7 @@
 // Four chains, so that one waits while the others multiply.
 static uint64_t hash_words(const float *words, uint64_t n)
 {
-    uint64_t h[4] = {0xCBF29CE484222325u, 1, 2, n}, i = 0, two;
+    uint64_t h[4] = {HASH_START, 1, 2, n}, i = 0, two;
     uint32_t one;
     for (; i + 8 <= n; i += 8)
         for (int k = 0; k < 4; k++) {

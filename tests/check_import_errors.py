@@ -141,6 +141,12 @@ def symbolic_feature():
     return model([copy()], x=("N", "D")), "dimension 1, 'D', is not fixed"
 
 
+def large_beside_zero():
+    nodes = [node("ConstantOfShape", ["s"], ["c"]), node("Transpose", ["c"], ["t"], perm=[3, 2, 1, 0]),
+             node("ReduceSum", ["t"], ["n"], keepdims=0), node("Add", ["x", "n"], ["y"])]
+    return model(nodes, [ints("s", 0, 1 << 40, 1 << 40, 1 << 40)]), "the result would be too large"
+
+
 def zero_batch_name():
     return model([node("Neg", ["x"], ["y"])], x=(None, 4)), None
 
