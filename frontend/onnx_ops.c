@@ -169,15 +169,6 @@ bool finite_weights(Call *c, const Node *w, const char *what)
     return true;
 }
 
-static const Node *last_two_swapped(Call *c, const Node *x)
-{
-    int perm[MAX_RANK], r = x->type.rank;
-    for (int a = 0; a < r; a++) perm[a] = a;
-    perm[r - 1] = r - 2;
-    perm[r - 2] = r - 1;
-    return build_transpose(c->b, x, perm);
-}
-
 // Both broadcast to common leading dims.
 static bool same_leading(Call *c, const Node **a, const Node **w)
 {
@@ -246,8 +237,8 @@ const Node *product(Call *c, const Node *a, const Node *w)
         return affordable(c, ra, dim) ? build_linear(c->b, a, w, NULL, NULL) : NULL;
     }
     if (node_is_const(a) && ra == 2) { // a w = (w' a')'
-        const Node *t = product(c, last_two_swapped(c, w), last_two_swapped(c, a));
-        return t ? last_two_swapped(c, t) : NULL;
+        const Node *t = product(c, build_swap_last(c->b, w), build_swap_last(c->b, a));
+        return t ? build_swap_last(c->b, t) : NULL;
     }
     if (!same_leading(c, &a, &w)) return NULL;
     int64_t dim[MAX_RANK];
@@ -258,7 +249,7 @@ const Node *product(Call *c, const Node *a, const Node *w)
     if (node_is_const(w) && lanes && lanes / (a->type.dim[a->type.rank - 1] * a->type.dim[a->type.rank - 2]) <= 4096)
         return linear_each(c, a, w);
     if (node_is_const(a) && lanes && lanes / (a->type.dim[a->type.rank - 1] * a->type.dim[a->type.rank - 2]) <= 4096)
-        return last_two_swapped(c, linear_each(c, last_two_swapped(c, w), last_two_swapped(c, a)));
+        return build_swap_last(c->b, linear_each(c, build_swap_last(c->b, w), build_swap_last(c->b, a)));
     return build_matmul(c->b, a, w);
 }
 

@@ -1,31 +1,14 @@
-// Building functions: shapes are checked, constants folded in double, equal nodes shared, moves composed.
+// Building functions: shapes are checked, constants folded in double, equal nodes shared (moves: build_move.c).
 //
 // A Builder keeps its nodes in order and a hash table of them. Nodes that no output needs are dropped by
 // builder_finish, so building too much is harmless.
-#include "ir.h"
+#include "builder.h"
 
 #include "base/hash.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct Builder {
-    Context *cx;
-    const char *name;
-    Node **nodes;
-    uint64_t *hashes; // of nodes
-    int n, cap, cap_hashes;
-    const Node **inputs;
-    int n_inputs, cap_inputs;
-    Output *outputs;
-    int n_outputs, cap_outputs;
-    const Origin *origin;
-    int *table; // open addressing: node number + 1
-    size_t table_size;
-    int *slots; // of moves under construction, by node id: number of the source + 1; all 0 between them
-    int n_slots;
-};
 
 Builder *builder_new(Context *cx, const char *name)
 {
@@ -38,8 +21,7 @@ Builder *builder_new(Context *cx, const char *name)
 void builder_origin(Builder *b, const Origin *origin) { b->origin = origin; }
 Context *builder_context(Builder *b) { return b->cx; }
 
-// A broken call is a bug of the compiler, never of the model: importers check first.
-static _Noreturn void bug(const Builder *b, const char *what, const Node *n)
+_Noreturn void builder_bug(const Builder *b, const char *what, const Node *n)
 {
     fprintf(stderr, "nfcc: internal error building @%s: %s", b->name, what);
     if (n) fprintf(stderr, " at node %d (%s)", n->id, op_info(n->op)->name);
@@ -105,7 +87,7 @@ static void table_grow(Builder *b)
     for (int i = 0; i < b->n; i++) table_put(b, i);
 }
 
-static const Node *add_node(Builder *b, Node *n)
+const Node *builder_add(Builder *b, Node *n)
 {
     if ((size_t)b->n * 2 >= b->table_size) table_grow(b);
     uint64_t hash = hash_node(n);
@@ -125,10 +107,11 @@ static const Node *add_node(Builder *b, Node *n)
     return n;
 }
 
-static Node *fresh(Builder *b, Op op, Type type, int n_in, const Node *const *in)
+Node *builder_node(Builder *b, Op op, Type type, int n_in, const Node *const *in)
 {
     for (int i = 0; i < n_in; i++)
-        if (in[i] && (in[i]->id >= b->n || b->nodes[in[i]->id] != in[i])) bug(b, "operand of another function", in[i]);
+        if (in[i] && (in[i]->id >= b->n || b->nodes[in[i]->id] != in[i]))
+            builder_bug(b, "operand of another function", in[i]);
     Node *n = ARENA_NEW(b->cx->arena, Node);
     n->op = op;
     n->type = type;
@@ -141,9 +124,9 @@ static Node *fresh(Builder *b, Op op, Type type, int n_in, const Node *const *in
 
 const Node *build_const(Builder *b, Type type, const void *data)
 {
-    Node *n = fresh(b, OP_constant, type, 0, NULL);
+    Node *n = builder_node(b, OP_constant, type, 0, NULL);
     n->data = data;
-    return add_node(b, n);
+    return builder_add(b, n);
 }
 
 const Node *build_reals(Builder *b, Type shape, const double *values)
@@ -184,17 +167,16 @@ static const Node *const_of(Builder *b, Type type, const double *values)
     return build_const(b, type, data);
 }
 
-static bool all_const(const Node *n)
+bool node_folds(const Node *n)
 {
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i] && !node_is_const(n->in[i])) return false;
     return n->n_in > 0;
 }
 
-// The node, or its value where all operands are constants.
-static const Node *finish_node(Builder *b, Node *n)
+const Node *builder_fold(Builder *b, Node *n)
 {
-    if (!all_const(n)) return add_node(b, n);
+    if (!node_folds(n)) return builder_add(b, n);
     int64_t lanes = type_lanes(n->type);
     double *out = heap_array(lanes, sizeof *out);
     const double **in = heap_array(n->n_in, sizeof *in);
@@ -209,9 +191,9 @@ static const Node *finish_node(Builder *b, Node *n)
 
 const Node *build_input(Builder *b, const char *name, Type type)
 {
-    Node *n = fresh(b, OP_input, type, 0, NULL);
+    Node *n = builder_node(b, OP_input, type, 0, NULL);
     n->name = arena_string(b->cx->arena, name);
-    const Node *node = add_node(b, n);
+    const Node *node = builder_add(b, n);
     ARENA_PUSH(b->cx->arena, b->inputs, b->n_inputs, b->cap_inputs, node);
     return node;
 }
@@ -244,293 +226,14 @@ const Function *builder_finish(Builder *b)
     return f;
 }
 
-// ---- movement
-
-// One lane of a value after following moves: node and lane.
-typedef struct {
-    const Node *node;
-    int64_t lane;
-} Lane;
-
-static Lane resolve(const Node *n, int64_t lane)
-{
-    Lane at = {n, lane};
-    while (at.node->op == OP_move) at.node = at.node->in[move_source(at.node, at.lane, &at.lane)];
-    return at;
-}
-
-static const Node *move_of_const(Builder *b, Type type, const Node *c, const int32_t *map)
-{
-    size_t s = dtype_size(c->type.dtype), n = (size_t)type_lanes(type);
-    type.dtype = c->type.dtype;
-    if (!map) return build_const(b, type, c->data);
-    char *data = arena_array(b->cx->arena, n, s);
-    const char *from = c->data;
-    for (size_t i = 0; i < n; i++) memcpy(data + i * s, from + (size_t)map[i] * s, s);
-    return build_const(b, type, data);
-}
-
-static bool is_identity(const int32_t *map, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (map[i] != i) return false;
-    return true;
-}
-
-// Sources of the result's lanes, after following moves, in order of first use; the map over their concatenation.
-typedef struct {
-    const Node **nodes;
-    int n, cap;
-} Sources;
-
-static void source_slot(Builder *b, Sources *s, const Node *n)
-{
-    if (b->slots[n->id]) return;
-    HEAP_PUSH(s->nodes, s->n, s->cap, n);
-    b->slots[n->id] = s->n;
-}
-
-static void reserve_slots(Builder *b)
-{
-    if (b->n <= b->n_slots) return;
-    b->n_slots = 2 * b->n + 64;
-    b->slots = ARENA_ARRAY(b->cx->arena, int, b->n_slots);
-}
-
-static int64_t *bases_of(const Sources *s, int64_t *total)
-{
-    int64_t *base = heap_array(s->n + 1, sizeof *base);
-    *total = 0;
-    for (int k = 0; k < s->n; k++) {
-        base[k] = *total;
-        *total += type_lanes(s->nodes[k]->type);
-    }
-    base[s->n] = *total;
-    return base;
-}
-
-// The move itself, or what it comes to. Map and bases are copied only where it is a new node.
-static const Node *add_move(Builder *b, Type type, const Sources *s, const int32_t *map, const int64_t *base)
-{
-    if (!map && s->n == 1 && s->nodes[0]->type.rank == type.rank) {
-        Type same = type;
-        same.dtype = s->nodes[0]->type.dtype;
-        if (type_equal(s->nodes[0]->type, same)) return s->nodes[0];
-    }
-    if (s->n == 1 && node_is_const(s->nodes[0])) return move_of_const(b, type, s->nodes[0], map);
-    Node *m = fresh(b, OP_move, type, s->n, s->nodes);
-    m->map = map;
-    m->base = s->n > 1 ? base : NULL;
-    if (all_const(m)) return finish_node(b, m);
-    if (type.dtype == T_F64) m->type.dtype = T_F32; // F64 is for constants alone
-    const Node *added = add_node(b, m);
-    if (added != m) return added;
-    if (map) m->map = arena_copy(b->cx->arena, map, (size_t)type_lanes(type) * sizeof *map);
-    if (m->base) m->base = arena_copy(b->cx->arena, base, (size_t)(s->n + 1) * sizeof *base);
-    return m;
-}
-
-static const Node *finish_move(Builder *b, Type type, const Sources *s, const Lane *lanes)
-{
-    int64_t n = type_lanes(type), total = 0, *base = bases_of(s, &total);
-    if (total > INT32_MAX) bug(b, "move of more than 2^31 lanes", NULL);
-    int32_t *map = heap_array(n, sizeof *map);
-    for (int64_t i = 0; i < n; i++) map[i] = (int32_t)(base[b->slots[lanes[i].node->id] - 1] + lanes[i].lane);
-    bool identity = total == n && is_identity(map, n);
-    for (int k = 0; k < s->n; k++) b->slots[s->nodes[k]->id] = 0;
-    const Node *m = add_move(b, type, s, identity ? NULL : map, base);
-    free(map);
-    free(base);
-    return m;
-}
-
-// Lane by lane what the move reads, after following moves.
-static Lane *resolved_lanes(Builder *b, int64_t n, int n_in, const Node *const *in, const int32_t *map, Sources *s)
-{
-    Lane *lanes = heap_array(n, sizeof *lanes);
-    int64_t *start = heap_array(n_in + 1, sizeof *start);
-    start[0] = 0;
-    for (int k = 0; k < n_in; k++) start[k + 1] = start[k] + type_lanes(in[k]->type);
-    int k = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t lane = map ? map[i] : i;
-        if (lane < 0 || lane >= start[n_in]) bug(b, "lane map out of range", n_in ? in[0] : NULL);
-        while (lane < start[k]) k--;
-        while (lane >= start[k + 1]) k++;
-        lanes[i] = resolve(in[k], lane - start[k]);
-        source_slot(b, s, lanes[i].node);
-    }
-    free(start);
-    return lanes;
-}
-
-// Whole values one after the other, none of them a move or twice there, need no look at their lanes.
-static bool plain_concat(Builder *b, int n_in, const Node *const *in)
-{
-    int k = 0;
-    while (k < n_in && in[k]->op != OP_move && !b->slots[in[k]->id]) b->slots[in[k++]->id] = 1;
-    for (int j = 0; j < k; j++) b->slots[in[j]->id] = 0;
-    return k == n_in;
-}
-
-const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map)
-{
-    int64_t n = type_lanes(type), total = 0;
-    bool constant = true;
-    for (int k = 0; k < n_in; k++) {
-        total += type_lanes(in[k]->type);
-        constant = constant && node_is_const(in[k]);
-    }
-    if (!map && total != n) bug(b, "lane counts differ", NULL);
-    if (constant && n_in == 1) return move_of_const(b, type, in[0], map);
-    if (n_in && in[0]->type.dtype != T_F64 && type.dtype == T_F32 && in[0]->type.dtype != T_F32)
-        type.dtype = in[0]->type.dtype;
-    Sources s = {NULL, 0, 0};
-    reserve_slots(b);
-    if (!map && plain_concat(b, n_in, in)) {
-        s = (Sources){arena_copy(b->cx->arena, in, (size_t)n_in * sizeof *in), n_in, n_in};
-        int64_t *base = bases_of(&s, &total);
-        const Node *joined = add_move(b, type, &s, NULL, base);
-        free(base);
-        return joined;
-    }
-    Lane *lanes = resolved_lanes(b, n, n_in, in, map, &s);
-    const Node *m = finish_move(b, type, &s, lanes);
-    free(s.nodes);
-    free(lanes);
-    return m;
-}
-
-const Node *build_reshape(Builder *b, const Node *x, int rank, const int64_t *dim)
-{
-    return build_move(b, type_make(x->type.dtype, rank, dim), 1, &x, NULL);
-}
-
-// Result of a movement whose lane i comes from index arithmetic: strides of x per result axis.
-static const Node *strided(Builder *b, const Node *x, Type type, const int64_t *stride, int64_t offset)
-{
-    int64_t n = type_lanes(type), index[MAX_RANK] = {0}, at = offset;
-    int32_t *map = heap_array(n, sizeof *map);
-    for (int64_t i = 0; i < n; i++) {
-        map[i] = (int32_t)at;
-        for (int a = type.rank - 1; a >= 0; a--) {
-            at += stride[a];
-            if (++index[a] < type.dim[a]) break;
-            at -= stride[a] * type.dim[a];
-            index[a] = 0;
-        }
-    }
-    const Node *m = build_move(b, type, 1, &x, map);
-    free(map);
-    return m;
-}
-
-static void strides_of(Type t, int64_t *stride)
-{
-    int64_t s = 1;
-    for (int a = t.rank - 1; a >= 0; a--) {
-        stride[a] = s;
-        s *= t.dim[a];
-    }
-}
-
-// A constant matrix the other way round, in squares whose lines stay in cache: weights as PyTorch stores them.
-static const Node *transposed_matrix(Builder *b, const Node *x)
-{
-    enum { SIDE = 16 };
-    int64_t rows = x->type.dim[0], cols = x->type.dim[1], dim[2] = {cols, rows};
-    const float *from = x->data;
-    float *to = ARENA_ARRAY(b->cx->arena, float, rows *cols);
-    for (int64_t r0 = 0; r0 < rows; r0 += SIDE)
-        for (int64_t c0 = 0; c0 < cols; c0 += SIDE)
-            for (int64_t c = c0; c < cols && c < c0 + SIDE; c++)
-                for (int64_t r = r0; r < rows && r < r0 + SIDE; r++) to[c * rows + r] = from[r * cols + c];
-    return build_const(b, type_make(T_F32, 2, dim), to);
-}
-
-const Node *build_transpose(Builder *b, const Node *x, const int *perm)
-{
-    if (node_is_const(x) && x->type.dtype == T_F32 && x->type.rank == 2 && perm[0] == 1) return transposed_matrix(b, x);
-    int64_t own[MAX_RANK], stride[MAX_RANK];
-    strides_of(x->type, own);
-    Type t = x->type;
-    for (int a = 0; a < t.rank; a++) {
-        t.dim[a] = x->type.dim[perm[a]];
-        stride[a] = own[perm[a]];
-    }
-    return strided(b, x, t, stride, 0);
-}
-
-const Node *build_broadcast(Builder *b, const Node *x, int rank, const int64_t *dim)
-{
-    int64_t own[MAX_RANK], stride[MAX_RANK];
-    strides_of(x->type, own);
-    Type t = type_make(x->type.dtype, rank, dim);
-    for (int a = 0; a < rank; a++) {
-        int xa = a - (rank - x->type.rank);
-        int64_t xd = xa >= 0 ? x->type.dim[xa] : 1;
-        if (xd != 1 && xd != dim[a]) bug(b, "broadcast of unequal dims", x);
-        stride[a] = xd == 1 ? 0 : own[xa];
-    }
-    return strided(b, x, t, stride, 0);
-}
-
-const Node *build_slice(Builder *b, const Node *x, int axis, int64_t start, int64_t count, int64_t step)
-{
-    int64_t stride[MAX_RANK];
-    strides_of(x->type, stride);
-    Type t = x->type;
-    t.dim[axis] = count;
-    int64_t offset = start * stride[axis];
-    stride[axis] *= step;
-    return strided(b, x, t, stride, offset);
-}
-
-const Node *build_concat(Builder *b, int n_in, const Node *const *in, int axis)
-{
-    Type t = in[0]->type;
-    int64_t inner = 1, outer = 1, rows = 0;
-    for (int k = 0; k < n_in; k++) rows += in[k]->type.dim[axis];
-    for (int a = 0; a < axis; a++) outer *= t.dim[a];
-    for (int a = axis + 1; a < t.rank; a++) inner *= t.dim[a];
-    t.dim[axis] = rows;
-    int64_t n = type_lanes(t), i = 0;
-    int32_t *map = heap_array(n, sizeof *map);
-    for (int64_t o = 0; o < outer; o++) {
-        int64_t base = 0;
-        for (int k = 0; k < n_in; k++) {
-            int64_t width = in[k]->type.dim[axis] * inner;
-            for (int64_t j = 0; j < width; j++) map[i++] = (int32_t)(base + o * width + j);
-            base += type_lanes(in[k]->type);
-        }
-    }
-    const Node *m = build_move(b, t, n_in, in, map);
-    free(map);
-    return m;
-}
-
-const Node *build_lanes(Builder *b, const Node *x, int64_t n, const int32_t *lanes)
-{
-    Type t = type_make(x->type.dtype, 1, &n);
-    return build_move(b, t, 1, &x, lanes);
-}
-
 // ---- elementwise
 
-static DType result_dtype(Op op, const Node *a)
+static bool is_test(Op op)
 {
-    switch ((int)op) {
-    case OP_lt:
-    case OP_le:
-    case OP_eq:
-    case OP_and:
-    case OP_or:
-    case OP_xor:
-    case OP_not:
-    case OP_isnan:
-    case OP_isinf: return T_BOOL;
-    default: return a->type.dtype == T_F64 ? T_F32 : a->type.dtype;
-    }
+    static const Op tests[] = {OP_lt, OP_le, OP_eq, OP_and, OP_or, OP_xor, OP_not, OP_isnan, OP_isinf};
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        if (op == tests[i]) return true;
+    return false;
 }
 
 static bool splat(const Node *n, double v)
@@ -544,11 +247,10 @@ const Node *build_alpha(Builder *b, Op op, const Node *x, double alpha)
     if (op == OP_neg && x->op == OP_neg) return x->in[0];
     if (op == OP_leaky_relu && alpha == 1) return x;
     Type t = x->type;
-    t.dtype = result_dtype(op, x);
-    if (t.dtype == T_BOOL && op != OP_not && op != OP_isnan && op != OP_isinf) t.dtype = T_F32;
-    Node *n = fresh(b, op, t, 1, &x);
+    t.dtype = is_test(op) ? T_BOOL : t.dtype == T_I64 ? T_I64 : T_F32;
+    Node *n = builder_node(b, op, t, 1, &x);
     n->alpha = alpha;
-    return finish_node(b, n);
+    return builder_fold(b, n);
 }
 
 const Node *build_unary(Builder *b, Op op, const Node *x) { return build_alpha(b, op, x, 0); }
@@ -593,9 +295,7 @@ static const Node *shaped(Builder *b, const Node *x, Type t)
 // Comparisons are bool; numbers are real where one operand is, integer where one is; two bools count as numbers.
 static DType binary_dtype(Op op, DType a, DType c)
 {
-    static const Op tests[] = {OP_lt, OP_le, OP_eq, OP_and, OP_or, OP_xor};
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-        if (op == tests[i]) return T_BOOL;
+    if (is_test(op)) return T_BOOL;
     bool real = a == T_F32 || a == T_F64 || c == T_F32 || c == T_F64 || (a == T_BOOL && c == T_BOOL);
     return real ? T_F32 : T_I64;
 }
@@ -603,25 +303,21 @@ static DType binary_dtype(Op op, DType a, DType c)
 const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c)
 {
     Type t;
-    if (!broadcast_type(a->type, c->type, &t)) bug(b, "operands do not broadcast", a);
+    if (!broadcast_type(a->type, c->type, &t)) builder_bug(b, "operands do not broadcast", a);
     t.dtype = binary_dtype(op, a->type.dtype, c->type.dtype);
     const Node *same = neutral(op, a, c, t);
     if (same && t.dtype != T_BOOL && t.dtype != T_I64) return shaped(b, same, t);
-    if (op == OP_mul && !node_is_const(a) && !node_is_const(c)) {
-        // nothing to do
-    } else if (op == OP_mul && t.dtype == T_F32 && (splat(a, 0) || splat(c, 0))) {
-        const Node *zero = build_scalar(b, 0);
-        return build_broadcast(b, zero, t.rank, t.dim);
-    }
+    if (op == OP_mul && t.dtype == T_F32 && (splat(a, 0) || splat(c, 0)))
+        return build_broadcast(b, build_scalar(b, 0), t.rank, t.dim);
     const Node *in[2] = {fit(b, a, t), fit(b, c, t)};
-    return finish_node(b, fresh(b, op, t, 2, in));
+    return builder_fold(b, builder_node(b, op, t, 2, in));
 }
 
 const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y)
 {
     Type t, u;
     if (!broadcast_type(x->type, y->type, &u) || !broadcast_type(u, c->type, &t))
-        bug(b, "operands do not broadcast", c);
+        builder_bug(b, "operands do not broadcast", c);
     t.dtype = x->type.dtype == T_F64 ? T_F32 : x->type.dtype;
     if (x == y && type_lanes(x->type) == type_lanes(t)) return shaped(b, x, t);
     double v = 0;
@@ -631,7 +327,7 @@ const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y
                       t);
     }
     const Node *in[3] = {fit(b, c, t), fit(b, x, t), fit(b, y, t)};
-    return finish_node(b, fresh(b, OP_select, t, 3, in));
+    return builder_fold(b, builder_node(b, OP_select, t, 3, in));
 }
 
 const Node *build_cast(Builder *b, const Node *x, DType dtype)
@@ -653,12 +349,12 @@ const Node *build_cast(Builder *b, const Node *x, DType dtype)
     t.dtype = dtype;
     if (dtype == T_BOOL) return build_unary(b, OP_not, build_unary(b, OP_not, x));
     if (dtype == T_I64 && real) {
-        Node *n = fresh(b, OP_trunc, t, 1, &x);
-        return add_node(b, n);
+        Node *n = builder_node(b, OP_trunc, t, 1, &x);
+        return builder_add(b, n);
     }
     // bool to integer, bool or integer to real: the same number under another type; + 0 carries the type.
     const Node *in[2] = {x, to_real ? build_scalar(b, 0) : build_ints(b, 1, (int64_t[]){0})};
-    return add_node(b, fresh(b, OP_add, t, 2, in));
+    return builder_add(b, builder_node(b, OP_add, t, 2, in));
 }
 
 // ---- products, reductions
@@ -667,34 +363,36 @@ static bool is_weights(const Node *w) { return node_is_const(w) && (w->type.rank
 
 const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add)
 {
-    if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).k) bug(b, "linear: shapes", x);
+    if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).k)
+        builder_bug(b, "linear: shapes", x);
     LinearDims d = linear_dims(w->type);
     if (bias && (!node_is_const(bias) || type_lanes(bias->type) != (d.groups ? d.groups * d.n : d.n)))
-        bug(b, "linear: bias", bias);
+        builder_bug(b, "linear: bias", bias);
     Type t = linear_type(x->type, w->type, false);
-    if (add && type_lanes(add->type) != type_lanes(t)) bug(b, "linear: add", add);
+    if (add && type_lanes(add->type) != type_lanes(t)) builder_bug(b, "linear: add", add);
     const Node *in[4] = {x, w, bias, add};
-    return finish_node(b, fresh(b, OP_linear, t, add ? 4 : bias ? 3 : 2, in));
+    return builder_fold(b, builder_node(b, OP_linear, t, add ? 4 : bias ? 3 : 2, in));
 }
 
 const Node *build_linear_t(Builder *b, const Node *x, const Node *w)
 {
-    if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).n) bug(b, "linear_t: shapes", x);
+    if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).n)
+        builder_bug(b, "linear_t: shapes", x);
     const Node *in[2] = {x, w};
-    return finish_node(b, fresh(b, OP_linear_t, linear_type(x->type, w->type, true), 2, in));
+    return builder_fold(b, builder_node(b, OP_linear_t, linear_type(x->type, w->type, true), 2, in));
 }
 
 const Node *build_matmul(Builder *b, const Node *a, const Node *c)
 {
     int r = a->type.rank;
-    if (r < 2 || c->type.rank != r || a->type.dim[r - 1] != c->type.dim[r - 2]) bug(b, "matmul: shapes", a);
+    if (r < 2 || c->type.rank != r || a->type.dim[r - 1] != c->type.dim[r - 2]) builder_bug(b, "matmul: shapes", a);
     for (int i = 0; i < r - 2; i++)
-        if (a->type.dim[i] != c->type.dim[i]) bug(b, "matmul: leading dims", a);
+        if (a->type.dim[i] != c->type.dim[i]) builder_bug(b, "matmul: leading dims", a);
     Type t = a->type;
     t.dtype = T_F32;
     t.dim[r - 1] = c->type.dim[r - 1];
     const Node *in[2] = {a, c};
-    return finish_node(b, fresh(b, OP_matmul, t, 2, in));
+    return builder_fold(b, builder_node(b, OP_matmul, t, 2, in));
 }
 
 const Node *build_reduce(Builder *b, Op op, const Node *x)
@@ -704,18 +402,18 @@ const Node *build_reduce(Builder *b, Op op, const Node *x)
     t.rank--;
     t.dtype = t.dtype == T_F64 ? T_F32 : t.dtype;
     if (type_last(x->type) == 1) return build_reshape(b, x, t.rank, t.dim);
-    return finish_node(b, fresh(b, op, t, 1, &x));
+    return builder_fold(b, builder_node(b, op, t, 1, &x));
 }
 
 const Node *build_take(Builder *b, const Node *table, const Node *index)
 {
     int64_t J = type_last(index->type), K = type_last(table->type), rows = type_lanes(table->type) / (K ? K : 1);
     if (!table->type.rank || !K || (rows != 1 && rows != type_lanes(index->type) / (J ? J : 1)))
-        bug(b, "take: shapes", table);
+        builder_bug(b, "take: shapes", table);
     Type t = index->type;
     t.dtype = table->type.dtype == T_F64 ? T_F32 : table->type.dtype;
     const Node *in[2] = {table, index};
-    return finish_node(b, fresh(b, OP_take, t, 2, in));
+    return builder_fold(b, builder_node(b, OP_take, t, 2, in));
 }
 
 const Node *build_like(Builder *b, const Node *n, const Node *const *in)
@@ -725,12 +423,21 @@ const Node *build_like(Builder *b, const Node *n, const Node *const *in)
     case KIND_MOVE: return build_move(b, n->type, n->n_in, in, n->map);
     default: break;
     }
-    Node *copy = fresh(b, n->op, n->type, n->n_in, in);
+    Node *copy = builder_node(b, n->op, n->type, n->n_in, in);
     copy->alpha = n->alpha;
     copy->name = n->name;
     const Origin *outer = b->origin;
     if (n->origin) b->origin = n->origin;
-    const Node *done = finish_node(b, copy);
+    const Node *done = builder_fold(b, copy);
     b->origin = outer;
     return done;
+}
+
+const Node *build_copy(Builder *b, const Node *n, const Node *const *now)
+{
+    const Node *few[4] = {NULL}, **in = n->n_in <= 4 ? few : heap_array(n->n_in, sizeof *in);
+    for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
+    const Node *copy = build_like(b, n, in);
+    if (in != few) free(in);
+    return copy;
 }

@@ -159,6 +159,7 @@ const Node *build_reals(Builder *b, Type shape, const double *values); // copied
 const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map);
 const Node *build_reshape(Builder *b, const Node *x, int rank, const int64_t *dim);
 const Node *build_transpose(Builder *b, const Node *x, const int *perm);
+const Node *build_swap_last(Builder *b, const Node *x);                               // the last two axes
 const Node *build_broadcast(Builder *b, const Node *x, int rank, const int64_t *dim); // NumPy rules
 const Node *build_slice(Builder *b, const Node *x, int axis, int64_t start, int64_t count, int64_t step);
 const Node *build_concat(Builder *b, int n_in, const Node *const *in, int axis);
@@ -177,6 +178,8 @@ const Node *build_reduce(Builder *b, Op op, const Node *x);           // last ax
 const Node *build_take(Builder *b, const Node *table, const Node *index);
 // The same node on other operands, of their shapes; used by passes that copy.
 const Node *build_like(Builder *b, const Node *n, const Node *const *in);
+// The same on what its operands have become, by their ids.
+const Node *build_copy(Builder *b, const Node *n, const Node *const *now);
 
 // Module from functions; keeps the ports and properties of `like` (or none).
 Module *module_new(Context *cx, Stage stage, int n, const Function *const *functions, const Module *like);

@@ -163,8 +163,7 @@ static const Function *score_program(Derive *d, const Density *density)
                **wrt = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs);
     int n = d->score_context ? f->n_inputs : 1;
     for (int i = 0; i < n; i++) wrt[i] = f->inputs[i ? i - 1 : f->n_inputs - 1]; // x, then the contexts
-    for (int i = 0; i < f->n_inputs; i++)
-        lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+    lane_env_inputs(env);
     emit_forward(env);
     grad_of(env, f->outputs[0].node, n, wrt, score);
     for (int i = 0; i < n; i++)

@@ -466,23 +466,14 @@ static void linear(Grad *g, const Node *n, const Adjoint *a)
     if (n->n_in > 3 && operand_depends(g, n->in[3])) contribute(g, n->in[3], d);
 }
 
-static const Node *last_two_swapped(Builder *b, const Node *x)
-{
-    int perm[MAX_RANK], r = x->type.rank;
-    for (int i = 0; i < r; i++) perm[i] = i;
-    perm[r - 1] = r - 2;
-    perm[r - 2] = r - 1;
-    return build_transpose(b, x, perm);
-}
-
 static void matmul(Grad *g, const Node *n, const Adjoint *a)
 {
     Builder *b = g->b;
     const Node *d = whole(g, a, n->type);
     if (operand_depends(g, n->in[0]))
-        contribute(g, n->in[0], build_matmul(b, d, last_two_swapped(b, value_of(g, n->in[1]))));
+        contribute(g, n->in[0], build_matmul(b, d, build_swap_last(b, value_of(g, n->in[1]))));
     if (operand_depends(g, n->in[1]))
-        contribute(g, n->in[1], build_matmul(b, last_two_swapped(b, value_of(g, n->in[0])), d));
+        contribute(g, n->in[1], build_matmul(b, build_swap_last(b, value_of(g, n->in[0])), d));
 }
 
 // ---- reductions; x is [outer][K]

@@ -168,13 +168,8 @@ static const Node **copy_context_nodes(Shared *s, const Function *f, const bool 
 {
     const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
     for (int i = 0; i < n_contexts; i++) now[f->inputs[i]->id] = inputs[i];
-    for (int i = 0; i < f->n_nodes; i++) {
-        const Node *n = f->nodes[i];
-        if (event[i] || n->op == OP_input) continue;
-        const Node **in = ARENA_ARRAY(s->cx->arena, const Node *, n->n_in + 1);
-        for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
-        now[i] = build_like(s->b, n, in);
-    }
+    for (int i = 0; i < f->n_nodes; i++)
+        if (!event[i] && f->nodes[i]->op != OP_input) now[i] = build_copy(s->b, f->nodes[i], now);
     return now;
 }
 

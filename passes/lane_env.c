@@ -113,6 +113,14 @@ void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now)
     if (now->op != OP_move) env->whole[n->id] = now;
 }
 
+void lane_env_inputs(LaneEnv *env)
+{
+    for (int i = 0; i < env->from->n_inputs; i++) {
+        const Node *in = env->from->inputs[i];
+        lane_env_set_all(env, in, build_input(env->b, in->name, in->type));
+    }
+}
+
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
 
 // n, or the parts that it joins in order, as whole values; false: not all are.

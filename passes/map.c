@@ -111,8 +111,7 @@ const Function *map_forward(Context *cx, const Map *map)
     Builder *b = builder_new(cx, "forward");
     Context lanes = {arena_new(), cx->diag};
     LaneEnv *env = lane_env_new(&lanes, map->f, b);
-    for (int i = 0; i < map->f->n_inputs; i++)
-        lane_env_set_all(env, map->f->inputs[i], build_input(b, map->f->inputs[i]->name, map->f->inputs[i]->type));
+    lane_env_inputs(env);
     emit_forward(env);
     LaneRef *now = ARENA_ARRAY(cx->arena, LaneRef, map->dims + 1);
     for (int64_t i = 0; i < map->dims; i++) now[i] = lane_env_get(env, map->out[i]);
@@ -157,8 +156,7 @@ double *map_log_det(Context *cx, const Map *map, size_t rows, const double *cons
     Builder *b = builder_new(cx, "log_det");
     Context lanes = {arena_new(), cx->diag};
     LaneEnv *env = lane_env_new(&lanes, map->f, b);
-    for (int i = 0; i < map->f->n_inputs; i++)
-        lane_env_set_all(env, map->f->inputs[i], build_input(b, map->f->inputs[i]->name, map->f->inputs[i]->type));
+    lane_env_inputs(env);
     emit_forward(env);
     build_output(b, "log_det", emit_log_det(env, map->solution));
     arena_free(lanes.arena);

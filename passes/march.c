@@ -53,9 +53,7 @@ static void has_copy(March *m, int id)
 
 static void copy_node(March *m, int id)
 {
-    const Node *n = m->f->nodes[id], **in = ARENA_ARRAY(m->cx->arena, const Node *, n->n_in + 1);
-    for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? m->now[n->in[k]->id] : NULL;
-    m->now[id] = build_like(m->b, n, in);
+    m->now[id] = build_copy(m->b, m->f->nodes[id], m->now);
     has_copy(m, id);
 }
 

@@ -496,9 +496,7 @@ static void build_unit(Emit *e, const Node *n)
         hand_out(e, &e->m->bundles[s.bundle], build_bundle(e, &e->m->bundles[s.bundle]));
         return;
     }
-    const Node **in = ARENA_ARRAY(e->m->cx->arena, const Node *, n->n_in + 1);
-    for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? e->now[n->in[k]->id] : NULL;
-    e->now[n->id] = build_like(e->b, n, in);
+    e->now[n->id] = build_copy(e->b, n, e->now);
 }
 
 typedef struct {

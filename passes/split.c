@@ -340,8 +340,7 @@ static LaneEnv *copy_of(Context *cx, const Function *f)
 {
     Builder *b = builder_new(cx, f->name);
     LaneEnv *env = lane_env_new(cx, f, b);
-    for (int i = 0; i < f->n_inputs; i++)
-        lane_env_set_all(env, f->inputs[i], build_input(b, f->inputs[i]->name, f->inputs[i]->type));
+    lane_env_inputs(env);
     emit_forward(env);
     for (int i = 0; i < f->n_outputs; i++) {
         const Node *v = f->outputs[i].node;

@@ -173,13 +173,8 @@ static const Function *main_in_units(const Units *u)
     Builder *b = builder_new(u->cx, f->name);
     const Node **now = ARENA_ARRAY(u->cx->arena, const Node *, f->n_nodes + 1);
     for (int i = 0; i < f->n_inputs; i++) now[f->inputs[i]->id] = input_of(u, b, i);
-    for (int i = 0; i < f->n_nodes; i++) {
-        const Node *n = f->nodes[i];
-        if (n->op == OP_input) continue;
-        const Node **in = ARENA_ARRAY(u->cx->arena, const Node *, n->n_in + 1);
-        for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
-        now[i] = build_like(b, n, in);
-    }
+    for (int i = 0; i < f->n_nodes; i++)
+        if (f->nodes[i]->op != OP_input) now[i] = build_copy(b, f->nodes[i], now);
     for (int i = 0; i < f->n_outputs; i++)
         build_output(b, f->outputs[i].name, output_of(u, b, i, now[f->outputs[i].node->id]));
     return builder_finish(b);
