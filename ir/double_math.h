@@ -1,6 +1,7 @@
 // Elementary functions in double that give the same bits on every host (double_math.c): what ends in an output file is
 // computed with these, + - * / and sqrt alone, never with the host's libm.
 #pragma once
+#include <stddef.h>
 
 double double_exp(double x);
 double double_expm1(double x);
@@ -20,4 +21,5 @@ double double_asinh(double x);
 double double_acosh(double x);
 double double_atanh(double x);
 double double_erf(double x);
-double double_log_gamma(double x); // x > 0
+void double_erf_many(const double *x, double *out, size_t n); // out[i] = double_erf(x[i]), the same bits, faster
+double double_log_gamma(double x);                            // x > 0

@@ -120,6 +120,10 @@ static void eval_elementwise(const Node *n, size_t rows, const EvalOperand *in, 
     size_t lanes = (size_t)type_lanes(n->type);
     OpKind kind = op_info(n->op)->kind;
     bool integer = n->type.dtype == T_I64;
+    if (n->op == OP_erf && in[0].row_step && (lanes == 1 || in[0].lane_step == rows)) {
+        double_erf_many(in[0].v, out, lanes * rows);
+        return;
+    }
     for (size_t i = 0; i < lanes; i++) {
         const double *a = in[0].v + i * in[0].lane_step;
         double *o = out + i * rows;
@@ -144,32 +148,15 @@ static void eval_move(const Node *n, size_t rows, const EvalOperand *in, double 
 {
     int64_t lanes = type_lanes(n->type);
     for (int64_t i = 0; i < lanes; i++) {
-        int64_t lane;
-        int k = move_source(n, i, &lane);
+        int64_t lane = n->map ? n->map[i] : i;
+        int k = n->base ? move_source(n, i, &lane) : 0;
         const double *src = in[k].v + (size_t)lane * in[k].lane_step;
-        for (size_t r = 0; r < rows; r++) out[(size_t)i * rows + r] = src[r * in[k].row_step];
+        double *to = out + (size_t)i * rows;
+        if (in[k].row_step)
+            memcpy(to, src, rows * sizeof *to);
+        else
+            for (size_t r = 0; r < rows; r++) to[r] = *src;
     }
-}
-
-static void eval_matmul(const Node *n, size_t rows, const EvalOperand *in, double *out)
-{
-    Type a = n->in[0]->type, b = n->in[1]->type;
-    size_t M = (size_t)a.dim[a.rank - 2], K = (size_t)type_last(a), N = (size_t)type_last(b);
-    size_t batch = M && N ? (size_t)type_lanes(n->type) / (M * N) : 0;
-    for (size_t z = 0; z < batch; z++)
-        for (size_t m = 0; m < M; m++)
-            for (size_t j = 0; j < N; j++) {
-                double *o = out + ((z * M + m) * N + j) * rows;
-                for (size_t r = 0; r < rows; r++) o[r] = 0;
-                for (size_t k = 0; k < K; k++) {
-                    const double *x = in[0].v + ((z * M + m) * K + k) * in[0].lane_step;
-                    const double *y = in[1].v + ((z * K + k) * N + j) * in[1].lane_step;
-                    for (size_t r = 0; r < rows; r++) {
-                        double p = x[r * in[0].row_step];
-                        if (p != 0) o[r] += p * y[r * in[1].row_step]; // 0 * x = 0: masked attention
-                    }
-                }
-            }
 }
 
 static double reduce_step(Op op, double acc, double v)

@@ -13,4 +13,5 @@ void *eval_alloc(size_t count); // of doubles; never NULL
 
 // n's operands in in[0] (the product's left side), in[2] (bias) and in[3] (add); out: [lanes][rows].
 void eval_linear(const Node *n, size_t rows, const EvalOperand *in, double *out);
+void eval_matmul(const Node *n, size_t rows, const EvalOperand *in, double *out);
 void eval_linear_t(const Node *n, size_t rows, const EvalOperand *in, double *out);

@@ -6,6 +6,8 @@
 // is not looked for. Four outputs at a time: their weights are put side by side as doubles (a panel), and the sums of
 // eight rows stay in registers. Few rows have no such blocks: vectors run along the outputs instead. The loops are
 // built twice, with AVX2 where the host has it; neither fuses, so both give the same bits.
+//
+// A product of two values (attention) is the same sum with y[k][j][r] in the weight's place, a zero in x hiding y.
 #include "eval.h"
 
 #include <math.h>
@@ -84,6 +86,53 @@ INLINE void add_row(const float *w, double v, double *acc, size_t n)
     for (size_t j = 0; j < n; j++) acc[j] += (double)w[j] * v;
 }
 
+// ---- products of two values: out[j][r] = sum over k of x[k][r] * y[k][j][r], y's next k being y_step further
+INLINE void value_vectors(int vectors, int width, size_t k_count, const double *x, const double *y, size_t y_step,
+                          double *out, size_t rows)
+{
+    Four acc[ACROSS][2] = {0}, v[2];
+    for (size_t k = 0; k < k_count; k++) {
+        for (int i = 0; i < vectors; i++) v[i] = ((const FourAt *)(x + k * rows))[i];
+        for (int j = 0; j < width; j++)
+            for (int i = 0; i < vectors; i++)
+                acc[j][i] += v[i] * ((const FourAt *)(y + k * y_step + (size_t)j * rows))[i];
+    }
+    for (int j = 0; j < width; j++)
+        for (int i = 0; i < vectors; i++) ((FourAt *)(out + (size_t)j * rows))[i] = acc[j][i];
+}
+
+INLINE void value_row(int width, size_t k_count, const double *x, const double *y, size_t y_step, double *out,
+                      size_t rows)
+{
+    double acc[ACROSS] = {0};
+    for (size_t k = 0; k < k_count; k++)
+        for (int j = 0; j < width; j++) acc[j] += x[k * rows] * y[k * y_step + (size_t)j * rows];
+    for (int j = 0; j < width; j++) out[(size_t)j * rows] = acc[j];
+}
+
+INLINE void value_rows(int width, size_t k_count, const double *x, const double *y, size_t y_step, double *out,
+                       size_t rows)
+{
+    size_t r = 0;
+    for (; r + 8 <= rows; r += 8) value_vectors(2, width, k_count, x + r, y + r, y_step, out + r, rows);
+    for (; r + 4 <= rows; r += 4) value_vectors(1, width, k_count, x + r, y + r, y_step, out + r, rows);
+    for (; r < rows; r++) value_row(width, k_count, x + r, y + r, y_step, out + r, rows);
+}
+
+// [m_count][k_count] times [k_count][j_count]; a few columns of y meet all of x, so that they stay in cache.
+INLINE void value_product(size_t m_count, size_t k_count, size_t j_count, const double *x, const double *y, double *out,
+                          size_t rows)
+{
+    size_t j = 0, y_step = j_count * rows;
+    for (; j + ACROSS <= j_count; j += ACROSS)
+        for (size_t m = 0; m < m_count; m++)
+            value_rows(ACROSS, k_count, x + m * k_count * rows, y + j * rows, y_step, out + (m * j_count + j) * rows,
+                       rows);
+    for (; j < j_count; j++)
+        for (size_t m = 0; m < m_count; m++)
+            value_rows(1, k_count, x + m * k_count * rows, y + j * rows, y_step, out + (m * j_count + j) * rows, rows);
+}
+
 // Sixteen f32 weights of one k to where they belong in four panels.
 INLINE void spread_line(const float *w, double *panels, size_t panel_size)
 {
@@ -97,6 +146,8 @@ typedef struct {
     void (*panel_rows)(size_t k_count, const double *panel, const double *x, size_t lane_step, double *out,
                        size_t width, size_t rows);
     void (*add_row)(const float *w, double v, double *acc, size_t n);
+    void (*value_product)(size_t m_count, size_t k_count, size_t j_count, const double *x, const double *y, double *out,
+                          size_t rows);
 } Kernels;
 
 #define BUILD(suffix, attributes)                                                                                      \
@@ -113,7 +164,13 @@ typedef struct {
     {                                                                                                                  \
         add_row(w, v, acc, n);                                                                                         \
     }                                                                                                                  \
-    static const Kernels kernels_##suffix = {spread_line_##suffix, panel_rows_##suffix, add_row_##suffix};
+    attributes static void value_product_##suffix(size_t m_count, size_t k_count, size_t j_count, const double *x,     \
+                                                  const double *y, double *out, size_t rows)                           \
+    {                                                                                                                  \
+        value_product(m_count, k_count, j_count, x, y, out, rows);                                                     \
+    }                                                                                                                  \
+    static const Kernels kernels_##suffix = {spread_line_##suffix, panel_rows_##suffix, add_row_##suffix,              \
+                                             value_product_##suffix};
 
 BUILD(portable, )
 #if defined(__x86_64__)
@@ -249,4 +306,36 @@ void eval_linear(const Node *n, size_t rows, const EvalOperand *in, double *out)
 void eval_linear_t(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     products(n, rows, &in[0], true, out);
+}
+
+// The meaning itself, where y is not finite: a zero of x hides it.
+static void careful_matmul(size_t m_count, size_t k_count, size_t j_count, const EvalOperand *x, const EvalOperand *y,
+                           double *out, size_t rows)
+{
+    memset(out, 0, m_count * j_count * rows * sizeof *out);
+    for (size_t m = 0; m < m_count; m++)
+        for (size_t k = 0; k < k_count; k++)
+            for (size_t j = 0; j < j_count; j++) {
+                const double *a = x->v + (m * k_count + k) * x->lane_step, *b = y->v + (k * j_count + j) * y->lane_step;
+                double *o = out + (m * j_count + j) * rows;
+                for (size_t r = 0; r < rows; r++)
+                    if (a[r * x->row_step] != 0) o[r] += a[r * x->row_step] * b[r * y->row_step];
+            }
+}
+
+void eval_matmul(const Node *n, size_t rows, const EvalOperand *in, double *out)
+{
+    Type a = n->in[0]->type, b = n->in[1]->type;
+    size_t M = (size_t)a.dim[a.rank - 2], K = (size_t)type_last(a), N = (size_t)type_last(b);
+    size_t batch = M && N ? (size_t)type_lanes(n->type) / (M * N) : 0;
+    for (size_t z = 0; z < batch; z++) {
+        EvalOperand x = in[0], y = in[1];
+        x.v += z * M * K * x.lane_step;
+        y.v += z * K * N * y.lane_step;
+        bool with_rows = x.row_step && y.row_step;
+        if (with_rows && all_finite(y.v, rows, K * N, rows))
+            kernels_fastest()->value_product(M, K, N, x.v, y.v, out + z * M * N * rows, rows);
+        else
+            careful_matmul(M, K, N, &x, &y, out + z * M * N * rows, rows);
+    }
 }

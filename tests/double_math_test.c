@@ -153,6 +153,20 @@ static void near_ends(void **unused)
     printf("ends     within %.3f units\n", worst);
 }
 
+static void many_are_each(void **unused)
+{
+    (void)unused;
+    enum { N = 1003 };
+    double x[N], got[N];
+    for (int i = 0; i < N; i++) x[i] = i % 7 ? uniform(-6.5, 6.5) : any_bits();
+    x[3] = NAN, x[4] = -0.0, x[5] = INFINITY, x[6] = -6, x[8] = 0.125;
+    double_erf_many(x, got, N);
+    for (int i = 0; i < N; i++) {
+        double want = double_erf(x[i]);
+        if (memcmp(&got[i], &want, sizeof want)) fail_msg("erf(%a) among many: %a, alone %a", x[i], got[i], want);
+    }
+}
+
 static void powers(void **unused)
 {
     (void)unused;
@@ -188,6 +202,7 @@ static void log_gamma(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(functions), cmocka_unit_test(near_ends),
-                                       cmocka_unit_test(powers), cmocka_unit_test(log_gamma)};
+                                       cmocka_unit_test(many_are_each), cmocka_unit_test(powers),
+                                       cmocka_unit_test(log_gamma)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -376,6 +376,30 @@ static void test_matmul(void **state)
     assert_values(out, (double[]){1, 2, 43, 50}, 4);
 }
 
+// The same for a product of two values; a zero hides what is not finite, as masked attention needs.
+static void test_matmul_rows(void **state)
+{
+    enum { M = 3, K = 6, N = 9, ROWS = 21 };
+    Fixture *f = *state;
+    double a[ROWS * 2 * M * K], c[ROWS * 2 * K * N], out[ROWS * 2 * M * N];
+    for (int i = 0; i < ROWS * 2 * M * K; i++) a[i] = i % 5 ? (i * 7 % 11 - 5.5) / 3 : 0;
+    for (int i = 0; i < ROWS * 2 * K * N; i++) c[i] = (i * 5 % 13 - 6) / 7.0;
+    c[17 * 2 * K * N + 4] = INFINITY;
+    const Node *x_in = build_input(f->b, "a", SHAPE(2, M, K)), *y_in = build_input(f->b, "c", SHAPE(2, K, N));
+    build_output(f->b, "y", build_matmul(f->b, x_in, y_in));
+    const Function *fn = builder_finish(f->b);
+    for (size_t rows = 1; rows <= ROWS; rows++) {
+        eval_function(fn, rows, (const double *[]){a, c}, (double *[]){out}, NULL, NULL);
+        for (size_t i = 0; i < rows * 2 * M * N; i++) {
+            const double *x = a + i / N * K, *y = c + i / (M * N) * K * N + i % N;
+            double sum = 0;
+            for (int k = 0; k < K; k++) sum += x[k] != 0 ? x[k] * y[k * N] : 0;
+            if (memcmp(&out[i], &sum, sizeof sum))
+                fail_msg("%zu rows, number %zu: %a, wanted %a", rows, i, out[i], sum);
+        }
+    }
+}
+
 static void reduce_case(Op op, const double *wanted)
 {
     void *state = NULL;
@@ -675,6 +699,7 @@ int main(void)
         TEST(test_linear_wide),
         TEST(test_linear_rows),
         TEST(test_matmul),
+        TEST(test_matmul_rows),
         TEST(test_reduce),
         TEST(test_take),
         TEST(test_take_one_table),
