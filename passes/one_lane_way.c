@@ -152,7 +152,7 @@ int decided(const WayFinder *w, int s)
 {
     double v = 0;
     if (w->truth[s]) return w->truth[s];
-    if (w->slots[s].node->op == OP_select && assumed(w, slot_operand(w, s, 0, 0), &v)) return v ? 1 : -1;
+    if (w->slots[s].node->op == OP_select && assumed(w, slot_operand(w, s, 0, 0), &v)) return v != 0 ? 1 : -1;
     return 0;
 }
 

@@ -486,7 +486,11 @@ static Kind kinds_for(int shape)
 
 extern const char realtime_call_end[]; // the int3 behind the call
 
-static __attribute__((noinline, noclone)) void stepped_call(CallId id, size_t rows, size_t n)
+#if !defined(__clang__) // which makes no clones
+__attribute__((noclone))
+#endif
+static __attribute__((noinline)) void
+stepped_call(CallId id, size_t rows, size_t n)
 {
     __asm__ volatile("int3");
     call(id, rows, n);

@@ -4,8 +4,10 @@ find_package(Python3 COMPONENTS Interpreter)
 
 add_library(fake_policy MODULE ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c)
 target_include_directories(fake_policy PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
-target_compile_options(fake_policy PRIVATE -O2 -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables -fno-sanitize=all)
+target_compile_options(fake_policy PRIVATE -O2 -fno-asynchronous-unwind-tables -fno-sanitize=all)
 target_link_options(fake_policy PRIVATE -nostdlib -Wl,--hash-style=gnu,--build-id=none,-z,noseparate-code,-s -fno-sanitize=all)
+target_compile_options(fake_policy PRIVATE
+  $<IF:$<C_COMPILER_ID:GNU>,-fno-tree-loop-distribute-patterns,-fno-builtin>) # no calls of memset
 set_target_properties(fake_policy PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden)
 
 add_executable(runtime_test ${CMAKE_CURRENT_LIST_DIR}/runtime_test.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c)
