@@ -107,7 +107,8 @@ static void print_step(const Step *step, int number, FILE *out)
     case STEP_REDUCE:
         fprintf(out, "%s, outer %u, k %u: work+%u = %s+%u", op_info(r->op)->name, r->outer, r->k, r->out,
                 space_names[r->in_space], r->in);
-        if (r->squares) fprintf(out, " - %s+%u, squared", space_names[r->centre_space], r->centre);
+        if (r->squares)
+            fprintf(out, " - %s+%u%s, squared", space_names[r->centre_space], r->centre, r->centres ? " each" : "");
         fputc('\n', out);
         break;
     case STEP_MOVE:

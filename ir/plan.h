@@ -96,10 +96,11 @@ typedef struct {
 // out[o] = reduction of in[o * k .. o * k + k). Sum: 16 partial sums from +0, element i goes to partial i % 16 in
 // rising order; then for s = 8, 4, 2, 1: p[j] = p[j] + p[j + s] for j < s. Max, min: the same shape from -inf (+inf)
 // with  v > p ? v : p  (v < p ? v : p); the tree with  p[j+s] > p[j] ? p[j+s] : p[j].  Prod: as sum, from 1, with *.
-// squares: of d * d, where d = in[..] - centre, both rounded as a map's operations are; centre is one lane.
+// squares: of d * d, where d = in[..] - centre, both rounded as a map's operations are; centre is one lane or, if
+// centres, lane centre + o.
 typedef struct {
     Op op; // OP_reduce_*
-    bool squares;
+    bool squares, centres;
     uint32_t outer, k;
     uint32_t in_space, in;
     uint32_t centre_space, centre;
@@ -114,6 +115,8 @@ typedef struct {
     uint32_t src_table, dst_table;
     uint32_t out;
 } MoveStep;
+
+static inline uint32_t reduce_centres(const ReduceStep *r) { return r->centres ? r->outer : 1; }
 
 // out[b][m][n] = chain of fma over k rising from +0 of a[b][m][k] * c[b][k][n]; all contiguous, lane offsets.
 typedef struct {

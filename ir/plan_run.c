@@ -315,7 +315,7 @@ static void run_reduce(const Run *r, const ReduceStep *s)
     for (size_t o = 0; o < s->outer; o++) {
         float p[16][TILE];
         Word centre[TILE];
-        if (s->squares) read_lane(r, s->centre_space, s->centre, centre);
+        if (s->squares) read_lane(r, s->centre_space, s->centre + (s->centres ? o : 0), centre);
         for (int j = 0; j < 16; j++)
             for (int t = 0; t < TILE; t++) p[j][t] = reduce_start(s->op);
         for (size_t i = 0; i < s->k; i++) {

@@ -257,8 +257,9 @@ static void check_reduce(Check *c, const ReduceStep *s)
     if (!check_positive(c, "outer", s->outer) || !check_positive(c, "k", s->k)) return;
     if (!check_read(c, "in", s->in_space, s->in, in) || !check_write(c, "out", s->out, s->outer)) return;
     if (!check_apart(c, "in", s->in_space, s->in, in)) return;
-    if (s->squares && (!check_read(c, "centre", s->centre_space, s->centre, 1) ||
-                       !check_apart(c, "centre", s->centre_space, s->centre, 1)))
+    uint32_t centres = reduce_centres(s);
+    if (s->squares && (!check_read(c, "centre", s->centre_space, s->centre, centres) ||
+                       !check_apart(c, "centre", s->centre_space, s->centre, centres)))
         return;
     note_write(c, s->out, s->outer);
 }

@@ -119,7 +119,7 @@ static void read_step(Reads *r, const Step *s)
         break;
     case STEP_REDUCE:
         read_if_const(r, s->reduce.in_space, s->reduce.in, (uint64_t)s->reduce.outer * s->reduce.k);
-        if (s->reduce.squares) read_if_const(r, s->reduce.centre_space, s->reduce.centre, 1);
+        if (s->reduce.squares) read_if_const(r, s->reduce.centre_space, s->reduce.centre, reduce_centres(&s->reduce));
         break;
     case STEP_MOVE: read_move(r, &s->move); break;
     case STEP_MATMUL:

@@ -5,7 +5,8 @@
 //    other is stored by move steps. Some differences and products are made by the steps that read them.
 // 2. Clusters. Elementwise nodes of equal lane count that feed each other become one map step. A node's level counts
 //    the steps before it; only nodes of equal level are joined, so clusters cannot wait for each other.
-// 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit.
+// 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit; a map's result
+//    takes over an argument's where it can.
 // 4. Constants are packed once into CONST, shared by content between programs.
 #include "planner.h"
 #include "units.h"
@@ -33,6 +34,61 @@ static uint32_t room_of(const Planner *p, uint32_t lanes)
     return room;
 }
 
+// ---- maps in place: a result takes over the lanes of an argument that nobody reads later, so that they stay in cache.
+
+// Fixups from f on, of one step.
+static int same_step(const Planner *p, int f)
+{
+    int n = f;
+    while (n < p->n_fixups && p->fixups[n].step == p->fixups[f].step) n++;
+    return n - f;
+}
+
+static bool at_start(const Planner *p, const Fixup *f, uint32_t n)
+{
+    return *(const uint32_t *)((const char *)&p->steps[f->step] + f->offset) == 0 && p->buffers[f->buffer].lanes == n;
+}
+
+static bool is_result(const Fixup *f) { return f->offset >= offsetof(Step, map.outs); }
+
+// The argument of this fixup is read lane by lane, as results are written.
+static bool reads_in_order(const Planner *p, const Fixup *f)
+{
+    const MapStep *s = &p->steps[f->step].map;
+    const Access *a = &s->args[(f->offset - offsetof(Step, map.args)) / sizeof(Access)];
+    return at_start(p, f, s->n) && a->inner == s->n && a->inner_step == 1;
+}
+
+// The first argument of the step that dies there and is read in order wherever the step reads it, or -1.
+static int free_argument(const Planner *p, const Fixup *all, int n)
+{
+    for (int i = 0; i < n; i++) {
+        int buffer = all[i].buffer;
+        bool good = !is_result(&all[i]) && p->buffers[buffer].last == all[i].step;
+        for (int k = 0; k < n && good; k++)
+            if (all[k].buffer == buffer) good = !is_result(&all[k]) && reads_in_order(p, &all[k]);
+        if (good) return buffer;
+    }
+    return -1;
+}
+
+static void find_maps_in_place(Planner *p)
+{
+    for (int f = 0, n; f < p->n_fixups; f += n) {
+        const Fixup *all = &p->fixups[f];
+        n = same_step(p, f);
+        if (p->steps[all->step].kind != STEP_MAP) continue;
+        int argument = free_argument(p, all, n);
+        for (int i = 0; i < n && argument >= 0; i++) {
+            Buffer *b = &p->buffers[all[i].buffer];
+            if (!is_result(&all[i]) || b->first != all[i].step || !at_start(p, &all[i], p->steps[all->step].map.n))
+                continue;
+            b->over = argument;
+            break;
+        }
+    }
+}
+
 // First fit among the buffers that live at the same time.
 static uint32_t assign_lanes(Planner *p)
 {
@@ -46,11 +102,12 @@ static uint32_t assign_lanes(Planner *p)
         Buffer *b = order[i];
         int kept = 0, k = 0;
         for (int j = 0; j < n_live; j++)
-            if (live[j]->last >= b->first) live[kept++] = live[j];
+            if (live[j]->last >= b->first && live[j] - p->buffers != b->over) live[kept++] = live[j];
         n_live = kept;
         uint32_t at = 0, size = room_of(p, b->lanes);
-        for (; k < n_live && at + size > live[k]->at; k++)
-            at = live[k]->at + room_of(p, live[k]->lanes); // live is sorted by lane
+        if (b->over >= 0) at = p->buffers[b->over].at;
+        for (; k < n_live && at + size > live[k]->at; k++) // live is sorted by lane
+            if (b->over < 0) at = live[k]->at + room_of(p, live[k]->lanes);
         memmove(live + k + 1, live + k, (size_t)(n_live - k) * sizeof *live);
         live[k] = b;
         n_live++;
@@ -162,6 +219,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     for (int i = 0; i < f->n_outputs; i++) out[i] = place_output(&p, &f->outputs[i], graph, i, &out_buffers[i]);
     for (int i = 0; i < f->n_outputs; i++) touch_buffer(&p, out_buffers[i], p.n_steps);
     *ordered = parts_in_order(&p);
+    find_maps_in_place(&p);
     uint32_t lanes = assign_lanes(&p);
     fix_fields(&p);
     for (int i = 0; i < n_in; i++) in[i].at = p.buffers[in_buffers[i]].at;

@@ -70,8 +70,8 @@ void find_stored(Planner *p)
 
 // ---- values that are made where they are read, so that no map stores them
 //
-//     d = x - m, m one lane: by every map that reads it
-//     d * d, read by a sum alone (a variance): by the sum
+//     d = x - m, m one lane or one for each line of x: by every map that reads it
+//     d * d, read by a sum alone (a variance): by the sum, line by line
 // if x and m stand in memory anyway.
 
 static bool stands(const Planner *p, const Node *v, int64_t lanes)
@@ -80,10 +80,28 @@ static bool stands(const Planner *p, const Node *v, int64_t lanes)
     return !node_is_const(v) && v->op != OP_move && p->stored[v->id] && type_lanes(v->type) == lanes;
 }
 
+// What stands in memory of m, or NULL.
+const Node *centre_of(const Planner *p, const Node *difference)
+{
+    const Node *m = difference->in[1];
+    if (stands(p, m, 1)) return m;
+    if (m->op != OP_move || p->unit[m->id] >= 0) return NULL;
+    View v = p->view[m->id];
+    bool spread = v.source && v.first == 0 && v.outer_step == 1 && v.inner_step == 0;
+    return spread && stands(p, v.source, type_lanes(m->type) / v.inner) ? v.source : NULL;
+}
+
 static bool centred(const Planner *p, const Node *n)
 {
     int64_t lanes = type_lanes(n->type);
-    return n->op == OP_sub && lanes > 1 && p->stored[n->id] && stands(p, n->in[0], lanes) && stands(p, n->in[1], 1);
+    return n->op == OP_sub && lanes > 1 && p->stored[n->id] && stands(p, n->in[0], lanes) && centre_of(p, n);
+}
+
+// The sum's lines are those of the centres.
+static bool sums_lines(const Planner *p, const Node *sum, const Node *difference)
+{
+    int64_t centres = type_lanes(centre_of(p, difference)->type);
+    return centres == 1 || centres == type_lanes(sum->type);
 }
 
 // By node: how often it is read, and whether by something else than maps of as many lanes.
@@ -121,7 +139,7 @@ void find_made(Planner *p)
         if (sum->op != OP_reduce_sum || uses[sum->in[0]->id] != 1) continue;
         const Node *square = reshaped(p, sum->in[0]);
         bool squares = square->op == OP_mul && square->in[0] == square->in[1] && p->made[square->in[0]->id];
-        if (squares && uses[square->id] == 1) make(p, square);
+        if (squares && uses[square->id] == 1 && sums_lines(p, sum, square->in[0])) make(p, square);
     }
 }
 

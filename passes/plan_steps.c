@@ -3,7 +3,7 @@
 
 int new_buffer(Planner *p, int64_t lanes)
 {
-    Buffer b = {(uint32_t)lanes, 0, -1, -1};
+    Buffer b = {(uint32_t)lanes, 0, -1, -1, -1};
     ARENA_PUSH(p->cx->arena, p->buffers, p->n_buffers, p->cap_buffers, b);
     return p->n_buffers - 1;
 }
@@ -90,11 +90,12 @@ void emit_linear_t(Planner *p, const Node *n)
 void emit_reduce(Planner *p, const Node *n)
 {
     const Node *in = reshaped(p, n->in[0]), *centre = NULL;
-    if (p->made[in->id]) centre = in->in[0]->in[1], in = in->in[0]->in[0];
+    if (p->made[in->id]) centre = centre_of(p, in->in[0]), in = in->in[0]->in[0];
     Place x = place_of(p, in);
     Step s = {.kind = STEP_REDUCE};
     s.reduce = (ReduceStep){.op = n->op,
                             .squares = centre != NULL,
+                            .centres = centre && type_lanes(centre->type) > 1,
                             .outer = (uint32_t)type_lanes(n->type),
                             .k = (uint32_t)type_last(n->in[0]->type),
                             .in_space = x.space};

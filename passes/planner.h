@@ -41,6 +41,7 @@ uint32_t pool_matrix(Pool *p, const Node *w);
 typedef struct {
     uint32_t lanes, at;
     int first, last; // steps that use it
+    int over;        // buffer whose lanes it takes over, or -1
 } Buffer;
 
 // Lanes of a value: at an offset of a buffer (SPACE_WORK), or at a lane of PREP or CONST.
@@ -135,6 +136,7 @@ void emit_cluster(Planner *p, const Node *const *members, int lo, int hi, int n)
 void find_levels(Planner *p);
 void find_stored(Planner *p);
 void find_made(Planner *p);
+const Node *centre_of(const Planner *p, const Node *difference);
 void emit_units(Planner *p);
 
 // ---- what `nfcc info` says of a denoised policy (march_note.c)

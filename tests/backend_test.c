@@ -173,7 +173,8 @@ static void add_reduce_squares(Maker *m, Op op, uint32_t outer, uint32_t k)
     ReduceStep *r = &m->steps[m->n_steps - 1].reduce;
     r->squares = true;
     r->centre_space = any_space(m);
-    r->centre = source(m, r->centre_space, 1);
+    r->centres = outer > 1 && below(m, 2);
+    r->centre = source(m, r->centre_space, reduce_centres(r));
 }
 
 static void add_matmul(Maker *m, uint32_t batch, uint32_t tokens, uint32_t k, uint32_t n)

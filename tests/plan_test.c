@@ -143,7 +143,7 @@ static void naive_reduce(const Row *r, const ReduceStep *s, float *out)
         for (int i = 0; i < 16; i++) p[i] = start;
         for (uint32_t i = 0; i < s->k; i++) {
             float v = lane(r, s->in_space, s->in + o * s->k + i);
-            float d = s->squares ? v - lane(r, s->centre_space, s->centre) : 0;
+            float d = s->squares ? v - lane(r, s->centre_space, s->centre + (s->centres ? o : 0)) : 0;
             if (s->squares) v = d * d;
             p[i % 16] = reduce_two(s->op, p[i % 16], v);
         }

@@ -131,7 +131,7 @@ bool lengths_vary(const Plan *plan)
 
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
 {
-    WORDS((uint32_t)s->op, s->squares, s->in_space, s->outer > 1);
+    WORDS((uint32_t)s->op, s->squares, s->centres, s->in_space, s->outer > 1);
     arg(g, k, s->in_space, s->in);
     if (s->squares) {
         word(g, k, s->centre_space);

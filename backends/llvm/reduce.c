@@ -161,6 +161,7 @@ void reduce_emit(Gen *g, const ReduceStep *s)
     if (!k) k = add(g, mul(g, full, PARTIALS), word_i64(g, s->k % PARTIALS));
     Loop l = loop_of(g, outer);
     Operand from = operand_at(g, in, LLVMBuildMul(g->b, l.i, k, "")), to = operand_at(g, out, l.i);
+    if (s->centres) centre = operand_at(g, centre, l.i);
     Loop rows = rows_begin(g, g->width);
     Value row = mul(g, rows.i, g->width), from_centre = NULL;
     if (s->squares) from_centre = load_rows(g, centre, row, g->tile == 1 ? PARTIALS : g->width);
