@@ -104,15 +104,16 @@ static void print_float(FILE *out, const Build *b)
 void print_checks(FILE *out, const Build *b, size_t native_rows)
 {
     const CheckReport *r = &b->report;
+    const char *why = r->few_rows ? " (the model is large)" : "";
     if (!b->verified) {
         print_line(out, "verified", "no (--no-verify)");
     } else if (!b->checked_double) {
         print_line(out, "verified", "not against an exported graph: the file begins behind derive");
     } else if (b->flow.no_inverse) {
-        print_line(out, "verified", "%zu rows in double: graph %.1e, log_det %.1e (finite differences)", r->rows,
+        print_line(out, "verified", "%zu rows%s in double: graph %.1e, log_det %.1e (finite differences)", r->rows, why,
                    r->exported_error, r->log_det_error);
     } else if (b->flow.is_flow) {
-        print_line(out, "verified", "%zu rows in double: graph %.1e, round trip %.1e, log_det %.1e%s", r->rows,
+        print_line(out, "verified", "%zu rows%s in double: graph %.1e, round trip %.1e, log_det %.1e%s", r->rows, why,
                    r->exported_error, r->round_trip, r->log_det_error,
                    r->finite_differences ? " (finite differences)" : "");
     }

@@ -34,18 +34,7 @@ _Noreturn void builder_bug(const Builder *b, const char *what, const Node *n)
 static size_t const_bytes(Type t) { return (size_t)type_lanes(t) * dtype_size(t.dtype); }
 
 enum { SMALL_CONST = 4096 }; // bytes: constants up to this are shared by content
-
-static uint64_t hash_bytes(uint64_t h, const void *data, size_t size)
-{
-    const unsigned char *p = data;
-    for (; size >= 8; size -= 8, p += 8) {
-        uint64_t v = 0;
-        memcpy(&v, p, 8);
-        h = hash_mix(h, v);
-    }
-    for (size_t i = 0; i < size; i++) h = hash_mix(h, p[i]);
-    return h;
-}
+enum { FEW_REALS = 16 };     // asked for again and again: 0, 1, an epsilon
 
 static uint64_t hash_node(const Node *n)
 {
@@ -87,7 +76,7 @@ static void table_grow(Builder *b)
     for (int i = 0; i < b->n; i++) table_put(b, i);
 }
 
-const Node *builder_add(Builder *b, Node *n)
+const Node *builder_add(Builder *b, const Node *n)
 {
     if ((size_t)b->n * 2 >= b->table_size) table_grow(b);
     uint64_t hash = hash_node(n);
@@ -98,13 +87,15 @@ const Node *builder_add(Builder *b, Node *n)
             if (b->hashes[id] == hash && same_node(b->nodes[id], n)) return b->nodes[id];
         }
     }
-    n->id = b->n;
-    n->origin = b->origin;
+    Node *added = arena_copy(b->cx->arena, n, sizeof *n);
+    added->id = b->n;
+    added->origin = b->origin;
+    if (n->n_in) added->in = arena_copy(b->cx->arena, n->in, (size_t)n->n_in * sizeof *n->in);
     int count = b->n;
     ARENA_PUSH(b->cx->arena, b->hashes, count, b->cap_hashes, hash);
-    ARENA_PUSH(b->cx->arena, b->nodes, b->n, b->cap, n);
-    table_put(b, n->id);
-    return n;
+    ARENA_PUSH(b->cx->arena, b->nodes, b->n, b->cap, added);
+    table_put(b, added->id);
+    return added;
 }
 
 Node *builder_node(Builder *b, Op op, Type type, int n_in, const Node *const *in)
@@ -112,12 +103,8 @@ Node *builder_node(Builder *b, Op op, Type type, int n_in, const Node *const *in
     for (int i = 0; i < n_in; i++)
         if (in[i] && (in[i]->id >= b->n || b->nodes[in[i]->id] != in[i]))
             builder_bug(b, "operand of another function", in[i]);
-    Node *n = ARENA_NEW(b->cx->arena, Node);
-    n->op = op;
-    n->type = type;
-    n->n_in = n_in;
-    n->in = n_in ? arena_copy(b->cx->arena, in, (size_t)n_in * sizeof *in) : NULL;
-    return n;
+    b->draft = (Node){.op = op, .type = type, .n_in = n_in, .in = in};
+    return &b->draft;
 }
 
 // ---- constants
@@ -139,9 +126,9 @@ const Node *build_reals(Builder *b, Type shape, const double *values)
     }
     shape.dtype = exact ? T_F32 : T_F64;
     if (!exact) return build_const(b, shape, arena_copy(b->cx->arena, values, (size_t)n * sizeof *values));
-    float *data = ARENA_ARRAY(b->cx->arena, float, n);
+    float few[FEW_REALS], *data = n <= FEW_REALS ? few : ARENA_ARRAY(b->cx->arena, float, n);
     for (int64_t i = 0; i < n; i++) data[i] = (float)values[i];
-    return build_const(b, shape, data);
+    return build_const(b, shape, n <= FEW_REALS ? arena_intern(b->cx->arena, few, (size_t)n * sizeof *few) : data);
 }
 
 const Node *build_scalar(Builder *b, double value) { return build_reals(b, type_scalar(), &value); }

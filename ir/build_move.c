@@ -70,7 +70,8 @@ static int64_t *bases_of(const Sources *s, int64_t *total)
     return base;
 }
 
-// The move itself, or what it comes to. Map and bases are copied only where it is a new node.
+// The move itself, or what it comes to. Map and bases are kept only where it is a new node, and each once: the rounds
+// of equal blocks, and the same value in the modules of all passes, have equal ones.
 static const Node *add_move(Builder *b, Type type, const Sources *s, const int32_t *map, const int64_t *base)
 {
     if (!map && s->n == 1 && s->nodes[0]->type.rank == type.rank) {
@@ -84,11 +85,13 @@ static const Node *add_move(Builder *b, Type type, const Sources *s, const int32
     m->base = s->n > 1 ? base : NULL;
     if (node_folds(m)) return builder_fold(b, m);
     if (type.dtype == T_F64) m->type.dtype = T_F32; // F64 is for constants alone
+    int count = b->n;
     const Node *added = builder_add(b, m);
-    if (added != m) return added;
-    if (map) m->map = arena_copy(b->cx->arena, map, (size_t)type_lanes(type) * sizeof *map);
-    if (m->base) m->base = arena_copy(b->cx->arena, base, (size_t)(s->n + 1) * sizeof *base);
-    return m;
+    if (b->n == count) return added;
+    Node *now = b->nodes[added->id];
+    if (map) now->map = arena_intern(b->cx->arena, map, (size_t)type_lanes(type) * sizeof *map);
+    if (now->base) now->base = arena_intern(b->cx->arena, base, (size_t)(s->n + 1) * sizeof *base);
+    return now;
 }
 
 static const Node *finish_move(Builder *b, Type type, const Sources *s, const Lane *lanes)

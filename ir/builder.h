@@ -17,13 +17,14 @@ struct Builder {
     size_t table_size;
     int *slots; // of moves under construction, by node id: number of the source + 1; all 0 between them
     int n_slots;
+    Node draft; // the node under construction; its operands are the caller's
 };
 
 // A broken call is a bug of the compiler, never of the model: importers check first.
 _Noreturn void builder_bug(const Builder *b, const char *what, const Node *n);
-// A node of b's own, which builder_add then puts in, or finds again where there is an equal one.
+// The draft of a node, which builder_add copies in, or finds where there is an equal one already.
 Node *builder_node(Builder *b, Op op, Type type, int n_in, const Node *const *in);
-const Node *builder_add(Builder *b, Node *n);
+const Node *builder_add(Builder *b, const Node *n);
 // The same, or its value where all operands are constants.
 const Node *builder_fold(Builder *b, Node *n);
 bool node_folds(const Node *n);

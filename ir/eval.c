@@ -299,12 +299,14 @@ static void eval_chunk(void *user, int number)
     free(value);
 }
 
-// At most 64 MiB a value, at most 64 rows; 16 where that makes several chunks, if a row is worth a thread's while.
+// At most 64 MiB a value, at most 64 rows; 16 where that makes several chunks, if a row is worth a thread's while; half of
+// few rows, if the model is large.
 static size_t chunk_rows(size_t rows, int64_t widest, int64_t work)
 {
     size_t most = ((size_t)1 << 23) / (size_t)widest;
     if (most < 1) return 1;
     if (most > 64) most = 64;
+    if (work > 1 << 22 && rows >= 8 && rows <= 16 && most > rows / 2) return (rows + 1) / 2;
     return work > 1 << 16 && rows > 16 && most > 16 ? 16 : most;
 }
 

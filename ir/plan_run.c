@@ -3,7 +3,7 @@
 //
 // Rows go through in tiles of TILE, lane-major as in plan.h: lane l of row t is work[l * TILE + t]. The innermost
 // loop is always the rows of a tile, which are independent, so the compiler may vectorise it without changing any
-// row's arithmetic. Its fused multiply-adds are built twice: with FMA instructions where the host has them, and
+// row's arithmetic. These loops are built twice: with FMA instructions where the host has them, and
 // with libm's fmaf. Both round once, hence give the same bits; a test shows it.
 #include "base/parallel.h"
 #include "plan.h"
@@ -19,11 +19,11 @@ typedef union {
     int32_t i;
 } Word;
 
-// The three loops that multiply and add, in one of their two builds.
+// The loops over a tile's rows, in one of their two builds.
 typedef struct {
     void (*gemm)(const GemmStep *g, const float *x, const float *w, const float *add, const float *bias, float *out);
     void (*matmul)(const MatmulStep *s, const float *a, const float *c, float *out);
-    void (*fma_words)(const Word *a, const Word *b, const Word *c, Word *out, size_t n);
+    void (*scalar)(ScalarOp op, const Word *a, const Word *b, const Word *c, Word *o, size_t n);
 } Kernels;
 
 #define INLINE static inline __attribute__((always_inline))
@@ -103,44 +103,93 @@ INLINE void gemm_transposed(const GemmStep *g, const float *x, const float *w, f
             gemm_dot(g, k, x + m * g->n * TILE, w + (g->apart ? m * g->k * g->n : 0), out + (m * g->k + k) * TILE);
 }
 
+// Outputs n .. n + width of row m, which share what they read of a.
+INLINE void matmul_outputs(int width, const MatmulStep *s, const float *a, const float *c, float *out)
+{
+    float acc[ACROSS][TILE] = {0};
+    for (size_t k = 0; k < s->k; k++)
+        for (int j = 0; j < width; j++)
+            for (int t = 0; t < TILE; t++)
+                acc[j][t] = __builtin_fmaf(a[k * TILE + t], c[(k * s->n + (size_t)j) * TILE + t], acc[j][t]);
+    memcpy(out, acc, (size_t)width * sizeof acc[0]);
+}
+
 INLINE void matmul(const MatmulStep *s, const float *a, const float *c, float *out)
 {
-    for (size_t b = 0; b < s->batch; b++)
-        for (size_t m = 0; m < s->m; m++)
-            for (size_t n = 0; n < s->n; n++) {
-                float acc[TILE] = {0};
-                for (size_t k = 0; k < s->k; k++) {
-                    const float *u = a + ((b * s->m + m) * s->k + k) * TILE;
-                    const float *v = c + ((b * s->k + k) * s->n + n) * TILE;
-                    for (int t = 0; t < TILE; t++) acc[t] = __builtin_fmaf(u[t], v[t], acc[t]);
-                }
-                memcpy(out + ((b * s->m + m) * s->n + n) * TILE, acc, sizeof acc);
-            }
+    for (size_t b = 0; b < s->batch; b++, a += (size_t)s->m * s->k * TILE, c += (size_t)s->k * s->n * TILE)
+        for (size_t m = 0; m < s->m; m++, out += (size_t)s->n * TILE) {
+            const float *am = a + m * s->k * TILE;
+            size_t n = 0;
+            for (; n + ACROSS <= s->n; n += ACROSS) matmul_outputs(ACROSS, s, am, c + n * TILE, out + n * TILE);
+            for (; n < s->n; n++) matmul_outputs(1, s, am, c + n * TILE, out + n * TILE);
+        }
 }
 
-INLINE void fma_words(const Word *a, const Word *b, const Word *c, Word *out, size_t n)
+// ---- the operations of maps
+INLINE Word mask(bool condition) { return (Word){.u = condition ? UINT32_MAX : 0}; }
+
+// Toward zero. Outside the i32 range and for NaN the plan may not ask; here: the smallest integer.
+INLINE Word float_to_int(float a) { return (Word){.i = a >= -0x1p31f && a < 0x1p31f ? (int32_t)a : INT32_MIN}; }
+
+#define EACH(field, expression) \
+    for (size_t i = 0; i < n; i++) o[i].field = (expression)
+#define EACH_MASK(condition) \
+    for (size_t i = 0; i < n; i++) o[i] = mask(condition)
+
+// o = op(a, b, c) for n words. Shift counts are an imm: the same in every word.
+INLINE void scalar(ScalarOp op, const Word *a, const Word *b, const Word *c, Word *o, size_t n)
 {
-    for (size_t i = 0; i < n; i++) out[i].f = __builtin_fmaf(a[i].f, b[i].f, c[i].f);
+    switch (op) {
+    case S_fadd: EACH(f, a[i].f + b[i].f); return;
+    case S_fsub: EACH(f, a[i].f - b[i].f); return;
+    case S_fmul: EACH(f, a[i].f * b[i].f); return;
+    case S_fdiv: EACH(f, a[i].f / b[i].f); return;
+    case S_fma: EACH(f, __builtin_fmaf(a[i].f, b[i].f, c[i].f)); return;
+    case S_fsqrt: EACH(f, __builtin_sqrtf(a[i].f)); return;
+    case S_flt: EACH_MASK(a[i].f < b[i].f); return;
+    case S_fle: EACH_MASK(a[i].f <= b[i].f); return;
+    case S_feq: EACH_MASK(a[i].f == b[i].f); return;
+    case S_ilt: EACH_MASK(a[i].i < b[i].i); return;
+    case S_ult: EACH_MASK(a[i].u < b[i].u); return;
+    case S_ieq: EACH_MASK(a[i].u == b[i].u); return;
+    case S_sel: EACH(u, a[i].u ? b[i].u : c[i].u); return;
+    case S_and: EACH(u, a[i].u & b[i].u); return;
+    case S_or: EACH(u, a[i].u | b[i].u); return;
+    case S_xor: EACH(u, a[i].u ^ b[i].u); return;
+    case S_iadd: EACH(u, a[i].u + b[i].u); return;
+    case S_isub: EACH(u, a[i].u - b[i].u); return;
+    case S_imul: EACH(u, a[i].u * b[i].u); return;
+    case S_umulh: EACH(u, (uint32_t)((uint64_t)a[i].u * b[i].u >> 32)); return;
+    case S_shl: EACH(u, a[i].u << (b[0].u & 31)); return;
+    case S_shr: EACH(u, a[i].u >> (b[0].u & 31)); return;
+    case S_sar: EACH(i, a[i].i >> (b[0].u & 31)); return;
+    case S_i2f: EACH(f, (float)a[i].i); return;
+    case S_f2i: EACH(i, float_to_int(a[i].f).i); return;
+    case S_arg:
+    case S_imm:
+    case S_COUNT: return;
+    }
 }
 
-#define BUILD(suffix, attributes)                                                                               \
-    attributes static void gemm_##suffix(const GemmStep *g, const float *x, const float *w, const float *add,   \
-                                         const float *bias, float *out)                                         \
-    {                                                                                                           \
-        if (g->transposed)                                                                                      \
-            gemm_transposed(g, x, w, out);                                                                      \
-        else                                                                                                    \
-            gemm(g, x, w, add, bias, out);                                                                      \
-    }                                                                                                           \
-    attributes static void matmul_##suffix(const MatmulStep *s, const float *a, const float *c, float *out)     \
-    {                                                                                                           \
-        matmul(s, a, c, out);                                                                                   \
-    }                                                                                                           \
-    attributes static void fma_words_##suffix(const Word *a, const Word *b, const Word *c, Word *out, size_t n) \
-    {                                                                                                           \
-        fma_words(a, b, c, out, n);                                                                             \
-    }                                                                                                           \
-    static const Kernels kernels_##suffix = {gemm_##suffix, matmul_##suffix, fma_words_##suffix};
+#define BUILD(suffix, attributes)                                                                             \
+    attributes static void gemm_##suffix(const GemmStep *g, const float *x, const float *w, const float *add, \
+                                         const float *bias, float *out)                                       \
+    {                                                                                                         \
+        if (g->transposed)                                                                                    \
+            gemm_transposed(g, x, w, out);                                                                    \
+        else                                                                                                  \
+            gemm(g, x, w, add, bias, out);                                                                    \
+    }                                                                                                         \
+    attributes static void matmul_##suffix(const MatmulStep *s, const float *a, const float *c, float *out)   \
+    {                                                                                                         \
+        matmul(s, a, c, out);                                                                                 \
+    }                                                                                                         \
+    attributes static void scalar_##suffix(ScalarOp op, const Word *a, const Word *b, const Word *c, Word *o, \
+                                           size_t n)                                                          \
+    {                                                                                                         \
+        scalar(op, a, b, c, o, n);                                                                            \
+    }                                                                                                         \
+    static const Kernels kernels_##suffix = {gemm_##suffix, matmul_##suffix, scalar_##suffix};
 
 BUILD(portable, )
 #if defined(__x86_64__)
@@ -212,52 +261,6 @@ static void run_matmul(const Run *r, const MatmulStep *s, Arena *scratch)
 }
 
 // ---- map
-static Word mask(bool condition) { return (Word){.u = condition ? UINT32_MAX : 0}; }
-
-// Toward zero. Outside the i32 range and for NaN the plan may not ask; here: the smallest integer.
-static Word float_to_int(float a) { return (Word){.i = a >= -0x1p31f && a < 0x1p31f ? (int32_t)a : INT32_MIN}; }
-
-#define EACH(field, expression) \
-    for (size_t i = 0; i < n; i++) o[i].field = (expression)
-#define EACH_MASK(condition) \
-    for (size_t i = 0; i < n; i++) o[i] = mask(condition)
-
-// o = op(a, b, c) for n words. Shift counts are an imm: the same in every word.
-static void run_scalar(const Kernels *kernels, ScalarOp op, const Word *a, const Word *b, const Word *c, Word *o,
-                       size_t n)
-{
-    switch (op) {
-    case S_fadd: EACH(f, a[i].f + b[i].f); return;
-    case S_fsub: EACH(f, a[i].f - b[i].f); return;
-    case S_fmul: EACH(f, a[i].f * b[i].f); return;
-    case S_fdiv: EACH(f, a[i].f / b[i].f); return;
-    case S_fma: kernels->fma_words(a, b, c, o, n); return;
-    case S_fsqrt: EACH(f, __builtin_sqrtf(a[i].f)); return;
-    case S_flt: EACH_MASK(a[i].f < b[i].f); return;
-    case S_fle: EACH_MASK(a[i].f <= b[i].f); return;
-    case S_feq: EACH_MASK(a[i].f == b[i].f); return;
-    case S_ilt: EACH_MASK(a[i].i < b[i].i); return;
-    case S_ult: EACH_MASK(a[i].u < b[i].u); return;
-    case S_ieq: EACH_MASK(a[i].u == b[i].u); return;
-    case S_sel: EACH(u, a[i].u ? b[i].u : c[i].u); return;
-    case S_and: EACH(u, a[i].u & b[i].u); return;
-    case S_or: EACH(u, a[i].u | b[i].u); return;
-    case S_xor: EACH(u, a[i].u ^ b[i].u); return;
-    case S_iadd: EACH(u, a[i].u + b[i].u); return;
-    case S_isub: EACH(u, a[i].u - b[i].u); return;
-    case S_imul: EACH(u, a[i].u * b[i].u); return;
-    case S_umulh: EACH(u, (uint32_t)((uint64_t)a[i].u * b[i].u >> 32)); return;
-    case S_shl: EACH(u, a[i].u << (b[0].u & 31)); return;
-    case S_shr: EACH(u, a[i].u >> (b[0].u & 31)); return;
-    case S_sar: EACH(i, a[i].i >> (b[0].u & 31)); return;
-    case S_i2f: EACH(f, (float)a[i].i); return;
-    case S_f2i: EACH(i, float_to_int(a[i].f).i); return;
-    case S_arg:
-    case S_imm:
-    case S_COUNT: return;
-    }
-}
-
 static size_t access_lane(const Access *a, size_t i)
 {
     int64_t lane = (int64_t)a->at + (int64_t)(i / a->inner) * a->outer_step + (int64_t)(i % a->inner) * a->inner_step;
@@ -275,8 +278,8 @@ static void run_instr(const Run *r, const MapStep *s, size_t k, size_t first, si
         for (size_t i = 0; i < lanes * TILE; i++) o[i].u = code->imm;
     } else {
         const size_t size = STRIP * TILE;
-        run_scalar(r->kernels, (ScalarOp)code->op, v + code->a * size, v + code->b * size, v + code->c * size, o,
-                   lanes * TILE);
+        r->kernels->scalar((ScalarOp)code->op, v + code->a * size, v + code->b * size, v + code->c * size, o,
+                           lanes * TILE);
     }
 }
 

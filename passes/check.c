@@ -6,6 +6,7 @@
 //   plan_golden  the rows that policy.so carries for its self test (runtime/abi.h)
 //
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
+// There are 32; of a model of more than 2^25 multiplications a row fewer, at least 8: its lanes are many samples already.
 #include "base.h"
 #include "check_score.h"
 #include "double_math.h"
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_ROWS = 32, DIFFERENCE_ROWS = 2 };
+enum { DEFAULT_ROWS = 32, LEAST_ROWS = 8, MOST_WORK = 1 << 30, DIFFERENCE_ROWS = 2 };
 
 typedef struct {
     Context *cx;
@@ -290,6 +291,25 @@ static void compare_score(Check *c)
     if (score) check_score(c->cx, c->to_latent, score, c->rows, program_inputs(c, c->x), &c->report->score_error);
 }
 
+// Multiplications and other operations of one row.
+static int64_t work_of(const Function *f)
+{
+    int64_t work = 0;
+    for (int i = 0; i < f->n_nodes; i++) {
+        const Node *n = f->nodes[i];
+        OpKind kind = op_info(n->op)->kind;
+        bool product = kind == KIND_LINEAR || kind == KIND_MATMUL;
+        if (kind != KIND_LEAF) work += type_lanes(n->type) * (product ? type_last(n->in[0]->type) : 1);
+    }
+    return work;
+}
+
+static size_t default_rows(const Function *f)
+{
+    int64_t rows = MOST_WORK / (work_of(f) + 1);
+    return rows > DEFAULT_ROWS ? DEFAULT_ROWS : rows < LEAST_ROWS ? LEAST_ROWS : (size_t)rows;
+}
+
 static Check check_start(Context *cx, const Module *imported, const Module *derived, const Flow *flow,
                          const CheckOptions *options, CheckReport *report)
 {
@@ -298,9 +318,10 @@ static Check check_start(Context *cx, const Module *imported, const Module *deri
     c.imported = imported ? imported : derived;
     c.to_latent = module_function(derived, "to_latent");
     c.to_event = module_function(derived, "to_event");
-    c.rows = options->rows ? options->rows : DEFAULT_ROWS;
+    c.rows = options->rows ? options->rows : default_rows(c.main);
     c.dims = (size_t)flow->dims;
     report->rows = c.rows;
+    report->few_rows = !options->rows && c.rows < DEFAULT_ROWS;
     draw_inputs(&c, options);
     return c;
 }

@@ -136,7 +136,7 @@ static const Function *program(Derive *d, const char *name, bool to_latent)
 // @to_latent with the log_prob alone, and where the lanes of the graph are in it.
 typedef struct {
     const Function *f;
-    const LaneEnv *lanes;
+    LaneEnv *lanes;
 } Density;
 
 static Density density_of(Derive *d)
@@ -181,9 +181,15 @@ static bool alive(const Function *f, const Node *n)
 static LaneEnv *computed_lanes(Derive *d, const Density *density)
 {
     LaneEnv *env = lane_env_new(d->cx, density->f, d->b);
-    for (int64_t i = 0; i < d->env->n_lanes; i++)
-        if (alive(density->f, density->lanes->ref[i].node) && d->env->ref[i].node)
-            lane_env_set(env, density->lanes->ref[i], d->env->ref[i]);
+    for (int i = 0; i < d->env->from->n_nodes; i++) {
+        const Node *n = d->env->from->nodes[i];
+        int64_t lanes = d->env->base[i + 1] - d->env->base[i];
+        for (int64_t k = 0; k < lanes; k++) {
+            LaneRef theirs = lane_env_get(density->lanes, (LaneRef){n, k}),
+                    mine = lane_env_get(d->env, (LaneRef){n, k});
+            if (alive(density->f, theirs.node) && mine.node) lane_env_set(env, theirs, mine);
+        }
+    }
     return env;
 }
 

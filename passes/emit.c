@@ -44,9 +44,20 @@ static const Node *result_at(LaneEnv *env, const Node *n, const int64_t *lanes, 
     return v;
 }
 
+static bool is_whole(const Node *n, const int64_t *lanes, int64_t count)
+{
+    int64_t i = 0;
+    while (i < count && lanes[i] == i) i++;
+    return i == type_lanes(n->type);
+}
+
 static void set_result(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count, const Node *now)
 {
     int64_t have = type_lanes(now->type);
+    if (have == count && is_whole(n, lanes, count)) {
+        lane_env_set_all(env, n, now);
+        return;
+    }
     for (int64_t i = 0; i < count; i++) lane_env_set(env, (LaneRef){n, lanes[i]}, (LaneRef){now, have == 1 ? 0 : i});
 }
 
@@ -153,7 +164,9 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
         now = build_broadcast(env->b, b ? b : zero.node, 2, dim);
         if (add) now = build_binary(env->b, OP_add, now, add);
     }
-    for (int64_t t = 0; t < n_tokens; t++)
+    bool whole = !cols && n_tokens * N == type_lanes(n->type);
+    if (whole) lane_env_set_all(env, n, now);
+    for (int64_t t = 0; t < n_tokens && !whole; t++)
         for (int64_t c = 0; c < n_cols; c++)
             lane_env_set(env, (LaneRef){n, tokens[t] * N + (cols ? cols[c] : c)}, (LaneRef){now, t * n_cols + c});
     free(rows);

@@ -98,19 +98,29 @@ LaneRef lane_env_get(LaneEnv *env, LaneRef r)
         if (!*copy) *copy = build_const(env->b, r.node->type, r.node->data);
         return (LaneRef){*copy, r.lane};
     }
-    return env->ref[env->base[r.node->id] + r.lane];
+    const Node *whole = env->whole[r.node->id];
+    return whole ? (LaneRef){whole, r.lane} : env->ref[env->base[r.node->id] + r.lane];
+}
+
+static void set_ref(LaneEnv *env, const Node *n, int64_t lane, LaneRef now)
+{
+    env->ref[env->base[n->id] + lane] = lane_canonical(now.node, now.lane);
 }
 
 void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now)
 {
-    env->ref[env->base[r.node->id] + r.lane] = lane_canonical(now.node, now.lane);
+    const Node *whole = env->whole[r.node->id];
+    int64_t lanes = whole ? type_lanes(r.node->type) : 0;
+    for (int64_t i = 0; i < lanes; i++) set_ref(env, r.node, i, (LaneRef){whole, i});
+    env->whole[r.node->id] = NULL;
+    set_ref(env, r.node, r.lane, now);
 }
 
 void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now)
 {
-    int64_t lanes = type_lanes(n->type);
-    for (int64_t i = 0; i < lanes; i++) lane_env_set(env, (LaneRef){n, i}, (LaneRef){now, i});
-    if (now->op != OP_move) env->whole[n->id] = now;
+    int64_t lanes = now->op == OP_move ? type_lanes(n->type) : 0;
+    env->whole[n->id] = now->op == OP_move ? NULL : now;
+    for (int64_t i = 0; i < lanes; i++) set_ref(env, n, i, (LaneRef){now, i});
 }
 
 void lane_env_inputs(LaneEnv *env)

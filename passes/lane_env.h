@@ -29,7 +29,7 @@ typedef struct {
     int64_t n_lanes;
     LaneRef *ref;          // by lane number: lane in the function being built
     const Node **constant; // by node id: copies of constants
-    const Node **whole;    // by node id: the value whose lanes are those of the node, in order, or NULL
+    const Node **whole; // by node id: the value whose lanes are those of the node, in order (ref says nothing), or NULL
 } LaneEnv;
 
 LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b);

@@ -121,10 +121,11 @@ static void rebuild_elementwise(Lanes *s, const Node *n)
         const Node *ops[3];
         for (int k = 0; k < n->n_in; k++) ops[k] = lanes_gather(s->b, in[k], m);
         const Node *now = lanes_apply(s->b, n, ops);
-        if (m == lanes && type_lanes(now->type) == m && now->op != OP_move) s->env->whole[n->id] = now;
-        for (int64_t j = 0; j < m; j++) {
+        bool whole = m == lanes && type_lanes(now->type) == m;
+        if (whole) lane_env_set_all(s->env, n, now);
+        for (int64_t j = 0; j < m && (keys || !whole); j++) {
             LaneRef lane = {now, type_lanes(now->type) == 1 ? 0 : j};
-            lane_env_set(s->env, (LaneRef){n, kept[j]}, lane);
+            if (!whole) lane_env_set(s->env, (LaneRef){n, kept[j]}, lane);
             if (keys) lane_numbers_put(s->numbers, keys[j], lane_canonical(lane.node, lane.lane));
         }
     }
@@ -291,10 +292,10 @@ static void rebuild_linear(Lanes *s, const Node *n)
         const Node *part =
             matrix_part(s->b, w, p.n_rows, p.n_rows == K ? NULL : p.rows, p.n_cols, p.n_cols == N ? NULL : p.cols);
         const Node *now = build_linear(s->b, in, part, bias_part(s, n, &p), add_part(s, n, &p, tokens, N));
-        for (int64_t m = 0; m < tokens; m++)
+        if (p.n_cols == N) lane_env_set_all(s->env, n, now);
+        for (int64_t m = 0; m < tokens && p.n_cols < N; m++)
             for (int64_t c = 0; c < p.n_cols; c++)
                 lane_env_set(s->env, (LaneRef){n, m * N + p.cols[c]}, (LaneRef){now, m * p.n_cols + c});
-        if (p.n_cols == N && now->op != OP_move) s->env->whole[n->id] = now;
         for (int64_t c = 0; c < p.n_cols && p.keys; c++)
             lane_numbers_put(s->numbers, p.keys[c], lane_canonical(now, c));
         free(refs);
@@ -362,8 +363,8 @@ static void rebuild_reduce(Lanes *s, const Node *n)
         for (int64_t j = 0; j < m; j++) memcpy(part + j * size, refs + group[j] * K, (size_t)size * sizeof *part);
         int64_t dim[2] = {m, size};
         const Node *now = build_reduce(s->b, n->op, lanes_gather_as(s->b, part, type_make(T_F32, 2, dim)));
-        for (int64_t j = 0; j < m; j++) lane_env_set(s->env, (LaneRef){n, group[j]}, (LaneRef){now, j});
-        if (m == outer && now->op != OP_move) s->env->whole[n->id] = now;
+        if (m == outer) lane_env_set_all(s->env, n, now);
+        for (int64_t j = 0; j < m && m < outer; j++) lane_env_set(s->env, (LaneRef){n, group[j]}, (LaneRef){now, j});
         free(part);
     }
     free(refs);

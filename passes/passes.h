@@ -69,7 +69,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
 
 // ---- checks in double (check.c): "Checked, always" of the design
 typedef struct {
-    size_t rows; // 0: 32
+    size_t rows; // 0: 32, fewer of a very large model
     uint64_t seed;
     const double *const *contexts; // given rows [rows][lanes] per context, or NULL: standard normal
     const double *x;               // given events, or NULL: to_event of drawn z
@@ -78,6 +78,7 @@ typedef struct {
 
 typedef struct {
     size_t rows;
+    bool few_rows;                       // because the model is large
     double exported_error;               // exported outputs against derived ones, relative to the sum of absolute terms
     double round_trip;                   // |x - to_event(to_latent(x))| relative to scale
     double log_det_error;                // relative, against the exported one or finite differences

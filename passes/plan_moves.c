@@ -2,6 +2,8 @@
 // what is left is a move step.
 #include "planner.h"
 
+#include <stdlib.h>
+
 static int64_t map_at(const Node *m, int64_t i) { return m->map ? m->map[i] : i; }
 
 View view_of(const Node *m)
@@ -115,28 +117,38 @@ static bool in_place(Place at, Place out, int64_t lane, int64_t i)
     return at.space == SPACE_WORK && out.buffer == at.buffer && at.at + lane == out.at + i;
 }
 
+// Does lane i of m come from `space`, and not stand where it belongs already? *from: where it is.
+static bool must_move(Planner *p, const Node *m, Place out, Space space, int64_t i, Place *from)
+{
+    int64_t lane;
+    *from = place_of(p, m->in[move_source(m, i, &lane)]);
+    bool there = in_place(*from, out, lane, i);
+    from->at += (uint32_t)lane;
+    return from->space == space && !there;
+}
+
 // One move step for the lanes of m that stand in `space`.
 static void move_from_space(Planner *p, const Node *m, Place out, Space space)
 {
-    int64_t n = type_lanes(m->type);
-    Table t = {p->n_steps, 0, ARENA_ARRAY(p->cx->arena, int, n), ARENA_ARRAY(p->cx->arena, uint32_t, n)};
-    uint32_t *dst = ARENA_ARRAY(p->cx->arena, uint32_t, n);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t lane;
-        const Node *source = m->in[move_source(m, i, &lane)];
-        Place at = place_of(p, source);
-        if (at.space != space || in_place(at, out, lane, i)) continue;
-        t.buffer[t.n] = space == SPACE_WORK ? at.buffer : -1;
-        t.lane[t.n] = at.at + (uint32_t)lane;
-        dst[t.n++] = (uint32_t)i;
-        if (space == SPACE_WORK) touch_buffer(p, at.buffer, p->n_steps);
+    int64_t lanes = type_lanes(m->type), n = 0, to = 0;
+    Place from;
+    for (int64_t i = 0; i < lanes; i++) n += must_move(p, m, out, space, i, &from);
+    if (!n) return;
+    Table t = {p->n_steps, (uint32_t)n, ARENA_ARRAY(p->cx->arena, int, n), ARENA_ARRAY(p->cx->arena, uint32_t, n)};
+    uint32_t *dst = heap_array((size_t)n, sizeof *dst);
+    for (int64_t i = 0; i < lanes; i++) {
+        if (!must_move(p, m, out, space, i, &from)) continue;
+        t.buffer[to] = space == SPACE_WORK ? from.buffer : -1;
+        t.lane[to] = from.at;
+        dst[to++] = (uint32_t)i;
+        if (space == SPACE_WORK) touch_buffer(p, from.buffer, p->n_steps);
     }
-    if (!t.n) return;
     Step step = {.kind = STEP_MOVE};
     step.move.n = t.n;
     step.move.space = space;
     step.move.dst_table = pool_put(p->pool, dst, t.n);
     step.move.out = FIELD(p, out, move.out);
+    free(dst);
     ARENA_PUSH(p->cx->arena, p->tables, p->n_tables, p->cap_tables, t);
     put_step(p, step, m);
 }

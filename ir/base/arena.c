@@ -1,12 +1,14 @@
 // Arena: a list of blocks, each filled front to back. Large requests get a block of their own.
 #include "arena.h"
 
+#include "hash.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, BLOCK = 1 << 18 };
+enum { ALIGN = 64, ALIGN_SMALL = 16, SMALL = 256, BLOCK = 1 << 18 };
 
 typedef struct Block {
     struct Block *next;
@@ -14,9 +16,17 @@ typedef struct Block {
     size_t size, used;
 } Block;
 
+typedef struct {
+    const void *data;
+    size_t size;
+    uint64_t hash;
+} Interned;
+
 struct Arena {
     Block *head;
     size_t total;
+    Interned *table; // open addressing
+    size_t n_interned, table_size;
 };
 
 static _Noreturn void out_of_memory(size_t size)
@@ -32,7 +42,7 @@ static size_t product(size_t count, size_t size)
     return __builtin_mul_overflow(count, size, &bytes) ? SIZE_MAX : bytes;
 }
 
-static size_t round_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
+static size_t round_up(size_t n, size_t align) { return (n + align - 1) & ~(align - 1); }
 
 Arena *arena_new(void)
 {
@@ -48,6 +58,7 @@ void arena_free(Arena *arena)
         next = b->next;
         free(b);
     }
+    free(arena->table);
     free(arena);
 }
 
@@ -57,31 +68,38 @@ static Block *block_new(size_t size)
     size_t bytes = sizeof(Block) + ALIGN + size;
     Block *b = bytes < size ? NULL : calloc(1, bytes);
     if (!b) out_of_memory(size);
-    b->data = (char *)(((uintptr_t)(b + 1) + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1));
+    b->data = (char *)round_up((uintptr_t)(b + 1), ALIGN);
     b->size = size;
     return b;
+}
+
+// The block that has room for size bytes from *at on.
+static Block *block_with_room(Arena *arena, size_t size, size_t align, size_t *at)
+{
+    Block *b = arena->head;
+    *at = b ? round_up(b->used, align) : 0;
+    if (b && *at <= b->size && b->size - *at >= size) return b;
+    Block *fresh = block_new(size > BLOCK / 2 ? size : BLOCK);
+    *at = 0;
+    if (size > BLOCK / 2 && b) { // keep filling the current block
+        fresh->next = b->next;
+        b->next = fresh;
+    } else {
+        fresh->next = b;
+        arena->head = fresh;
+    }
+    return fresh;
 }
 
 void *arena_alloc(Arena *arena, size_t size)
 {
     if (size > SIZE_MAX / 2) out_of_memory(size);
-    size = round_up(size ? size : 1);
-    Block *b = arena->head;
-    if (!b || b->size - b->used < size) {
-        Block *fresh = block_new(size > BLOCK / 2 ? size : BLOCK);
-        if (size > BLOCK / 2 && b) { // keep filling the current block
-            fresh->next = b->next;
-            b->next = fresh;
-        } else {
-            fresh->next = b;
-            arena->head = fresh;
-        }
-        b = fresh;
-    }
-    void *p = b->data + b->used;
-    b->used += size;
+    size_t align = size >= SMALL ? ALIGN : ALIGN_SMALL, at;
+    size = round_up(size ? size : 1, align);
+    Block *b = block_with_room(arena, size, align, &at);
+    b->used = at + size;
     arena->total += size;
-    return p;
+    return b->data + at;
 }
 
 void *arena_array(Arena *arena, size_t count, size_t size) { return arena_alloc(arena, product(count, size)); }
@@ -106,6 +124,36 @@ void *arena_copy(Arena *arena, const void *data, size_t size)
     void *p = arena_alloc(arena, size);
     if (size) memcpy(p, data, size);
     return p;
+}
+
+static Interned *interned_slot(const Arena *arena, const void *data, size_t size, uint64_t hash)
+{
+    for (size_t at = hash;; at++) {
+        Interned *slot = &arena->table[at & (arena->table_size - 1)];
+        if (!slot->data || (slot->hash == hash && slot->size == size && !memcmp(slot->data, data, size))) return slot;
+    }
+}
+
+static void grow_interned(Arena *arena)
+{
+    Interned *old = arena->table;
+    size_t n = arena->table_size;
+    arena->table_size = n ? 2 * n : 64;
+    arena->table = heap_array(arena->table_size, sizeof *old);
+    for (size_t i = 0; i < n; i++)
+        if (old[i].data) *interned_slot(arena, old[i].data, old[i].size, old[i].hash) = old[i];
+    free(old);
+}
+
+const void *arena_intern(Arena *arena, const void *data, size_t size)
+{
+    if (2 * arena->n_interned >= arena->table_size) grow_interned(arena);
+    uint64_t hash = hash_bytes(size, data, size);
+    Interned *slot = interned_slot(arena, data, size, hash);
+    if (slot->data) return slot->data;
+    *slot = (Interned){arena_copy(arena, data, size), size, hash};
+    arena->n_interned++;
+    return slot->data;
 }
 
 char *arena_string(Arena *arena, const char *text) { return arena_copy(arena, text, strlen(text) + 1); }

@@ -9,11 +9,13 @@ typedef struct Arena Arena;
 Arena *arena_new(void);
 void arena_free(Arena *arena);
 
-// `size` zeroed bytes, aligned to 64. Never NULL.
+// `size` zeroed bytes, aligned to 64, below 256 bytes to 16. Never NULL.
 void *arena_alloc(Arena *arena, size_t size);
 // count * size zeroed bytes; a product that overflows is out of memory.
 void *arena_array(Arena *arena, size_t count, size_t size);
 void *arena_copy(Arena *arena, const void *data, size_t size);
+// As arena_copy, but equal bytes are stored once: not to be written to.
+const void *arena_intern(Arena *arena, const void *data, size_t size);
 char *arena_string(Arena *arena, const char *text);
 char *arena_format(Arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // Bytes handed out so far: the high-water mark of a compile.
