@@ -97,3 +97,11 @@ def test_compiles_and_agrees(tool, tmp_path, model, sizes):
     done = tool(path, "-o", tmp_path / "policy.so")
     assert "equal the Plan's interpreter" in done.stdout
     assert os.path.getsize(tmp_path / "policy.so") < 2 << 20
+
+
+def test_very_large_models_are_checked_on_fewer_rows(tool, tmp_path):
+    path = tmp_path / "glow.onnx"
+    large.glow(path, 32, 1, 1, 304)  # 256 places of 142 thousand weights: 36 million multiplications a row
+    done = tool(path, "-o", tmp_path / "policy.so")
+    assert "rows (the model is large) in double" in done.stdout
+    assert "32 rows" not in done.stdout
