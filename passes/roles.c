@@ -1,5 +1,5 @@
 // Roles and direction: which input is the event or the latent, which output is what. Decided by the first of
-//   options, metadata (nfcc.*), a log_prob output, a log_det output with a published name, the published names.
+//   a log_prob output (which options and metadata must not contradict), options, metadata (nfcc.*), the published names.
 // Shapes and invertibility only propose candidates; they never tell density from sampling. Otherwise the compile is
 // refused (or, where nothing claims to be a flow, the graph compiles to `run`).
 #include "roles.h"
@@ -214,30 +214,39 @@ static bool by_word(Roles *r, const char *event, const char *latent, const char 
     return accept_said(r, density ? ei : li, density ? lo : eo, density, why);
 }
 
+// The log_prob's roles are the ones that are said.
+static bool agrees(Roles *r, const char *event, const char *latent)
+{
+    const Flow *f = r->flow;
+    bool wrong_event = event && strcmp(event, f->event ? f->event : "");
+    bool wrong_latent = latent && strcmp(latent, f->latent ? f->latent : "");
+    bool option = r->options->event || r->options->latent;
+    if (!wrong_event && !wrong_latent) return true;
+    diag_error(r->cx, NULL, option ? "leave the option out" : "--event or --latent decide instead",
+               "the squares of the log_prob output '%s' contradict %s%s %s", f->log_prob,
+               option ? "--" : "the file's metadata nfcc.", wrong_event ? "event" : "latent",
+               wrong_event ? event : latent);
+    return false;
+}
+
 static bool decide(Roles *r)
 {
     const FlowOptions *o = r->options;
-    const char *event = module_property(r->m, "nfcc.event"), *latent = module_property(r->m, "nfcc.latent");
-    bool words = o->event || o->latent;
-    if (!words) {
-        size_t errors = r->cx->diag->errors;
-        if (roles_by_log_prob(r)) return true;
-        if (r->cx->diag->errors > errors) return false;
-    } else if (roles_by_log_prob(r)) { // the words must agree with what the squares show
-        bool wrong = (o->event && strcmp(o->event, r->flow->event ? r->flow->event : "")) ||
-                     (o->latent && r->flow->latent && strcmp(o->latent, r->flow->latent));
-        if (!wrong) {
-            r->flow->why = "the options";
-            return true;
-        }
-        diag_error(r->cx, NULL, "leave the option out", "the squares of the log_prob output '%s' contradict --%s %s",
-                   r->flow->log_prob, o->event ? "event" : "latent", o->event ? o->event : o->latent);
-        return false;
+    bool option = o->event || o->latent;
+    const char *event = option ? o->event : module_property(r->m, "nfcc.event");
+    const char *latent = option ? o->latent : module_property(r->m, "nfcc.latent");
+    const char *why = option ? "the options" : "the file's metadata";
+    int in, out;
+    size_t errors = r->cx->diag->errors;
+    if (event && !said_port(r, event, "event", &in, &out)) return false;
+    if (latent && !said_port(r, latent, "latent", &in, &out)) return false;
+    if (roles_by_log_prob(r)) {
+        if (option) r->flow->why = why;
+        return agrees(r, event, latent);
     }
-    if (words) return by_word(r, o->event, o->latent, "the options");
-    if (event || latent) return by_word(r, event, latent, "the file's metadata");
-    if (by_names(r)) return true;
-    return refuse_or_run(r);
+    if (r->cx->diag->errors > errors) return false;
+    if (event || latent) return by_word(r, event, latent, why);
+    return by_names(r) || (r->cx->diag->errors == errors && refuse_or_run(r));
 }
 
 // That of the log_prob, else the one that is said, else the normal.

@@ -243,6 +243,14 @@ def test_other_external_data(tool, tmp_path):
     tool(model, "-o", tmp_path / "p.so", "--external-data", tool.models)
 
 
+def test_roles_that_the_log_prob_contradicts(tool, tmp_path):
+    model = tool.model("zuko_realnvp_ctx__logprob_lib__dyn")
+    said = tool("check", model, "--latent", "x", code=1).stderr
+    assert "log_prob output 'log_prob' contradict --latent x" in said and "leave the option out" in said
+    assert "no such input or output" in tool("check", model, "--event", "nosuch", code=1).stderr
+    assert "density" in tool("check", model, "--event", "x").stdout.splitlines()[0]
+
+
 def with_metadata(tool, folder, **words):
     """A model with more metadata_props: fields appended to a protobuf message are part of it."""
     def text(number, value):
