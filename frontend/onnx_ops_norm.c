@@ -83,15 +83,17 @@ void import_softmax(Call *c, int logarithm)
 
 // ---- normalisation
 
-// (x - mean) / sqrt(variance + epsilon) along the last axis; without centring x / sqrt(mean square + epsilon).
+// (x - mean) * (1 / sqrt(variance + epsilon)) along the last axis; without centring x * (1 / sqrt(mean square + epsilon)).
+// As ONNX has it: one division a row.
 static const Node *normalised(Call *c, const Node *x, double epsilon, bool centre, const Node **mean,
                               const Node **inverse)
 {
     const Node *m = centre ? mean_last(c, x) : NULL, *d = m ? op2(c, OP_sub, x, m) : x;
     const Node *s = build_unary(c->b, OP_sqrt, op2(c, OP_add, mean_last(c, op2(c, OP_mul, d, d)), number(c, epsilon)));
     if (mean) *mean = m;
-    if (inverse) *inverse = op2(c, OP_div, number(c, 1), s);
-    return op2(c, OP_div, d, s);
+    const Node *over = op2(c, OP_div, number(c, 1), s);
+    if (inverse) *inverse = over;
+    return op2(c, OP_mul, d, over);
 }
 
 // y * scale + bias, both optional, broadcast as given.
