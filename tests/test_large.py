@@ -1,6 +1,8 @@
 """What large flows are made of, small: attention token by token as repeats, masked nets in rounds, convolutions."""
 import math
 import os
+import resource
+import subprocess
 
 import numpy as np
 import pytest
@@ -90,7 +92,8 @@ def test_attention_is_repeats(tmp_path):
     assert max(count for count, _ in repeats) >= 16
 
 
-@pytest.mark.parametrize("model, sizes", [(large.maf, (40, 64)), (large.glow, (8, 2, 2, 8))])
+@pytest.mark.parametrize("model, sizes", [(large.maf, (40, 64)), (large.glow, (8, 2, 2, 8)),
+                                          (large.deep, (20,)), (large.wide, (64,))])
 def test_compiles_and_agrees(tool, tmp_path, model, sizes):
     path = tmp_path / "model.onnx"
     model(path, *sizes)
@@ -105,3 +108,18 @@ def test_very_large_models_are_checked_on_fewer_rows(tool, tmp_path):
     done = tool(path, "-o", tmp_path / "policy.so")
     assert "rows (the model is large) in double" in done.stdout
     assert "32 rows" not in done.stdout
+
+
+def cpu_seconds(path, folder):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([large.NFCC, path, "-o", folder / "policy.so"], check=True, capture_output=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
+
+
+def test_time_grows_with_the_nodes(tmp_path):
+    """Four times the nodes, 2,700 and 10,800: far from the sixteenfold time of what is quadratic."""
+    seconds = []
+    for blocks in (150, 600):
+        large.deep(tmp_path / "deep.onnx", blocks)
+        seconds.append(min(cpu_seconds(tmp_path / "deep.onnx", tmp_path) for _ in range(2)))
+    assert seconds[1] < 8 * seconds[0]
