@@ -6,6 +6,7 @@ typedef struct Cluster {
     int *value;          // by node id: value number + 1; 0: none yet
     const Node **valued; // those that have one
     int n_valued, cap_valued;
+    int *reader; // by node id, of members: the last member that reads it, or -1
     const Node *args[MAP_MAX_ARGS];
     int n_args;
     bool full;
@@ -16,6 +17,7 @@ static Cluster *empty_cluster(Planner *p)
     if (!p->cluster) {
         p->cluster = ARENA_NEW(p->cx->arena, Cluster);
         p->cluster->value = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
+        p->cluster->reader = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
     }
     Cluster *c = p->cluster;
     for (int i = 0; i < c->n_valued; i++) c->value[c->valued[i]->id] = 0;
@@ -53,13 +55,11 @@ static int operand_value(Planner *p, Cluster *c, const Node *v)
     return set_value(p, c, v, map_arg(&c->code, c->n_args++));
 }
 
-static bool needs_store(Planner *p, const Node *const *members, int hi, int n, const Node *v)
+static void find_readers(Cluster *c, const Node *const *members, int n)
 {
-    if (p->stored[v->id]) return true;
-    for (int i = hi; i < n; i++)
-        for (int k = 0; k < members[i]->n_in; k++)
-            if (members[i]->in[k] == v) return true;
-    return false;
+    for (int i = 0; i < n; i++) c->reader[members[i]->id] = -1;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < members[i]->n_in; k++) c->reader[members[i]->in[k]->id] = i;
 }
 
 static Access arg_access(Planner *p, const Node *v, uint32_t n, int arg)
@@ -82,7 +82,7 @@ static Access arg_access(Planner *p, const Node *v, uint32_t n, int arg)
 enum { CODE_LIMIT = 256 };
 
 // Members lo .. hi of the cluster as one map step; false where that exceeds its limits (nothing is put).
-static bool emit_members(Planner *p, const Node *const *members, int lo, int hi, int n)
+static bool emit_members(Planner *p, const Node *const *members, int lo, int hi)
 {
     Cluster *c = empty_cluster(p);
     Step s = {.kind = STEP_MAP};
@@ -93,7 +93,7 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi,
         for (int k = 0; k < m->n_in; k++) v[k] = operand_value(p, c, m->in[k]);
         set_value(p, c, m, expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]));
         if (c->code.overflow || (c->code.n > CODE_LIMIT && hi - lo > 1)) c->full = true;
-        if (!needs_store(p, members, hi, n, m)) continue;
+        if (!p->stored[m->id] && c->reader[m->id] < hi) continue;
         if (s.map.n_outs == MAP_MAX_OUTS)
             c->full = true;
         else
@@ -113,10 +113,16 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi,
     return true;
 }
 
-void emit_cluster(Planner *p, const Node *const *members, int lo, int hi, int n)
+static void emit_part(Planner *p, const Node *const *members, int lo, int hi)
 {
-    if (lo >= hi || emit_members(p, members, lo, hi, n)) return;
+    if (lo >= hi || emit_members(p, members, lo, hi)) return;
     int mid = (lo + hi) / 2;
-    emit_cluster(p, members, lo, mid, n);
-    emit_cluster(p, members, mid, hi, n);
+    emit_part(p, members, lo, mid);
+    emit_part(p, members, mid, hi);
+}
+
+void emit_cluster(Planner *p, const Node *const *members, int n)
+{
+    find_readers(empty_cluster(p), members, n);
+    emit_part(p, members, 0, n);
 }

@@ -151,7 +151,7 @@ static void emit_unit(Planner *p, int root, const Node *const *members, int n)
     case KIND_MOVE: emit_move(p, node); break;
     case KIND_UNARY:
     case KIND_BINARY:
-    case KIND_TERNARY: emit_cluster(p, members, 0, n, n); break;
+    case KIND_TERNARY: emit_cluster(p, members, n); break;
     case KIND_LINEAR: emit_linear(p, node); break;
     case KIND_LINEAR_T: emit_linear_t(p, node); break;
     case KIND_MATMUL: emit_matmul(p, node); break;

@@ -129,7 +129,7 @@ void emit_move(Planner *p, const Node *m);
 
 // ---- maps (plan_maps.c)
 
-void emit_cluster(Planner *p, const Node *const *members, int lo, int hi, int n);
+void emit_cluster(Planner *p, const Node *const *members, int n);
 
 // ---- which nodes are steps, and their order (plan_order.c)
 

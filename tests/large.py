@@ -172,6 +172,14 @@ def wide(path, hidden=4096, blocks=3):
     realnvp(path, 32, blocks, hidden, 3)
 
 
+def terms(path, count):
+    """No flow: one cluster of 3 elementwise nodes a term."""
+    g, total = Graph(5), "x"
+    for _ in range(count):
+        total = g("Add", total, g("Mul", g("Sigmoid", "x"), g.const(g.normal(4))))
+    g.save(path, [4], total, [4], g("ReduceSum", total, g.ints(1), keepdims=0))
+
+
 MODELS = {"maf": maf, "tarflow": tarflow, "glow": glow, "deep": deep, "wide": wide}
 
 

@@ -110,16 +110,17 @@ def test_very_large_models_are_checked_on_fewer_rows(tool, tmp_path):
     assert "32 rows" not in done.stdout
 
 
-def cpu_seconds(path, folder):
+def cpu_seconds(path, folder, *words):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([large.NFCC, path, "-o", folder / "policy.so"], check=True, capture_output=True)
+    subprocess.run([large.NFCC, path, "-o", folder / "policy.so", *words], check=True, capture_output=True)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
 
 
-def test_time_grows_with_the_nodes(tmp_path):
-    """Four times the nodes, 2,700 and 10,800: far from the sixteenfold time of what is quadratic."""
+@pytest.mark.parametrize("model, size, words", [(large.deep, 150, []), (large.terms, 3300, ["--entries", "run"])])
+def test_time_grows_with_the_nodes(tmp_path, model, size, words):
+    """Four times the nodes, far from the sixteenfold time of what is quadratic."""
     seconds = []
-    for blocks in (150, 600):
-        large.deep(tmp_path / "deep.onnx", blocks)
-        seconds.append(min(cpu_seconds(tmp_path / "deep.onnx", tmp_path) for _ in range(2)))
+    for count in (size, 4 * size):
+        model(tmp_path / "model.onnx", count)
+        seconds.append(min(cpu_seconds(tmp_path / "model.onnx", tmp_path, *words) for _ in range(2)))
     assert seconds[1] < 8 * seconds[0]
