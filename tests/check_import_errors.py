@@ -438,6 +438,17 @@ def external_link():
     return m, "it is a link", {"m.onnx.data": None, "secret": b"\0" * 64}
 
 
+def resize_with_computed_sizes():
+    return model([node("Cast", ["x"], ["s"], to=F), node("Resize", ["x", "", "s"], ["y"], name="up")], x=[4]), \
+        ["not known at import", "up"]
+
+
+def resize_of_a_fixed_batch():
+    """A file of batch 8 has it in the sizes."""
+    return model([node("Reshape", ["x", "image"], ["i"]), node("Resize", ["i", "", "", "sizes"], ["y"], mode="linear")],
+                 [ints("image", 8, 2, 3, 4), ints("sizes", 8, 2, 6, 9)], x=(8, 24)), None
+
+
 def limit():
     not os.environ.get("NFCC_NO_LIMIT") and resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
     resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
