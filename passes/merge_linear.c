@@ -5,6 +5,7 @@
 //     linear(x + c, B, b)            =  linear(x, B, c B + b)
 //     linear(x, A, a) * c            =  linear(x, A diag(c), a c)
 //     linear(x, A, a) + c            =  linear(x, A, a + c)
+//     x + linear(linear(x, A), B)    =  linear(x, 1 + A B)           where that is regular (merge_sum.c)
 //
 // A move between two products only picks columns of the first. Flows put fixed mixing layers (permutations, PLU,
 // ActNorm, normalisers) next to learned ones, so such pairs are common.
@@ -168,7 +169,10 @@ static const Node *merge_output(Builder *b, const Node *n, const Node *const *in
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
     const Uses *uses = user;
-    if (n->op == OP_mul || n->op == OP_add || n->op == OP_sub) return merge_output(b, n, in, uses);
+    if (n->op == OP_mul || n->op == OP_add || n->op == OP_sub) {
+        const Node *better = merge_output(b, n, in, uses);
+        return better ? better : merge_affine_sum(b, build_like(b, n, in));
+    }
     if (n->op != OP_linear) return NULL;
     const Node *copy = build_like(b, n, in), *x = n->in[0];
     if (copy->op != OP_linear) return copy;

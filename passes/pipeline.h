@@ -8,6 +8,8 @@ Module *pass_merge_linear(const Module *m, Context *cx);
 Module *pass_narrow(const Module *m, Context *cx);
 Module *pass_hoist_context(const Module *m, Context *cx);
 Module *pass_merge_siblings(const Module *m, Context *cx);
+// merge_sum.c: a sum of two affine functions of one value as one product, or NULL.
+const Node *merge_affine_sum(Builder *b, const Node *sum);
 // derive alone also reads the user's words and fills the Flow.
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow);
 // roll.c: what plan_build ends with.
