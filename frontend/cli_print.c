@@ -18,7 +18,8 @@ unsigned plan_entries(const Plan *plan)
 {
     const Program *latent = &plan->programs[PROGRAM_TO_LATENT], *event = &plan->programs[PROGRAM_TO_EVENT];
     unsigned bits = 0;
-    if (latent->exists) bits |= NFCC_HAS_TO_LATENT | (has_port(latent, PORT_LOG_PROB) ? NFCC_HAS_LOG_PROB : 0);
+    if (latent->exists && has_port(latent, PORT_Z)) bits |= NFCC_HAS_TO_LATENT;
+    if (latent->exists && has_port(latent, PORT_LOG_PROB)) bits |= NFCC_HAS_LOG_PROB;
     if (event->exists) bits |= NFCC_HAS_TO_EVENT | NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
     if (event->exists && has_port(event, PORT_LOG_PROB)) bits |= NFCC_HAS_SAMPLE_AND_LOG_PROB | NFCC_HAS_SAMPLE_BEST;
     if (plan->programs[PROGRAM_RUN].exists) bits |= NFCC_HAS_RUN;
@@ -109,6 +110,9 @@ void print_checks(FILE *out, const Build *b, size_t native_rows)
         print_line(out, "verified", "no (--no-verify)");
     } else if (!b->checked_double) {
         print_line(out, "verified", "not against an exported graph: the file begins behind derive");
+    } else if (b->flow.density_alone) {
+        print_line(out, "verified", "%zu rows in double: graph %.1e, score %.1e (finite differences)", r->rows,
+                   r->exported_error, r->score_error);
     } else if (b->flow.no_inverse) {
         print_line(out, "verified", "%zu rows%s in double: graph %.1e, log_det %.1e (finite differences)", r->rows, why,
                    r->exported_error, r->log_det_error);

@@ -132,7 +132,7 @@ static void block_code(MapCode *m, BaseKind base, int out[2])
     int w[4] = {map_arg(m, 2), map_arg(m, 3), map_arg(m, 5), map_imm(m, 0)};
     math_philox(m, w, key);
     int temperature = map_arg(m, 4);
-    bool normal = base == BASE_NORMAL || base == BASE_STUDENT_T;
+    bool normal = base == BASE_NORMAL || base == BASE_STUDENT_T || base == BASE_GRAPH;
     if (normal) math_box_muller(m, w, out);
     for (int i = 0; i < 2; i++)
         out[i] = normal ? scaled(m, temperature, out[i]) : other_base(m, base, temperature, w[2 * i], w[2 * i + 1]);

@@ -204,7 +204,16 @@ typedef struct {
 } Program;
 
 // Base distributions, standardised, independent over the lanes. `noise` draws them; passes/base.c has their densities.
-typedef enum { BASE_NORMAL, BASE_LAPLACE, BASE_LOGISTIC, BASE_UNIFORM, BASE_STUDENT_T, BASE_COUNT } BaseKind;
+// BASE_GRAPH: of no known form (a mixture): the density is what the graph's own log_prob says.
+typedef enum {
+    BASE_NORMAL,
+    BASE_LAPLACE,
+    BASE_LOGISTIC,
+    BASE_UNIFORM,
+    BASE_STUDENT_T,
+    BASE_GRAPH,
+    BASE_COUNT
+} BaseKind;
 
 // How a backend may store the weights of gemm steps. The Plan's own are f32 always, already rounded to the type.
 typedef enum { WEIGHTS_F32, WEIGHTS_F16, WEIGHTS_BF16 } WeightType;
@@ -231,7 +240,7 @@ typedef struct {
     int n_contexts, n_inputs, n_outputs;
     PlanValue event;   // lanes 0: not a flow
     const char *base;  // "standard normal", ...
-    bool given_only;   // the base has no sampler (Student t): z must be given
+    bool given_only;   // the base has no sampler (Student t, of no known form): z must be given
     const char *notes; // lines for `nfcc info`: direction and what decided it, base, verified errors
     // golden rows, see abi.h; filled after the plan has been run
     uint32_t golden_rows;

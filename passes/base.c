@@ -5,6 +5,7 @@
 //   logistic   -u - 2 softplus(-u)
 //   uniform    0 for 0 <= u <= 1, else -inf
 //   student_t  -(v + 1) / 2 log(1 + u^2 / v) + log Gamma((v + 1) / 2) - log Gamma(v / 2) - log(pi v) / 2
+//   graph      no row: the exported log_prob stands in for the whole (Map.log_prob)
 #include "base.h"
 
 #include "double_math.h"
@@ -74,7 +75,7 @@ static const Base BASES[BASE_COUNT] = {
 
 bool base_named(const char *text, BaseKind *kind, double *param)
 {
-    for (int i = 0; i < BASE_COUNT; i++) {
+    for (int i = 0; i < BASE_GRAPH; i++) {
         size_t n = strlen(BASES[i].word);
         if (strncmp(text, BASES[i].word, n)) continue;
         *kind = (BaseKind)i;
@@ -104,13 +105,14 @@ const Node *base_log_density(Builder *b, BaseKind kind, double param, const Node
 
 double base_draw(BaseKind kind, double param, uint64_t *state)
 {
-    double u = kind == BASE_NORMAL || kind == BASE_STUDENT_T ? 0 : draw_uniform(state);
+    double u = kind == BASE_LAPLACE || kind == BASE_LOGISTIC || kind == BASE_UNIFORM ? draw_uniform(state) : 0;
     switch (kind) {
     case BASE_LAPLACE: return u < 0.5 ? double_log(2 * u) : -double_log(2 * (1 - u));
     case BASE_LOGISTIC: return double_log(u) - double_log1p(-u);
     case BASE_UNIFORM: return u;
     case BASE_NORMAL:
     case BASE_STUDENT_T: // heavier tails do not matter for a check
+    case BASE_GRAPH:
     case BASE_COUNT: break;
     }
     return (void)param, draw_normal(state);

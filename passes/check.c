@@ -107,7 +107,8 @@ static void run_one_way(Check *c, const CheckOptions *options)
     c->z = c->back = density ? image : drawn;
     c->log_det_x = c->log_det_z = numbers(c->cx, c->rows);
     c->log_prob_x = c->log_prob_z = numbers(c->cx, c->rows);
-    run_program(c, density ? c->to_latent : c->to_event, drawn, (double *[]){image, c->log_det_x, c->log_prob_x, NULL});
+    double *all[] = {image, c->log_det_x, c->log_prob_x, NULL};
+    run_program(c, density ? c->to_latent : c->to_event, drawn, c->flow->density_alone ? &c->log_prob_x : all);
     if (!density) memcpy(c->in[c->flow->latent_input], drawn, n * sizeof *drawn);
 }
 
@@ -260,7 +261,8 @@ static void compare_one_way(Check *c)
 
 static void compare_differences(Check *c)
 {
-    if (c->flow->log_det_output >= 0 || c->flow->log_prob_output >= 0 || c->dims > DIFFERENCE_DIMS) return;
+    bool exported = c->flow->log_prob_output >= 0 && c->flow->base_kind != BASE_GRAPH;
+    if (c->flow->log_det_output >= 0 || exported || c->dims > DIFFERENCE_DIMS) return;
     c->report->finite_differences = true;
     for (size_t r = 0; r < DIFFERENCE_ROWS && r < c->rows; r++) {
         double numeric = program_difference(c, c->to_latent, c->x, r),
@@ -359,10 +361,10 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
     run_programs(&c, options);
     report->checked = arena_copy(cx->arena, &c, sizeof c);
     compare_exported(&c);
-    if (flow->no_inverse)
-        compare_one_way(&c);
-    else
+    if (!flow->no_inverse)
         compare_differences(&c);
+    else if (!flow->density_alone)
+        compare_one_way(&c);
     if (!flow->no_inverse && !options->x) compare_round_trip(&c);
     compare_score(&c);
     return cx->diag->errors == before;
@@ -474,8 +476,10 @@ static void check_flow_plan(Check *c, const Plan *plan)
     if (!c->to_latent) return;
     for (size_t i = 0; i < c->rows * c->dims; i++) c->x[i] = (double)(float)c->x[i]; // what a caller can pass
     double *out[3] = {c->back, c->log_det_x, c->log_prob_x};
-    run_program(c, c->to_latent, c->x, out);
-    compare_program(c, plan, PROGRAM_TO_LATENT, prep, c->x, latent, latent_names, 3, lanes);
+    int first = c->flow->density_alone ? 2 : 0; // no z, no log_det
+    run_program(c, c->to_latent, c->x, out + first);
+    compare_program(c, plan, PROGRAM_TO_LATENT, prep, c->x, latent + first, latent_names + first, 3 - (size_t)first,
+                    lanes + first);
     compare_gradient(c, plan, PROGRAM_SCORE, "score", "score", prep, c->x);
     compare_gradient(c, plan, PROGRAM_ACT, "act", "act", prep, c->z);
 }
@@ -568,12 +572,12 @@ static void put_rows(uint32_t *golden, size_t stride, size_t at, const uint32_t 
 }
 
 // Row by row: x and log_prob of to_event at the drawn z, z and log_det of to_latent at that x. Of a flow with one
-// direction its own half, and x is drawn where nothing makes it.
+// direction its own half, of a density alone its log_prob, and x is drawn where nothing makes it.
 static void golden_flow(Context *cx, Plan *plan, size_t rows)
 {
     const Program *event = &plan->programs[PROGRAM_TO_EVENT], *latent = &plan->programs[PROGRAM_TO_LATENT];
-    size_t d = plan->event.lanes, half = d + 1, stride = half * ((size_t)event->exists + (size_t)latent->exists),
-           at = 0;
+    size_t d = plan->event.lanes, half = d + 1, at = 0;
+    size_t stride = (event->exists ? half : 0) + (!latent->exists ? 0 : latent->n_out > 1 ? half : 1);
     uint32_t **contexts = golden_inputs(cx, plan, plan->contexts, plan->n_contexts, rows);
     uint32_t *prep = prepared_words(cx, plan, rows, (const uint32_t *const *)contexts),
              *golden = ARENA_ARRAY(cx->arena, uint32_t, rows *stride + 1);
@@ -589,8 +593,9 @@ static void golden_flow(Context *cx, Plan *plan, size_t rows)
     if (latent->exists) {
         uint32_t **out = output_words(cx, latent, rows);
         plan_run(plan, PROGRAM_TO_LATENT, rows, prep, &x, out);
-        put_rows(golden, stride, at, port_words(latent, out, PORT_Z), d, rows);
-        put_rows(golden, stride, at + d, port_words(latent, out, PORT_LOG_DET), 1, rows);
+        const uint32_t *z = port_words(latent, out, PORT_Z);
+        if (z) put_rows(golden, stride, at, z, d, rows);
+        put_rows(golden, stride, at + (z ? d : 0), port_words(latent, out, z ? PORT_LOG_DET : PORT_LOG_PROB), 1, rows);
     }
     plan->golden = golden;
     plan->golden_words = (uint32_t)(rows * stride);

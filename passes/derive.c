@@ -12,7 +12,8 @@
 // same steps in both. log_prob = log N(z; 0, I) + log|det dz/dx|, and -inf where an intermediate overflowed.
 //
 // A flow that is not invertible has its exported direction alone, with the log_det that the graph exports: of the
-// programs only that one exists, and @score of a density.
+// programs only that one exists, and @score of a density. Of a log_prob without a latent @to_latent gives log_prob
+// alone.
 //
 // @score is the adjoint of @to_latent. @act is one march: every lane of @to_latent is also a lane of the inverse
 // program (both are lanes of the exported graph), so the adjoint is taken at the values that the inverse has computed,
@@ -93,6 +94,15 @@ static const Node *log_det_of(Derive *d)
     return build_binary(d->b, OP_sub, log_det, emit_log_det(d->env, map->base_solution));
 }
 
+// The exported number, where it is the only one that knows the base.
+static const Node *own_log_prob(Derive *d)
+{
+    emit_missing(d->env);
+    LaneRef lane = lane_env_lane(d->env, d->map->log_prob, 0);
+    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)),
+                        build_scalar(d->b, d->map->log_prob_sign));
+}
+
 // One direction, from its input ("x" or "z") on.
 static Ends ends_of(Derive *d, bool to_latent)
 {
@@ -105,6 +115,10 @@ static Ends ends_of(Derive *d, bool to_latent)
     Ends e = {d->flow->density ? in : out, d->flow->density ? out : in, along ? log_det : negated, NULL};
     const Node *u = d->map->base ? vector_of(d, d->map->base, d->map->dims) : e.z,
                *to_z = d->flow->density ? log_det : negated;
+    if (d->map->log_prob) {
+        e.log_prob = own_log_prob(d);
+        return e;
+    }
     if (d->map->base) to_z = build_binary(b, OP_add, to_z, emit_log_det(d->env, d->map->base_solution));
     e.log_prob = build_binary(b, OP_add, to_z, base_log_density(b, d->flow->base_kind, d->flow->base_param, u));
     return e;
@@ -122,8 +136,10 @@ static const Function *program(Derive *d, const char *name, bool to_latent)
     Arena *lanes = arena_new();
     start(d, name, lanes);
     Ends e = ends_of(d, to_latent);
-    build_output(d->b, to_latent ? "z" : "x", to_latent ? e.z : e.x);
-    build_output(d->b, "log_det", e.log_det);
+    if (!d->flow->density_alone) {
+        build_output(d->b, to_latent ? "z" : "x", to_latent ? e.z : e.x);
+        build_output(d->b, "log_det", e.log_det);
+    }
     build_output(d->b, "log_prob", never_nan(d->b, e.log_prob));
     if (!to_latent && d->flow->has_clip && !(d->flow->denoise > 0))
         build_output(d->b, "act", clipped(d->b, d->flow, e.x));

@@ -16,6 +16,9 @@ typedef struct {
     // is log_det_scale times this exported number.
     const Node *log_det;
     double log_det_scale;
+    // A base of no known form: the exported log_prob, in the given sign, is that of the whole. NULL: the base's.
+    const Node *log_prob;
+    double log_prob_sign;
 } Map;
 
 // Solve f for input port from the lanes; map->solution->solved tells whether it works. Reports nothing.

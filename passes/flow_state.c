@@ -53,7 +53,7 @@ static void put_flow(Writer *w, const Flow *f)
     put(w, "shape", "%s", number_list(w->cx, f->event_type.rank, f->event_type.dim));
     put_name(w, "base", f->base);
     put(w, "base-kind", "%d %a", (int)f->base_kind, f->base_param);
-    put(w, "flags", "%d %d %d", f->log_prob_negated, f->log_det_mean, f->base_assumed);
+    put(w, "flags", "%d %d %d %d", f->log_prob_negated, f->log_det_mean, f->base_assumed, f->density_alone);
     if (f->has_clip) put(w, "clip", "%a %a", f->clip_lo, f->clip_hi);
     if (f->denoise > 0) put(w, "denoise", "%a", f->denoise);
     put_name(w, "no-inverse", f->no_inverse);
@@ -117,14 +117,15 @@ static bool get_ports(Context *cx, const Module *m, Flow *f)
 
 static bool get_flow(Context *cx, const Module *m, Flow *f)
 {
-    int64_t dim[MAX_RANK], flags[3];
+    int64_t dim[MAX_RANK], flags[4];
     int rank, n;
     if (!get_ports(cx, m, f) || !get_list(m, "shape", 1, 1 << 24, dim, &rank, MAX_RANK)) return false;
-    if (!get_list(m, "flags", 0, 2, flags, &n, 3) || n != 3) return false;
+    if (!get_list(m, "flags", 0, 2, flags, &n, 4) || n != 4) return false;
     f->event_type = type_make(T_F32, rank, dim);
     if (type_check(cx->arena, f->event_type)) return false;
     f->dims = type_lanes(f->event_type);
     f->log_prob_negated = flags[0], f->log_det_mean = flags[1], f->base_assumed = flags[2];
+    f->density_alone = flags[3];
     const char *clip = get(m, "clip"), *solved = get(m, "solved");
     f->has_clip = clip && sscanf(clip, "%la %la", &f->clip_lo, &f->clip_hi) == 2;
     const char *denoise = get(m, "denoise");

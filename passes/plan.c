@@ -283,7 +283,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     Pool pool = {.arena = cx->arena};
     plan->name = name;
     memcpy(plan->hash, hash, 32);
-    plan->given_only = flow->base_kind == BASE_STUDENT_T;
+    plan->given_only = flow->base_kind == BASE_STUDENT_T || flow->base_kind == BASE_GRAPH;
     pool_reserve(&pool, constant_lanes(m) + (1 << 16));
     start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
     for (ProgramId id = 0; id < PROGRAM_COUNT; id++) {

@@ -90,6 +90,57 @@ static bool by_names(Roles *r)
     return true;
 }
 
+static int log_prob_named(const Roles *r)
+{
+    for (int o = 0; o < r->m->n_outputs; o++)
+        if (roles_scalar_output(r, o) && published(r->m->outputs[o].name, NAME_LOG_PROB)) return o;
+    return -1;
+}
+
+// ---- a log_prob whose base is of no known form (a mixture), or not seen
+
+// The end that goes in: said, or by its name; -1: not decided.
+static int named_end(const Roles *r, const char *event, const char *latent, bool *density)
+{
+    *density = event != NULL;
+    if (event && latent) return -1;
+    if (event || latent) return roles_port(r->m->inputs, r->f->n_inputs, event ? event : latent);
+    int noise = named_input(r, NAME_LATENT_INPUT), x = named_input(r, NAME_EVENT_INPUT);
+    *density = noise < 0;
+    return noise >= 0 && x >= 0 ? -1 : noise >= 0 ? noise : output_named(r, true) ? -1 : x;
+}
+
+// The exported log_prob is taken as it is. With an invertible output beside it both directions exist; else that of a
+// density alone does. A base that is seen and does not fit, or is said, is no such case.
+static bool own_density(Roles *r, const char *event, const char *latent)
+{
+    Map *map = NULL;
+    Flow *flow = r->flow;
+    bool density = false, seen = r->unsolved || r->options->base;
+    const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
+    int scalar = said ? roles_port(r->m->outputs, r->m->n_outputs, said) : log_prob_named(r),
+        in = named_end(r, event, latent, &density);
+    if (seen || in < 0 || scalar < 0 || !roles_scalar_output(r, scalar) || !roles_real_input(r, in)) return false;
+    int out = roles_choose_output(r, in, density, &map);
+    if (out < 0 && !density) return false;
+    if (out < 0) map = map_solve(r->cx, r->f, in, input_lanes(r->cx, r->f->inputs[in]), roles_input_size(r, in));
+    map->log_prob = r->f->outputs[scalar].node;
+    map->log_prob_sign = r->options->neg_log_prob ? -1 : 1;
+    const char *name = r->m->outputs[scalar].name;
+    roles_fill(
+        r, map, density, in, out,
+        arena_format(r->cx->arena, "the log_prob output '%s' and the name of input '%s'", name, r->m->inputs[in].name));
+    flow->log_prob_output = scalar;
+    flow->log_prob = name;
+    flow->log_prob_negated = r->options->neg_log_prob != NULL;
+    flow->base_kind = BASE_GRAPH;
+    flow->base = arena_format(r->cx->arena, "none that nfcc knows (a mixture?): log_prob is the graph's own%s",
+                              out < 0 ? "" : "; z must be given");
+    flow->density_alone = out < 0;
+    if (out < 0) flow->no_inverse = "no output is a latent, and the log_prob shows none: the density alone";
+    return true;
+}
+
 // ---- no decision
 
 // An input and an output of one size, of which one is data and the other noise by their names.
@@ -133,13 +184,6 @@ static int undecided_input(Roles *r)
     return -1;
 }
 
-static int log_prob_named(const Roles *r)
-{
-    for (int o = 0; o < r->m->n_outputs; o++)
-        if (roles_scalar_output(r, o) && published(r->m->outputs[o].name, NAME_LOG_PROB)) return o;
-    return -1;
-}
-
 static void no_base(Roles *r, int output)
 {
     diag_error(r->cx, NULL,
@@ -160,6 +204,8 @@ static bool refuse_or_run(Roles *r)
             name, name);
         return false;
     }
+    r->strict = false;
+    if (roles_by_log_prob(r)) return true; // its error says what is wrong
     if (r->unsolved) {
         diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved,
                    r->unsolved_why);
@@ -229,6 +275,16 @@ static bool agrees(Roles *r, const char *event, const char *latent)
     return false;
 }
 
+static bool said_log_prob_fails(const Roles *r)
+{
+    const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
+    int i = roles_port(r->m->outputs, r->m->n_outputs, said);
+    if (i < 0 || !roles_scalar_output(r, i)) return false;
+    diag_error(r->cx, NULL, "--event NAME takes it as it is, where the base is of no known form",
+               "output '%s' is not a log_prob that nfcc can split into a base and a flow", said);
+    return true;
+}
+
 static bool decide(Roles *r)
 {
     const FlowOptions *o = r->options;
@@ -244,7 +300,8 @@ static bool decide(Roles *r)
         if (option) r->flow->why = why;
         return agrees(r, event, latent);
     }
-    if (r->cx->diag->errors > errors) return false;
+    if (own_density(r, event, latent)) return true;
+    if (said_log_prob_fails(r)) return false;
     if (event || latent) return by_word(r, event, latent, why);
     return by_names(r) || (r->cx->diag->errors == errors && refuse_or_run(r));
 }
@@ -276,7 +333,7 @@ static bool decide_base(Roles *r)
 
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
 {
-    Roles r = {.cx = cx, .m = m, .f = module_function(m, "main"), .options = options, .flow = flow};
+    Roles r = {.cx = cx, .m = m, .f = module_function(m, "main"), .options = options, .flow = flow, .strict = true};
     *flow = (Flow){.event_input = -1,
                    .event_output = -1,
                    .latent_input = -1,

@@ -13,7 +13,8 @@ typedef struct {
     Map *map;
     // An output that shows the squares of a base which lead back to no input: why, for the refusal.
     const char *unsolved, *unsolved_why;
-    struct { // the last answer of log_det_scale, which is asked for again when a map is taken
+    bool strict; // a number that nobody calls a log_prob is one only if what it holds beside the base is the log_det
+    struct {     // the last answer of log_det_scale, which is asked for again when a map is taken
         const Map *map;
         int out;
         bool density;

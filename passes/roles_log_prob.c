@@ -2,6 +2,7 @@
 // input (sampling), or lead back to an input (density). Where they lead back to none, the exported direction alone.
 #include "roles.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool same_lanes(const LaneRef *a, const LaneRef *b, int64_t n)
@@ -195,11 +196,37 @@ static void take_base(Roles *r, const Split *s)
             : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised", standard);
 }
 
+enum { ROWS = 4 };
+
+// Nobody said that the number is a log_prob: what it holds beside the base must be the log-determinant (a tanh's own
+// looks like a logistic base).
+static bool rest_agrees(Roles *r, const Split *s, int scalar)
+{
+    bool density = r->flow->density, agrees = true;
+    const Node *u = s->f->outputs[s->f->n_outputs - 1].node;
+    Map *map = density ? map_solve(r->cx, s->f, r->map->port, value_lanes(r->cx, u), s->dims) : r->map;
+    if (!map_solved(map) || s->base == BASE_UNIFORM) return true; // drawn rows lie outside
+    const Function *f = split_rest(r->cx, s, scalar, !density);
+    double **in = map_inputs(r->cx, map, density, ROWS, 7), claimed[ROWS];
+    double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in);
+    double **outs = ARENA_ARRAY(r->cx->arena, double *, f->n_outputs + 1);
+    outs[f->n_outputs - 1] = claimed;
+    eval_function(f, ROWS, (const double *const *)in, outs, NULL, NULL);
+    for (int i = 0; i < ROWS; i++) agrees = agrees && fabs(claimed[i] - derived[i]) <= 1e-5 * (1 + fabs(claimed[i]));
+    return agrees;
+}
+
+static bool is_said_log_prob(const Roles *r, int scalar)
+{
+    return r->options->log_prob || r->options->neg_log_prob || published(r->m->outputs[scalar].name, NAME_LOG_PROB);
+}
+
 static bool try_base(Roles *r, int scalar, BaseKind base, bool one_direction)
 {
     Split *s = split_log_prob(r->cx, r->f, scalar, base);
     if (!s) return false;
     const Function *before = r->f;
+    const Flow flow = *r->flow;
     r->f = s->f;
     LaneRef *u = value_lanes(r->cx, s->f->outputs[s->f->n_outputs - 1].node);
     accept_log_prob(r, s, scalar);
@@ -209,20 +236,20 @@ static bool try_base(Roles *r, int scalar, BaseKind base, bool one_direction)
     if (independent &&
         (one_direction ? one_way_by_log_prob(r, s, scalar, why)
                        : sampling_by_log_prob(r, u, s->dims, why) || density_by_log_prob(r, u, s->dims, why))) {
-        take_base(r, s);
-        return true;
-    }
-    if (independent) note_unsolved(r, scalar, u, s->dims, base_describe(r->cx, base, s->param));
+        if (one_direction || !r->strict || is_said_log_prob(r, scalar) || rest_agrees(r, s, scalar)) {
+            take_base(r, s);
+            return true;
+        }
+    } else if (independent)
+        note_unsolved(r, scalar, u, s->dims, base_describe(r->cx, base, s->param));
     r->f = before;
-    r->flow->log_prob_output = -1;
-    r->flow->log_prob = NULL;
-    r->flow->log_prob_negated = false;
+    *r->flow = flow;
     return false;
 }
 
 static bool try_log_prob(Roles *r, int scalar, bool one_direction)
 {
-    for (int base = 0; base < BASE_COUNT; base++)
+    for (int base = 0; base < BASE_GRAPH; base++)
         if (try_base(r, scalar, (BaseKind)base, one_direction)) return true;
     return false;
 }
@@ -236,9 +263,5 @@ bool roles_by_log_prob(Roles *r)
                 (said ? !strcmp(said, r->m->outputs[i].name) : !published(r->m->outputs[i].name, NAME_LOG_DET)) &&
                 try_log_prob(r, i, one_direction))
                 return true;
-    for (int i = 0; said && i < r->m->n_outputs; i++)
-        if (roles_scalar_output(r, i) && !strcmp(said, r->m->outputs[i].name))
-            diag_error(r->cx, NULL, "nfcc check --explain MODEL.onnx shows the graph",
-                       "output '%s' is not a log_prob that nfcc can split into a base and a flow", said);
     return false;
 }

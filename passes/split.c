@@ -201,6 +201,7 @@ static void collect_leaf(Collector *c, LaneRef r, double weight)
     case BASE_LOGISTIC: found = logistic_term(&s, r); break;
     case BASE_UNIFORM: uniform_terms(c, r); break;
     case BASE_STUDENT_T: found = student_term(&s, r); break;
+    case BASE_GRAPH:
     case BASE_COUNT: break;
     }
     if (found) ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
@@ -323,6 +324,7 @@ static const Node *standardised_lane(LaneEnv *env, const Square *s, BaseKind bas
     case BASE_STUDENT_T:
         return build_binary(b, OP_mul, a,
                             build_unary(b, OP_sqrt, scale_of(env, s, s->weight * (-2 * sign * s->outer - 1))));
+    case BASE_GRAPH:
     case BASE_COUNT: break;
     }
     return a;

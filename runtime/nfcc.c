@@ -1464,7 +1464,7 @@ static size_t golden_row_words(const nfcc_policy *p)
     }
     if (program_of(p->model, NFCC_PROGRAM_TO_EVENT))
         words += p->info.event_size + (has(p, NFCC_HAS_SAMPLE_AND_LOG_PROB) ? 1 : 0);
-    if (program_of(p->model, NFCC_PROGRAM_TO_LATENT)) words += p->info.event_size + 1;
+    if (program_of(p->model, NFCC_PROGRAM_TO_LATENT)) words += has(p, NFCC_HAS_TO_LATENT) ? p->info.event_size + 1 : 1;
     return words;
 }
 
@@ -1500,8 +1500,12 @@ static void run_flow(SelfTest *test, Choice only, bool full)
     call = test_call(test, NFCC_PROGRAM_TO_LATENT, only);
     call.prepared = prepared;
     call.input = test->x;
-    call.out[NFCC_PORT_Z] = test->z;
-    call.out[NFCC_PORT_LOG_DET] = test->log_det;
+    if (has(test->p, NFCC_HAS_TO_LATENT)) {
+        call.out[NFCC_PORT_Z] = test->z;
+        call.out[NFCC_PORT_LOG_DET] = test->log_det;
+    } else {
+        call.out[NFCC_PORT_LOG_PROB] = test->log_prob;
+    }
     run_call(&call);
 }
 
@@ -1516,9 +1520,11 @@ static bool flow_is_golden(const SelfTest *test)
             equal &= golden_equal(&golden, test->x, r, lanes);
             if (has(p, NFCC_HAS_SAMPLE_AND_LOG_PROB)) equal &= golden_equal(&golden, test->log_prob, r, 1);
         }
-        if (program_of(p->model, NFCC_PROGRAM_TO_LATENT)) {
+        if (has(p, NFCC_HAS_TO_LATENT)) {
             equal &= golden_equal(&golden, test->z, r, lanes);
             equal &= golden_equal(&golden, test->log_det, r, 1);
+        } else if (has(p, NFCC_HAS_LOG_PROB)) {
+            equal &= golden_equal(&golden, test->log_prob, r, 1);
         }
     }
     return equal;

@@ -1,5 +1,5 @@
-"""A uniform base is read from its test of range, however that is written: lane by lane, or once for all lanes. What is no
-base is said to be none, and --base names one where the graph shows none."""
+"""A uniform base is read from its test of range, however that is written: lane by lane, or once for all lanes. Of a
+base of no known form the log_prob is the graph's own; --base names one where the graph shows none."""
 import numpy as np
 import pytest
 
@@ -58,33 +58,105 @@ def test_written_so(tool, tmp_path, name):
     assert np.isneginf(outside[:2]).all() and np.isfinite(outside[2])
 
 
+# z = 2 x + 0.5; a mixture of two normals of equal weight, with means 1 and -1: both terms and their logarithm.
 MIXTURE = """module stage=imported
-port in "x" f32[2] batch 0
-port out "log_prob" f32[] batch 0
-func @main(x: f32[1,2]) {
-    a: f32[1,2] = sub x, 1
-    b: f32[1,2] = add x, 1
+port in "{x}" f32[2] batch 0
+{outs}
+func @main({x}: f32[1,2]) {{
+    t: f32[1,2] = mul {x}, 2
+    y: f32[1,2] = add t, 0.5
+    a: f32[1,2] = sub {base}, 1
+    b: f32[1,2] = add {base}, 1
     p: f32[1,2] = mul a, a
     q: f32[1,2] = mul b, b
     u: f32[1] = reduce_sum p
     v: f32[1] = reduce_sum q
     s: f32[1] = mul u, -0.5
-    t: f32[1] = mul v, -0.5
+    r: f32[1] = mul v, -0.5
     e: f32[1] = exp s
-    f: f32[1] = exp t
+    f: f32[1] = exp r
     g: f32[1] = add e, f
-    log_prob: f32[1] = log g
-    return log_prob
-}
+    l: f32[1] = log g
+    log_prob: f32[1] = add l, {constant}
+    return {returns}
+}}
 """
+NORM = -np.log(2) - np.log(2 * np.pi)
 
 
-def test_no_base_is_said(tool, tmp_path):
-    path = tmp_path / "mixture.nf"
-    path.write_text(MIXTURE)
-    said = tool(path, "-o", tmp_path / "p.so", code=1).stderr
-    assert "'log_prob' shows no base distribution" in said and "--entries run" in said
-    tool(path, "-o", tmp_path / "p.so", "--entries", "run")
+def mixture(folder, x, base, outs):
+    """outs: {name: (value, shape)}; base: the name of the latent's value."""
+    path = folder / "mixture.nf"
+    lines = "\n".join(f'port out "{name}" f32[{shape}] batch 0' for name, (_, shape) in outs.items())
+    log_det = 2 * np.log(2) * (1 if x == "x" else -1)
+    path.write_text(MIXTURE.format(x=x, base=base, outs=lines, constant=repr(float(NORM + log_det)),
+                                   returns=", ".join(v for v, _ in outs.values())))
+    return path
+
+
+def mixture_log_prob(x):
+    z = 2 * x.astype(np.float64) + 0.5
+    parts = [-0.5 * ((z - m) ** 2).sum(1) for m in (1, -1)]
+    return np.logaddexp(*parts) + NORM + 2 * np.log(2)
+
+
+def mixture_score(x):
+    step = 1e-5 * np.eye(2)
+    return np.stack([(mixture_log_prob(x + h) - mixture_log_prob(x - h)) / 2e-5 for h in step], 1)
+
+
+X = np.random.default_rng(4).standard_normal((30, 2)).astype(np.float32)
+
+
+def test_a_mixture_gives_its_density(tool, tmp_path):
+    path = mixture(tmp_path, "x", "y", {"log_prob": ("log_prob", "")})
+    done = tool(path, "-o", tmp_path / "p.so")
+    assert "entries: log_prob, score, run" in done.stdout and "the density alone" in done.stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    np.testing.assert_allclose(policy.log_prob(X), mixture_log_prob(X), atol=1e-5)
+    np.testing.assert_allclose(policy.score(X), mixture_score(X), atol=1e-4)
+    with pytest.raises(nfcc.Error):
+        policy.to_latent(X)
+    assert "bit for bit" in tool("selftest", tmp_path / "p.so").stdout
+    assert "no output is a latent" in tool(path, "-o", tmp_path / "p.so", "--entries", "sample", code=1).stderr
+    tool(path, "-o", tmp_path / "p.so", "--denoise", "0.1", code=1)
+    later = tmp_path / "later.nf"
+    later.write_text(tool(path, "--stop-after", "derive").stdout)
+    assert "entries: log_prob, score, run" in tool(later, "-o", tmp_path / "q.so").stdout
+    (tmp_path / "h").mkdir()
+    tool(path, "-o", tmp_path / "h" / "p.so", "--emit", "so,h", "--name", "p")
+
+
+def test_a_mixture_beside_its_latent_has_both_directions(tool, tmp_path):
+    path = mixture(tmp_path, "x", "y", {"z": ("y", "2"), "log_prob": ("log_prob", "")})
+    assert "z must be given" in tool(path, "-o", tmp_path / "p.so").stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    np.testing.assert_allclose(policy.to_latent(X)[0], 2 * X + 0.5, atol=1e-5)
+    np.testing.assert_allclose(policy.to_event(2 * X + 0.5)[0], X, atol=1e-5)
+    np.testing.assert_allclose(policy.log_prob(X), mixture_log_prob(X), atol=1e-5)
+    np.testing.assert_allclose(policy.sample_and_log_prob(z=2 * X + 0.5)[1], mixture_log_prob(X), atol=1e-5)
+    with pytest.raises(nfcc.Error):
+        policy.sample(3, noise=nfcc.Noise(seed=1))
+
+
+def test_a_sampler_of_a_mixture_is_not_taken_for_a_normal(tool, tmp_path):
+    path = mixture(tmp_path, "noise", "noise", {"x_sample": ("y", "2"), "log_prob": ("log_prob", "")})
+    assert "z must be given" in tool(path, "-o", tmp_path / "p.so").stdout
+    policy = nfcc.open(str(tmp_path / "p.so"))
+    x, log_prob = policy.sample_and_log_prob(z=X)
+    want = np.logaddexp(*[-0.5 * ((X - m) ** 2).sum(1) for m in (1, -1)]) + NORM - 2 * np.log(2)
+    np.testing.assert_allclose(x, 2 * X + 0.5, atol=1e-5)
+    np.testing.assert_allclose(log_prob, want, atol=1e-5)
+    np.testing.assert_allclose(policy.log_prob(x), want, atol=1e-5)
+
+
+def test_names_and_options_decide(tool, tmp_path):
+    path = mixture(tmp_path, "a_0", "y", {"add_7": ("log_prob", "")})
+    assert "flow: no" in tool(path, "-o", tmp_path / "p.so").stdout
+    done = tool(path, "-o", tmp_path / "p.so", "--event", "a_0", "--log-prob", "add_7")
+    assert "entries: log_prob, score, run" in done.stdout
+    assert "not a log_prob that nfcc can split" in tool(path, "-o", tmp_path / "p.so", "--log-prob", "add_7",
+                                                        code=1).stderr
 
 
 # ---- said with --base, where the graph shows none
