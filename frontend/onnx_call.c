@@ -61,6 +61,30 @@ static const Node *undressed(const Node *n)
     }
 }
 
+struct Nested {
+    const Node *mask, *outer;
+};
+
+const Node *outer_mask(const Importer *im, const Node *mask)
+{
+    for (int i = 0; i < im->n_nested; i++)
+        if (im->nested[i].mask == mask) return im->nested[i].outer;
+    return NULL;
+}
+
+const Node *nested_mask(Call *c, const Node *outer, const Node *inner)
+{
+    int64_t n = type_lanes(outer->type), lanes = type_lanes(inner->type);
+    if (!n || lanes % n)
+        return fail(c, "write the selections with torch.where", "it selects from a part of a computed selection");
+    int32_t *map = ARENA_ARRAY(call_arena(c), int32_t, lanes + 1);
+    for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)(i / (lanes / n));
+    const Node *wide = build_move(c->b, inner->type, 1, &outer, map), *mask = build_binary(c->b, OP_and, inner, wide);
+    struct Nested entry = {mask, outer};
+    if (!outer_mask(c->im, mask)) ARENA_PUSH(call_arena(c), c->im->nested, c->im->n_nested, c->im->cap_nested, entry);
+    return mask;
+}
+
 const Node *counted_mask(const Node *n)
 {
     n = undressed(n);

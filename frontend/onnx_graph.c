@@ -248,6 +248,21 @@ static Value lookup(Call *c, const char *name)
     return (Value){.kind = VALUE_BROKEN};
 }
 
+static bool selects_from(const Importer *im, const Node *mask, const Node *outer)
+{
+    while (mask && mask != outer) mask = outer_mask(im, mask);
+    return mask != NULL;
+}
+
+// Operands of one op carry one mask, or one that selects from the other's elements: the innermost is theirs.
+static const Node *innermost(Call *c, const Node *x, const Node *y, bool one)
+{
+    if (!x || selects_from(c->im, y, x)) return y;
+    if (!selects_from(c->im, x, y) && one)
+        fail(c, "write the selections with torch.where", "its operands are selected by two different computed masks");
+    return x;
+}
+
 static void gather_inputs(Call *c, const OpRow *row)
 {
     c->n_in = (int)c->node->n_input;
@@ -256,10 +271,7 @@ static void gather_inputs(Call *c, const OpRow *row)
         c->in[i] = lookup(c, c->node->input[i]);
         if (c->in[i].kind == VALUE_BROKEN) c->quiet = true;
         if (!c->in[i].mask) continue;
-        if (c->mask && c->mask != c->in[i].mask && row)
-            fail(c, "write the selections with torch.where",
-                 "its operands are selected by two different computed masks");
-        c->mask = c->in[i].mask;
+        c->mask = innermost(c, c->mask, c->in[i].mask, row != NULL);
     }
     while (c->n_in && c->in[c->n_in - 1].kind == VALUE_ABSENT) c->n_in--;
 }

@@ -49,7 +49,8 @@ typedef enum { VALUE_ABSENT, VALUE_TENSOR, VALUE_SEQUENCE, VALUE_BROKEN, VALUE_L
 // NonZero of a computed mask selects a number of elements that depends on data. Such an index list, and every value
 // made from it, is kept as if the mask were true everywhere, so that its shape is static, and carries the mask.
 // Scattering by that list chooses by the mask, and the result is an ordinary value again. onnx_import.c proves on
-// numbers, with the real selection, that nothing else came of it.
+// numbers, with the real selection, that nothing else came of it. A selection from selected elements (a list's NonZero)
+// has the mask of both; scattering by it ends the inner one, and the result carries the outer mask again.
 typedef struct Value Value;
 struct Value {
     ValueKind kind;
@@ -81,18 +82,20 @@ typedef struct {
     Builder *b;
     Source *source;
     const Onnx__ModelProto *model;
-    int64_t rows;        // instantiated for
-    int64_t many_rows;   // of the instantiation that `many` recorded
-    int64_t suggested;   // a batch size that seems to be written into the graph, found where shapes did not fit
-    bool no_batch;       // the graph is one row as it stands
-    bool fixed;          // many_rows was fixed at export: shapes and constants of the file may carry it
-    Records *record;     // filled, or NULL
-    const Records *many; // read, or NULL
-    int64_t lanes;       // made so far
-    int64_t steps;       // nodes executed so far
-    double work;         // multiplications of computed values in products
-    bool masked;         // a computed mask selects elements somewhere
-    bool trace;          // every computed value becomes an output (to find the node that mixes rows)
+    int64_t rows;          // instantiated for
+    int64_t many_rows;     // of the instantiation that `many` recorded
+    int64_t suggested;     // a batch size that seems to be written into the graph, found where shapes did not fit
+    bool no_batch;         // the graph is one row as it stands
+    bool fixed;            // many_rows was fixed at export: shapes and constants of the file may carry it
+    Records *record;       // filled, or NULL
+    const Records *many;   // read, or NULL
+    int64_t lanes;         // made so far
+    int64_t steps;         // nodes executed so far
+    double work;           // multiplications of computed values in products
+    bool masked;           // a computed mask selects elements somewhere
+    struct Nested *nested; // masks of selections from selected elements
+    int n_nested, cap_nested;
+    bool trace; // every computed value becomes an output (to find the node that mixes rows)
     struct Traced *traced;
     int n_traced, cap_traced;
 } Importer;
@@ -128,6 +131,10 @@ const Node *optional(Call *c, int i); // or NULL if absent
 bool has_arg(Call *c, int i);
 void result(Call *c, int i, const Node *node); // NULL: nothing is set
 void result_value(Call *c, int i, Value v);
+// The mask of the elements from which those of `mask` were selected; NULL: from all.
+const Node *outer_mask(const Importer *im, const Node *mask);
+// The mask of elements of a list that carries `outer` for which `inner` holds, too; NULL after an error.
+const Node *nested_mask(Call *c, const Node *outer, const Node *inner);
 // The mask whose true elements a computed number counts, or NULL.
 const Node *counted_mask(const Node *n);
 

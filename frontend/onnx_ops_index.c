@@ -365,16 +365,14 @@ static const Node *where_mask(Call *c, const Node *mask, const Node *data, const
     return build_select(c->b, hit, scattered, data);
 }
 
-// The mask that the index list of a scatter carries. Its data must be whole; so is the result.
+// The mask that the index list of a scatter carries. Its data must be what that mask selects from; so is the result.
 static bool scatter_mask(Call *c, const Node **mask)
 {
     *mask = c->in[1].mask;
     if (!*mask) return true;
-    if (c->in[0].mask)
-        return fail(c, "write the selection with torch.where",
-                    "it scatters into elements that a computed mask selected") != NULL;
-    c->mask = NULL;
-    return true;
+    c->mask = outer_mask(c->im, *mask);
+    return c->in[0].mask == c->mask ||
+           fail(c, "write the selection with torch.where", "it scatters into elements that another mask selected");
 }
 
 // Which axis of data the rows of a fixed batch lie along: its own batch axis, else the one the updates' is.
@@ -436,7 +434,8 @@ void import_scatter_elements(Call *c, int a)
     (void)a;
     const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
     int axis = 0;
-    if (data && index && updates && c->in[1].mask && !c->in[0].mask && !scatter_mask(c, &mask)) return;
+    bool ends = c->in[1].mask && c->in[1].mask != c->in[0].mask;
+    if (data && index && updates && ends && !scatter_mask(c, &mask)) return;
     if (!data || !index || !updates || !axis_of(c, attr_int(c, "axis", 0), data->type.rank, &axis)) return;
     data = unbaked(c, 3, 0, data);
     index = unbaked(c, 3, 1, index);

@@ -137,14 +137,12 @@ void import_non_zero(Call *c, int a)
     if (!x) return;
     int64_t n = type_lanes(x->type), count = 0, rank = x->type.rank ? x->type.rank : 1;
     bool computed = !node_is_const(x);
-    if (c->mask) {
-        fail(c, "write the selections with torch.where", "it selects from elements that a computed mask selected");
-        return;
-    }
     if (!charge(c, rank * n)) return;
     if (computed) {
+        const Node *mask = x->type.dtype == T_BOOL ? x : build_cast(c->b, x, T_BOOL);
         c->im->masked = true;
-        c->mask = x->type.dtype == T_BOOL ? x : build_cast(c->b, x, T_BOOL);
+        c->mask = c->mask ? nested_mask(c, c->mask, mask) : mask;
+        if (!c->mask) return;
     }
     for (int64_t i = 0; i < n; i++) count += computed || const_at(x, i) != 0;
     int64_t *v = ARENA_ARRAY(call_arena(c), int64_t, rank *count + 1), at = 0;

@@ -438,6 +438,27 @@ def external_link():
     return m, "it is a link", {"m.onnx.data": None, "secret": b"\0" * 64}
 
 
+def selection_from_selected_elements():
+    """p = x[x > 0]; p[p > 1] = p[p > 1] + 5; x[x > 0] = 2 p."""
+    outer = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["it"]),
+             node("GatherND", ["x", "it"], ["p"])]
+    inner = [node("Greater", ["p", "one"], ["n"]), node("NonZero", ["n"], ["j"]), node("Transpose", ["j"], ["jt"]),
+             node("GatherND", ["p", "jt"], ["q"]), node("Add", ["q", "five"], ["r"]),
+             node("ScatterND", ["p", "jt", "r"], ["s"])]
+    end = [node("Add", ["s", "s"], ["t"]), node("ScatterND", ["x", "it", "t"], ["y"])]
+    numbers = [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("one", 1), ("five", 5))]
+    return model(outer + inner + end, numbers), None
+
+
+def selection_mixed_with_its_part():
+    """Sums elements of x[x > 0] with the selected ones of them."""
+    m, _ = selection_from_selected_elements()
+    for n in m.graph.node:
+        if n.output[0] == "t":
+            n.input[1] = "r"
+    return m, ["combined with each other", "selected by two different", "another mask", "do not fit", "do not broadcast"]
+
+
 def resize_with_computed_sizes():
     return model([node("Cast", ["x"], ["s"], to=F), node("Resize", ["x", "", "s"], ["y"], name="up")], x=[4]), \
         ["not known at import", "up"]
