@@ -144,6 +144,35 @@ static const Node *condition(Call *c, const Node *x)
     return x ? fail(c, "choose values with torch.where instead of Python's if", "its condition depends on data") : NULL;
 }
 
+// Item t of each sequence, and the tensors as they are, through the body; output i collects its result i.
+void import_sequence_map(Call *c, int a)
+{
+    (void)a;
+    const Onnx__GraphProto *g = graph_attr(c, "body");
+    const Value *first = sequence_arg(c, 0);
+    c->mask = NULL; // items carry their own
+    c->read_in = UINT64_MAX;
+    if (!g || !first) return;
+    int n = first->n_items;
+    Value *in = ARENA_ARRAY(call_arena(c), Value, c->n_in + 1), *out = ARENA_ARRAY(call_arena(c), Value, c->n_out + 1),
+          **all = ARENA_ARRAY(call_arena(c), Value *, c->n_out + 1);
+    for (int o = 0; o < c->n_out; o++) all[o] = ARENA_ARRAY(call_arena(c), Value, n + 1);
+    for (int t = 0; t < n; t++) {
+        for (int i = 0; i < c->n_in; i++) {
+            bool sequence = c->in[i].kind == VALUE_SEQUENCE;
+            if (sequence && c->in[i].n_items != n) {
+                fail(c, DAMAGED, "its sequences differ in length");
+                return;
+            }
+            in[i] = sequence ? c->in[i].items[t] : c->in[i];
+        }
+        if (!step(c) || !run_subgraph(c, g, t, c->n_in, in, c->n_out, out)) return;
+        for (int o = 0; o < c->n_out; o++) all[o][t] = out[o];
+    }
+    for (int o = 0; o < c->n_out; o++)
+        result_value(c, o, (Value){.kind = VALUE_SEQUENCE, .items = all[o], .n_items = n});
+}
+
 void import_if(Call *c, int a)
 {
     (void)a;

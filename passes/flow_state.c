@@ -154,15 +154,16 @@ static const struct {
 static bool outputs_fit(const Module *m, const Flow *f, const Function *p, size_t row)
 {
     bool by_contexts = !strcmp(ENDS[row].program, "score");
+    int first = row == 0 && f->density_alone ? 2 : 0; // log_prob alone
     for (int i = 0; i < p->n_outputs; i++) {
-        const char *name = i < 4 ? ENDS[row].out[i] : NULL;
+        const char *name = first + i < 4 ? ENDS[row].out[first + i] : NULL;
         int64_t lanes = name && strncmp(name, "log_", 4) ? f->dims : 1;
         if (name && strcmp(p->outputs[i].name, name)) return false;
         if (!name && (!by_contexts || i > f->n_contexts)) return false;
         if (!name) lanes = type_lanes(m->inputs[f->contexts[i - 1]].type);
         if (type_lanes(p->outputs[i].node->type) != lanes) return false;
     }
-    return p->n_outputs >= ENDS[row].least;
+    return p->n_outputs + first >= ENDS[row].least;
 }
 
 // Inputs 0 .. n of a program are the contexts.
@@ -178,6 +179,7 @@ static bool programs_fit(const Module *m, const Flow *f)
 {
     const Function *encode = module_function(m, "encode");
     if (encode && !contexts_fit(m, f, encode, encode->n_inputs)) return false;
+    if (f->density_alone && (!f->density || module_function(m, "to_event"))) return false;
     for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
         const Function *p = module_function(m, ENDS[i].program);
         if (!p) continue;

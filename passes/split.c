@@ -1,9 +1,10 @@
 // The latent inside a log_prob: the sum is followed to the terms of its base.
 //
 //   log_prob = sum_i base(u_i) + rest     what the base's terms look like:
-//   normal     c k a^2            u = a sqrt(-2 c k)       c < 0 constant; k: lanes that are factors (a learned scale)
+//   normal     c k a^2            u = a sqrt(-2 c k)       c < 0 constant; k: lanes that are factors (a learned scale);
+//                                                          also as a product of lanes with themselves, or a norm's square
 //   laplace    c k |a|            u = a (-c k)
-//   logistic   -2 softplus(v)     u = -v
+//   logistic   -2 softplus(v)     u = -v                   also as -softplus(v) - softplus(-v), log sigmoid(v) + log sigmoid(-v)
 //   student_t  c log(1 + q)       u = a sqrt(q' v), q = q' a^2, v = -2 c - 1 degrees of freedom
 //   uniform    log(low <= a and a < high), or select(inside, constant, -inf), one test for each lane or one for all
 //              u = (a - low) / (high - low)
@@ -26,6 +27,7 @@ typedef struct {
     int n_times, n_over;
     double low, high; // uniform
     double outer;     // student_t: the weight of the logarithm
+    bool minus;       // logistic: the lane is -v
 } Square;
 
 typedef struct {
@@ -184,11 +186,43 @@ static void uniform_terms(Collector *c, LaneRef r)
     if (!ok) c->n = first;
 }
 
+// -2 softplus(v), or a half of it: -softplus(v), log(sigmoid(-v)).
 static bool logistic_term(Square *s, LaneRef r)
 {
-    if (r.node->op != OP_softplus || fabs(fabs(s->weight) - 2) > 1e-6) return false;
-    s->lane = lane_operand(r.node, 0, r.lane);
+    LaneRef x = r.node->op == OP_log ? lane_operand(r.node, 0, r.lane) : r;
+    s->minus = x.node->op == OP_sigmoid;
+    if (s->minus) s->weight = -s->weight;
+    double weight = fabs(s->weight);
+    if (x.node->op != (r.node->op == OP_log ? OP_sigmoid : OP_softplus)) return false;
+    if (fabs(weight - 1) > 1e-6 && (s->minus || fabs(weight - 2) > 1e-6)) return false;
+    s->lane = lane_operand(x.node, 0, x.lane);
     return !lane_is_const(s->lane);
+}
+
+// The half whose lane is the negative of s's; NULL: there is none.
+static const Square *other_half(const Collector *c, const Square *s)
+{
+    for (int64_t j = 0; j < c->n; j++) {
+        const Square *t = &c->squares[j];
+        bool negative = t->lane.node->op == OP_neg && lane_same(lane_operand(t->lane.node, 0, t->lane.lane), s->lane);
+        if (negative && t->weight == s->weight && t->minus == s->minus) return t;
+    }
+    return NULL;
+}
+
+// -softplus(v) - softplus(-v) = -v - 2 softplus(-v): halves that meet are one term, the others none.
+static void pair_halves(Collector *c)
+{
+    Square *kept = ARENA_ARRAY(c->cx->arena, Square, c->n + 1);
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        const Square *s = &c->squares[i], *other = fabs(s->weight) < 1.5 ? other_half(c, s) : s;
+        if (!other) continue;
+        kept[n] = s->minus ? *s : *other;
+        kept[n++].weight = s->weight * (fabs(s->weight) < 1.5 ? 2 : 1);
+    }
+    c->squares = kept;
+    c->n = c->cap = n;
 }
 
 static void collect_leaf(Collector *c, LaneRef r, double weight)
@@ -217,6 +251,19 @@ static void collect_linear(Collector *c, LaneRef r, double weight)
     if (n->n_in > 3) collect(c, lane_canonical(n->in[3], r.lane), weight);
 }
 
+// One element of a product of computed values: the squares where a lane meets itself.
+static void collect_matmul(Collector *c, LaneRef r, double weight)
+{
+    const Node *a = r.node->in[0], *b = r.node->in[1];
+    int64_t K = type_last(a->type), M = a->type.dim[a->type.rank - 2], line = r.lane / M; // N is 1
+    for (int64_t k = 0; k < K; k++) {
+        LaneRef x = lane_canonical(a, r.lane * K + k), y = lane_canonical(b, line * K + k);
+        Square s = {.lane = x, .weight = weight};
+        if (c->base == BASE_NORMAL && lane_same(x, y) && !lane_is_const(x))
+            ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
+    }
+}
+
 static bool constant_operand(LaneRef r, int k, double *value)
 {
     LaneRef o = lane_operand(r.node, k, r.lane);
@@ -228,6 +275,7 @@ static bool constant_operand(LaneRef r, int k, double *value)
 static void collect(Collector *c, LaneRef r, double weight)
 {
     double v = 0;
+    LaneRef inner;
     if (--c->budget < 0 || lane_is_const(r)) return;
     switch ((int)r.node->op) {
     case OP_neg: collect(c, lane_operand(r.node, 0, r.lane), -weight); return;
@@ -237,6 +285,10 @@ static void collect(Collector *c, LaneRef r, double weight)
         collect(c, lane_operand(r.node, 1, r.lane), r.node->op == OP_add ? weight : -weight);
         return;
     case OP_mul:
+        if (square_of(r, &inner) && inner.node->op == OP_sqrt) {
+            collect(c, lane_operand(inner.node, 0, inner.lane), weight);
+            return;
+        }
         for (int k = 0; k < 2; k++)
             if (constant_operand(r, k, &v)) {
                 collect(c, lane_operand(r.node, 1 - k, r.lane), weight * v);
@@ -254,6 +306,16 @@ static void collect(Collector *c, LaneRef r, double weight)
         for (int64_t k = 0; k < K; k++) collect(c, lane_canonical(r.node->in[0], r.lane * K + k), weight);
         return;
     }
+    case OP_pow: // the square of a norm
+        if (square_of(r, &inner) && inner.node->op == OP_sqrt) {
+            collect(c, lane_operand(inner.node, 0, inner.lane), weight);
+            return;
+        }
+        break;
+    case OP_matmul:
+        if (type_last(r.node->type) != 1) break; // attention
+        collect_matmul(c, r, weight);
+        return;
     case OP_linear:
         if (r.node->in[1]->type.dim[1] != 1) break; // a layer of a net, not a sum
         collect_linear(c, r, weight);
@@ -317,7 +379,7 @@ static const Node *standardised_lane(LaneEnv *env, const Square *s, BaseKind bas
     case BASE_LAPLACE:
         if (is_plain(s, base, sign)) return a;
         return build_binary(b, OP_mul, a, scale_of(env, s, -sign * s->weight));
-    case BASE_LOGISTIC: return build_unary(b, OP_neg, a);
+    case BASE_LOGISTIC: return s->minus ? a : build_unary(b, OP_neg, a);
     case BASE_UNIFORM:
         return build_binary(b, OP_mul, build_binary(b, OP_sub, a, build_scalar(b, s->low)),
                             build_scalar(b, 1 / (s->high - s->low)));
@@ -360,6 +422,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
     if (type_lanes(out->type) != 1) return NULL;
     Collector c = {.cx = cx, .base = base, .budget = 1 << 22};
     collect(&c, lane_canonical(out, 0), 1);
+    if (base == BASE_LOGISTIC) pair_halves(&c);
     int64_t negative = 0;
     for (int64_t i = 0; i < c.n; i++) negative += base == BASE_UNIFORM || weight_of(&c.squares[i], base) < 0;
     if (!c.n) return NULL;

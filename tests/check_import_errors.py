@@ -459,6 +459,15 @@ def selection_mixed_with_its_part():
     return m, ["combined with each other", "selected by two different", "another mask", "do not fit", "do not broadcast"]
 
 
+def sequence_map():
+    """Each item is scaled by a tensor that all share, as torch.hstack maps at_least_1d."""
+    body = h.make_graph([node("Mul", ["item", "w"], ["scaled"])], "body",
+                        [h.make_tensor_value_info(n, F, None) for n in ("item", "w")],
+                        [h.make_tensor_value_info("scaled", F, None)])
+    return model([node("SequenceConstruct", ["x", "x"], ["s"]), node("SequenceMap", ["s", "scale"], ["t"], body=body),
+                  node("ConcatFromSequence", ["t"], ["y"], axis=1)], [weights("scale", 4)]), None
+
+
 def resize_with_computed_sizes():
     return model([node("Cast", ["x"], ["s"], to=F), node("Resize", ["x", "", "s"], ["y"], name="up")], x=[4]), \
         ["not known at import", "up"]

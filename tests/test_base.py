@@ -195,3 +195,88 @@ def test_another_base_than_shown(tool, tmp_path):
     said = tool("check", tmp_path / "m.nf", "--base", "laplace", code=1).stderr
     assert "--base laplace, but the log_prob output 'log_prob' shows another base: uniform" in said
     assert "no problem found" in tool("check", tmp_path / "m.nf", "--base", "uniform").stdout
+
+
+# ---- other ways to write a base; what is beside it is 3 log 2
+
+WRITTEN = """module stage=imported
+port in "a_0" f32[3] batch 0
+port out "add_7" f32[] batch 0
+func @main(a_0: f32[1,3]) {{
+    t: f32[1,3] = sub a_0, [0.5, -1, 2]
+    z: f32[1,3] = mul t, 2
+{base}
+    add_7: f32[1] = add v, {constant}
+    return add_7
+}}
+"""
+FORMS = {
+    "a product": ("standard normal", """    row: f32[1,1,3] = move z
+    col: f32[1,3,1] = move z
+    p: f32[1,1,1] = matmul row, col
+    q: f32[1] = move p
+    v: f32[1] = mul q, -0.5"""),
+    "a norm": ("standard normal", """    s: f32[1,3] = mul z, z
+    q: f32[1] = reduce_sum s
+    n: f32[1] = sqrt q
+    m: f32[1] = pow n, 2
+    v: f32[1] = mul m, -0.5"""),
+    "log sigmoids": ("standard logistic", """    s: f32[1,3] = sigmoid z
+    m: f32[1,3] = neg z
+    r: f32[1,3] = sigmoid m
+    ls: f32[1,3] = log s
+    lr: f32[1,3] = log r
+    l: f32[1,3] = add ls, lr
+    v: f32[1] = reduce_sum l"""),
+    "softplus twice": ("standard logistic", """    s: f32[1,3] = softplus z
+    m: f32[1,3] = neg z
+    r: f32[1,3] = softplus m
+    l: f32[1,3] = add s, r
+    n: f32[1] = reduce_sum l
+    v: f32[1] = neg n"""),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_another_form(tool, tmp_path, name):
+    base, text = FORMS[name]
+    constant = 3 * np.log(2) - (1.5 * np.log(2 * np.pi) if "normal" in base else 0)
+    (tmp_path / "m.nf").write_text(WRITTEN.format(base=text, constant=repr(float(constant))))
+    assert f"base: {base}\n" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+    policy = nfcc.open(tmp_path / "p.so")
+    x = np.random.default_rng(3).standard_normal((20, 3)).astype(np.float32)
+    z = 2 * (x.astype(np.float64) - [0.5, -1, 2])
+    density = -0.5 * z * z - 0.5 * np.log(2 * np.pi) if "normal" in base else -z - 2 * np.log1p(np.exp(-z))
+    np.testing.assert_allclose(policy.to_latent(x)[0], z, atol=1e-5)
+    np.testing.assert_allclose(policy.log_prob(x), density.sum(1) + 3 * np.log(2), rtol=1e-5, atol=1e-4)
+
+
+# A tanh's log-determinant looks like a logistic density of the noise.
+SQUASH = """module stage=imported
+port in "z.1" f32[3] batch 0
+port out "280" f32[] batch 0
+port out "281" f32[3] batch 0
+func @main(z.1: f32[1,3]) {
+    t: f32[1,3] = mul z.1, 0.7
+    a: f32[1,3] = tanh t
+    d: f32[1,3] = mul t, -2
+    s: f32[1,3] = softplus d
+    e: f32[1,3] = add t, s
+    f: f32[1,3] = sub 0.6931471805599453, e
+    g: f32[1,3] = mul f, 2
+    h: f32[1] = reduce_sum g
+    k: f32[1] = add h, -1.0700248317952946
+    return k, a
+}
+"""
+
+
+def test_a_log_det_is_not_taken_for_a_base(tool, tmp_path):
+    path = tmp_path / "m.nf"
+    path.write_text(SQUASH)
+    assert "--latent z.1 (it is noise)" in tool(path, "-o", tmp_path / "p.so", code=1).stderr
+    assert "sampling" in tool(path, "-o", tmp_path / "p.so", "--latent", "z.1").stdout
+    z = np.random.default_rng(5).standard_normal((9, 3)).astype(np.float32)
+    x, log_det = nfcc.open(tmp_path / "p.so").to_event(z)
+    np.testing.assert_allclose(x, np.tanh(0.7 * z), atol=1e-6)
+    np.testing.assert_allclose(log_det, np.log(0.7 * (1 - np.tanh(0.7 * z.astype(np.float64)) ** 2)).sum(1), atol=1e-5)
