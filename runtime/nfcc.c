@@ -712,14 +712,27 @@ static void load_block(Lanes to, const unsigned char *const row[ROWS_AT_ONCE], s
     }
 }
 
+/* What the next tile will load from `row` + distance on; of the last one nothing is there, which does no harm. */
+static void fetch_ahead(const unsigned char *row, size_t distance, size_t bytes)
+{
+#if defined(__GNUC__)
+    for (size_t at = 0; at < bytes; at += ALIGN)
+        __builtin_prefetch((const void *)((uintptr_t)row + distance + at), 0, 2);
+#else
+    (void)row, (void)distance, (void)bytes;
+#endif
+}
+
 static void load_words(Tile *tile, Lanes to, const size_t *index, const void *from, size_t lanes, size_t stride)
 {
     for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
         for (size_t t = 0; t < tile->rows; t += ROWS_AT_ONCE) {
             const unsigned char *row[ROWS_AT_ONCE];
             size_t rows = least_of(tile->rows - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);
-            for (size_t i = 0; i < rows; i++)
+            for (size_t i = 0; i < rows; i++) {
                 row[i] = (const unsigned char *)from + (index[t + i] * stride + block) * 4;
+                if (tile->slot != FEW) fetch_ahead(row[i], tile->rows * stride * 4, n * 4);
+            }
             load_block((Lanes){lane_of(to, block, t), to.lane, to.row}, row, rows, n, tile->bad + t);
         }
 }
