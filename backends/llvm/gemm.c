@@ -30,6 +30,8 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     return o;
 }
 
+bool gemm_turns(const Gen *g, const GemmStep *s) { return g->ahead && g->gemm == gemm_emit && !s->transposed; }
+
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {
     return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed);
@@ -102,7 +104,7 @@ static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
 }
 
 // The counts behind the lane numbers: tokens of own weights, K, kb where K is cut, whole groups of outputs where there
-// are any.
+// are any. Then the turn, which T = 1 does not look at.
 void gemm_emit(Gen *g, const GemmStep *s)
 {
     if (s->transposed) {
@@ -133,6 +135,10 @@ void gemm_emit(Gen *g, const GemmStep *s)
     int64_t rest = s->n % GEMM_GROUP;
     Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
     p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
+    if (g->tile > 1 && gemm_turns(g, s)) {
+        p.end = line_arg(g);
+        p.next = line_arg(g);
+    }
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
     if (!s->apart) {
         groups_emit(g, s, &p, full);

@@ -65,6 +65,9 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
         transposed_key(g, k, s);
     else
         product_key(g, k, s);
+    if (!gemm_turns(g, s)) return;
+    arg(g, k, ARG_LINE, g->turn.end);
+    arg(g, k, ARG_LINE, g->turn.next);
 }
 
 Pattern pattern_of(const Access *a, uint32_t n)

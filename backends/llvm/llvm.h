@@ -29,6 +29,7 @@ typedef enum {
     ARG_COUNT,
     ARG_WIDE,
     ARG_SHORT, // words of 16 bits from the weights' start
+    ARG_LINE,  // lines of LINE_BYTES from there
     ARG_ADD,   // twice a lane of WORK, or of PREP and one more
     ARG_KINDS
 } ArgKind;
@@ -61,6 +62,13 @@ typedef struct {
 } FewShape;
 enum { FEW_SHAPES = 3 };
 
+// Weights are fetched ahead of their use, as they lie. At `end` the run that a product's weights are in ends, and the
+// next product's begins at `next` (lines).
+typedef struct {
+    uint32_t end, next;
+} Turn;
+enum { LINE_BYTES = 64 };
+
 typedef struct Gen Gen;
 typedef struct Layout Layout;
 struct Gen {
@@ -73,6 +81,7 @@ struct Gen {
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
     bool lengths_vary;                       // reductions learn their length
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
+    Turn turn;                               // of the step whose key is made
 
     LLVMContextRef llvm;
     LLVMModuleRef module;
@@ -143,6 +152,7 @@ typedef struct {
 } Operand;
 Operand operand(Gen *g, uint32_t space);          // at the lane number in the next arg
 Value count_arg(Gen *g, int64_t known);           // the next arg, a count (i64); `known` where the code knows it
+Value line_arg(Gen *g);                           // address of the line in the next arg
 Operand add_operand(Gen *g, Value *space);        // what a product adds: the space is known when the code runs
 Operand weights_operand(Gen *g, MatrixKind kind); // at a matrix: its place is the next arg
 Operand space_start(Gen *g, uint32_t space);
@@ -213,6 +223,7 @@ typedef struct {
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
+bool gemm_turns(const Gen *g, const GemmStep *s);     // its last args are a Turn
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
 typedef struct {
     int cuts;   // blocks of K for T = 1, 5: more than four; for T > 1 2: more than one
@@ -238,6 +249,7 @@ typedef struct {
     Operand add, bias, out; // of token 0, output 0
     Value out_stride;       // lanes from token to token, of add and out
     bool paired;            // x and w are pairs of bfloat16, k and kb count pairs
+    Value end, next;        // where fetching ahead turns (pointers); NULL: nowhere
 } Product;
 void product_emit(Gen *g, const Product *p);
 

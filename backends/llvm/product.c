@@ -102,6 +102,16 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
 // weights in the order in which they lie, for as many as they use up themselves, and g->ahead bytes before their turn.
 static bool prefetches(const Gen *g, const Product *p) { return g->tile > 1 && p->w.shared && g->ahead; }
 
+// What is `at`, or, behind the end of the run, stands in the next one.
+static Value turned(Gen *g, const Product *p, Value at)
+{
+    if (!p->end) return at;
+    Value over =
+        LLVMBuildSub(g->b, LLVMBuildPtrToInt(g->b, at, g->i64, ""), LLVMBuildPtrToInt(g->b, p->end, g->i64, ""), "");
+    Value behind = LLVMBuildICmp(g->b, LLVMIntSGE, over, word_i64(g, 0), "");
+    return LLVMBuildSelect(g->b, behind, bytes_at(g, p->next, over), at, "");
+}
+
 static int64_t weight_bytes(const Operand *w) { return w->type == WEIGHTS_F32 ? 4 : 2; }
 
 // Bytes of weights that one k of a block accounts for: all rows of the tile share them.
@@ -288,7 +298,7 @@ static void block_emit(Gen *g, const Product *p, Block b, Value lane, int chains
     Loop rows = rows_begin(g, b.v * g->width);
     if (b.ahead) {
         Value done = LLVMBuildMul(g->b, LLVMBuildMul(g->b, rows.i, p->k, ""), b.fetched, "");
-        b.ahead = bytes_at(g, b.ahead, add(g, done, word_i64(g, g->ahead)));
+        b.ahead = turned(g, p, bytes_at(g, b.ahead, add(g, done, word_i64(g, g->ahead))));
         if (p->has_add) prefetch_add(g, &b, rows.i);
     }
     b.row = mul(g, rows.i, (int64_t)b.v * g->width);

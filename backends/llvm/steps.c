@@ -166,9 +166,59 @@ static bool *wide_steps(Unit *u, const Program *p)
     return wide;
 }
 
+// ---- where fetching ahead turns (llvm.h)
+enum { GAP = 1 << 16 };   // bytes between the weights of a run at most: biases, scales
+enum { SMALL = 1 << 14 }; // products of fewer bytes are passed over
+
+typedef struct {
+    uint64_t from, to; // bytes
+    Turn turn;
+} Stretch;
+
+static Stretch stretch_of(const Gen *g, const GemmStep *s)
+{
+    uint32_t at;
+    MatrixKind kind = layout_matrix(g->layout, s->w, &at);
+    uint64_t from = kind ? 2ull * at : 4ull * layout_lane(g->layout, s->w);
+    return (Stretch){from, from + gemm_w_lanes(s) * (kind ? 2 : 4), {0, 0}};
+}
+
+static bool follows(const Stretch *a, const Stretch *b) { return b->from >= a->to && b->from <= a->to + GAP; }
+
+static Turn turn_to(uint64_t end, uint64_t next)
+{
+    return (Turn){(uint32_t)(end / LINE_BYTES), (uint32_t)(next / LINE_BYTES)};
+}
+
+// By product of the program, as it is done. Behind the last one things are supposed to go on as they did, so that the
+// rounds of a repeat are alike.
+static const Stretch *find_turns(const Gen *g, const Program *p, int steps)
+{
+    Stretch *all = ARENA_ARRAY(g->cx->arena, Stretch, steps + 1), *before = NULL, *after = NULL;
+    const Step *s;
+    int n = 0;
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
+        if (s->kind == STEP_GEMM && gemm_turns(g, &s->gemm)) all[n++] = stretch_of(g, &s->gemm);
+    uint64_t turn = 0; // how far the last one goes, modulo 2^64
+    for (Stretch *at = all; at < all + n; at++) {
+        if (at->to - at->from < SMALL) continue;
+        if (before && !follows(before, at)) turn = at->from - before->to;
+        before = at;
+    }
+    for (Stretch *at = all + n; at-- > all;) {
+        bool there = (int64_t)(at->to + turn) >= 0;
+        at->turn = turn_to(at->to, there ? at->to + turn : at->to);
+        if (at->to - at->from < SMALL) continue;
+        if (after) at->turn = follows(at, after) ? after->turn : turn_to(at->to, after->from);
+        after = at;
+    }
+    return all;
+}
+
 static void collect_program(Unit *u, int id, Range *ranges)
 {
     const Program *p = &u->g.plan->programs[id];
+    const Stretch *turns = find_turns(&u->g, p, steps_of(p));
     const bool *wide = wide_steps(u, p);
     bool *known = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1); // by step of the list, as in its first round
     const Step *s;
@@ -177,6 +227,7 @@ static void collect_program(Unit *u, int id, Range *ranges)
         Step one = as_emitted(u, s);
         int at = w.at - 1;
         if (w.repeat < 0 || !w.round) known[at] = counts_known(u, &one);
+        if (s->kind == STEP_GEMM && gemm_turns(&u->g, &s->gemm)) u->g.turn = turns++->turn;
         StepKey key = step_key(&u->g, &one, known[at], wide[at]);
         int code = code_of(u, &one, &key);
         Code *first = &u->codes[u->codes[code].first];
