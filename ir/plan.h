@@ -82,7 +82,7 @@ static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m *
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
 
 // Elementwise code over n lanes. Argument j at lane i is read through args[j]; outs are written contiguously:
-// out j, lane i = WORK lane outs[j].at + i takes value outs[j].value.
+// out j, lane i = WORK lane outs[j].at + i takes value outs[j].value. It may stand on a contiguous argument (in place).
 typedef struct {
     uint32_t n;
     uint32_t n_args, n_outs, n_code;
