@@ -30,7 +30,7 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     return o;
 }
 
-bool gemm_turns(const Gen *g, const GemmStep *s) { return g->ahead && g->gemm == gemm_emit && !s->transposed; }
+bool gemm_turns(const Gen *g, const GemmStep *s) { return g->turns && g->gemm == gemm_emit && !s->transposed; }
 
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {

@@ -81,6 +81,7 @@ struct Gen {
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
     bool lengths_vary;                       // reductions learn their length
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
+    bool turns;                              // products know where their turn is
     Turn turn;                               // of the step whose key is made
 
     LLVMContextRef llvm;
