@@ -1,6 +1,7 @@
 // nfcc info POLICY.so and nfcc selftest POLICY.so: what a compiled file says about itself.
 #include "cli_entry.h"
 
+#include "abi.h"
 #include "cli.h"
 
 #include <elf.h>
@@ -69,6 +70,22 @@ static void print_notes(const char *notes)
     }
 }
 
+// The instructions beyond the baseline of what was opened: "native" and "dispatch" do not say.
+static const char *uses_text(Arena *arena, unsigned cpu)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } features[] = {{NFCC_CPU_AVX2_FMA, "AVX2, FMA"},
+                    {NFCC_CPU_AVX512, "AVX-512 F, VL, BW, DQ"},
+                    {NFCC_CPU_AVX512_BF16, "AVX512_BF16"},
+                    {NFCC_CPU_NEON, "NEON"}};
+    const char *text = "";
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        if (cpu & features[i].bit) text = arena_format(arena, "%s%s%s", text, *text ? ", " : "", features[i].name);
+    return text;
+}
+
 static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
 {
     const nfcc_info *i = nfcc_get_info(p);
@@ -84,7 +101,7 @@ static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
         print_line(stdout, "outputs", "%s", values_text(arena, i->outputs, i->n_outputs));
     }
     print_line(stdout, "entries", "%s", entry_list(arena, i->entries));
-    print_line(stdout, "target", "%s", i->target);
+    print_line(stdout, "target", "%s; uses %s", i->target, uses_text(arena, i->cpu));
     print_line(stdout, "compiler", "%s, ABI %u", i->compiler, i->abi_version);
     if (!stat(path, &st)) print_line(stdout, "size", "%lld bytes, weights %zu", (long long)st.st_size, i->weights_size);
     print_line(stdout, "workspace", "%zu bytes, prepared state %zu for one row", i->work_size,

@@ -571,6 +571,7 @@ def test_verify_inputs(tool, files, rows):
 
 def test_info_and_selftest(tool, lander, tmp_path):
     text = tool("info", "policy.so", cwd=lander).stdout
+    assert re.search(r"target: .*; uses (AVX2, FMA|NEON)\n", text)
     assert "standard normal (assumed" in text and "obs [8]" in text and "sample_and_log_prob" in text
     assert "bit for bit" in tool("selftest", "policy.so", cwd=lander).stdout
     shutil.copy(lander / "policy.so", tmp_path / "short.so")
