@@ -70,8 +70,8 @@ static void print_notes(const char *notes)
     }
 }
 
-// The instructions beyond the baseline of what was opened: "native" and "dispatch" do not say.
-static const char *uses_text(Arena *arena, unsigned cpu)
+// The instructions that the processor must have, which "native" does not say.
+static const char *needs_text(Arena *arena, unsigned cpu)
 {
     static const struct {
         unsigned bit;
@@ -101,7 +101,7 @@ static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
         print_line(stdout, "outputs", "%s", values_text(arena, i->outputs, i->n_outputs));
     }
     print_line(stdout, "entries", "%s", entry_list(arena, i->entries));
-    print_line(stdout, "target", "%s; uses %s", i->target, uses_text(arena, i->cpu));
+    print_line(stdout, "target", "%s; needs %s", i->target, needs_text(arena, i->cpu));
     print_line(stdout, "compiler", "%s, ABI %u", i->compiler, i->abi_version);
     if (!stat(path, &st)) print_line(stdout, "size", "%lld bytes, weights %zu", (long long)st.st_size, i->weights_size);
     print_line(stdout, "workspace", "%zu bytes, prepared state %zu for one row", i->work_size,
@@ -115,8 +115,10 @@ static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
 
 int cmd_info(const Options *o)
 {
-    int code;
-    nfcc_policy *p = open_policy(o->arena, o->args[0], &code);
+    int code = DONE;
+    nfcc_policy *p = NULL;
+    // One of the openblas backend can only be opened.
+    if (nfcc_open(o->args[0], NFCC_OPEN_LOOK, &p)) p = open_policy(o->arena, o->args[0], &code);
     if (!p) return code;
     print_info(o->arena, o->args[0], p);
     nfcc_close(p);

@@ -70,6 +70,7 @@ struct nfcc_policy {
     void *library, *copy; /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
     size_t copy_size;
     bool opened; /* by nfcc_open: nfcc_close gives everything back */
+    bool looked; /* NFCC_OPEN_LOOK: nothing of it can be called */
 };
 
 /* ---- words: floats as bits ---------------------------------------------------------------------------------- */
@@ -1191,9 +1192,10 @@ static bool arrays_given(const nfcc_policy *p, int id, const void *const arrays[
     return true;
 }
 
-/* Sizes of arrays of `items` rows are computed without checks once this holds. */
+/* Every call comes through here. Sizes of arrays of `items` rows are computed without checks once this holds. */
 static bool countable(const nfcc_policy *p, size_t items)
 {
+    if (p->looked) return false;
     size_t widest = p->info.event_size, bytes;
     for (size_t i = 0; i < count_values(p->model); i++) /* contexts, inputs and outputs follow each other */
         if (p->info.contexts[i].size > widest) widest = p->info.contexts[i].size;
@@ -1628,6 +1630,7 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
 
 #if defined(__linux__)
 
+#define MODEL_NAME "nfcc_model"
 #define HUGE ((size_t)2 << 20)
 #if defined(__x86_64__)
 #define MACHINE EM_X86_64
@@ -1643,7 +1646,8 @@ typedef struct {
     int fd;
     uint64_t size;
     Elf64_Ehdr head;
-    bool *needs; /* result: it uses other libraries */
+    bool *needs;     /* result: it uses other libraries */
+    uint64_t *model; /* result: address of the descriptor, 0: there is none */
 } ElfFile;
 
 static bool read_at(const ElfFile *f, void *to, size_t size, uint64_t at)
@@ -1701,6 +1705,9 @@ static bool symbol_ok(const ElfFile *f, const Dynamic *d, uint64_t chains, uint3
     uint32_t chain;
     if (!read_address(f, &symbol, sizeof symbol, d->symbols + (uint64_t)index * sizeof symbol)) return false;
     if (symbol.st_name >= d->strings_size || !read_address(f, &chain, 4, chains + (uint64_t)index * 4)) return false;
+    char name[sizeof MODEL_NAME] = "";
+    bool read = read_address(f, name, sizeof name, d->strings + symbol.st_name);
+    if (read && memcmp(name, MODEL_NAME, sizeof name) == 0) *f->model = symbol.st_value;
     *last = chain & 1;
     return true;
 }
@@ -1795,15 +1802,78 @@ static bool headers_ok(const ElfFile *f)
     return dynamic.p_type == PT_DYNAMIC && dynamic_ok(f, &dynamic);
 }
 
-static nfcc_status file_check(int fd, uint64_t size, bool *needs)
+static nfcc_status file_check(ElfFile *f, bool any_machine)
 {
-    ElfFile f = {.fd = fd, .size = size, .needs = needs};
-    const Elf64_Ehdr *head = &f.head;
-    if (!read_at(&f, &f.head, sizeof f.head, 0) || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) return NFCC_FILE;
+    const Elf64_Ehdr *head = &f->head;
+    if (!read_at(f, &f->head, sizeof f->head, 0) || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) return NFCC_FILE;
     if (head->e_ident[EI_CLASS] != ELFCLASS64 || head->e_ident[EI_DATA] != ELFDATA2LSB) return NFCC_FILE;
     if (head->e_type != ET_DYN || head->e_phentsize != sizeof(Elf64_Phdr) || head->e_phoff % 8) return NFCC_FILE;
-    if (head->e_machine != MACHINE) return NFCC_CPU;
-    return headers_ok(&f) ? NFCC_OK : NFCC_FILE;
+    if (head->e_machine != MACHINE && !any_machine) return NFCC_CPU;
+    return headers_ok(f) ? NFCC_OK : NFCC_FILE;
+}
+
+/* The segments as the loader would lay them out, without code: for a policy of any machine. */
+static bool lay_out_segments(const ElfFile *f, unsigned char *memory, Image *image)
+{
+    Elf64_Phdr ph;
+    for (unsigned i = 0; read_header(f, i, &ph); i++) {
+        if (ph.p_type != PT_LOAD) continue;
+        if (image->n == 8 || !read_at(f, memory + ph.p_vaddr, ph.p_filesz, ph.p_offset)) return false;
+        uintptr_t from = (uintptr_t)memory + ph.p_vaddr;
+        image->segment[image->n].code = (ph.p_flags & PF_X) != 0;
+        image->segment[image->n].from = from;
+        image->segment[image->n++].to = from + ph.p_filesz;
+    }
+    return image->n > 0;
+}
+
+static uint64_t end_of_segments(const ElfFile *f)
+{
+    uint64_t end = 0;
+    Elf64_Phdr ph;
+    for (unsigned i = 0; read_header(f, i, &ph); i++)
+        if (ph.p_type == PT_LOAD) end = ph.p_vaddr + ph.p_memsz; /* they follow each other */
+    return end;
+}
+
+static nfcc_status look_at(const ElfFile *f, nfcc_policy **out)
+{
+    size_t size = (size_t)end_of_segments(f);
+    Image image = {.n = 0};
+    if (!*f->model) return NFCC_FILE;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return NFCC_MEMORY;
+    const nfcc_model *m = (const nfcc_model *)((uintptr_t)memory + *f->model);
+    nfcc_status status = lay_out_segments(f, memory, &image) ? model_check(m, &image) : NFCC_FILE;
+    nfcc_policy *p = status == NFCC_OK ? malloc(policy_bytes(m)) : NULL;
+    if (!p) {
+        munmap(memory, size);
+        return status == NFCC_OK ? NFCC_MEMORY : status;
+    }
+    fill_policy(p, m, false);
+    p->opened = p->looked = true;
+    p->copy = memory;
+    p->copy_size = size;
+    *out = p;
+    return NFCC_OK;
+}
+
+static nfcc_status look(const char *path, nfcc_policy **out)
+{
+    struct stat info;
+    bool needs = false;
+    uint64_t model = 0;
+    ElfFile f = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .needs = &needs, .model = &model};
+    if (f.fd < 0) return NFCC_FILE;
+    errno = 0;
+    nfcc_status status = NFCC_FILE;
+    if (fstat(f.fd, &info) == 0 && S_ISREG(info.st_mode)) {
+        f.size = (uint64_t)info.st_size;
+        status = file_check(&f, true);
+        if (status == NFCC_OK) status = look_at(&f, out);
+    }
+    close(f.fd);
+    return status;
 }
 
 /* dlopen takes a name that it has seen for the file it has seen under it, even when the file has been replaced since (a
@@ -1833,7 +1903,10 @@ static nfcc_status load_library(const char *path, void **library, bool *needs)
     if (fd < 0) return NFCC_FILE;
     errno = 0; /* what is wrong from here on is the file, not the opening of it */
     nfcc_status status = NFCC_FILE;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) status = file_check(fd, (uint64_t)info.st_size, needs);
+    uint64_t model = 0;
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
+        status =
+            file_check(&(ElfFile){.fd = fd, .size = (uint64_t)info.st_size, .needs = needs, .model = &model}, false);
     close(fd);
     if (status != NFCC_OK) return status;
     char *name = unique_name(path, (uint64_t)info.st_ino);
@@ -1906,7 +1979,7 @@ static nfcc_status place_weights(nfcc_policy *p, const Image *image, unsigned fl
 
 static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out)
 {
-    const nfcc_model *m = dlsym(library, "nfcc_model");
+    const nfcc_model *m = dlsym(library, MODEL_NAME);
     Search search = {.address = (uintptr_t)m};
     if (!m || !dl_iterate_phdr(find_image, &search)) return NFCC_FILE;
     nfcc_status status = admit(m, &search.image);
@@ -1919,7 +1992,7 @@ static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out
     return place_weights(p, &search.image, flags);
 }
 
-#define ALL_FLAGS ((unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK | NFCC_OPEN_BASELINE))
+#define ALL_FLAGS ((unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK | NFCC_OPEN_BASELINE | NFCC_OPEN_LOOK))
 
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
@@ -1927,6 +2000,7 @@ nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
     bool needs = false;
     if (out) *out = NULL;
     if (!path || !out || (flags & ~ALL_FLAGS)) return NFCC_BAD_ARGUMENT;
+    if (flags & NFCC_OPEN_LOOK) return look(path, out);
     nfcc_status status = load_library(path, &library, &needs);
     if (status != NFCC_OK) return status;
     status = open_library(library, flags, out);
@@ -1947,7 +2021,7 @@ void nfcc_close(nfcc_policy *p)
     void *library = p->library;
     if (p->copy) munmap(p->copy, p->copy_size);
     free(p);
-    dlclose(library);
+    if (library) dlclose(library);
 }
 
 #else /* no files: policies are linked in */
@@ -1955,7 +2029,7 @@ void nfcc_close(nfcc_policy *p)
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
     if (out) *out = NULL;
-    return path && out && flags <= 15 ? NFCC_FILE : NFCC_BAD_ARGUMENT;
+    return path && out && flags <= 31 ? NFCC_FILE : NFCC_BAD_ARGUMENT;
 }
 
 void nfcc_close(nfcc_policy *p) { (void)p; }

@@ -112,10 +112,11 @@ typedef struct {
 } nfcc_info;
 
 enum {
-    NFCC_OPEN_SHARED = 1u << 0,  /* use the file's own pages (shared between processes) instead of a private copy */
-    NFCC_OPEN_BULK = 1u << 1,    /* memory may be spent on a packing for many rows (none is faster, so far) */
-    NFCC_OPEN_LOCK = 1u << 2,    /* mlock the weights */
-    NFCC_OPEN_BASELINE = 1u << 3 /* of two sets of code (--cpu dispatch) the one for the lesser CPU, for comparison */
+    NFCC_OPEN_SHARED = 1u << 0,   /* use the file's own pages (shared between processes) instead of a private copy */
+    NFCC_OPEN_BULK = 1u << 1,     /* memory may be spent on a packing for many rows (none is faster, so far) */
+    NFCC_OPEN_LOCK = 1u << 2,     /* mlock the weights */
+    NFCC_OPEN_BASELINE = 1u << 3, /* of two sets of code (--cpu dispatch) the one for the lesser CPU, for comparison */
+    NFCC_OPEN_LOOK = 1u << 4      /* of whatever machine: for nfcc_get_info and nfcc_close; all else is BAD_ARGUMENT */
 };
 
 /* Open a compiled policy. Reads and checks the descriptor, touches every page of the weights. *out is NULL on failure.

@@ -893,12 +893,32 @@ static void test_open_here(void **state)
     nfcc_close(p);
 }
 
+// NFCC_OPEN_LOOK sees what is opened, and else only what is of another machine; nothing of it can be called.
+static void look_at(const char *path, nfcc_status opened, const nfcc_policy *same)
+{
+    nfcc_policy *p;
+    unsigned char memory[256];
+    float z[FAKE_D];
+    nfcc_status status = nfcc_open(path, NFCC_OPEN_LOOK, &p);
+    assert_true((status == NFCC_OK) == (p != NULL));
+    assert_true(status == opened || (status == NFCC_OK && opened == NFCC_CPU) || opened == NFCC_CPU);
+    if (!p) return;
+    assert_string_equal(nfcc_get_info(p)->name, "fake");
+    assert_int_equal(nfcc_get_info(p)->entries, same ? nfcc_get_info(same)->entries : nfcc_get_info(p)->entries);
+    assert_int_equal(nfcc_prepare(p, 1, data.context, memory, memory), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_draw(p, 0, 0, 1, z, memory), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_run(p, 1, data.context, (void *[]){z, z, z}, memory), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_selftest_size(p), 0);
+    nfcc_close(p);
+}
+
 static nfcc_status open_bytes(const void *bytes, size_t size)
 {
     nfcc_policy *p = NULL;
     write_file("bytes.so", bytes, size);
     nfcc_status status = nfcc_open(in_folder("bytes.so"), 0, &p);
     assert_true((status == NFCC_OK) == (p != NULL));
+    look_at(in_folder("bytes.so"), status, p);
     nfcc_close(p);
     return status;
 }

@@ -511,6 +511,15 @@ def test_policy_of_another_machine(tool, tmp_path):
         tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.so", "--target", target, "--no-verify")
         done = tool("selftest", tmp_path / "p.so", code=None)
         assert done.returncode == 0 or (done.returncode == 1 and f"was compiled for {machine}" in done.stderr)
+        text = tool("info", "p.so", cwd=tmp_path).stdout
+        assert f"target: {target}" in text and "event: x [6]" in text and "prepared state 0" not in text
+
+
+def test_info_of_openblas(tool, tmp_path):
+    done = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.so", "--backend", "openblas", code=None)
+    if "libopenblas was not found" in done.stderr:
+        pytest.skip("OpenBLAS is missing")
+    assert "event: x [6]" in tool("info", tmp_path / "p.so").stdout
 
 
 def test_check(tool):
@@ -571,7 +580,7 @@ def test_verify_inputs(tool, files, rows):
 
 def test_info_and_selftest(tool, lander, tmp_path):
     text = tool("info", "policy.so", cwd=lander).stdout
-    assert re.search(r"target: .*; uses (AVX2, FMA|NEON)\n", text)
+    assert re.search(r"target: .*; needs (AVX2, FMA|NEON)\n", text)
     assert "standard normal (assumed" in text and "obs [8]" in text and "sample_and_log_prob" in text
     assert "bit for bit" in tool("selftest", "policy.so", cwd=lander).stdout
     shutil.copy(lander / "policy.so", tmp_path / "short.so")
