@@ -204,7 +204,8 @@ static nfcc_status call_native(Caller *c)
 static nfcc_status call_once(Caller *c)
 {
     if (c->engine->policy) return call_native(c);
-    return eval_nth(c->function, c->items, c->doubles, 0, c->double_out) ? NFCC_OK : NFCC_NO_ENTRY;
+    return eval_output(c->function, c->items, c->doubles, c->function->outputs[0].name, c->double_out) ? NFCC_OK
+                                                                                                       : NFCC_NO_ENTRY;
 }
 
 // ---- many calls

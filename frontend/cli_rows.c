@@ -7,6 +7,7 @@
 #include "cli_npy.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const flow_keys[N_FLOW_KEYS] = {"x",        "z",     "noise",      "log_det",
@@ -171,27 +172,15 @@ bool rows_read(Session *s, const Build *b, const char *path, RowFile *out)
 }
 
 // ---- running in double
-bool eval_nth(const Function *f, size_t rows, const double *const *in, int output, double *out)
-{
-    enum { CHUNK = 64, MOST = 256 };
-    const double *at[MOST];
-    double *to[MOST] = {NULL};
-    if (output < 0 || output >= MOST || f->n_inputs > MOST || f->n_outputs > MOST) return false;
-    size_t lanes = (size_t)type_lanes(f->outputs[output].node->type);
-    for (size_t row = 0; row < rows; row += CHUNK) {
-        size_t n = rows - row < CHUNK ? rows - row : CHUNK;
-        for (int i = 0; i < f->n_inputs; i++) at[i] = in[i] + row * (size_t)type_lanes(f->inputs[i]->type);
-        to[output] = out + row * lanes;
-        eval_function(f, n, at, to, NULL, NULL);
-    }
-    return true;
-}
-
 bool eval_output(const Function *f, size_t rows, const double *const *in, const char *output, double *out)
 {
-    for (int i = 0; i < f->n_outputs; i++)
-        if (!strcmp(f->outputs[i].name, output)) return eval_nth(f, rows, in, i, out);
-    return false;
+    double **to = heap_array(f->n_outputs, sizeof *to);
+    bool found = false;
+    for (int i = 0; i < f->n_outputs && !found; i++)
+        if ((found = !strcmp(f->outputs[i].name, output))) to[i] = out;
+    if (found) eval_function(f, rows, in, to, NULL, NULL);
+    free(to);
+    return found;
 }
 
 // Inputs of a derived program: the contexts, then the event or latent. NULL if the file lacks one.

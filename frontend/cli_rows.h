@@ -33,6 +33,5 @@ const double *rows_key(const RowFile *f, int key); // of a flow
 bool rows_inputs(Session *s, const Build *b, const char *path, CheckOptions *out);
 // The derived programs in double against the file's values; reports errors above the limit, fills b->reference_*.
 bool rows_compare(Session *s, Build *b, const char *path);
-// One program of a module on rows of double, in chunks: in[i] is [rows][lanes of input i]. False: no such output.
-bool eval_nth(const Function *f, size_t rows, const double *const *in, int output, double *out);
+// One output of a program on rows of double: in[i] is [rows][lanes of input i]. False: there is no such output.
 bool eval_output(const Function *f, size_t rows, const double *const *in, const char *output, double *out);

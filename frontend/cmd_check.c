@@ -51,7 +51,7 @@ static void json_ports(const char *key, const Port *ports, const int *which, int
 
 static void json_problems(const Session *s)
 {
-    static const char *const kind[] = {"error", "warning", "note"};
+    static const char *const kind[] = {"error", "warning"};
     json_key("problems", false);
     putchar('[');
     for (size_t i = 0; i < s->diag.n; i++) {

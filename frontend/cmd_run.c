@@ -117,26 +117,30 @@ static const float *draw(const Interp *e, const nfcc_noise *noise, size_t rows)
     return (const float *)z;
 }
 
+static void write_integers(const nfcc_value *v, const double *from, size_t rows, void *to)
+{
+    for (size_t k = 0; k < rows * v->size; k++)
+        if (v->type == NFCC_TYPE_I64)
+            ((int64_t *)to)[k] = int_of_real(from[k]);
+        else
+            ((unsigned char *)to)[k] = from[k] != 0;
+}
+
 static nfcc_status run_graph(Interp *e, const EntryCall *c)
 {
     const Module *m = e->b->imported;
     const Function *f = module_function(e->b->derived ? e->b->derived : m, "run");
     if (!f) f = module_function(m, "main");
     const double **in = ARENA_ARRAY(e->scratch, const double *, m->n_inputs + 1);
+    double **out = ARENA_ARRAY(e->scratch, double *, m->n_outputs + 1);
     for (int i = 0; i < m->n_inputs; i++) in[i] = doubles_of(e->scratch, &e->info.inputs[i], c->in[i], c->rows, 1);
     for (int i = 0; i < m->n_outputs; i++) {
         const nfcc_value *v = &e->info.outputs[i];
-        double *out = ARENA_ARRAY(e->scratch, double, c->rows * v->size + 1);
-        eval_nth(f, c->rows, in, i, out);
-        for (size_t k = 0; k < c->rows * v->size; k++) {
-            if (v->type == NFCC_TYPE_I64)
-                ((int64_t *)c->out[i])[k] = (int64_t)out[k];
-            else if (v->type == NFCC_TYPE_BOOL)
-                ((unsigned char *)c->out[i])[k] = out[k] != 0;
-            else
-                ((double *)c->out[i])[k] = out[k];
-        }
+        out[i] = v->type == NFCC_TYPE_F32 ? c->out[i] : ARENA_ARRAY(e->scratch, double, c->rows * v->size + 1);
     }
+    eval_function(f, c->rows, in, out, NULL, NULL);
+    for (int i = 0; i < m->n_outputs; i++)
+        if (e->info.outputs[i].type != NFCC_TYPE_F32) write_integers(&e->info.outputs[i], out[i], c->rows, c->out[i]);
     return NFCC_OK;
 }
 

@@ -149,8 +149,7 @@ static const Node *const_of(Builder *b, Type type, const double *values)
         return build_const(b, type, data);
     }
     int64_t *data = ARENA_ARRAY(b->cx->arena, int64_t, n);
-    for (int64_t i = 0; i < n; i++)
-        data[i] = values[i] >= 9.2e18 ? INT64_MAX : values[i] <= -9.2e18 ? INT64_MIN : (int64_t)values[i];
+    for (int64_t i = 0; i < n; i++) data[i] = int_of_real(values[i]);
     return build_const(b, type, data);
 }
 

@@ -11,15 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *eval_alloc(size_t count)
-{
-    void *p = malloc((count ? count : 1) * sizeof(double));
-    if (!p) {
-        fprintf(stderr, "nfcc: out of memory (interpreter, %zu values)\n", count);
-        exit(4);
-    }
-    return p;
-}
+void *eval_alloc(size_t count) { return heap_grow(NULL, count, sizeof(double)); }
 
 static EvalOperand operand(const Node *n, const double *value, size_t rows)
 {
@@ -208,8 +200,7 @@ static void eval_take(const Node *n, size_t rows, const EvalOperand *in, double 
 
 void eval_node(const Node *n, size_t rows, const double *const *in, double *out)
 {
-    EvalOperand small[8] = {0}, *ops = n->n_in <= 8 ? small : calloc((size_t)n->n_in, sizeof *ops);
-    if (!ops) exit(4);
+    EvalOperand small[8] = {0}, *ops = n->n_in <= 8 ? small : heap_array(n->n_in, sizeof *ops);
     OpKind kind = op_info(n->op)->kind;
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i] && !((kind == KIND_LINEAR || kind == KIND_LINEAR_T) && i == 1))
@@ -258,8 +249,7 @@ typedef struct {
 static void eval_one(const Run *run, const Node *n, size_t rows, double **value)
 {
     const double *few[8] = {0};
-    const double **in = n->n_in <= 8 ? few : calloc((size_t)n->n_in, sizeof *in);
-    if (!in) exit(4);
+    const double **in = n->n_in <= 8 ? few : heap_array(n->n_in, sizeof *in);
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i]) in[i] = node_is_const(n->in[i]) ? NULL : value[n->in[i]->id];
     double *out = eval_alloc((size_t)type_lanes(n->type) * rows);
@@ -280,8 +270,7 @@ static void eval_chunk(void *user, int number)
     const Run *run = user;
     const Function *f = run->f;
     size_t first = (size_t)number * run->chunk, left = run->rows - first, rows = left < run->chunk ? left : run->chunk;
-    double **value = calloc((size_t)f->n_nodes + 1, sizeof *value); // by node id
-    if (!value) exit(4);
+    double **value = heap_array(f->n_nodes + 1, sizeof *value); // by node id
     for (int i = 0; i < f->n_inputs; i++) {
         size_t lanes = (size_t)type_lanes(f->inputs[i]->type);
         double *v = eval_alloc(lanes * rows);
@@ -313,8 +302,7 @@ static size_t chunk_rows(size_t rows, int64_t widest, int64_t work)
 void eval_function(const Function *f, size_t rows, const double *const *in, double *const *out, EvalProbe probe,
                    void *user)
 {
-    int *last_use = calloc((size_t)f->n_nodes + 1, sizeof *last_use);
-    if (!last_use) exit(4);
+    int *last_use = heap_array(f->n_nodes + 1, sizeof *last_use);
     int64_t widest = 1, work = 0;
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];

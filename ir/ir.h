@@ -138,6 +138,7 @@ LinearDims linear_dims(Type w);
 // Its result. Where each token has its own weights x has G tokens, or one, which all read (linear alone).
 Type linear_type(Type x, Type w, bool transposed);
 static inline bool node_is_const(const Node *n) { return n->op == OP_constant; }
+int64_t int_of_real(double v);                     // towards zero; what does not fit is the nearest, NaN the least
 double const_at(const Node *n, int64_t i);         // element i as double
 int64_t const_int_at(const Node *n, int64_t i);    // element i as integer
 bool const_is_splat(const Node *n, double *value); // all elements equal

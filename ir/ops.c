@@ -117,12 +117,15 @@ double const_at(const Node *n, int64_t i)
     return 0;
 }
 
-int64_t const_int_at(const Node *n, int64_t i)
+int64_t int_of_real(double v)
 {
-    if (n->type.dtype == T_I64) return ((const int64_t *)n->data)[i];
-    double v = const_at(n, i);
     if (!(v > -9.2e18)) return INT64_MIN;
     return v < 9.2e18 ? (int64_t)v : INT64_MAX;
+}
+
+int64_t const_int_at(const Node *n, int64_t i)
+{
+    return n->type.dtype == T_I64 ? ((const int64_t *)n->data)[i] : int_of_real(const_at(n, i));
 }
 
 bool const_is_splat(const Node *n, double *value)

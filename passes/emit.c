@@ -20,8 +20,7 @@
 
 static LaneRef *new_refs(int64_t n)
 {
-    LaneRef *refs = malloc((size_t)(n + 1) * sizeof *refs);
-    if (!refs) exit(4);
+    LaneRef *refs = heap_array(n, sizeof *refs);
     return refs;
 }
 
@@ -110,8 +109,7 @@ static int by_storage(const void *a, const void *b)
 // rounds left, in one piece.
 static void sort_rows(LaneEnv *env, const Node *n, int64_t token, int32_t *rows, int64_t count)
 {
-    StoredRow *sorted = malloc((size_t)(count + 1) * sizeof *sorted);
-    if (!sorted) exit(4);
+    StoredRow *sorted = heap_array(count, sizeof *sorted);
     int64_t K = n->in[1]->type.dim[0];
     for (int64_t r = 0; r < count; r++)
         sorted[r] = (StoredRow){lane_env_lane(env, n->in[0], token * K + rows[r]), rows[r]};
@@ -126,7 +124,7 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], n_rows = 0;
-    int32_t *rows = malloc((size_t)(K + 1) * sizeof *rows);
+    int32_t *rows = heap_array(K, sizeof *rows);
     for (int64_t k = 0; k < K; k++) {
         bool weight = !cols;
         for (int64_t c = 0; c < n_cols && !weight; c++) weight = const_at(w, k * N + cols[c]) != 0;
@@ -178,8 +176,8 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
 static void forward_linear(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count)
 {
     int64_t N = n->in[1]->type.dim[1], n_tokens = 0;
-    int64_t *tokens = malloc((size_t)(count + 1) * sizeof *tokens);
-    int32_t *cols = malloc((size_t)(N + 1) * sizeof *cols);
+    int64_t *tokens = heap_array(count, sizeof *tokens);
+    int32_t *cols = heap_array(N, sizeof *cols);
     for (int64_t i = 0; i < count;) {
         int64_t m = lanes[i] / N, width = 0, j = i;
         for (; j < count && lanes[j] / N == m; j++) cols[width++] = (int32_t)(lanes[j] % N);
@@ -227,7 +225,7 @@ static void forward_matmul_row(LaneEnv *env, const Node *n, int64_t row, const i
     Type a = n->in[0]->type;
     int64_t M = a.dim[a.rank - 2], K = type_last(a), N = type_last(n->type), batch = row / M, k_count = 0;
     LaneRef *x = new_refs(K), *y = new_refs(K * count);
-    int64_t *ks = malloc((size_t)(K + 1) * sizeof *ks);
+    int64_t *ks = heap_array(K, sizeof *ks);
     for (int64_t k = 0; k < K; k++) {
         LaneRef r = lane_env_lane(env, n->in[0], row * K + k);
         if (lane_is_const(r) && lane_value(r) == 0) continue;
@@ -314,7 +312,7 @@ void emit_forward(LaneEnv *env)
         const Node *n = env->from->nodes[i];
         OpKind kind = op_info(n->op)->kind;
         if (kind == KIND_LEAF || kind == KIND_MOVE || panels_forward(&panels, env, n)) continue;
-        int64_t lanes = type_lanes(n->type), *all = malloc((size_t)(lanes + 1) * sizeof *all);
+        int64_t lanes = type_lanes(n->type), *all = heap_array(lanes, sizeof *all);
         for (int64_t k = 0; k < lanes; k++) all[k] = k;
         emit_forward_lanes(env, n, all, lanes);
         free(all);
@@ -328,7 +326,7 @@ void emit_missing(LaneEnv *env)
         const Node *n = env->from->nodes[i];
         OpKind kind = op_info(n->op)->kind;
         if (kind == KIND_LEAF || kind == KIND_MOVE) continue;
-        int64_t lanes = type_lanes(n->type), *missing = malloc((size_t)(lanes + 1) * sizeof *missing), count = 0;
+        int64_t lanes = type_lanes(n->type), *missing = heap_array(lanes, sizeof *missing), count = 0;
         for (int64_t k = 0; k < lanes; k++)
             if (!lane_env_get(env, (LaneRef){n, k}).node) missing[count++] = k;
         if (count) emit_forward_lanes(env, n, missing, count);
@@ -412,7 +410,7 @@ static void emit_block_step(LaneEnv *env, const SolveStep *s)
 {
     const Node *n = s->node, *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], k = s->k, n_known = 0;
-    int32_t *known = malloc((size_t)(K + 1) * sizeof *known);
+    int32_t *known = heap_array(K, sizeof *known);
     for (int64_t r = 0; r < K; r++) {
         bool unknown = false, weight = false;
         for (int64_t i = 0; i < k && !unknown; i++) unknown = s->rows[i] == r;
@@ -421,7 +419,7 @@ static void emit_block_step(LaneEnv *env, const SolveStep *s)
     }
     bool has_add = n->n_in > 3, has_bias = n->n_in > 2 && n->in[2];
     int64_t inputs = k + (has_add ? k : 0) + n_known, at = 0;
-    double *m = calloc((size_t)(inputs * k + 1), sizeof *m), *bias = calloc((size_t)k + 1, sizeof *bias);
+    double *m = heap_array(inputs * k, sizeof *m), *bias = heap_array(k, sizeof *bias);
     LaneRef *refs = new_refs(inputs * s->n);
     for (int64_t j = 0; j < k; j++)
         for (int64_t i = 0; i < k; i++) {
@@ -549,7 +547,7 @@ static void add_log_abs_node(Total *t, double scale, const LaneRef *refs, int64_
 static void add_log_abs(Total *t, double scale, const LaneRef *refs, int64_t n, int depth)
 {
     LaneRef *group = new_refs(n);
-    bool *done = calloc((size_t)n + 1, 1);
+    bool *done = heap_array(n, 1);
     for (int64_t i = 0; i < n; i++) {
         if (done[i]) continue;
         int64_t m = 0;

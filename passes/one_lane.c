@@ -112,7 +112,7 @@ typedef struct {
 // The unknown operands of r become pending. False: too many, or r cannot be expanded.
 static bool expand(OneLaneFinder *q, Search *w, LaneRef r)
 {
-    LaneRef *in = malloc(sizeof *in * (MOST_LANES + 4));
+    LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
     int n = operands(r, in, MOST_LANES);
     bool ok = n >= 0 && (q->budget -= n + 1) >= 0;
     for (int i = 0; i < n && ok; i++) {
@@ -152,9 +152,9 @@ static bool next_cut(OneLaneFinder *q, Search *w)
 
 static Search *search_new(OneLaneFinder *q, LaneRef u)
 {
-    Search *w = calloc(1, sizeof *w);
-    w->heap.item = malloc(sizeof(LaneRef) * (MOST_LANES + 4));
-    w->s.lanes = malloc(sizeof(LaneRef) * (MOST_LANES + 4));
+    Search *w = heap_array(1, sizeof *w);
+    w->heap.item = heap_grow(NULL, MOST_LANES + 4, sizeof(LaneRef));
+    w->s.lanes = heap_grow(NULL, MOST_LANES + 4, sizeof(LaneRef));
     w->s.u = u;
     take_lane(q, w, u);
     if (!expand(q, w, u)) w->heap.n = 0;
@@ -306,7 +306,7 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
     out->lanes[n - 1] = w->s.v;
     qsort(out->lanes, (size_t)n, sizeof(LaneRef), compare_lanes);
     for (int i = 0; i < n; i++) q->place[number(q, out->lanes[i])] = i + 1;
-    LaneRef *in = malloc(sizeof *in * (MOST_LANES + 4));
+    LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
     bool ok = true;
     for (int i = 0; i < n && ok; i++) {
         LaneRef r = out->lanes[i];
@@ -374,7 +374,7 @@ static int make_slot(ShapeMaker *m, LaneRef r)
 static Shape *make_shape(OneLaneFinder *q, const Single *s)
 {
     Arena *a = q->cx->arena;
-    ShapeMaker *m = calloc(1, sizeof *m);
+    ShapeMaker *m = heap_array(1, sizeof *m);
     *m = (ShapeMaker){.q = q, .s = s, .shape = ARENA_NEW(a, Shape), .slot_of = ARENA_ARRAY(a, int, s->n + 1)};
     m->shape->slots = ARENA_ARRAY(a, ShapeSlot, s->n < MOST_SLOTS ? s->n : MOST_SLOTS);
     m->shape->v_slot = -1;

@@ -22,7 +22,7 @@ static Emit emit_start(LaneEnv *env, const OneLane *g)
 // Lanes of f, where they are now, as a vector (one lane where all are the same).
 static const Node *gather(Emit *e, const LaneRef *refs)
 {
-    LaneRef *now = malloc((size_t)(e->g->n + 1) * sizeof *now);
+    LaneRef *now = heap_array(e->g->n, sizeof *now);
     for (int i = 0; i < e->g->n; i++) now[i] = lane_env_get(e->env, refs[i]);
     const Node *v = lanes_gather(e->b, now, e->g->n);
     free(now);
@@ -32,7 +32,7 @@ static const Node *gather(Emit *e, const LaneRef *refs)
 const Node *operand_vector(Emit *e, int s, int k)
 {
     const Slot *slot = &e->g->slots[s];
-    LaneRef *refs = malloc((size_t)(e->g->n + 1) * sizeof *refs);
+    LaneRef *refs = heap_array(e->g->n, sizeof *refs);
     for (int i = 0; i < e->g->n; i++) refs[i] = lane_operand(slot->node, k, slot->lanes[i]);
     const Node *v = gather(e, refs);
     free(refs);
@@ -53,7 +53,7 @@ static const Node *slot_value(Emit *e, int s)
     const Slot *slot = &e->g->slots[s];
     if (e->value[s]) return e->value[s];
     if (slot_in_env(e, slot)) {
-        LaneRef *refs = malloc((size_t)(e->g->n + 1) * sizeof *refs);
+        LaneRef *refs = heap_array(e->g->n, sizeof *refs);
         for (int i = 0; i < e->g->n; i++) refs[i] = (LaneRef){slot->node, slot->lanes[i]};
         e->value[s] = gather(e, refs);
         free(refs);

@@ -220,8 +220,8 @@ static Pair slot_range(Intervals *v, int s)
 int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin)
 {
     Intervals v = {.slots = slots, .n = n, .t = t, .domain = in_bin ? (Range){0, 1} : ALL};
-    v.pair = calloc((size_t)n_slots, sizeof *v.pair);
-    v.done = calloc((size_t)n_slots, 1);
+    v.pair = heap_array(n_slots, sizeof *v.pair);
+    v.done = heap_array(n_slots, 1);
     Pair p = slot_range(&v, s);
     free(v.pair);
     free(v.done);
@@ -256,7 +256,7 @@ static Dual operand_dual(Duals *d, int s, int k)
     const Slot *slot = &d->g->slots[s];
     if (slot->in[k] >= 0) return slot_dual(d, slot->in[k]);
     int64_t n = (int64_t)d->g->n * d->copies;
-    LaneRef *refs = malloc((size_t)n * sizeof *refs);
+    LaneRef *refs = heap_array(n, sizeof *refs);
     for (int64_t i = 0; i < n; i++)
         refs[i] = lane_env_get(d->env, lane_operand(slot->node, k, slot->lanes[i / d->copies]));
     Dual v = {lanes_gather(d->b, refs, n), NULL};
@@ -341,7 +341,7 @@ static Dual slot_dual(Duals *d, int s)
 static Dual evaluate(LaneEnv *env, const OneLane *g, const Way *way, const Node *at, int copies, bool slopes)
 {
     Duals d = {.env = env, .b = env->b, .g = g, .t = way->t, .copies = copies, .at = at, .slopes = slopes};
-    d.dual = calloc((size_t)g->n_slots, sizeof *d.dual);
+    d.dual = heap_array(g->n_slots, sizeof *d.dual);
     Dual v = slot_dual(&d, way->slot);
     free(d.dual);
     return v;
@@ -350,7 +350,7 @@ static Dual evaluate(LaneEnv *env, const OneLane *g, const Way *way, const Node 
 // f32[n * copies]: lane i of x for each copy of function i.
 static const Node *repeated(Builder *b, const Node *x, int n, int copies)
 {
-    int32_t *map = malloc((size_t)(n * copies) * sizeof *map);
+    int32_t *map = heap_array(n * copies, sizeof *map);
     for (int i = 0; i < n * copies; i++) map[i] = type_lanes(x->type) == 1 ? 0 : i / copies;
     const Node *v = build_move(b, type_vector((int64_t)n * copies), 1, &x, map);
     free(map);
@@ -372,7 +372,7 @@ static const Node *count_below(LaneEnv *env, const OneLane *g, const Way *way, c
 
 static const Node *tiled(Builder *b, int n, int copies, const double *values)
 {
-    double *all = malloc((size_t)(n * copies) * sizeof *all);
+    double *all = heap_array(n * copies, sizeof *all);
     for (int i = 0; i < n * copies; i++) all[i] = values[i % copies];
     const Node *v = build_reals(b, type_vector((int64_t)n * copies), all);
     free(all);

@@ -151,7 +151,7 @@ static const Node *apply(Emit *e, Op op, const Node *like, const Node *const *in
 static void apply_lanes(Emit *e, Op op, const Node *like, LaneRef *const *in, int64_t n, LaneRef *out)
 {
     int n_in = like ? like->n_in : op_info(op)->kind == KIND_UNARY ? 1 : 2;
-    int64_t *rest = malloc((size_t)(n + 1) * sizeof *rest), n_rest = 0;
+    int64_t *rest = heap_array(n, sizeof *rest), n_rest = 0;
     for (int64_t j = 0; j < n; j++) {
         LaneRef own[3];
         bool constant = true;
@@ -167,7 +167,7 @@ static void apply_lanes(Emit *e, Op op, const Node *like, LaneRef *const *in, in
     }
     if (n_rest) {
         const Node *v[3];
-        LaneRef *refs = malloc((size_t)n_rest * sizeof *refs);
+        LaneRef *refs = heap_array(n_rest, sizeof *refs);
         for (int k = 0; k < n_in; k++) {
             for (int64_t j = 0; j < n_rest; j++) refs[j] = in[k][rest[j]];
             v[k] = lanes_gather(e->b, refs, n_rest);

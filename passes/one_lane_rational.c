@@ -126,7 +126,7 @@ static Poly known_poly(Rational *x, const LaneRef *refs, int depth)
     const Node *node = refs[0].node;
     if (one_node && depth < 6 && taken_apart(x, refs[0])) {
         Poly in[2];
-        LaneRef *below = malloc((size_t)n * sizeof *below);
+        LaneRef *below = heap_array(n, sizeof *below);
         for (int k = 0; k < node->n_in; k++) {
             for (int i = 0; i < n; i++) below[i] = lane_operand(node, k, refs[i].lane);
             in[k] = known_poly(x, below, depth + 1);
@@ -273,7 +273,7 @@ static Ratio operand_ratio(Rational *x, int s, int k)
 {
     WayFinder *w = x->w;
     if (w->slots[s].in[k] >= 0) return slot_ratio(x, w->slots[s].in[k]);
-    LaneRef *refs = malloc((size_t)w->n * sizeof *refs);
+    LaneRef *refs = heap_array(w->n, sizeof *refs);
     for (int i = 0; i < w->n; i++) refs[i] = slot_operand(w, s, k, i);
     Poly p = known_poly(x, refs, 0);
     free(refs);

@@ -228,6 +228,17 @@ def test_two_policies_linked_in(tool, tmp_path, compiler):
     subprocess.run([tmp_path / "main"], check=True)
 
 
+def test_run_many_outputs_in_double(tool, tmp_path):
+    names = [f"o{i}" for i in range(300)]
+    lines = ["port in \"x\" f32[2] batch 0", *(f"port out \"{name}\" f32[2] batch 0" for name in names),
+             "func @main(x: f32[1,2]) {", *(f"    {name}: f32[1,2] = add x, {i}" for i, name in enumerate(names)),
+             f"    return {', '.join(names)}", "}\n"]
+    (tmp_path / "m.nf").write_text("\n".join(lines))
+    np.save(tmp_path / "x.npy", np.float32([[1, 2], [3, 4]]))
+    tool("run", "m.nf", "run", "x=x.npy", "-o", "out", "--backend", "interp", "--entries", "run", cwd=tmp_path)
+    assert np.array_equal(np.load(tmp_path / "out" / "o299.npy"), [[300, 301], [302, 303]])
+
+
 def test_refused_where_only_names_told(tool, tmp_path):
     model = tool.model("w_freia__fwd__def")
     done = tool(model, "-o", tmp_path / "p.so", code=1)

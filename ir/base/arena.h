@@ -26,7 +26,7 @@ size_t arena_used(const Arena *arena);
 
 // Memory of a short life, outside of any arena: count * size zeroed bytes for free(). Never NULL.
 void *heap_array(size_t count, size_t size);
-void *heap_grow(void *memory, size_t count, size_t size); // realloc: what is new is not zeroed
+void *heap_grow(void *memory, size_t count, size_t size); // realloc, also of NULL: what is new is not zeroed
 
 // Growable array in an arena: `items` of `n` with room for `cap`. Old storage is abandoned to the arena.
 #define ARENA_PUSH(arena, items, n, cap, value)                                    \

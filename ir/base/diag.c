@@ -56,14 +56,6 @@ void diag_warning(Context *cx, const Origin *where, const char *format, ...)
     va_end(args);
 }
 
-void diag_note(Context *cx, const Origin *where, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    add(cx, DIAG_NOTE, compose(cx, where, format, args), NULL);
-    va_end(args);
-}
-
 void diag_io_error(Context *cx, const char *hint, const char *format, ...)
 {
     va_list args;
@@ -89,5 +81,4 @@ void diag_print(const Diag *diag, FILE *out)
     print_kind(diag, DIAG_ERROR, "error", out);
     if (diag->errors > MOST) fprintf(out, "error: %zu errors in all; the first are shown\n", diag->errors);
     print_kind(diag, DIAG_WARNING, "warning", out);
-    print_kind(diag, DIAG_NOTE, "note", out);
 }

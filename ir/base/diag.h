@@ -1,4 +1,4 @@
-// Diagnostics: errors, warnings and notes of one compile, collected in order and printed by the driver.
+// Diagnostics: errors and warnings of one compile, collected in order and printed by the driver.
 // A user error names file, node, op and reason and says what to do. A stage reports all it finds; the
 // driver stops after the first stage with errors. Diag is also how library code (tests, fuzzers) reads them.
 #pragma once
@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 
-typedef enum { DIAG_ERROR, DIAG_WARNING, DIAG_NOTE } DiagKind;
+typedef enum { DIAG_ERROR, DIAG_WARNING } DiagKind;
 
 // Where a node came from in the exported file; every field may be NULL. Printed in messages only: these
 // strings never enter policy.so.
@@ -45,7 +45,6 @@ typedef struct {
 void diag_error(Context *cx, const Origin *where, const char *hint, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void diag_warning(Context *cx, const Origin *where, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void diag_note(Context *cx, const Origin *where, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // As diag_error, for a file that cannot be read or written.
 void diag_io_error(Context *cx, const char *hint, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // Print all, errors first, to `out` (stderr in the driver).
