@@ -468,6 +468,15 @@ def sequence_map():
                   node("ConcatFromSequence", ["t"], ["y"], axis=1)], [weights("scale", 4)]), None
 
 
+def count_of_the_example():
+    """Legacy files of a fixed batch hold how many elements the example's mask selected."""
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["it"]),
+             node("GatherND", ["x", "it"], ["p"]), node("Reshape", ["p", "three"], ["q"], name="baked"),
+             node("ScatterND", ["x", "it", "q"], ["y"])]
+    return model(nodes, [nh.from_array(np.float32(0), "zero"), ints("three", 3)], x=(2, 4)), \
+        "'baked' (Reshape): 3 elements, as many as a mask selected in the example at export"
+
+
 def resize_with_computed_sizes():
     return model([node("Cast", ["x"], ["s"], to=F), node("Resize", ["x", "", "s"], ["y"], name="up")], x=[4]), \
         ["not known at import", "up"]

@@ -342,6 +342,21 @@ def test_bound_of_a_root(tool):
     assert "root in -2^32..2^32: 127 values of the function and 3 Newton steps" in said
 
 
+def test_a_root_at_the_edges_of_its_grid(tool, tmp_path):
+    """x + tanh x where brackets meet: 0, +-2^k and their neighbours, up to the last."""
+    tool(written(tmp_path, SOLVED["tanh"]), "-o", tmp_path / "f.so", "--event", "x", "--latent", "z")
+    edges = np.float32(2) ** np.arange(0, 32)
+    edges = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(np.inf)), [0]])
+    edges = np.concatenate([edges, -edges]).astype(np.float32)
+    z = np.resize(edges, (-(-len(edges) // LANES), LANES)).astype(np.float32)
+    p = np.zeros_like(z)
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        x, log_det = policy.to_event(z, p=p)
+    assert np.isfinite(x).all() and np.isfinite(log_det).all()
+    back = x.astype(np.float64) + np.tanh(x.astype(np.float64))
+    assert (np.abs(back - z) / (1 + np.abs(z))).max() < 1e-6
+
+
 @pytest.mark.parametrize("difference", [False, True])
 def test_no_tails(difference, tool, tmp_path):
     """A spline of an interval: nothing but its bins tells that it rises."""
