@@ -64,8 +64,8 @@ static double count_other(Count *c, const Step *s)
         break;
     case STEP_REDUCE: read_lanes(c, s->reduce.in_space, s->reduce.in, (uint64_t)s->reduce.outer * s->reduce.k); break;
     case STEP_MOVE:
-        read_lanes(c, SPACE_CONST, s->move.src_table, s->move.n);
-        read_lanes(c, SPACE_CONST, s->move.dst_table, s->move.n);
+        read_lanes(c, SPACE_CONST, s->move.src_table, move_src_words(&s->move));
+        read_lanes(c, SPACE_CONST, s->move.dst_table, move_dst_words(&s->move));
         break;
     case STEP_TAKE:
         // A row of the table per index; which ones is the data's affair.

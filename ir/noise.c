@@ -193,7 +193,7 @@ void plan_noise(Context *cx, BaseKind base, uint32_t lanes, Program *program, fl
     Step *steps = ARENA_ARRAY(cx->arena, Step, 2);
     steps[0] = block_step(cx, base, blocks, &at);
     steps[1] = (Step){.kind = STEP_MOVE, .name = "noise"};
-    steps[1].move = (MoveStep){lanes, SPACE_WORK, 0, at.src, at.dst, at.z};
+    steps[1].move = (MoveStep){lanes, SPACE_WORK, 0, at.src, at.dst, at.z, 0};
     const PlanPort in[] = {{PORT_SEED, 0, at.seed, 4}, {PORT_TEMPERATURE, 0, at.temperature, 1}};
     const PlanPort out = {PORT_Z, 0, at.z, lanes};
     *program = (Program){.exists = true, .steps = steps, .n_steps = 2, .work_lanes = at.work, .n_in = 2, .n_out = 1};

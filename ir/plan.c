@@ -112,8 +112,12 @@ static void print_step(const Step *step, int number, FILE *out)
         fputc('\n', out);
         break;
     case STEP_MOVE:
-        fprintf(out, "n %u: work+%u[const+%u] = %s+%u[const+%u]\n", v->n, v->out, v->dst_table, space_names[v->space],
-                v->in, v->src_table);
+        if (v->runs)
+            fprintf(out, "n %u: work+%u = %s+%u by %u runs at const+%u\n", v->n, v->out, space_names[v->space], v->in,
+                    v->runs, v->src_table);
+        else
+            fprintf(out, "n %u: work+%u[const+%u] = %s+%u[const+%u]\n", v->n, v->out, v->dst_table,
+                    space_names[v->space], v->in, v->src_table);
         break;
     case STEP_MATMUL:
         fprintf(out, "batch %u, m %u, k %u, n %u: work+%u = %s+%u . %s+%u\n", p->batch, p->m, p->k, p->n, p->out,

@@ -110,11 +110,24 @@ typedef struct {
 // WORK lane out + dst[i] = lane in + src[i] of `space` for i < n. The two tables are i32 arrays in CONST (lane numbers
 // of the tables' first elements; their words are integers). Moves of equal shape share them, wherever they
 // stand. Of CONST, lane `in` itself is read.
+//
+// With runs (windows of a picture, a causal mask), src and dst are not listed: src_table is that of `runs` records
+// MoveRun, which hold n pairs in all, and dst_table is not used. A record is a box: all src + i[0] axis[0].src +
+// i[1] axis[1].src + ..., with the dst of the same i, 0 <= i[k] < axis[k].count, the last axis innermost.
 typedef struct {
     uint32_t n, space, in;
     uint32_t src_table, dst_table;
     uint32_t out;
+    uint32_t runs;
 } MoveStep;
+
+enum { MOVE_AXES = 4, MOVE_RUN_WORDS = 2 + 3 * MOVE_AXES };
+typedef struct {
+    int32_t src, dst;
+    struct {
+        int32_t count, src, dst;
+    } axis[MOVE_AXES];
+} MoveRun;
 
 static inline uint32_t reduce_centres(const ReduceStep *r) { return r->centres ? r->outer : 1; }
 
@@ -259,6 +272,21 @@ typedef struct {
 } StepWalk;
 StepWalk plan_walk(const Program *p);
 const Step *plan_next(StepWalk *w); // NULL at the end; good until the next call
+// The pairs of a move, one after the other:  for (MoveWalk w = move_walk(plan, s); move_next(&w);) w.src, w.dst
+typedef struct {
+    const float *weights;
+    const MoveStep *s;
+    uint32_t at; // pairs so far
+    int64_t src, dst;
+    uint32_t record; // runs: the one under way
+    MoveRun run;
+    int32_t i[MOVE_AXES];
+} MoveWalk;
+MoveWalk move_walk(const Plan *plan, const MoveStep *s);
+bool move_next(MoveWalk *w);
+// Words of the tables, or of the records.
+uint32_t move_src_words(const MoveStep *s);
+uint32_t move_dst_words(const MoveStep *s);
 // The lane numbers and counts of a step that may differ from round to round.
 enum { MOST_FIELDS = 1 + 2 * MAP_MAX_ARGS + MAP_MAX_OUTS };
 int step_fields(Step *s, uint32_t *fields[MOST_FIELDS]);

@@ -340,14 +340,10 @@ static void run_reduce(const Run *r, const ReduceStep *s)
 // ---- move, take
 static void run_move(const Run *r, const MoveStep *s)
 {
-    const float *w = r->plan->weights;
-    for (size_t i = 0; i < s->n; i++) {
-        int32_t src, dst;
+    for (MoveWalk w = move_walk(r->plan, s); move_next(&w);) {
         Word in[TILE];
-        memcpy(&src, w + s->src_table + i, sizeof src);
-        memcpy(&dst, w + s->dst_table + i, sizeof dst);
-        read_lane(r, s->space, s->in + (size_t)src, in);
-        memcpy(r->work + (s->out + (size_t)dst) * TILE, in, sizeof in);
+        read_lane(r, s->space, s->in + (size_t)w.src, in);
+        memcpy(r->work + (s->out + (size_t)w.dst) * TILE, in, sizeof in);
     }
 }
 

@@ -18,6 +18,11 @@ static int map_fields(MapStep *s, uint32_t **fields)
     return n;
 }
 
+static int move_fields(MoveStep *s, uint32_t **fields)
+{
+    return FIELDS(&s->n, &s->in, &s->src_table, &s->dst_table, &s->out, &s->runs);
+}
+
 int step_fields(Step *s, uint32_t *fields[MOST_FIELDS])
 {
     switch (s->kind) {
@@ -27,7 +32,7 @@ int step_fields(Step *s, uint32_t *fields[MOST_FIELDS])
         ReduceStep *r = &s->reduce;
         return FIELDS(&r->outer, &r->k, &r->in, &r->centre, &r->out);
     }
-    case STEP_MOVE: return FIELDS(&s->move.n, &s->move.in, &s->move.src_table, &s->move.dst_table, &s->move.out);
+    case STEP_MOVE: return move_fields(&s->move, fields);
     case STEP_MATMUL: {
         MatmulStep *m = &s->matmul;
         return FIELDS(&m->batch, &m->m, &m->k, &m->n, &m->a, &m->c, &m->out);
@@ -67,7 +72,7 @@ bool step_alike(const Step *a, const Step *b)
         return a->reduce.op == b->reduce.op && a->reduce.squares == b->reduce.squares &&
                a->reduce.centres == b->reduce.centres && a->reduce.in_space == b->reduce.in_space &&
                a->reduce.centre_space == b->reduce.centre_space;
-    case STEP_MOVE: return a->move.space == b->move.space;
+    case STEP_MOVE: return a->move.space == b->move.space && !a->move.runs == !b->move.runs;
     case STEP_MATMUL: return a->matmul.a_space == b->matmul.a_space && a->matmul.c_space == b->matmul.c_space;
     case STEP_TAKE:
         return a->take.k == b->take.k && a->take.j == b->take.j && a->take.table_shared == b->take.table_shared &&
@@ -75,6 +80,47 @@ bool step_alike(const Step *a, const Step *b)
     case STEP_REPEAT: return false;
     }
     return false;
+}
+
+// ---- the pairs of a move
+
+uint32_t move_src_words(const MoveStep *s) { return s->runs ? s->runs * MOVE_RUN_WORDS : s->n; }
+uint32_t move_dst_words(const MoveStep *s) { return s->runs ? 0 : s->n; }
+
+MoveWalk move_walk(const Plan *plan, const MoveStep *s) { return (MoveWalk){.weights = plan->weights, .s = s}; }
+
+static int64_t table_word(const float *weights, uint32_t table, uint32_t i)
+{
+    int32_t word;
+    memcpy(&word, weights + table + i, sizeof word);
+    return word;
+}
+
+// To the next place of the box, or into the next box.
+static void next_place(MoveWalk *w)
+{
+    int axis = w->at ? MOVE_AXES - 1 : -1;
+    while (axis >= 0 && ++w->i[axis] >= w->run.axis[axis].count) w->i[axis--] = 0;
+    if (axis < 0) memcpy(&w->run, w->weights + w->s->src_table + w->record++ * MOVE_RUN_WORDS, sizeof w->run);
+    w->src = w->run.src;
+    w->dst = w->run.dst;
+    for (int k = 0; k < MOVE_AXES; k++) {
+        w->src += (int64_t)w->i[k] * w->run.axis[k].src;
+        w->dst += (int64_t)w->i[k] * w->run.axis[k].dst;
+    }
+}
+
+bool move_next(MoveWalk *w)
+{
+    if (w->at == w->s->n) return false;
+    if (w->s->runs) {
+        next_place(w);
+    } else {
+        w->src = table_word(w->weights, w->s->src_table, w->at);
+        w->dst = table_word(w->weights, w->s->dst_table, w->at);
+    }
+    w->at++;
+    return true;
 }
 
 // ---- the walk

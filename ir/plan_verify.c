@@ -264,45 +264,63 @@ static void check_reduce(Check *c, const ReduceStep *s)
     note_write(c, s->out, s->outer);
 }
 
-static int32_t table_at(const Check *c, uint32_t table, uint32_t i)
-{
-    int32_t entry;
-    memcpy(&entry, c->plan->weights + table + i, sizeof entry);
-    return entry;
-}
-
 // A move fills single lanes of a buffer: what it does not name stays.
-static bool check_move_entry(Check *c, const MoveStep *s, uint32_t i)
+static bool check_move_entry(Check *c, const MoveStep *s, const MoveWalk *w)
 {
-    int32_t src = table_at(c, s->src_table, i), dst = table_at(c, s->dst_table, i);
-    if (src < 0 || dst < 0) {
-        fail(c, "entry %u: lanes %d and %d", i, src, dst);
+    if (w->src < 0 || w->dst < 0) {
+        fail(c, "entry %u: lanes %lld and %lld", w->at - 1, (long long)w->src, (long long)w->dst);
         return false;
     }
-    uint64_t lane = (uint64_t)s->out + (uint64_t)dst;
-    if (!check_read(c, "source", s->space, s->in + (uint64_t)src, 1)) return false;
+    uint64_t lane = (uint64_t)s->out + (uint64_t)w->dst;
+    if (!check_read(c, "source", s->space, s->in + (uint64_t)w->src, 1)) return false;
     if (!check_range(c, "destination", SPACE_WORK, lane, 1)) return false;
-    if (c->touched[lane]) fail(c, "destination lane %d comes twice", dst);
+    if (c->touched[lane]) fail(c, "destination lane %lld comes twice", (long long)w->dst);
     c->touched[lane] = true;
+    return c->ok;
+}
+
+// The records hold n pairs.
+static bool check_runs(Check *c, const MoveStep *s)
+{
+    uint64_t pairs = 0;
+    for (uint32_t i = 0; i < s->runs; i++) {
+        MoveRun run;
+        uint64_t box = 1;
+        memcpy(&run, c->plan->weights + s->src_table + (size_t)i * MOVE_RUN_WORDS, sizeof run);
+        for (int k = 0; k < MOVE_AXES; k++) {
+            if (run.axis[k].count < 1 || box > s->n) {
+                fail(c, "record %u: axis of %d", i, run.axis[k].count);
+                return false;
+            }
+            box *= (uint64_t)run.axis[k].count;
+        }
+        pairs += box;
+    }
+    if (s->runs && pairs != s->n) fail(c, "%llu pairs in the records of %u", (unsigned long long)pairs, s->n);
     return c->ok;
 }
 
 static void check_move(Check *c, const MoveStep *s)
 {
     if (!check_positive(c, "n", s->n)) return;
-    if (!check_read(c, "source table", SPACE_CONST, s->src_table, s->n)) return;
-    if (!check_read(c, "destination table", SPACE_CONST, s->dst_table, s->n)) return;
+    if (s->runs > s->n) {
+        fail(c, "%u records of %u pairs", s->runs, s->n);
+        return;
+    }
+    if (!check_read(c, "source table", SPACE_CONST, s->src_table, (uint64_t)move_src_words(s))) return;
+    if (!s->runs && !check_read(c, "destination table", SPACE_CONST, s->dst_table, s->n)) return;
+    if (!check_runs(c, s)) return;
     if (s->out % ALIGN_LANES) fail(c, "out: lane %u is not a multiple of %d", s->out, ALIGN_LANES);
     bool first = s->space != SPACE_CONST;
-    for (uint32_t i = 0; i < s->n; i++) {
-        if (!check_move_entry(c, s, i)) return;
-        first = first || !table_at(c, s->src_table, i);
+    for (MoveWalk w = move_walk(c->plan, s); move_next(&w);) {
+        if (!check_move_entry(c, s, &w)) return;
+        first = first || !w.src;
     }
     if (!first) fail(c, "no entry reads CONST lane %u", s->in);
-    for (uint32_t i = 0; i < s->n; i++)
-        if (!check_apart(c, "source", s->space, s->in + (uint64_t)table_at(c, s->src_table, i), 1)) return;
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint64_t lane = (uint64_t)s->out + (uint64_t)table_at(c, s->dst_table, i);
+    for (MoveWalk w = move_walk(c->plan, s); move_next(&w);)
+        if (!check_apart(c, "source", s->space, s->in + (uint64_t)w.src, 1)) return;
+    for (MoveWalk w = move_walk(c->plan, s); move_next(&w);) {
+        uint64_t lane = (uint64_t)s->out + (uint64_t)w.dst;
         c->has_value[lane] = true;
         c->touched[lane] = false;
     }

@@ -98,15 +98,13 @@ static void read_access(Reads *r, const Access *a, uint32_t n)
 
 static void read_move(Reads *r, const MoveStep *s)
 {
-    int32_t lo = INT32_MAX, hi = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
-        int32_t lane;
-        memcpy(&lane, r->plan->weights + s->src_table + i, sizeof lane);
-        if (lane < lo) lo = lane;
-        if (lane > hi) hi = lane;
+    int64_t lo = INT32_MAX, hi = 0;
+    for (MoveWalk w = move_walk(r->plan, s); move_next(&w);) {
+        if (w.src < lo) lo = w.src;
+        if (w.src > hi) hi = w.src;
     }
-    read_span(r, s->src_table, s->n);
-    read_span(r, s->dst_table, s->n);
+    read_span(r, s->src_table, move_src_words(s));
+    if (!s->runs) read_span(r, s->dst_table, s->n);
     read_if_const(r, s->space, s->in + (uint64_t)lo, (uint64_t)(hi - lo) + 1);
 }
 

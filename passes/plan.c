@@ -117,6 +117,16 @@ static uint32_t assign_lanes(Planner *p)
     return total;
 }
 
+static void put_table(Planner *p, MoveStep *s, const Table *t)
+{
+    MoveRun *runs = move_runs(t->lane, t->dst, t->n, &s->runs);
+    s->src_table =
+        runs ? pool_put(p->pool, runs, (uint64_t)s->runs * MOVE_RUN_WORDS) : pool_put(p->pool, t->lane, t->n);
+    s->dst_table = runs ? 0 : pool_put(p->pool, t->dst, t->n);
+    if (!runs) s->runs = 0;
+    free(runs);
+}
+
 static void fix_fields(Planner *p)
 {
     for (int i = 0; i < p->n_fixups; i++) {
@@ -133,7 +143,7 @@ static void fix_fields(Planner *p)
             if (t.lane[k] < low) low = t.lane[k];
         for (uint32_t k = 0; k < t.n; k++) t.lane[k] -= low;
         p->steps[t.step].move.in = low;
-        p->steps[t.step].move.src_table = pool_put(p->pool, t.lane, t.n);
+        put_table(p, &p->steps[t.step].move, &t);
     }
 }
 

@@ -1,5 +1,8 @@
 // Maps: a cluster of elementwise nodes becomes the code of one map step, or of several where it is too long.
+#include "float_bits.h"
 #include "planner.h"
+
+#include <stdlib.h>
 
 typedef struct Cluster {
     MapCode code;
@@ -79,6 +82,79 @@ static Access arg_access(Planner *p, const Node *v, uint32_t n, int arg)
     return a;
 }
 
+// ---- large constants that repeat: a norm's scale for every token, a channel's bias for every place
+
+enum { LARGE_CONST = 4096, LEAST_RUN = 32 };
+
+static uint32_t word_at(const Node *v, int64_t i) { return word_of((float)const_at(v, i)); }
+
+static bool repeats(const Node *v, int64_t period)
+{
+    int64_t n = type_lanes(v->type), i = period;
+    while (i < n && word_at(v, i) == word_at(v, i - period)) i++;
+    return i >= n;
+}
+
+static bool holds(const Node *v, int64_t length)
+{
+    int64_t n = type_lanes(v->type), i = 0;
+    while (i < n && word_at(v, i) == word_at(v, i / length * length)) i++;
+    return i == n;
+}
+
+// A constant as an access of two levels and the words that it needs. inner 0: it is neither, or not worth it.
+typedef struct {
+    int64_t inner, words, stride; // lane k of the words is lane k * stride of the constant
+} Rhythm;
+
+static Rhythm rhythm_of(const Node *v)
+{
+    const Rhythm none = {0, 0, 0};
+    int64_t n = type_lanes(v->type), length = 1;
+    if (!node_is_const(v) || n < LARGE_CONST) return none;
+    while (length < n && word_at(v, length) == word_at(v, 0)) length++;
+    if (length >= LEAST_RUN && length < n && n % length == 0 && holds(v, length))
+        return (Rhythm){length, n / length, length};
+    for (int64_t period = LEAST_RUN; 2 * period <= n; period++)
+        if (n % period == 0 && repeats(v, period)) return (Rhythm){period, period, 1};
+    return none;
+}
+
+// Runs of one length alone keep the loops over a map simple: that of the arguments of two levels, or -1.
+static int64_t run_length(const MapStep *s)
+{
+    int64_t run = 0;
+    for (uint32_t k = 0; k < s->n_args; k++) {
+        const Access *a = &s->args[k];
+        bool even = a->inner >= s->n || a->inner == 1 || (int64_t)a->inner * a->inner_step == a->outer_step;
+        if (!even) run = run && run != a->inner ? -1 : (int64_t)a->inner;
+    }
+    return run;
+}
+
+// Constant v as argument k of s, whose arguments that are no constants are there.
+static Access const_access(Planner *p, const MapStep *s, const Node *v, int k)
+{
+    Rhythm r = type_lanes(v->type) == s->n ? rhythm_of(v) : (Rhythm){0, 0, 0};
+    int64_t run = run_length(s);
+    if (!r.inner || (run && run != r.inner)) return arg_access(p, v, s->n, k);
+    float *words = heap_array(r.words, sizeof *words);
+    for (int64_t i = 0; i < r.words; i++) words[i] = (float)const_at(v, i * r.stride);
+    bool held = r.stride > 1;
+    Access a = {SPACE_CONST, pool_put(p->pool, words, (uint64_t)r.words), (uint32_t)r.inner, held, !held};
+    free(words);
+    return a;
+}
+
+static void set_args(Planner *p, MapStep *s, const Node *const *args)
+{
+    for (uint32_t k = 0; k < s->n_args; k++) s->args[k] = (Access){.inner = s->n, .inner_step = 1};
+    for (uint32_t k = 0; k < s->n_args; k++)
+        if (!node_is_const(args[k])) s->args[k] = arg_access(p, args[k], s->n, (int)k);
+    for (uint32_t k = 0; k < s->n_args; k++)
+        if (node_is_const(args[k])) s->args[k] = const_access(p, s, args[k], (int)k);
+}
+
 enum { CODE_LIMIT = 256 };
 
 // Members lo .. hi of the cluster as one map step; false where that exceeds its limits (nothing is put).
@@ -104,7 +180,7 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi)
     s.map.n_args = (uint32_t)c->n_args;
     s.map.n_code = (uint32_t)c->code.n;
     s.map.code = arena_copy(p->cx->arena, c->code.code, (size_t)c->code.n * sizeof *s.map.code);
-    for (int k = 0; k < c->n_args; k++) s.map.args[k] = arg_access(p, c->args[k], s.map.n, k);
+    set_args(p, &s.map, c->args);
     for (uint32_t k = 0; k < s.map.n_outs; k++) {
         s.map.outs[k].value = (uint32_t)c->value[outs[k]->id] - 1;
         s.map.outs[k].at = field_of(p, store_node(p, outs[k]), offsetof(Step, map.outs) + k * sizeof s.map.outs[0]);

@@ -134,21 +134,20 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
     Place from;
     for (int64_t i = 0; i < lanes; i++) n += must_move(p, m, out, space, i, &from);
     if (!n) return;
-    Table t = {p->n_steps, (uint32_t)n, ARENA_ARRAY(p->cx->arena, int, n), ARENA_ARRAY(p->cx->arena, uint32_t, n)};
-    uint32_t *dst = heap_array((size_t)n, sizeof *dst);
+    Arena *a = p->cx->arena;
+    Table t = {p->n_steps, (uint32_t)n, ARENA_ARRAY(a, int, n), ARENA_ARRAY(a, uint32_t, n),
+               ARENA_ARRAY(a, uint32_t, n)};
     for (int64_t i = 0; i < lanes; i++) {
         if (!must_move(p, m, out, space, i, &from)) continue;
         t.buffer[to] = space == SPACE_WORK ? from.buffer : -1;
         t.lane[to] = from.at;
-        dst[to++] = (uint32_t)i;
+        t.dst[to++] = (uint32_t)i;
         if (space == SPACE_WORK) touch_buffer(p, from.buffer, p->n_steps);
     }
     Step step = {.kind = STEP_MOVE};
     step.move.n = t.n;
     step.move.space = space;
-    step.move.dst_table = pool_put(p->pool, dst, t.n);
     step.move.out = FIELD(p, out, move.out);
-    free(dst);
     ARENA_PUSH(p->cx->arena, p->tables, p->n_tables, p->cap_tables, t);
     put_step(p, step, m);
 }

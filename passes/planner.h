@@ -64,12 +64,12 @@ typedef struct {
     size_t offset;
 } Fixup;
 
-// A move step whose table of source lanes waits for the buffers' lanes.
+// A move step whose tables wait for the buffers' lanes.
 typedef struct {
     int step;
     uint32_t n;
     int *buffer; // -1: lane is absolute
-    uint32_t *lane;
+    uint32_t *lane, *dst;
 } Table;
 
 typedef struct {
@@ -126,6 +126,8 @@ bool grow_parts(Planner *p, const Node *m);
 void reserve_parts(Planner *p, const Node *m);
 bool parts_in_order(const Planner *p);
 void emit_move(Planner *p, const Node *m);
+// The pairs as records (move_runs.c), to be freed; NULL: tables are not much larger.
+MoveRun *move_runs(const uint32_t *src, const uint32_t *dst, uint32_t n, uint32_t *count);
 
 // ---- maps (plan_maps.c)
 

@@ -226,6 +226,17 @@ static void add_move(Maker *m, uint32_t n, Order src, Order dst)
     }
 }
 
+// Windows of a picture, then a line the other way round.
+static void add_runs(Maker *m, uint32_t space)
+{
+    const MoveRun runs[2] = {{0, 0, {{3, 100, 60}, {4, 5, 15}, {5, 40, 3}, {3, 1, 1}}},
+                             {400, 180, {{1, 0, 0}, {1, 0, 0}, {1, 0, 0}, {20, -1, 1}}}};
+    MoveStep *s = &step(m, STEP_MOVE)->move;
+    *s = (MoveStep){.n = 200, .space = space, .out = output(m, 200), .runs = 2};
+    s->in = space == SPACE_CONST ? constants(m, 401) : below(m, 900);
+    s->src_table = table(m, (const int32_t *)runs, 2 * MOVE_RUN_WORDS);
+}
+
 // ---- maps: code of known types, so that no NaN's payload is read as an integer
 typedef struct {
     Maker *m;
@@ -977,6 +988,7 @@ static void move_bits(void **state)
     for (int i = 0; i < 8; i++)
         for (int src = 0; src < 4; src++)
             for (int dst = 0; dst < 4; dst++) add_move(m, sizes[i], (Order)src, (Order)dst);
+    for (uint32_t space = SPACE_WORK; space <= SPACE_CONST; space++) add_runs(m, space);
     check_everywhere(m);
 }
 

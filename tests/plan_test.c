@@ -177,6 +177,18 @@ static void naive_take(const Row *r, const TakeStep *s, float *out)
 static void naive_move(const Row *r, const MoveStep *s, float *out)
 {
     const int32_t *src = (const int32_t *)r->weights + s->src_table, *dst = (const int32_t *)r->weights + s->dst_table;
+    const MoveRun *run = (const MoveRun *)src;
+    for (uint32_t b = 0; b < s->runs * 16; b++) { // boxes of at most two places along each axis
+        int32_t i[4] = {b >> 3 & 1, b >> 2 & 1, b >> 1 & 1, b & 1}, from = run[b / 16].src, to = run[b / 16].dst;
+        bool inside = true;
+        for (int k = 0; k < 4; k++) {
+            inside = inside && i[k] < run[b / 16].axis[k].count;
+            from += i[k] * run[b / 16].axis[k].src;
+            to += i[k] * run[b / 16].axis[k].dst;
+        }
+        if (inside) out[to] = lane(r, s->space, s->in + (size_t)from);
+    }
+    if (s->runs) return;
     for (uint32_t i = 0; i < s->n; i++) out[dst[i]] = lane(r, s->space, s->in + (size_t)src[i]);
 }
 
@@ -363,8 +375,27 @@ static void test_move(void **state)
     int32_t *table = (int32_t *)c->plan.weights;
     for (int i = 0; i < 20; i++) table[i] = (i * 7) % 60, table[32 + i] = (i * 3) % 20;
     c->step.kind = STEP_MOVE;
-    c->step.move = (MoveStep){20, SPACE_PREP, 2, 0, 32, OUT};
+    c->step.move = (MoveStep){20, SPACE_PREP, 2, 0, 32, OUT, 0};
     check_case(c, 20);
+}
+
+// Two boxes that fill 20 lanes: 2 x 2 x 2 x 2 and 2 x 2.
+static Case *case_runs(uint32_t space)
+{
+    Case *c = case_new();
+    const MoveRun runs[2] = {{1, 0, {{2, 9, 10}, {2, 3, 2}, {2, 17, 4}, {2, -1, 1}}},
+                             {2, 9, {{1, 0, 0}, {2, 5, 10}, {1, 0, 0}, {2, 1, -1}}}};
+    memcpy((void *)c->plan.weights, runs, sizeof runs);
+    c->step.kind = STEP_MOVE;
+    c->step.move = (MoveStep){20, space, 2, 0, 0, OUT, 2};
+    return c;
+}
+
+static void test_move_runs(void **state)
+{
+    (void)state;
+    check_case(case_runs(SPACE_PREP), 20);
+    check_case(case_runs(SPACE_WORK), 20);
 }
 
 static void test_matmul(void **state)
@@ -567,7 +598,7 @@ static Case *good_move(void)
     int32_t *table = (int32_t *)c->plan.weights;
     for (int i = 0; i < 20; i++) table[i] = 19 - i, table[32 + i] = i;
     c->step.kind = STEP_MOVE;
-    c->step.move = (MoveStep){20, SPACE_WORK, 0, 0, 32, OUT};
+    c->step.move = (MoveStep){20, SPACE_WORK, 0, 0, 32, OUT, 0};
     return c;
 }
 
@@ -593,6 +624,21 @@ static void test_move_refusals(void **state)
     c = good_move();
     c->step.move.out = X;
     refused(c, "is read and written");
+    c = case_runs(SPACE_WORK);
+    c->step.move.n = 21;
+    refused(c, "20 pairs in the records of 21");
+    c = case_runs(SPACE_WORK);
+    ((MoveRun *)c->plan.weights)[1].axis[2].count = 0;
+    refused(c, "record 1: axis of 0");
+    c = case_runs(SPACE_WORK);
+    ((MoveRun *)c->plan.weights)[1].dst = 8;
+    refused(c, "comes twice");
+    c = case_runs(SPACE_WORK);
+    ((MoveRun *)c->plan.weights)[0].src = 0;
+    refused(c, "entry 1: lanes -1");
+    c = case_runs(SPACE_WORK);
+    c->step.move.runs = 21;
+    refused(c, "21 records of 20 pairs");
     c = good_move();
     c->out.lanes = 21; // the move fills 20
     refused(c, "out port: reads WORK lane");
@@ -683,15 +729,25 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),           cmocka_unit_test(test_transposed),
-        cmocka_unit_test(test_apart),          cmocka_unit_test(test_map),
-        cmocka_unit_test(test_reduce),         cmocka_unit_test(test_move),
-        cmocka_unit_test(test_matmul),         cmocka_unit_test(test_take),
-        cmocka_unit_test(test_in_place),       cmocka_unit_test(test_map_refusals),
-        cmocka_unit_test(test_code_refusals),  cmocka_unit_test(test_move_refusals),
-        cmocka_unit_test(test_other_refusals), cmocka_unit_test(test_prep_refusal),
-        cmocka_unit_test(test_code_sharing),   cmocka_unit_test(test_print),
-        cmocka_unit_test(test_repeat),         cmocka_unit_test(test_repeat_refusals),
+        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_transposed),
+        cmocka_unit_test(test_apart),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_reduce),
+        cmocka_unit_test(test_move),
+        cmocka_unit_test(test_move_runs),
+        cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_take),
+        cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_map_refusals),
+        cmocka_unit_test(test_code_refusals),
+        cmocka_unit_test(test_move_refusals),
+        cmocka_unit_test(test_other_refusals),
+        cmocka_unit_test(test_prep_refusal),
+        cmocka_unit_test(test_code_sharing),
+        cmocka_unit_test(test_print),
+        cmocka_unit_test(test_repeat),
+        cmocka_unit_test(test_repeat_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

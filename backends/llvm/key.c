@@ -168,6 +168,14 @@ TableShape table_shape(const Plan *plan, uint32_t table, uint32_t n)
 
 static void move_key(Gen *g, StepKey *k, const MoveStep *s)
 {
+    if (s->runs) {
+        WORDS(s->space, 2);
+        arg(g, k, s->space, s->in);
+        arg(g, k, ARG_CONST, s->src_table);
+        arg(g, k, ARG_WORK, s->out);
+        count(g, k, s->runs);
+        return;
+    }
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
     WORDS(s->space, src.affine, src.affine ? (uint32_t)src.step : 0, dst.affine, dst.affine ? (uint32_t)dst.step : 0);
     arg(g, k, s->space, src.affine ? s->in + (uint32_t)src.first : s->in);

@@ -1,5 +1,5 @@
 // move and take: lanes copied by number. Tables that run evenly (a slice, a stride) are read at compile time and
-// become addresses; others are read from CONST as the code runs.
+// become addresses; others are read from CONST as the code runs, as are the records of runs.
 #include "llvm.h"
 
 enum { COPY_ROWS = 16 }; // rows copied at a time
@@ -44,8 +44,36 @@ static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value 
     loop_end(g, &rest, NULL);
 }
 
+// ---- runs: four loops over each record
+static Value run_word(Gen *g, Operand run, int i)
+{
+    return LLVMBuildSExt(g->b, load(g, g->i32, operand_at(g, run, word_i64(g, i)).base), g->i64, "");
+}
+
+static void runs_emit(Gen *g, const MoveStep *s)
+{
+    Operand from = operand(g, s->space), table = operand(g, SPACE_CONST), to = operand(g, SPACE_WORK);
+    Loop records = loop_of(g, count_arg(g, s->runs)), axis[MOVE_AXES];
+    Operand run = operand_at(g, table, mul(g, records.i, MOVE_RUN_WORDS));
+    Value src = run_word(g, run, 0), dst = run_word(g, run, 1), step[MOVE_AXES][3];
+    for (int k = 0; k < MOVE_AXES; k++)
+        for (int i = 0; i < 3; i++) step[k][i] = run_word(g, run, 2 + 3 * k + i);
+    for (int k = 0; k < MOVE_AXES; k++) {
+        axis[k] = loop_of(g, step[k][0]);
+        src = add(g, src, LLVMBuildMul(g->b, axis[k].i, step[k][1], ""));
+        dst = add(g, dst, LLVMBuildMul(g->b, axis[k].i, step[k][2], ""));
+    }
+    copy_lane(g, operand_at(g, from, src), operand_at(g, to, dst));
+    for (int k = MOVE_AXES - 1; k >= 0; k--) loop_end(g, &axis[k], NULL);
+    loop_end(g, &records, NULL);
+}
+
 void move_emit(Gen *g, const MoveStep *s)
 {
+    if (s->runs) {
+        runs_emit(g, s);
+        return;
+    }
     TableShape src = table_shape(g->plan, s->src_table, s->n), dst = table_shape(g->plan, s->dst_table, s->n);
     Operand src_table = {0}, dst_table = {0}, from, to;
     from = operand(g, s->space); // of CONST: all its lanes have moved alike (plan_matrices)
