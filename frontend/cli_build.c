@@ -36,17 +36,14 @@ static bool parse_base(const char *text, FlowOptions *f)
 
 static bool parse_entries(Arena *arena, const char *text, FlowOptions *f)
 {
-    static const char *const names[] = {"to_latent",   "to_event", "log_prob", "sample", "sample_and_log_prob",
-                                        "sample_best", "act",      "run",      "score"};
-    enum { N = sizeof names / sizeof *names };
+    const char *names[MOST_ENTRIES];
+    int n = entry_names(~0u, names);
     if (!text) return true;
     char *list = arena_string(arena, text), *save = NULL;
     bool any = false, other = false;
     for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
-        bool known = false;
-        for (int i = 0; i < N; i++) known |= !strcmp(word, names[i]);
-        if (!known) {
-            usage_error("--entries: '%.100s' is no entry of this version%s", word, nearest_word(arena, word, names, N));
+        if (!entry_bit(word)) {
+            usage_error("--entries: '%.100s' is no entry of this version%s", word, nearest_word(arena, word, names, n));
             return false;
         }
         any = true;

@@ -26,11 +26,19 @@ unsigned entry_bit(const char *name)
     return 0;
 }
 
+int entry_names(unsigned bits, const char *names[MOST_ENTRIES])
+{
+    int n = 0;
+    for (int i = 0; i < N_ENTRIES; i++)
+        if (bits & entries[i].bit) names[n++] = entries[i].name;
+    return n;
+}
+
 const char *entry_list(Arena *arena, unsigned bits)
 {
-    const char *text = "";
-    for (int i = 0; i < N_ENTRIES; i++)
-        if (bits & entries[i].bit) text = arena_format(arena, "%s%s%s", text, *text ? ", " : "", entries[i].name);
+    const char *text = "", *names[MOST_ENTRIES];
+    int n = entry_names(bits, names);
+    for (int i = 0; i < n; i++) text = arena_format(arena, "%s%s%s", text, i ? ", " : "", names[i]);
     return text;
 }
 

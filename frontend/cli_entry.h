@@ -41,6 +41,8 @@ EntryEngine entry_native(nfcc_policy *policy);
 // Takes the inputs piece by piece, calls the entry on each, writes DIR/OUTPUT.npy. Returns an exit code; messages go to
 // stderr, the list of what was written to stdout.
 int entry_run(Arena *arena, const EntryEngine *engine, const EntryRequest *request);
-// "to_latent, to_event, ..." of NFCC_HAS_* bits.
+// The names of NFCC_HAS_* bits; returns how many. And "to_latent, to_event, ...".
+enum { MOST_ENTRIES = 16 };
+int entry_names(unsigned entries, const char *names[MOST_ENTRIES]);
 const char *entry_list(Arena *arena, unsigned entries);
 unsigned entry_bit(const char *name); // 0: no such entry

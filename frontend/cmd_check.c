@@ -91,26 +91,11 @@ static void json_roles(const Session *s, const Build *b)
 
 static void json_entries(const Plan *plan)
 {
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } rows[] = {{"to_latent", NFCC_HAS_TO_LATENT},
-                {"to_event", NFCC_HAS_TO_EVENT},
-                {"log_prob", NFCC_HAS_LOG_PROB},
-                {"sample", NFCC_HAS_SAMPLE},
-                {"sample_and_log_prob", NFCC_HAS_SAMPLE_AND_LOG_PROB},
-                {"sample_best", NFCC_HAS_SAMPLE_BEST},
-                {"score", NFCC_HAS_SCORE},
-                {"act", NFCC_HAS_ACT},
-                {"run", NFCC_HAS_RUN}};
-    bool first = true;
+    const char *names[MOST_ENTRIES];
+    int n = entry_names(plan_entries(plan), names);
     json_key("entries", false);
     putchar('[');
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!(plan_entries(plan) & rows[i].bit)) continue;
-        printf("%s\"%s\"", first ? "" : ", ", rows[i].name);
-        first = false;
-    }
+    for (int i = 0; i < n; i++) printf("%s\"%s\"", i ? ", " : "", names[i]);
     putchar(']');
 }
 

@@ -1,7 +1,5 @@
 // A float as the word of its bits, and back: f32 results are kept, compared and stored as words.
-#ifndef NFCC_IR_FLOAT_BITS_H
-#define NFCC_IR_FLOAT_BITS_H
-
+#pragma once
 #include <stdint.h>
 #include <string.h>
 
@@ -18,5 +16,3 @@ static inline float float_of(uint32_t word)
     memcpy(&value, &word, sizeof value);
     return value;
 }
-
-#endif

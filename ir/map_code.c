@@ -1,6 +1,7 @@
 // Building the scalar code of a map step. Equal instructions get one value number, so the expansions of
 // expand_math.c can ask for the same constant or sub-expression as often as they like. A linear search: code is
 // at most MAP_MAX_CODE long and most of it is found or refused within a few comparisons.
+#include "float_bits.h"
 #include "plan.h"
 
 static int append(MapCode *m, ScalarInstr i)
@@ -21,14 +22,7 @@ int map_arg(MapCode *m, int operand) { return append(m, (ScalarInstr){.op = S_ar
 
 int map_imm(MapCode *m, uint32_t word) { return append(m, (ScalarInstr){.op = S_imm, .imm = word}); }
 
-int map_float(MapCode *m, float value)
-{
-    union {
-        float f;
-        uint32_t u;
-    } word = {.f = value};
-    return map_imm(m, word.u);
-}
+int map_float(MapCode *m, float value) { return map_imm(m, word_of(value)); }
 
 int map_op(MapCode *m, ScalarOp op, int a, int b, int c)
 {

@@ -466,10 +466,8 @@ static void check_flow_plan(Check *c, const Plan *plan)
         contexts[k] = to_words(c->cx, c->in[port], c->rows * (size_t)type_lanes(c->main->inputs[port]->type));
     }
     const uint32_t *prep = prepared_words(c->cx, plan, c->rows, contexts);
-    static const char *const latent_names[] = {"to_latent z", "to_latent log_det", "log_prob"}, *const event_names[] = {
-                                                                                                    "to_event x",
-                                                                                                    "to_event log_det",
-                                                                                                    "sample log_prob"};
+    static const char *const latent_names[] = {"to_latent z", "to_latent log_det", "log_prob"};
+    static const char *const event_names[] = {"to_event x", "to_event log_det", "sample log_prob"};
     const double *latent[] = {c->back, c->log_det_x, c->log_prob_x}, *event[] = {c->x, c->log_det_z, c->log_prob_z};
     const size_t lanes[] = {c->dims, 1, 1};
     if (c->to_event) compare_program(c, plan, PROGRAM_TO_EVENT, prep, c->z, event, event_names, 3, lanes);

@@ -14,11 +14,6 @@
 
 #include <stdlib.h>
 
-typedef struct {
-    int *uses; // by node id of the old function
-    const Function *f;
-} Uses;
-
 static double *matrix(const Node *w)
 {
     int64_t n = type_lanes(w->type);
@@ -151,12 +146,11 @@ static const Node *with_columns(Builder *b, const Node *linear, const Node *scal
     return build_linear(b, linear->in[0], w, bn, NULL);
 }
 
-static const Node *merge_output(Builder *b, const Node *n, const Node *const *in, const Uses *uses)
+static const Node *merge_output(Builder *b, const Node *n, const Node *const *in, const int *uses)
 {
     for (int k = 0; k < 2; k++) {
         const Node *l = in[k], *c = in[1 - k];
-        if (!plain_linear(l) || !one_token(l) || uses->uses[n->in[k]->id] > 1 ||
-            type_lanes(n->type) != type_lanes(l->type))
+        if (!plain_linear(l) || !one_token(l) || uses[n->in[k]->id] > 1 || type_lanes(n->type) != type_lanes(l->type))
             continue;
         if (!feature_const(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
         const Node *r =
@@ -168,7 +162,7 @@ static const Node *merge_output(Builder *b, const Node *n, const Node *const *in
 
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
-    const Uses *uses = user;
+    const int *uses = user; // by node id of the old function: how often it is read
     if (n->op == OP_mul || n->op == OP_add || n->op == OP_sub) {
         const Node *better = merge_output(b, n, in, uses);
         return better ? better : merge_affine_sum(b, build_like(b, n, in));
@@ -176,20 +170,20 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if (n->op != OP_linear) return NULL;
     const Node *copy = build_like(b, n, in), *x = n->in[0];
     if (copy->op != OP_linear) return copy;
-    bool once = uses->uses[x->id] <= 1 && (x->op != OP_move || uses->uses[x->in[0]->id] <= 1);
+    bool once = uses[x->id] <= 1 && (x->op != OP_move || uses[x->in[0]->id] <= 1);
     const Node *better = once ? merge_products(b, copy) : NULL;
-    if (!better && uses->uses[x->id] <= 1) better = merge_input(b, copy);
+    if (!better && uses[x->id] <= 1) better = merge_input(b, copy);
     return better ? build_reshape(b, better, n->type.rank, n->type.dim) : copy;
 }
 
 static const Function *merge_function(Context *cx, const Function *f)
 {
-    Uses uses = {ARENA_ARRAY(cx->arena, int, f->n_nodes + 1), f};
+    int *uses = ARENA_ARRAY(cx->arena, int, f->n_nodes + 1);
     for (int i = 0; i < f->n_nodes; i++)
         for (int k = 0; k < f->nodes[i]->n_in; k++)
-            if (f->nodes[i]->in[k]) uses.uses[f->nodes[i]->in[k]->id]++;
-    for (int i = 0; i < f->n_outputs; i++) uses.uses[f->outputs[i].node->id]++;
-    return rewrite_function(cx, f, rule, &uses);
+            if (f->nodes[i]->in[k]) uses[f->nodes[i]->in[k]->id]++;
+    for (int i = 0; i < f->n_outputs; i++) uses[f->outputs[i].node->id]++;
+    return rewrite_function(cx, f, rule, uses);
 }
 
 Module *pass_merge_linear(const Module *m, Context *cx)
