@@ -97,7 +97,7 @@ static void write_prepare(Header *h, const char *const *contexts)
 }
 
 // One entry whose arguments are rows of the event type and of one number: E, the event struct.
-static void write_entry(Header *h, const char *entry, const char *params, const char *args)
+static void write_signature(Header *h, const char *entry, const char *params)
 {
     fprintf(h->out, "static inline nfcc_status %s_%s(const nfcc_policy *policy, const void *prepared, ", h->name,
             entry);
@@ -106,7 +106,13 @@ static void write_entry(Header *h, const char *entry, const char *params, const 
             fprintf(h->out, "%s_event", h->name);
         else
             fputc(*c, h->out);
-    fprintf(h->out, ", void *work)\n{\n    return nfcc_%s(policy, prepared, %s, work);\n}\n", entry, args);
+    fprintf(h->out, ", void *work)\n{\n");
+}
+
+static void write_entry(Header *h, const char *entry, const char *params, const char *args)
+{
+    write_signature(h, entry, params);
+    fprintf(h->out, "    return nfcc_%s(policy, prepared, %s, work);\n}\n", entry, args);
 }
 
 static const char *const in_x = "const E *x", *const x_value = "(const float *)x";
@@ -123,6 +129,28 @@ static void write_density(Header *h)
     if (has_out(h->plan, PROGRAM_TO_LATENT, PORT_LOG_PROB))
         write_entry(h, "log_prob", arena_format(a, "size_t n, %s, float *log_prob", in_x),
                     arena_format(a, "n, %s, log_prob", x_value));
+}
+
+// --score-context: the score of an integer context is 0, as floats.
+static void write_score_context(Header *h, const char *const *contexts)
+{
+    const Plan *p = h->plan;
+    const Program *score = &p->programs[PROGRAM_SCORE];
+    if (!score->exists || !p->n_contexts || score->n_out <= p->n_contexts) return;
+    Arena *a = h->cx->arena;
+    const char *params = "size_t n, const E *x, E *score", *list = "";
+    for (int i = 0; i < p->n_contexts; i++) {
+        bool row = p->contexts[i].dtype == T_F32;
+        const char *type = row ? arena_format(a, "%s_context_%s", h->name, contexts[i]) : "float";
+        params = arena_format(a, "%s, %s *score_%s", params, type, contexts[i]);
+        list = arena_format(a, "%s%s%sscore_%s", list, i ? ", " : "", row ? "(float *)" : "", contexts[i]);
+    }
+    write_signature(h, "score_context", params);
+    fprintf(h->out,
+            "    float *const context_score[] = {%s};\n"
+            "    return nfcc_score_context(policy, prepared, n, (const float *)x, (float *)score, context_score, "
+            "work);\n}\n",
+            list);
 }
 
 static void write_sampling(Header *h)
@@ -218,6 +246,7 @@ static void write_header(Header *h)
     if (p->event.lanes) {
         write_prepare(h, contexts);
         write_density(h);
+        write_score_context(h, contexts);
         write_sampling(h);
     }
     write_run(h, inputs, outputs);

@@ -204,13 +204,21 @@ static int works(nfcc_policy *p)
     size_t size = nfcc_selftest_size(p);
     return nfcc_selftest(p, malloc(size), size) == NFCC_OK;
 }
+static nfcc_status score(nfcc_policy *p)
+{
+    one_event x = {{0}}, score_x;
+    one_context_y y = {{0}}, score_y;
+    void *work = malloc(nfcc_get_info(p)->work_size), *prepared = malloc(nfcc_prepared_size(p, 1));
+    nfcc_status status = one_prepare(p, 1, &y, prepared, work);
+    return status ? status : one_score_context(p, prepared, 1, &x, &score_x, &score_y, work);
+}
 int main(void)
 {
     static unsigned char a[1 << 14], b[1 << 14];
     nfcc_policy *one, *two;
     if (nfcc_open_static(&nfcc_model_one, a, sizeof a, &one)) return 1;
     if (nfcc_open_static(&nfcc_model_two, b, sizeof b, &two)) return 2;
-    return one_is(one) && two_is(two) && !one_is(two) && works(one) && works(two) ? 0 : 3;
+    return one_is(one) && two_is(two) && !one_is(two) && works(one) && works(two) && !score(one) ? 0 : 3;
 }
 """
 
@@ -218,8 +226,8 @@ int main(void)
 @pytest.mark.parametrize("compiler", [["cc", "-std=c99", "-x", "c"], ["c++", "-std=c++17", "-x", "c++", "-Wold-style-cast"]])
 def test_two_policies_linked_in(tool, tmp_path, compiler):
     """--emit o,h: two policies in one program, under the warnings of a careful user."""
-    for name, model in (("one", "nf4rl_tiny__density__dyn"), ("two", "lander_nfbc")):
-        tool(tool.model(model), "-o", tmp_path / f"{name}.o", "--emit", "o,h", "--no-verify")
+    for name, model, words in (("one", "nf4rl_tiny__density__dyn", ["--score-context"]), ("two", "lander_nfbc", [])):
+        tool(tool.model(model), "-o", tmp_path / f"{name}.o", "--emit", "o,h", "--no-verify", *words)
     (tmp_path / "main.c").write_text(LINKED)
     library = [os.path.join(tool.root, "build", "libnfcc.a"), "-ldl"]
     subprocess.run([*compiler, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow",
