@@ -1143,6 +1143,26 @@ static void same_bytes(void **state)
     maker_free(b);
 }
 
+// Where the CPU has the instruction, a tile of paired products is estimated at half of their 2^20 instructions less.
+static void costs_of_pairs(void **state)
+{
+    (void)state;
+    enum { K = 512, N = 512 };
+    static const char *const cpus[] = {"x86-64-v4", "znver4"};
+    uint32_t tile[2];
+    for (int i = 0; i < 2; i++) {
+        Maker *m = maker_new(1);
+        m->weight_type = WEIGHTS_BF16;
+        add_gemm(m, 1, K, N, K);
+        void *handle = dlopen(build(m, "llvm", "x86_64-linux-gnu", cpus[i], "costs.so"), RTLD_NOW | RTLD_LOCAL);
+        const nfcc_model_header *h = dlsym(handle, "nfcc_model");
+        tile[i] = h->cost[NFCC_COST_64];
+        dlclose(handle);
+        maker_free(m);
+    }
+    assert_true(tile[0] > tile[1] + K * N); // at half a cycle each
+}
+
 // AVX512_BF16 is asked for where its instructions are used: by bf16 weights.
 static void cpu_bits_of_bf16(void **state)
 {
@@ -1422,14 +1442,14 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),           TEST(transposed_bits),     TEST(apart_bits),          TEST(gemm_blocks_bits),
-        TEST(short_weights_bits),  TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
-        TEST(paired_rounds),       TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),
-        TEST(map_access_bits),     TEST(reduce_bits),         TEST(move_bits),           TEST(matmul_bits),
-        TEST(repeat_bits),         TEST(take_bits),           TEST(empty_program),       TEST(equal_steps_share_code),
-        TEST(typed_header),        TEST(needs_nothing),       TEST(same_bytes),          TEST(cpu_bits_of_bf16),
-        TEST(descriptor_says_all), TEST(openblas_is_near),    TEST(unknown_targets),     TEST(refuses_folders),
-        TEST(file_too_large),      TEST(broken_object),       TEST(writes_whole_files),
+        TEST(gemm_bits),          TEST(transposed_bits),     TEST(apart_bits),          TEST(gemm_blocks_bits),
+        TEST(short_weights_bits), TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
+        TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),
+        TEST(map_access_bits),    TEST(reduce_bits),         TEST(move_bits),           TEST(matmul_bits),
+        TEST(repeat_bits),        TEST(take_bits),           TEST(empty_program),       TEST(equal_steps_share_code),
+        TEST(typed_header),       TEST(needs_nothing),       TEST(same_bytes),          TEST(cpu_bits_of_bf16),
+        TEST(costs_of_pairs),     TEST(descriptor_says_all), TEST(openblas_is_near),    TEST(unknown_targets),
+        TEST(refuses_folders),    TEST(file_too_large),      TEST(broken_object),       TEST(writes_whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
