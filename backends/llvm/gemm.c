@@ -113,6 +113,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     }
     GemmOperands o = gemm_operands(g, s);
     Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .has_bias = s->has_bias};
+    if (o.w.type != WEIGHTS_F32 && g->tile > 1 && p.cut.cuts == 1) p.buffer = product_buffer(g);
     p.x = o.x;
     p.add = o.add;
     p.w = o.w;

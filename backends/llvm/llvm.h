@@ -251,7 +251,9 @@ typedef struct {
     Value out_stride;       // lanes from token to token, of add and out
     bool paired;            // x and w are pairs of bfloat16, k and kb count pairs
     Value end, next;        // where fetching ahead turns (pointers); NULL: nowhere
+    Value buffer;           // T > 1, weights of 16 bits that are no pairs: where they are expanded
 } Product;
+Value product_buffer(Gen *g); // in a function's first block
 void product_emit(Gen *g, const Product *p);
 
 // ---- product_few.c: T = 1 with several rows

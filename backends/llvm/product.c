@@ -208,6 +208,20 @@ static void add_sums(Gen *g, Value *total, const Value *sum, int n)
     for (int i = 0; i < n; i++) total[i] = LLVMBuildFAdd(g->b, total[i], sum[i], "");
 }
 
+// The next rows of a block, from input `first` on; what it has to fetch begins at `ahead`.
+static Loop pass_begin(Gen *g, const Product *p, Block *b, Value ahead, Value first)
+{
+    Loop rows = rows_begin(g, b->v * g->width);
+    if (ahead) {
+        Value inputs = add(g, LLVMBuildMul(g->b, rows.i, p->k, ""), first);
+        Value done = LLVMBuildMul(g->b, inputs, b->fetched, "");
+        b->ahead = turned(g, p, bytes_at(g, ahead, add(g, done, word_i64(g, g->ahead))));
+        if (p->has_add) prefetch_add(g, b, rows.i);
+    }
+    b->row = mul(g, rows.i, (int64_t)b->v * g->width);
+    return rows;
+}
+
 // All blocks of K at once; the last one may be shorter.
 static void blocks_abreast(Gen *g, const Product *p, const Block *b, int chains, Value *total)
 {
@@ -261,17 +275,89 @@ static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *tota
     loop_end(g, &rest, total);
 }
 
-// T = 1: the last unit of the last token may be written whole (plan.h).
-static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
+// The sum with what is added behind it.
+static Value finished(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
     Value token = mul(g, p->out_stride, m);
     if (p->has_add) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, operand_at(g, b->add, token), n, v), "");
     if (p->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, b->bias, n, v), "");
-    Operand out = operand_fixed(g, operand_at(g, b->out, token), (int64_t)n * unit_lanes(g));
+    return sum;
+}
+
+// T = 1: the last unit of the last token may be written whole (plan.h).
+static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
+{
+    Operand out = operand_at(g, b->out, mul(g, p->out_stride, m));
+    out = operand_fixed(g, out, (int64_t)n * unit_lanes(g));
     if (g->tile > 1)
         store(g, sum, row_address(g, out, row_at(g, b, v)));
     else
         store_first(g, sum, p->m > 1 && n == b->n - 1 ? b->last : g->width, g->width, out.base);
+}
+
+// ---- weights of 16 bits, T > 1
+// A chunk of a block's columns is expanded for all rows at once, onto the stack; between chunks the sums wait in `out`.
+// Each is one chain in the order of k all the same.
+enum { CHUNK = 64, MOST_EXPANDED = 32 };
+
+static int64_t expanded_stride(const Gen *g, const Block *b) { return blocks_of(b->n, g->width) * g->width; }
+
+Value product_buffer(Gen *g) { return LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, CHUNK * MOST_EXPANDED), ""); }
+
+static void expand(Gen *g, const Product *p, const Block *b, Value first, Value count)
+{
+    Loop l = loop_of(g, count);
+    Operand from = operand_at(g, b->w, mul(g, add(g, first, l.i), p->w_stride));
+    Value to = bytes_at(g, p->buffer, mul(g, l.i, 4 * expanded_stride(g, b)));
+    for (int n = 0; n < b->n; n += g->width)
+        store(g, load_lanes(g, operand_fixed(g, from, n), g->width), bytes_at(g, to, word_i64(g, 4 * n)));
+    loop_end(g, &l, NULL);
+}
+
+// What waits in `out`, or +0.
+static void waiting_sums(Gen *g, const Block *b, Value first, Value *sum)
+{
+    Value some = LLVMBuildICmp(g->b, LLVMIntNE, first, word_i64(g, 0), "");
+    Value mask = splat(g, LLVMBuildSExt(g->b, some, g->i32, ""), g->width);
+    for (int i = 0; i < sums_of(b); i++) {
+        Value word = LLVMBuildBitCast(g->b, load_unit(g, b, b->out, i / b->v, i % b->v), ints(g, g->width), "");
+        sum[i] = LLVMBuildBitCast(g->b, LLVMBuildAnd(g->b, word, mask, ""), floats(g, g->width), "");
+    }
+}
+
+static void chunk_rows(Gen *g, const Product *p, const Block *b, Value first, Value count)
+{
+    Value sum[MOST_SUMS], end = add(g, first, count);
+    Product q = *p;
+    Block own = *b;
+    q.w_stride = expanded_stride(g, b);
+    own.x = operand_at(g, b->x, first);
+    own.w = (Operand){p->buffer, word_i64(g, 4), true, WEIGHTS_F32, NULL};
+    waiting_sums(g, b, first, sum);
+    run_chains(g, &q, &own, 1, word_i64(g, 0), count, false, sum);
+    Value is_last = LLVMBuildICmp(g->b, LLVMIntEQ, end, p->k, "");
+    Loop last = loop_maybe(g, LLVMBuildZExt(g->b, is_last, g->i64, ""));
+    for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &last, sum[i]);
+    for (int i = 0; i < sums_of(b); i++) sum[i] = finished(g, p, b, 0, i / b->v, i % b->v, sum[i]);
+    loop_end(g, &last, sum);
+    for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, 0, i / b->v, i % b->v, sum[i]);
+}
+
+// One token, K in one chain.
+static void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead)
+{
+    assert(b->m == 1 && expanded_stride(g, b) <= MOST_EXPANDED);
+    Value chunks = LLVMBuildUDiv(g->b, add(g, p->k, word_i64(g, CHUNK - 1)), word_i64(g, CHUNK), "");
+    Loop l = loop_of(g, chunks);
+    Value first = mul(g, l.i, CHUNK), left = LLVMBuildSub(g->b, p->k, first, "");
+    Value fits = LLVMBuildICmp(g->b, LLVMIntULT, left, word_i64(g, CHUNK), "");
+    Value count = LLVMBuildSelect(g->b, fits, left, word_i64(g, CHUNK), "");
+    expand(g, p, b, first, count);
+    Block own = *b;
+    Loop rows = pass_begin(g, p, &own, ahead, first);
+    chunk_rows(g, p, &own, first, count);
+    loop_end(g, &rows, NULL);
+    loop_end(g, &l, NULL);
 }
 
 static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
@@ -284,24 +370,26 @@ static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
         blocks_in_turn(g, p, b, total);
     for (int m = 0; m < b->m; m++)
         for (int n = 0; n < b->n; n++)
-            for (int v = 0; v < b->v; v++) store_unit(g, p, b, m, n, v, total[(m * b->n + n) * b->v + v]);
+            for (int v = 0; v < b->v; v++) {
+                Value sum = total[(m * b->n + n) * b->v + v];
+                store_unit(g, p, b, m, n, v, finished(g, p, b, m, n, v, sum));
+            }
 }
 
 // The rows innermost: the block's weights are used for all of them while they are near.
 // `lane`: outputs before the block's.
 static void block_emit(Gen *g, const Product *p, Block b, Value lane, int chains)
 {
+    Value ahead = NULL;
     if (prefetches(g, p)) {
         b.fetched = fetched_a_step(g, &b);
-        b.ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, weight_bytes(&b.w)), ""));
+        ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, weight_bytes(&b.w)), ""));
     }
-    Loop rows = rows_begin(g, b.v * g->width);
-    if (b.ahead) {
-        Value done = LLVMBuildMul(g->b, LLVMBuildMul(g->b, rows.i, p->k, ""), b.fetched, "");
-        b.ahead = turned(g, p, bytes_at(g, b.ahead, add(g, done, word_i64(g, g->ahead))));
-        if (p->has_add) prefetch_add(g, &b, rows.i);
+    if (p->buffer) {
+        chunks_emit(g, p, &b, ahead);
+        return;
     }
-    b.row = mul(g, rows.i, (int64_t)b.v * g->width);
+    Loop rows = pass_begin(g, p, &b, ahead, word_i64(g, 0));
     rows_emit(g, p, &b, chains);
     loop_end(g, &rows, NULL);
 }
