@@ -4,8 +4,9 @@
     tests/large.py [maf] [tarflow] [glow] [deep] [wide] [--no-verify] [--keep FOLDER]
 
 MAF of D = 784 with hidden layers of 1024, TarFlow (causal attention) of 256 tokens and 8 blocks, Glow of 3 x 64 x 64 in
-three levels, RealNVP of 20,000 nodes (deep) and of 100 million weights (wide). Prints per model: seconds of each stage, CPU seconds and peak MiB of the compile, bytes of code (and lists
-of steps) and of weights, and the steps of to_event with its repeats. tests/test_large.py runs small ones of each kind.
+three levels, RealNVP of 20,000 nodes (deep) and of 100 million weights (wide). Prints per model: seconds of each stage,
+CPU seconds and peak MiB of the compile, bytes of code (and lists of steps) and of weights, and the steps of to_event
+with its repeats. tests/test_large.py runs small ones of each kind.
 """
 import argparse
 import os
