@@ -9,6 +9,17 @@
 
 // ---- by what is said
 
+// One end as the options, else the file's metadata, name it: NULL where they do not; its input or its output, or -1.
+typedef struct {
+    const char *name;
+    int in, out;
+} Word;
+
+typedef struct {
+    bool option;
+    Word event, latent;
+} Said;
+
 static void not_invertible(Roles *r, int in, int out, const char *what)
 {
     Map *map = roles_map(r, in, out, false);
@@ -100,11 +111,11 @@ static int log_prob_named(const Roles *r)
 // ---- a log_prob whose base is of no known form (a mixture), or not seen
 
 // The end that goes in: said, or by its name; -1: not decided.
-static int named_end(const Roles *r, const char *event, const char *latent, bool *density)
+static int named_end(const Roles *r, const Said *said, bool *density)
 {
-    *density = event != NULL;
-    if (event && latent) return -1;
-    if (event || latent) return roles_port(r->m->inputs, r->f->n_inputs, event ? event : latent);
+    *density = said->event.name != NULL;
+    if (said->event.name && said->latent.name) return -1;
+    if (said->event.name || said->latent.name) return *density ? said->event.in : said->latent.in;
     int noise = named_input(r, NAME_LATENT_INPUT), x = named_input(r, NAME_EVENT_INPUT);
     *density = noise < 0;
     return noise >= 0 && x >= 0 ? -1 : noise >= 0 ? noise : output_named(r, true) ? -1 : x;
@@ -112,14 +123,14 @@ static int named_end(const Roles *r, const char *event, const char *latent, bool
 
 // The exported log_prob is taken as it is. With an invertible output beside it both directions exist; else that of a
 // density alone does. A base that is seen and does not fit, or is said, is no such case.
-static bool own_density(Roles *r, const char *event, const char *latent)
+static bool own_density(Roles *r, const Said *said)
 {
     Map *map = NULL;
     Flow *flow = r->flow;
     bool density = false, seen = r->unsolved || r->options->base;
-    const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
-    int scalar = said ? roles_port(r->m->outputs, r->m->n_outputs, said) : log_prob_named(r),
-        in = named_end(r, event, latent, &density);
+    const char *own = roles_said_log_prob(r);
+    int scalar = own ? roles_port(r->m->outputs, r->m->n_outputs, own) : log_prob_named(r),
+        in = named_end(r, said, &density);
     if (seen || in < 0 || scalar < 0 || !roles_scalar_output(r, scalar) || !roles_real_input(r, in)) return false;
     int out = roles_choose_output(r, in, density, &map);
     if (out < 0 && !density) return false;
@@ -233,51 +244,48 @@ static bool refuse_or_run(Roles *r)
 
 // ---- all
 
-static bool said_port(Roles *r, const char *name, const char *what, int *in, int *out)
+static const char *said_where(const Said *said) { return said->option ? "--" : "the file's metadata nfcc."; }
+
+static bool find_said(Roles *r, const Said *said, Word *word, const char *what)
 {
-    *in = roles_port(r->m->inputs, r->f->n_inputs, name);
-    *out = *in >= 0 ? -1 : roles_port(r->m->outputs, r->m->n_outputs, name);
-    if (*in >= 0 || *out >= 0) return true;
-    bool option = r->options->event || r->options->latent;
+    word->in = roles_port(r->m->inputs, r->f->n_inputs, word->name);
+    word->out = word->in >= 0 ? -1 : roles_port(r->m->outputs, r->m->n_outputs, word->name);
+    if (!word->name || word->in >= 0 || word->out >= 0) return true;
     diag_error(r->cx, NULL,
-               option ? "nfcc check MODEL.onnx lists them"
-                      : "--event or --latent decide instead; nfcc check MODEL.onnx lists the names",
-               "%s%s '%s': the graph has no such input or output", option ? "--" : "the file's metadata nfcc.", what,
-               name);
+               said->option ? "nfcc check MODEL.onnx lists them"
+                            : "--event or --latent decide instead; nfcc check MODEL.onnx lists the names",
+               "%s%s '%s': the graph has no such input or output", said_where(said), what, word->name);
     return false;
 }
 
-static bool by_word(Roles *r, const char *event, const char *latent, const char *why)
+static bool by_word(Roles *r, const Said *said, const char *why)
 {
-    int ei = -1, eo = -1, li = -1, lo = -1;
-    if (event && !said_port(r, event, "event", &ei, &eo)) return false;
-    if (latent && !said_port(r, latent, "latent", &li, &lo)) return false;
-    if ((ei >= 0 && li >= 0) || (eo >= 0 && lo >= 0)) {
+    const Word *event = &said->event, *latent = &said->latent;
+    if ((event->in >= 0 && latent->in >= 0) || (event->out >= 0 && latent->out >= 0)) {
         diag_error(r->cx, NULL, NULL, "event and latent cannot both be inputs or both be outputs");
         return false;
     }
-    bool density = ei >= 0 || lo >= 0;
-    return accept_said(r, density ? ei : li, density ? lo : eo, density, why);
+    bool density = event->in >= 0 || latent->out >= 0;
+    return accept_said(r, density ? event->in : latent->in, density ? latent->out : event->out, density, why);
 }
 
 // The log_prob's roles are the ones that are said.
-static bool agrees(Roles *r, const char *event, const char *latent)
+static bool agrees(Roles *r, const Said *said)
 {
     const Flow *f = r->flow;
+    const char *event = said->event.name, *latent = said->latent.name;
     bool wrong_event = event && strcmp(event, f->event ? f->event : "");
     bool wrong_latent = latent && strcmp(latent, f->latent ? f->latent : "");
-    bool option = r->options->event || r->options->latent;
     if (!wrong_event && !wrong_latent) return true;
-    diag_error(r->cx, NULL, option ? "leave the option out" : "--event or --latent decide instead",
-               "the squares of the log_prob output '%s' contradict %s%s %s", f->log_prob,
-               option ? "--" : "the file's metadata nfcc.", wrong_event ? "event" : "latent",
-               wrong_event ? event : latent);
+    diag_error(r->cx, NULL, said->option ? "leave the option out" : "--event or --latent decide instead",
+               "the squares of the log_prob output '%s' contradict %s%s %s", f->log_prob, said_where(said),
+               wrong_event ? "event" : "latent", wrong_event ? event : latent);
     return false;
 }
 
 static bool said_log_prob_fails(const Roles *r)
 {
-    const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
+    const char *said = roles_said_log_prob(r);
     int i = roles_port(r->m->outputs, r->m->n_outputs, said);
     if (i < 0 || !roles_scalar_output(r, i)) return false;
     diag_error(r->cx, NULL, "--event NAME takes it as it is, where the base is of no known form",
@@ -289,20 +297,19 @@ static bool decide(Roles *r)
 {
     const FlowOptions *o = r->options;
     bool option = o->event || o->latent;
-    const char *event = option ? o->event : module_property(r->m, "nfcc.event");
-    const char *latent = option ? o->latent : module_property(r->m, "nfcc.latent");
+    Said said = {.option = option,
+                 .event.name = option ? o->event : module_property(r->m, "nfcc.event"),
+                 .latent.name = option ? o->latent : module_property(r->m, "nfcc.latent")};
     const char *why = option ? "the options" : "the file's metadata";
-    int in, out;
     size_t errors = r->cx->diag->errors;
-    if (event && !said_port(r, event, "event", &in, &out)) return false;
-    if (latent && !said_port(r, latent, "latent", &in, &out)) return false;
+    if (!find_said(r, &said, &said.event, "event") || !find_said(r, &said, &said.latent, "latent")) return false;
     if (roles_by_log_prob(r)) {
         if (option) r->flow->why = why;
-        return agrees(r, event, latent);
+        return agrees(r, &said);
     }
-    if (own_density(r, event, latent)) return true;
+    if (own_density(r, &said)) return true;
     if (said_log_prob_fails(r)) return false;
-    if (event || latent) return by_word(r, event, latent, why);
+    if (said.event.name || said.latent.name) return by_word(r, &said, why);
     return by_names(r) || (r->cx->diag->errors == errors && refuse_or_run(r));
 }
 

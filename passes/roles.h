@@ -63,4 +63,9 @@ int roles_choose_output(Roles *r, int in, bool density, Map **chosen);
 bool roles_one_way(Roles *r, int in, int out, bool density, const char *why);
 
 // ---- roles_log_prob.c
+// The output that --log-prob or --neg-log-prob names, or NULL.
+static inline const char *roles_said_log_prob(const Roles *r)
+{
+    return r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
+}
 bool roles_by_log_prob(Roles *r);

@@ -218,7 +218,7 @@ static bool rest_agrees(Roles *r, const Split *s, int scalar)
 
 static bool is_said_log_prob(const Roles *r, int scalar)
 {
-    return r->options->log_prob || r->options->neg_log_prob || published(r->m->outputs[scalar].name, NAME_LOG_PROB);
+    return roles_said_log_prob(r) || published(r->m->outputs[scalar].name, NAME_LOG_PROB);
 }
 
 static bool try_base(Roles *r, int scalar, BaseKind base, bool one_direction)
@@ -256,7 +256,7 @@ static bool try_log_prob(Roles *r, int scalar, bool one_direction)
 
 bool roles_by_log_prob(Roles *r)
 {
-    const char *said = r->options->log_prob ? r->options->log_prob : r->options->neg_log_prob;
+    const char *said = roles_said_log_prob(r);
     for (int one_direction = 0; one_direction < 2; one_direction++)
         for (int i = 0; i < r->m->n_outputs; i++)
             if (roles_scalar_output(r, i) &&
