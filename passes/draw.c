@@ -22,3 +22,10 @@ double draw_normal(uint64_t *state)
     double u = draw_uniform(state), v = draw_uniform(state);
     return sqrt(-2 * double_log(u)) * double_cos(6.283185307179586 * v);
 }
+
+double draw_input(Type type, uint64_t *state)
+{
+    double v = draw_normal(state);
+    if (type.dtype == T_I64 || type.dtype == T_BOOL) return 0;
+    return type.rank >= 3 ? 0.5 + 0.5 * double_tanh(v) : v;
+}

@@ -71,3 +71,5 @@ const Function *map_forward(Context *cx, const Map *map);
 // Numbers for checks (draw.c): in (0, 1), and standard normal.
 double draw_uniform(uint64_t *state);
 double draw_normal(uint64_t *state);
+// A number for an input of the exported graph: standard normal; 0 for integers; of images (rank 3 and more) in [0, 1].
+double draw_input(Type type, uint64_t *state);

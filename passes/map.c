@@ -1,5 +1,4 @@
 // One exported map and its inverse: solving, the inverse as a function, numbers for tests.
-#include "double_math.h"
 #include "flow.h"
 
 #include <math.h>
@@ -120,24 +119,15 @@ const Function *map_forward(Context *cx, const Map *map)
     return builder_finish(b);
 }
 
-// A row of numbers for an input: normals; integers 0; images (rank 3 and more) in [0, 1].
-static void draw_input(double *out, Type type, size_t rows, uint64_t *state)
-{
-    size_t n = rows * (size_t)type_lanes(type);
-    for (size_t i = 0; i < n; i++) {
-        double v = draw_normal(state);
-        out[i] = type.dtype == T_I64 || type.dtype == T_BOOL ? 0 : type.rank > 3 ? 0.5 + 0.5 * double_tanh(v) : v;
-    }
-}
-
 double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint64_t seed)
 {
     const Function *f = map->f;
     uint64_t state = seed;
     double **in = ARENA_ARRAY(cx->arena, double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) {
-        in[i] = ARENA_ARRAY(cx->arena, double, rows *(size_t)type_lanes(f->inputs[i]->type));
-        draw_input(in[i], f->inputs[i]->type, rows, &state);
+        size_t n = rows * (size_t)type_lanes(f->inputs[i]->type);
+        in[i] = ARENA_ARRAY(cx->arena, double, n);
+        for (size_t k = 0; k < n; k++) in[i][k] = draw_input(f->inputs[i]->type, &state);
     }
     if (!density) return in;
     const Function *inverse = map_inverse(cx, map);

@@ -68,7 +68,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
 // The last arrow: a lowered module -> Plan.
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32]);
 
-// ---- checks in double (check.c): "Checked, always" of the design
+// ---- checks (check.c, check_plan.c, golden.c): "Checked, always" of the design
 typedef struct {
     size_t rows; // 0: 32, fewer of a very large model
     uint64_t seed;
@@ -88,7 +88,7 @@ typedef struct {
     double f32_error;                    // Plan's interpreter against double, relative to scale, worst output
     const char *f32_worst;               // its name
     double sample_error, log_prob_error; // the same of to_event's x, and of log_prob and log_det
-    const struct Checked *checked;       // check_flow's rows, for check_plan on the same modules; start from {0}
+    const struct Check *checked;         // check_flow's rows, for check_plan on the same modules; start from {0}
 } CheckReport;
 
 // Exported graph against derived programs. Reports errors; false if any.
