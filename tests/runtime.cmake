@@ -10,18 +10,24 @@ target_compile_options(fake_policy PRIVATE
   $<IF:$<C_COMPILER_ID:GNU>,-fno-tree-loop-distribute-patterns,-fno-builtin>) # no calls of memset
 set_target_properties(fake_policy PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden)
 
-add_executable(runtime_test ${CMAKE_CURRENT_LIST_DIR}/runtime_test.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c)
-target_link_libraries(runtime_test PRIVATE nfcc_static cmocka pthread m)
+set(fake ${CMAKE_CURRENT_LIST_DIR}/fake_model.c ${CMAKE_CURRENT_LIST_DIR}/fake_rows.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c
+  ${CMAKE_CURRENT_LIST_DIR}/scratch.c)
+foreach(part "" _files _promises)
+  add_executable(runtime${part}_test ${CMAKE_CURRENT_LIST_DIR}/runtime${part}_test.c ${fake})
+  target_link_libraries(runtime${part}_test PRIVATE nfcc_static cmocka pthread m)
+endforeach()
 add_test(NAME runtime/entries COMMAND runtime_test $<TARGET_FILE:fake_policy>)
+add_test(NAME runtime/files COMMAND runtime_files_test $<TARGET_FILE:fake_policy>)
+add_test(NAME runtime/promises COMMAND runtime_promises_test $<TARGET_FILE:fake_policy>)
 
-# The same code with every access of several threads watched.
-add_executable(runtime_test_tsan ${CMAKE_CURRENT_LIST_DIR}/runtime_test.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c ${RUNTIME_SOURCES})
-target_include_directories(runtime_test_tsan PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
-target_compile_options(runtime_test_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
-target_link_options(runtime_test_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
-target_link_libraries(runtime_test_tsan PRIVATE cmocka m ${CMAKE_DL_LIBS})
-add_test(NAME runtime/threads COMMAND runtime_test_tsan $<TARGET_FILE:fake_policy> --only *_bulk*)
-add_test(NAME runtime/shared_policy COMMAND runtime_test_tsan $<TARGET_FILE:fake_policy> --only *_threads)
+# The same sources under ThreadSanitizer, which watches every access of several threads.
+add_executable(runtime_tsan ${CMAKE_CURRENT_LIST_DIR}/runtime_promises_test.c ${fake} ${RUNTIME_SOURCES})
+target_include_directories(runtime_tsan PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
+target_compile_options(runtime_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
+target_link_options(runtime_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
+target_link_libraries(runtime_tsan PRIVATE cmocka m ${CMAKE_DL_LIBS})
+add_test(NAME runtime/threads COMMAND runtime_tsan $<TARGET_FILE:fake_policy> --only *_bulk*)
+add_test(NAME runtime/shared_policy COMMAND runtime_tsan $<TARGET_FILE:fake_policy> --only *_threads)
 
 # libnfcc.so exports the functions of nfcc.h and nothing else; nfcc.c computes no floats, alone compiles as C11, and nfcc.h
 # as C++.
@@ -30,7 +36,7 @@ add_test(NAME runtime/sources COMMAND ${CMAKE_CURRENT_LIST_DIR}/runtime_sources.
 
 if(Python3_FOUND AND NOT NFCC_SANITIZE)
   set(ready ${CMAKE_CURRENT_BINARY_DIR}/fake.so)
-  add_test(NAME runtime/fake COMMAND runtime_test $<TARGET_FILE:fake_policy> ${ready})
+  add_test(NAME runtime/fake COMMAND runtime_files_test $<TARGET_FILE:fake_policy> ${ready})
   set_tests_properties(runtime/fake PROPERTIES FIXTURES_SETUP fake)
   add_test(NAME runtime/python COMMAND ${Python3_EXECUTABLE} -m pytest -q -p no:cacheprovider
     ${CMAKE_CURRENT_LIST_DIR}/test_python.py)

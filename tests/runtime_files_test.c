@@ -1,0 +1,360 @@
+// The fake policy as a file: ways to open it, damaged files and descriptors, memory of the caller's, and the self test.
+// Usage: runtime_files_test FAKE.so [--only PATTERN] (the library of fake_policy.c); with a second name alone, only
+// writes the policy there.
+#include "fake_rows.h"
+#include "scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fenv.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+// ---- self test
+
+static nfcc_status selftest(const nfcc_policy *p)
+{
+    size_t size = nfcc_selftest_size(p);
+    char *memory = malloc(size + 7);
+    assert_int_equal(nfcc_selftest(p, memory + 7, size - 1), NFCC_BAD_ARGUMENT);
+    nfcc_status status = nfcc_selftest(p, memory + 7, size);
+    free(memory);
+    return status;
+}
+
+static void test_selftest(void **state)
+{
+    (void)state;
+    nfcc_policy *p = fake_static();
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    assert_int_equal(selftest(p), NFCC_OK);
+    for (uint32_t i = 0; i < m->golden_words; i++) {
+        fake_image[m->golden + 4 * i] ^= 1;
+        assert_int_equal(selftest(p), NFCC_GOLDEN);
+        fake_image[m->golden + 4 * i] ^= 1;
+    }
+    fake_image[m->weights] ^= 1;
+    assert_int_equal(selftest(p), NFCC_GOLDEN);
+    fake_image[m->weights] ^= 1;
+    fesetround(FE_UPWARD);
+    nfcc_status status = selftest(p);
+    fesetround(FE_TONEAREST);
+    assert_int_equal(status, NFCC_ENVIRONMENT);
+#if defined(__x86_64__)
+    uint32_t mxcsr, flush;
+    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+    flush = mxcsr | 0x8000u;
+    __asm__ volatile("ldmxcsr %0" ::"m"(flush));
+    status = selftest(p);
+    __asm__ volatile("ldmxcsr %0" ::"m"(mxcsr));
+    assert_int_equal(status, NFCC_ENVIRONMENT);
+#endif
+    assert_int_equal(selftest(p), NFCC_OK);
+}
+
+// ---- files
+
+static void test_open(void **state)
+{
+    (void)state;
+    static const size_t weights[] = {FAKE_WEIGHTS, FAKE_LARGE};
+    static const unsigned flags[] = {0, NFCC_OPEN_SHARED, NFCC_OPEN_BULK | NFCC_OPEN_LOCK};
+    for (size_t w = 0; w < 2; w++)
+        for (size_t f = 0; f < 3; f++) {
+            nfcc_policy *p = fake_open("open.so", weights[w], flags[f]);
+            check_entries(p, 3, 50, 11);
+            assert_int_equal(selftest(p), NFCC_OK);
+            nfcc_close(p);
+        }
+}
+
+// KiB of this process that are locked in memory; -1: not known. The sanitizers turn mlock into nothing.
+static long locked_now(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return -1;
+#endif
+    char line[256];
+    long kib = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmLck: %ld", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib;
+}
+
+static void test_open_locked(void **state)
+{
+    (void)state;
+    static const size_t weights[] = {FAKE_WEIGHTS, FAKE_LARGE};
+    for (size_t w = 0; w < 2; w++) {
+        long before = locked_now();
+        if (before < 0) skip();
+        nfcc_policy *p = fake_open("locked.so", weights[w], NFCC_OPEN_LOCK);
+        assert_true(locked_now() - before >= (long)(weights[w] / 1024));
+        nfcc_close(p);
+        assert_int_equal(locked_now(), before);
+        nfcc_close(fake_open("locked.so", weights[w], 0));
+        assert_int_equal(locked_now(), before);
+    }
+}
+
+// A policy compiled again under the same name, while the first is in use, is the new one.
+static void test_open_replaced(void **state)
+{
+    (void)state;
+    nfcc_policy *first = fake_open("same.so", FAKE_WEIGHTS, 0), *second = NULL, *again = NULL;
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    l.file[l.model + ((nfcc_model_header *)(l.file + l.model))->name] = 'c';
+    write_file("same.so", l.file, l.size);
+    free(l.file);
+    assert_int_equal(nfcc_open(in_folder("same.so"), 0, &second), NFCC_OK);
+    assert_int_equal(nfcc_open(in_folder("same.so"), 0, &again), NFCC_OK);
+    assert_string_equal(nfcc_get_info(first)->name, "fake");
+    assert_string_equal(nfcc_get_info(second)->name, "cake");
+    assert_string_equal(nfcc_get_info(again)->name, "cake");
+    nfcc_close(second);
+    check_entries(again, 2, 3, 0);
+    nfcc_close(again);
+    check_entries(first, 2, 3, 0);
+    nfcc_close(first);
+}
+
+static void test_open_here(void **state)
+{
+    (void)state;
+    char before[4096];
+    nfcc_policy *p = fake_open("here.so", FAKE_WEIGHTS, 0);
+    nfcc_close(p);
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(scratch), 0);
+    nfcc_status status = nfcc_open("here.so", 0, &p);
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(status, NFCC_OK);
+    nfcc_close(p);
+}
+
+// NFCC_OPEN_LOOK sees what is opened, and else only what is of another machine; nothing of it can be called.
+static void look_at(const char *path, nfcc_status opened, const nfcc_policy *same)
+{
+    nfcc_policy *p;
+    unsigned char memory[256];
+    float z[FAKE_D];
+    nfcc_status status = nfcc_open(path, NFCC_OPEN_LOOK, &p);
+    assert_true((status == NFCC_OK) == (p != NULL));
+    assert_true(status == opened || (status == NFCC_OK && opened == NFCC_CPU) || opened == NFCC_CPU);
+    if (!p) return;
+    assert_string_equal(nfcc_get_info(p)->name, "fake");
+    assert_int_equal(nfcc_get_info(p)->entries, same ? nfcc_get_info(same)->entries : nfcc_get_info(p)->entries);
+    assert_int_equal(nfcc_prepare(p, 1, data.context, memory, memory), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_draw(p, 0, 0, 1, z, memory), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_run(p, 1, data.context, (void *[]){z, z, z}, memory), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_selftest_size(p), 0);
+    nfcc_close(p);
+}
+
+static nfcc_status open_bytes(const void *bytes, size_t size)
+{
+    nfcc_policy *p = NULL;
+    write_file("bytes.so", bytes, size);
+    nfcc_status status = nfcc_open(in_folder("bytes.so"), 0, &p);
+    assert_true((status == NFCC_OK) == (p != NULL));
+    look_at(in_folder("bytes.so"), status, p);
+    nfcc_close(p);
+    return status;
+}
+
+static void test_not_a_policy(void **state)
+{
+    (void)state;
+    nfcc_policy *p = (nfcc_policy *)fake_image;
+    assert_int_equal(nfcc_open("/nonexistent/policy.so", 0, &p), NFCC_FILE);
+    assert_int_equal(errno, ENOENT);
+    assert_null(p);
+    assert_int_equal(nfcc_open(scratch, 0, &p), NFCC_FILE);
+    assert_int_equal(errno, 0);
+    assert_int_equal(nfcc_open(NULL, 0, &p), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_open(fake_library, 64, &p), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_open(fake_library, 0, NULL), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_open(fake_library, 0, &p), NFCC_ABI); // the descriptor is not filled in
+    assert_int_equal(open_bytes("", 0), NFCC_FILE);
+    assert_int_equal(open_bytes("# not an object file", 20), NFCC_FILE);
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_OK);
+    for (size_t size = l.model + 100; size > 0; size = size * 2 / 3)
+        assert_int_equal(open_bytes(l.file, size), NFCC_FILE);
+    for (size_t size = 0; size < 4096; size += 97) assert_int_equal(open_bytes(l.file, size), NFCC_FILE);
+    l.file[18] ^= 0xff; // e_machine
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_CPU);
+    free(l.file);
+}
+
+// Every word of the descriptor's head and tables overwritten with hostile values: refused, or opened and usable.
+static void test_damaged(void **state)
+{
+    (void)state;
+    static const uint32_t values[] = {0, 1, 8, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffff0, 4096, 16384};
+    static unsigned char memory[65536];
+    fake_build(fake_image, fake_image, FAKE_WEIGHTS);
+    uint32_t size = ((nfcc_model_header *)fake_image)->size, refused = 0, tried = 0;
+    for (uint32_t at = 0; at < size; at += 4)
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+            nfcc_policy *p = NULL;
+            fake_build(fake_image, fake_image, FAKE_WEIGHTS);
+            nfcc_model_header *m = (nfcc_model_header *)fake_image;
+            bool code = false, extent = at == offsetof(nfcc_model_header, weights) + 4 ||
+                                        at == offsetof(nfcc_model_header, weights) ||
+                                        at == offsetof(nfcc_model_header, weights_size) ||
+                                        at == offsetof(nfcc_model_header, weights_size) + 4 ||
+                                        at == offsetof(nfcc_model_header, size);
+            for (int id = 0; id < NFCC_PROGRAMS; id++) {
+                size_t first = offsetof(nfcc_model_header, programs) + (size_t)id * sizeof *m->programs;
+                code |= at >= first && at < first + sizeof m->programs->code;
+            }
+            if (code || extent) continue; // a policy that is linked in has these from the linker; files: below
+            memcpy(fake_image + at, &values[v], 4);
+            nfcc_status status = nfcc_open_static((const nfcc_model *)fake_image, memory, sizeof memory, &p);
+            tried++, refused += status != NFCC_OK;
+            if (status == NFCC_OK && nfcc_get_info(p)->work_size < 1 << 20) {
+                size_t bytes = nfcc_selftest_size(p);
+                if (bytes == 0 || bytes > 1 << 22) continue;
+                void *test = malloc(bytes);
+                nfcc_selftest(p, test, bytes);
+                free(test);
+            }
+        }
+    print_message("damaged words: %u of %u refused\n", refused, tried);
+    assert_true(refused > tried / 4);
+}
+
+static void set64(unsigned char *file, size_t at, uint64_t v) { memcpy(file + at, &v, 8); }
+static void set32(unsigned char *file, size_t at, uint32_t v) { memcpy(file + at, &v, 4); }
+
+#define FIELD(name) (l.model + offsetof(nfcc_model_header, name))
+static void test_damaged_file(void **state)
+{
+    (void)state;
+    static const uint64_t hostile[] = {1, 0x7fffffffffffffff, 0xffffffffffffffc0, 1ull << 32, FAKE_IMAGE + 65536};
+    static const uint32_t code[] = {0, 63, FAKE_TABLES, 0x7ffffff0, 0x80000000};
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    unsigned char *good = malloc(l.size);
+    memcpy(good, l.file, l.size);
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        set64(l.file, FIELD(weights), hostile[i]);
+        assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
+        set64(l.file, FIELD(weights), FAKE_TABLES);
+        set64(l.file, FIELD(weights_size), i == 0 ? 1ull << 40 : hostile[i]);
+        assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
+        memcpy(l.file, good, l.size);
+        set32(l.file, FIELD(programs[NFCC_PROGRAM_RUN].code[1]), code[i]);
+        assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
+        memcpy(l.file, good, l.size);
+    }
+    set32(l.file, FIELD(size), 0x7fffffff);
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
+    set32(l.file, FIELD(size), ((nfcc_model_header *)(good + l.model))->size);
+    set32(l.file, FIELD(version), 2);
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
+    set32(l.file, FIELD(version), 1);
+    set32(l.file, FIELD(cpu), 1u << 31);
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_CPU);
+    free(l.file);
+    free(good);
+}
+
+// Opens the file with byte `at` damaged in two ways, and mends it.
+static void open_damaged(const char *path, int fd, const FakeFile *l, size_t at)
+{
+    static const unsigned char flips[] = {1, 0xff};
+    for (size_t i = 0; i < 2; i++) {
+        nfcc_policy *p;
+        unsigned char damaged = l->file[at] ^ flips[i];
+        if (pwrite(fd, &damaged, 1, (off_t)at) != 1) _exit(1);
+        if (nfcc_open(path, 0, &p) == NFCC_OK) nfcc_close(p);
+    }
+    if (pwrite(fd, &l->file[at], 1, (off_t)at) != 1) _exit(1);
+}
+
+// Every byte of the file outside the descriptor's fake_image: headers, symbols, the dynamic section. It is the dynamic loader
+// that reads them, so a mistake is a crash; hence the children, one for each MANY bytes.
+static void test_damaged_headers(void **state)
+{
+    (void)state;
+    enum { MANY = 64 };
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    write_file("headers.so", l.file, l.size);
+    const char *path = in_folder("headers.so");
+    int fd = open(path, O_WRONLY);
+    size_t *reached = mmap(NULL, sizeof *reached, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(fd >= 0 && reached != MAP_FAILED);
+    for (size_t at = 0; at < l.size; at += MANY) {
+        if (at == 640) at = l.model + FAKE_IMAGE;
+        int status = 0;
+        pid_t child = fork();
+        if (child == 0) {
+            signal(SIGSEGV, SIG_DFL), signal(SIGBUS, SIG_DFL), signal(SIGFPE, SIG_DFL), signal(SIGABRT, SIG_DFL);
+            for (*reached = at; *reached < at + MANY && *reached < l.size; ++*reached)
+                open_damaged(path, fd, &l, *reached);
+            _exit(0);
+        }
+        waitpid(child, &status, 0);
+        if (!WIFEXITED(status)) fail_msg("byte %zu: died of signal %d", *reached, WTERMSIG(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    munmap(reached, sizeof *reached);
+    close(fd);
+    free(l.file);
+}
+
+static void test_static_memory(void **state)
+{
+    (void)state;
+    static _Alignas(64) unsigned char memory[FAKE_MEMORY];
+    nfcc_policy *p;
+    fake_build(fake_image, fake_image, FAKE_WEIGHTS);
+    size_t size = nfcc_static_size((const nfcc_model *)fake_image);
+    assert_in_range(size, 200, sizeof memory);
+    for (size_t shift = 0; shift < 16; shift++)
+        assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, memory + shift, size, &p), NFCC_OK);
+    assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, memory, size - 1, &p), NFCC_MEMORY);
+    assert_null(p);
+    assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, NULL, size, &p), NFCC_BAD_ARGUMENT);
+    fake_image[0] ^= 1;
+    assert_int_equal(nfcc_static_size((const nfcc_model *)fake_image), 0);
+    assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, memory, size, &p), NFCC_ABI);
+}
+
+// For the tests in Python.
+static int write_policy(const char *path)
+{
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    FILE *f = fopen(path, "wb");
+    bool written = f && fwrite(l.file, 1, l.size, f) == l.size;
+    free(l.file);
+    return f && fclose(f) == 0 && written ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_selftest),        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_locked),     cmocka_unit_test(test_open_replaced),
+        cmocka_unit_test(test_open_here),       cmocka_unit_test(test_not_a_policy),
+        cmocka_unit_test(test_damaged),         cmocka_unit_test(test_damaged_file),
+        cmocka_unit_test(test_damaged_headers), cmocka_unit_test(test_static_memory),
+    };
+    if (argc < 2) return 2;
+    fake_library = argv[1];
+    if (argc == 3) return write_policy(argv[2]);
+    if (argc == 4) cmocka_set_test_filter(argv[3]); // FAKE.so --only PATTERN
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
+}
