@@ -1,80 +1,14 @@
-// Unit tests of ir/eval.c and ir/build.c: every op against values known from elsewhere (closed forms, tables, hand
-// arithmetic), and the builder's folding, sharing, broadcasting and movement.
-#include "ir.h"
+// Unit tests of ir/eval.c: every op against values known from elsewhere (closed forms, tables, hand arithmetic), alone
+// and folded.
+#include "fixture.h"
 
 #include <math.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-typedef struct {
-    Diag diag;
-    Context cx;
-    Builder *b;
-} Fixture;
-
-static int setup(void **state)
-{
-    Fixture *f = calloc(1, sizeof *f);
-    if (!f) return -1;
-    f->diag.arena = arena_new();
-    f->cx = (Context){f->diag.arena, &f->diag};
-    f->b = builder_new(&f->cx, "f");
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    Fixture *f = *state;
-    arena_free(f->diag.arena);
-    free(f);
-    return 0;
-}
-
-static Type shape(int rank, const int64_t *dim) { return type_make(T_F32, rank, dim); }
-#define SHAPE(...) shape((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-#define MAP(...) ((int32_t[]){__VA_ARGS__})
-
-static const Node *reals(Fixture *f, Type t, const double *v) { return build_reals(f->b, t, v); }
-
-// Finishes the function with the one output, verifies and runs it.
-static void run(Fixture *f, const Node *out, size_t rows, const double *const *in, double *result)
-{
-    build_output(f->b, "out", out);
-    const Function *fn = builder_finish(f->b);
-    Module *m = module_new(&f->cx, STAGE_NORMAL, 1, &fn, NULL);
-    if (!module_verify(m, &f->cx)) fail_msg("%s", f->diag.list[0].text);
-    eval_function(fn, rows, in, &result, NULL, NULL);
-}
-
-static bool near(double got, double wanted)
-{
-    if (isnan(wanted)) return isnan(got);
-    if (isinf(wanted) || wanted == 0) return got == wanted && signbit(got) == signbit(wanted);
-    return fabs(got - wanted) <= 4e-16 * fabs(wanted);
-}
-
-#define assert_near(got, wanted)                                                                \
-    do {                                                                                        \
-        double got_ = (got), wanted_ = (wanted);                                                \
-        if (!near(got_, wanted_)) fail_msg("%s: got %.17g, wanted %.17g", #got, got_, wanted_); \
-    } while (0)
-
-static void assert_values(const double *got, const double *wanted, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!near(got[i], wanted[i])) fail_msg("element %zu: got %.17g, wanted %.17g", i, got[i], wanted[i]);
-}
-
-static void assert_const(const Node *n, const double *wanted, size_t count)
-{
-    assert_true(node_is_const(n));
-    assert_int_equal(type_lanes(n->type), count);
-    for (size_t i = 0; i < count; i++) assert_near(const_at(n, (int64_t)i), wanted[i]);
-}
 
 // ---- elementwise ops: op, operands, value, alpha
 
@@ -185,7 +119,7 @@ static const Row BINARY[] = {
 static double run_row(const Row *row)
 {
     void *state = NULL;
-    setup(&state);
+    fixture_setup(&state);
     Fixture *f = state;
     const double a[3] = {0.25, row->a, 0.25}, b[3] = {0.5, row->b, 0.5};
     const double *in[2] = {a, b};
@@ -193,21 +127,21 @@ static double run_row(const Row *row)
     const Node *x = build_input(f->b, "x", type_vector(1)), *y = build_input(f->b, "y", type_vector(1));
     bool unary = op_info(row->op)->kind == KIND_UNARY;
     const Node *n = unary ? build_alpha(f->b, row->op, x, row->alpha) : build_binary(f->b, row->op, x, y);
-    run(f, n, 3, in, result);
-    teardown(&state);
+    run_output(f, n, 3, in, result);
+    fixture_teardown(&state);
     return result[1];
 }
 
 static double fold_row(const Row *row)
 {
     void *state = NULL;
-    setup(&state);
+    fixture_setup(&state);
     Fixture *f = state;
     const Node *x = reals(f, type_scalar(), &row->a), *y = reals(f, type_scalar(), &row->b);
     bool unary = op_info(row->op)->kind == KIND_UNARY;
     const Node *n = unary ? build_alpha(f->b, row->op, x, row->alpha) : build_binary(f->b, row->op, x, y);
     double v = node_is_const(n) ? const_at(n, 0) : 1e300;
-    teardown(&state);
+    fixture_teardown(&state);
     return v;
 }
 
@@ -263,7 +197,7 @@ static void test_select(void **state)
     const Node *c = build_input(f->b, "c", type_vector(3)), *x = build_input(f->b, "x", type_vector(3));
     const double cs[3] = {0, 1, -2}, xs[3] = {10, NAN, 30};
     double out[3];
-    run(f, build_select(f->b, c, x, build_scalar(f->b, 5)), 1, (const double *[]){cs, xs}, out);
+    run_output(f, build_select(f->b, c, x, build_scalar(f->b, 5)), 1, (const double *[]){cs, xs}, out);
     assert_values(out, (double[]){5, NAN, 30}, 3);
 }
 
@@ -275,7 +209,7 @@ static void test_move(void **state)
     const Node *in[2] = {build_input(f->b, "x", type_vector(3)), build_input(f->b, "y", type_vector(2))};
     const double x[6] = {1, 2, 3, 4, 5, 6}, y[4] = {7, 8, 9, 10};
     double out[8];
-    run(f, build_move(f->b, type_vector(4), 2, in, MAP(4, 0, 0, 3)), 2, (const double *[]){x, y}, out);
+    run_output(f, build_move(f->b, type_vector(4), 2, in, MAP(4, 0, 0, 3)), 2, (const double *[]){x, y}, out);
     assert_values(out, (double[]){8, 1, 1, 7, 10, 4, 4, 9}, 8);
 }
 
@@ -287,7 +221,7 @@ static void test_linear(void **state)
                *bias = reals(f, SHAPE(3), (double[]){0.1, 0.2, 0.3});
     const double xs[8] = {1, 2, 3, 4, -1, -2, -3, -4}, adds[12] = {10, 20, 30, 40, 50, 60};
     double out[12];
-    run(f, build_linear(f->b, x, w, bias, add), 2, (const double *[]){xs, adds}, out);
+    run_output(f, build_linear(f->b, x, w, bias, add), 2, (const double *[]){xs, adds}, out);
     const double wanted[12] = {11.1, 22.2, 30.3, 43.1, 54.2, 62.3, -0.9, -1.8, 0.3, -2.9, -3.8, -1.7};
     assert_values(out, wanted, 12);
 }
@@ -302,7 +236,7 @@ static void test_linear_without_bias(void **state)
     const Node *n = build_linear(f->b, x, w, NULL, add);
     assert_int_equal(n->n_in, 4);
     assert_null(n->in[2]);
-    run(f, n, 1, (const double *[]){xs, adds}, out);
+    run_output(f, n, 1, (const double *[]){xs, adds}, out);
     assert_near(out[0], 11.5);
 }
 
@@ -312,8 +246,8 @@ static void test_linear_zero_weight(void **state)
     Fixture *f = *state;
     const Node *x = build_input(f->b, "x", type_vector(2));
     double out[1];
-    run(f, build_linear(f->b, x, reals(f, SHAPE(2, 1), (double[]){0, 2}), NULL, NULL), 1,
-        (const double *[]){(double[]){INFINITY, 3}}, out);
+    run_output(f, build_linear(f->b, x, reals(f, SHAPE(2, 1), (double[]){0, 2}), NULL, NULL), 1,
+               (const double *[]){(double[]){INFINITY, 3}}, out);
     assert_near(out[0], 6);
 }
 
@@ -325,8 +259,8 @@ static void test_linear_wide(void **state)
     double w[K * N], x[ROWS * K], out[ROWS * N];
     for (int i = 0; i < K * N; i++) w[i] = (i * 7) % 11 - 5;
     for (int i = 0; i < ROWS * K; i++) x[i] = (i * 5) % 13 - 6;
-    run(f, build_linear(f->b, build_input(f->b, "x", type_vector(K)), reals(f, SHAPE(K, N), w), NULL, NULL), ROWS,
-        (const double *[]){x}, out);
+    run_output(f, build_linear(f->b, build_input(f->b, "x", type_vector(K)), reals(f, SHAPE(K, N), w), NULL, NULL),
+               ROWS, (const double *[]){x}, out);
     for (int r = 0; r < ROWS; r++)
         for (int j = 0; j < N; j++) {
             double sum = 0;
@@ -372,7 +306,7 @@ static void test_matmul(void **state)
     const Node *a = build_input(f->b, "a", SHAPE(2, 1, 2)), *c = build_input(f->b, "c", SHAPE(2, 2, 2));
     const double as[4] = {1, 2, 3, 4}, cs[8] = {1, 0, 0, 1, 5, 6, 7, 8};
     double out[4];
-    run(f, build_matmul(f->b, a, c), 1, (const double *[]){as, cs}, out);
+    run_output(f, build_matmul(f->b, a, c), 1, (const double *[]){as, cs}, out);
     assert_values(out, (double[]){1, 2, 43, 50}, 4);
 }
 
@@ -403,13 +337,13 @@ static void test_matmul_rows(void **state)
 static void reduce_case(Op op, const double *wanted)
 {
     void *state = NULL;
-    setup(&state);
+    fixture_setup(&state);
     Fixture *f = state;
     const double x[6] = {1, -2, 3, 4, NAN, 6};
     double out[2];
-    run(f, build_reduce(f->b, op, build_input(f->b, "x", SHAPE(2, 3))), 1, (const double *[]){x}, out);
+    run_output(f, build_reduce(f->b, op, build_input(f->b, "x", SHAPE(2, 3))), 1, (const double *[]){x}, out);
     assert_values(out, wanted, 2);
-    teardown(&state);
+    fixture_teardown(&state);
 }
 
 static void test_reduce(void **state)
@@ -427,7 +361,7 @@ static void test_take(void **state)
     const Node *index = build_input(f->b, "index", SHAPE(2, 2)), *table = build_input(f->b, "table", SHAPE(2, 3));
     const double is[4] = {0, 2, -1, 9}, ts[6] = {1, 2, 3, 4, 5, 6};
     double out[4];
-    run(f, build_take(f->b, table, index), 1, (const double *[]){is, ts}, out);
+    run_output(f, build_take(f->b, table, index), 1, (const double *[]){is, ts}, out);
     assert_values(out, (double[]){1, 3, 4, 6}, 4);
 }
 
@@ -437,7 +371,7 @@ static void test_take_one_table(void **state)
     const Node *index = build_input(f->b, "index", SHAPE(2, 2));
     const double is[4] = {0, 2, 1, NAN};
     double out[4];
-    run(f, build_take(f->b, reals(f, SHAPE(3), (double[]){7, 8, 9}), index), 1, (const double *[]){is}, out);
+    run_output(f, build_take(f->b, reals(f, SHAPE(3), (double[]){7, 8, 9}), index), 1, (const double *[]){is}, out);
     assert_values(out, (double[]){7, 9, 8, 7}, 4);
 }
 
@@ -462,227 +396,7 @@ static void test_probe_and_unwanted_output(void **state)
     assert_values(copy, xs, 2);
 }
 
-// ---- the builder
-
-static void test_fold_keeps_precision(void **state)
-{
-    Fixture *f = *state;
-    const Node *third = build_binary(f->b, OP_div, build_scalar(f->b, 1), build_scalar(f->b, 3));
-    assert_int_equal(third->type.dtype, T_F64);
-    assert_const(third, (double[]){1.0 / 3}, 1);
-    const Node *half = build_binary(f->b, OP_div, build_scalar(f->b, 1), build_scalar(f->b, 2));
-    assert_int_equal(half->type.dtype, T_F32);
-}
-
-static void test_fold_kinds(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = reals(f, SHAPE(1, 2), (double[]){1, 2}), *w = reals(f, SHAPE(2, 2), (double[]){2, 0, 0, 3});
-    assert_const(build_linear(f->b, x, w, NULL, NULL), (double[]){2, 6}, 2);
-    assert_const(build_matmul(f->b, x, w), (double[]){2, 6}, 2);
-    assert_const(build_reduce(f->b, OP_reduce_prod, w), (double[]){0, 0}, 2);
-    assert_const(build_transpose(f->b, reals(f, SHAPE(2, 2), (double[]){1, 2, 3, 4}), (int[]){1, 0}),
-                 (double[]){1, 3, 2, 4}, 4);
-    const Node *both[2] = {x, x};
-    assert_const(build_concat(f->b, 2, both, 0), (double[]){1, 2, 1, 2}, 4);
-}
-
-static void test_sharing(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", type_vector(2)), *y = build_input(f->b, "y", type_vector(2));
-    assert_ptr_equal(build_unary(f->b, OP_exp, x), build_unary(f->b, OP_exp, x));
-    assert_ptr_not_equal(build_unary(f->b, OP_exp, x), build_unary(f->b, OP_exp, y));
-    assert_ptr_equal(build_scalar(f->b, 2), build_scalar(f->b, 2));
-    assert_ptr_not_equal(build_scalar(f->b, 0), build_scalar(f->b, -0.0));
-    assert_ptr_not_equal(build_alpha(f->b, OP_elu, x, 1), build_alpha(f->b, OP_elu, x, 2));
-    assert_ptr_not_equal(build_lanes(f->b, x, 1, MAP(0)), build_lanes(f->b, x, 1, MAP(1)));
-    assert_ptr_equal(build_binary(f->b, OP_add, x, y), build_binary(f->b, OP_add, x, y));
-}
-
-static void test_neutral_elements(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", type_vector(2)), *zero = build_scalar(f->b, 0), *one = build_scalar(f->b, 1);
-    assert_ptr_equal(build_binary(f->b, OP_add, x, zero), x);
-    assert_ptr_equal(build_binary(f->b, OP_add, zero, x), x);
-    assert_ptr_equal(build_binary(f->b, OP_sub, x, zero), x);
-    assert_ptr_equal(build_binary(f->b, OP_mul, one, x), x);
-    assert_ptr_equal(build_binary(f->b, OP_div, x, one), x);
-    assert_ptr_not_equal(build_binary(f->b, OP_sub, zero, x), x);
-    assert_ptr_not_equal(build_binary(f->b, OP_div, one, x), x);
-    assert_const(build_binary(f->b, OP_mul, x, zero), (double[]){0, 0}, 2);
-    assert_ptr_equal(build_unary(f->b, OP_neg, build_unary(f->b, OP_neg, x)), x);
-    assert_ptr_equal(build_alpha(f->b, OP_leaky_relu, x, 1), x);
-}
-
-// A neutral constant of a larger shape still broadcasts.
-static void test_neutral_broadcasts(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(1, 2));
-    const Node *sum = build_binary(f->b, OP_add, x, reals(f, SHAPE(2, 2), (double[]){0, 0, 0, 0}));
-    assert_int_equal(type_lanes(sum->type), 4);
-    const double xs[2] = {3, 4};
-    double out[4];
-    run(f, sum, 1, (const double *[]){xs}, out);
-    assert_values(out, (double[]){3, 4, 3, 4}, 4);
-}
-
-static void test_broadcast(void **state)
-{
-    Fixture *f = *state;
-    const Node *a = build_input(f->b, "a", SHAPE(2, 1)), *c = build_input(f->b, "c", SHAPE(3));
-    const double as[2] = {10, 20}, cs[3] = {1, 2, 3};
-    double out[6];
-    run(f, build_binary(f->b, OP_add, a, c), 1, (const double *[]){as, cs}, out);
-    assert_values(out, (double[]){11, 12, 13, 21, 22, 23}, 6);
-}
-
-static void test_one_lane_stays(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(2, 3)), *s = build_input(f->b, "s", SHAPE(1, 1));
-    const Node *n = build_binary(f->b, OP_mul, x, s);
-    assert_int_equal(n->op, OP_mul);
-    assert_ptr_equal(n->in[0], x);
-    assert_ptr_equal(n->in[1], s);
-    assert_true(type_equal(n->type, SHAPE(2, 3)));
-}
-
-static void test_equal_lanes_stay(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(1, 3)), *y = build_input(f->b, "y", SHAPE(3));
-    const Node *n = build_binary(f->b, OP_mul, y, x);
-    assert_ptr_equal(n->in[0], y);
-    assert_true(type_equal(n->type, SHAPE(1, 3)));
-}
-
-static void test_moves_compose(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(2, 3));
-    const Node *t = build_transpose(f->b, x, (int[]){1, 0});
-    assert_ptr_equal(build_transpose(f->b, t, (int[]){1, 0}), x);
-    const Node *s = build_slice(f->b, t, 0, 2, 3, -1); // rows 2, 1, 0 of t
-    assert_ptr_equal(s->in[0], x);
-    assert_memory_equal(s->map, MAP(2, 5, 1, 4, 0, 3), 6 * sizeof(int32_t));
-    const Node *flat = build_reshape(f->b, x, 1, (int64_t[]){6});
-    assert_null(flat->map);
-    assert_ptr_equal(build_reshape(f->b, flat, 2, (int64_t[]){2, 3}), x);
-}
-
-static void test_slice_and_concat_is_identity(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(1, 4));
-    const Node *halves[2] = {build_slice(f->b, x, 1, 0, 2, 1), build_slice(f->b, x, 1, 2, 2, 1)};
-    assert_ptr_equal(build_concat(f->b, 2, halves, 1), x);
-    const Node *swapped[2] = {halves[1], halves[0]};
-    const Node *n = build_concat(f->b, 2, swapped, 1);
-    assert_int_equal(n->n_in, 1);
-    assert_memory_equal(n->map, MAP(2, 3, 0, 1), 4 * sizeof(int32_t));
-}
-
-static void test_concat_inner_axis(void **state)
-{
-    Fixture *f = *state;
-    const Node *in[2] = {build_input(f->b, "a", SHAPE(2, 1)), build_input(f->b, "b", SHAPE(2, 2))};
-    const double a[2] = {1, 2}, b[4] = {3, 4, 5, 6};
-    double out[6];
-    run(f, build_concat(f->b, 2, in, 1), 1, (const double *[]){a, b}, out);
-    assert_values(out, (double[]){1, 3, 4, 2, 5, 6}, 6);
-}
-
-// A constant that f32 cannot hold, concatenated with computed lanes, is still a real value: f32, not f64.
-static void test_concat_with_double_constant(void **state)
-{
-    Fixture *f = *state;
-    const Node *in[2] = {reals(f, SHAPE(1), (double[]){0.1}), build_input(f->b, "x", SHAPE(1))};
-    const Node *n = build_concat(f->b, 2, in, 0);
-    double out[2];
-    assert_int_equal(n->type.dtype, T_F32);
-    run(f, n, 1, (const double *[]){(double[]){3}}, out);
-    assert_values(out, (double[]){0.1, 3}, 2);
-}
-
-static void test_empty_move(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(1, 3));
-    const Node *in[2] = {build_slice(f->b, x, 1, 0, 0, 1), x};
-    assert_ptr_equal(build_concat(f->b, 2, in, 1), x);
-}
-
-static void test_select_folds(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", type_vector(2)), *y = build_input(f->b, "y", type_vector(2));
-    assert_ptr_equal(build_select(f->b, build_scalar(f->b, 1), x, y), x);
-    assert_ptr_equal(build_select(f->b, build_scalar(f->b, 0), x, y), y);
-    assert_ptr_equal(build_select(f->b, build_input(f->b, "c", type_vector(2)), x, x), x);
-    const Node *wide = build_select(f->b, build_scalar(f->b, 1), build_input(f->b, "s", type_vector(1)), y);
-    assert_int_equal(type_lanes(wide->type), 2);
-}
-
-static void test_casts(void **state)
-{
-    Fixture *f = *state;
-    const Node *c = reals(f, SHAPE(3), (double[]){-1.5, 0, 2.9});
-    assert_const(build_cast(f->b, c, T_I64), (double[]){-1, 0, 2}, 3);
-    assert_const(build_cast(f->b, c, T_BOOL), (double[]){1, 0, 1}, 3);
-    assert_ptr_equal(build_cast(f->b, c, T_F64), c);
-    const Node *x = build_input(f->b, "x", type_vector(3));
-    const Node *i = build_cast(f->b, x, T_I64), *b = build_cast(f->b, x, T_BOOL);
-    assert_int_equal(i->type.dtype, T_I64);
-    assert_int_equal(b->type.dtype, T_BOOL);
-    const Node *back = build_binary(f->b, OP_add, build_cast(f->b, i, T_F32), build_cast(f->b, b, T_F32));
-    assert_int_equal(back->type.dtype, T_F32);
-    double out[3];
-    run(f, back, 1, (const double *[]){(double[]){-1.5, 0, 2.9}}, out);
-    assert_values(out, (double[]){0, 0, 3}, 3);
-}
-
-static void test_reduce_of_one(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", SHAPE(3, 1));
-    const Node *n = build_reduce(f->b, OP_reduce_sum, x);
-    assert_int_equal(n->op, OP_move);
-    assert_true(type_equal(n->type, SHAPE(3)));
-}
-
-static void test_dead_nodes_go(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", type_vector(2));
-    build_input(f->b, "unused", type_vector(2));
-    build_unary(f->b, OP_exp, x);
-    build_output(f->b, "y", build_unary(f->b, OP_tanh, x));
-    const Function *fn = builder_finish(f->b);
-    assert_int_equal(fn->n_nodes, 3);
-    assert_int_equal(fn->n_inputs, 2);
-    assert_string_equal(fn->inputs[1]->name, "unused");
-    assert_int_equal(fn->nodes[2]->op, OP_tanh);
-    assert_int_equal(fn->nodes[2]->id, 2);
-}
-
-static void test_like(void **state)
-{
-    Fixture *f = *state;
-    const Node *x = build_input(f->b, "x", type_vector(2)), *y = build_input(f->b, "y", type_vector(2));
-    const Node *n = build_alpha(f->b, OP_leaky_relu, x, 0.25), *m = build_lanes(f->b, x, 3, MAP(1, 0, 1));
-    const Node *same = build_like(f->b, n, &x), *other = build_like(f->b, n, &y), *moved = build_like(f->b, m, &y);
-    assert_ptr_equal(same, n);
-    assert_ptr_equal(other->in[0], y);
-    assert_true(other->alpha == 0.25);
-    assert_memory_equal(moved->map, MAP(1, 0, 1), 3 * sizeof(int32_t));
-    const Node *c = reals(f, SHAPE(2), (double[]){-4, 4});
-    assert_const(build_like(f->b, n, &c), (double[]){-1, 4}, 2);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST FIXTURE_TEST
 
 int main(void)
 {
@@ -704,24 +418,6 @@ int main(void)
         TEST(test_take),
         TEST(test_take_one_table),
         TEST(test_probe_and_unwanted_output),
-        TEST(test_fold_keeps_precision),
-        TEST(test_fold_kinds),
-        TEST(test_sharing),
-        TEST(test_neutral_elements),
-        TEST(test_neutral_broadcasts),
-        TEST(test_broadcast),
-        TEST(test_one_lane_stays),
-        TEST(test_equal_lanes_stay),
-        TEST(test_moves_compose),
-        TEST(test_slice_and_concat_is_identity),
-        TEST(test_concat_inner_axis),
-        TEST(test_concat_with_double_constant),
-        TEST(test_empty_move),
-        TEST(test_select_folds),
-        TEST(test_casts),
-        TEST(test_reduce_of_one),
-        TEST(test_dead_nodes_go),
-        TEST(test_like),
     };
     return cmocka_run_group_tests_name("eval", tests, NULL, NULL);
 }

@@ -15,9 +15,9 @@ endforeach()
 
 add_test(NAME golden/every-pass COMMAND golden --passes ${CMAKE_CURRENT_LIST_DIR}/passes)
 
-foreach(unit text eval)
+foreach(unit text eval build)
   add_executable(${unit}_test ${CMAKE_CURRENT_LIST_DIR}/${unit}_test.c)
-  target_link_libraries(${unit}_test PRIVATE test_same_module cmocka)
+  target_link_libraries(${unit}_test PRIVATE test_fixture test_same_module)
   add_test(NAME unit/${unit} COMMAND ${unit}_test)
 endforeach()
 

@@ -3,6 +3,8 @@
 // test.
 #include "grad.h"
 
+#include "fixture.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -12,41 +14,16 @@
 
 enum { MOST = 64 };
 
-typedef struct {
-    Diag diag;
-    Context cx;
-    Builder *b;
-    const Node *x;
-} Fixture;
-
-static int setup(void **state)
-{
-    Fixture *f = calloc(1, sizeof *f);
-    if (!f) return -1;
-    f->diag.arena = arena_new();
-    f->cx = (Context){f->diag.arena, &f->diag};
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    Fixture *f = *state;
-    arena_free(f->diag.arena);
-    free(f);
-    return 0;
-}
-
 static const Node *begin(Fixture *f, int rank, const int64_t *dim)
 {
     f->b = builder_new(&f->cx, "f");
-    return f->x = build_input(f->b, "x", type_make(T_F32, rank, dim));
+    return build_input(f->b, "x", type_make(T_F32, rank, dim));
 }
 #define BEGIN(f, ...) begin((f), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 static const Node *num(Fixture *f, double v) { return build_scalar(f->b, v); }
 
-static const Node *reals(Fixture *f, int64_t n, const double *v) { return build_reals(f->b, type_vector(n), v); }
+static const Node *row(Fixture *f, int64_t n, const double *v) { return reals(f, type_vector(n), v); }
 
 // Lane i of y times 1 + i / 3, summed: no two lanes have the same adjoint.
 static const Node *weighted(Fixture *f, const Node *y)
@@ -54,7 +31,7 @@ static const Node *weighted(Fixture *f, const Node *y)
     int64_t n = type_lanes(y->type);
     double w[MOST];
     for (int64_t i = 0; i < n; i++) w[i] = 1 + (double)i / 3;
-    y = build_binary(f->b, OP_mul, build_reshape(f->b, y, 1, &n), reals(f, n, w));
+    y = build_binary(f->b, OP_mul, build_reshape(f->b, y, 1, &n), row(f, n, w));
     return build_reduce(f->b, OP_reduce_sum, y);
 }
 
@@ -67,11 +44,7 @@ static const Function *gradient(Fixture *f, const Function *of)
     emit_forward(env);
     grad_of(env, of->outputs[0].node, 1, &x, &g);
     assert_int_equal(type_lanes(g->type), type_lanes(x->type));
-    build_output(b, "g", g);
-    const Function *fn = builder_finish(b);
-    Module *m = module_new(&f->cx, STAGE_NORMAL, 1, &fn, NULL);
-    if (!module_verify(m, &f->cx)) fail_msg("%s", f->diag.list[0].text);
-    return fn;
+    return finish_with(f, b, "g", g);
 }
 
 static double value_at(const Function *f, const double *x)
@@ -142,8 +115,8 @@ static void every_unary(void **state)
         if (op == OP_asin || op == OP_acos || op == OP_atanh) x = unit;
         if (op == OP_logit) x = inside;
         if (op == OP_acosh) x = above;
-        const Node *y = build_alpha(f->b, op, BEGIN(f, 4), 0);
-        if (op == OP_leaky_relu || op == OP_elu) y = build_alpha(f->b, op, f->x, 0.3);
+        double alpha = op == OP_leaky_relu || op == OP_elu ? 0.3 : 0;
+        const Node *in = BEGIN(f, 4), *y = build_alpha(f->b, op, in, alpha);
         if (y->type.dtype == T_BOOL) y = build_cast(f->b, y, T_F32);
         check_at(f, op_info(op)->name, y, x);
     }
@@ -158,9 +131,9 @@ static void every_binary(void **state)
         bool logic = op == OP_and || op == OP_or || op == OP_xor;
         for (int side = 0; side < 3; side++) { // x as the first, the second, both operands
             const double *x = op == OP_pow ? positive : p;
-            const Node *a = BEGIN(f, 4), *c = reals(f, 4, q);
+            const Node *a = BEGIN(f, 4), *c = row(f, 4, q);
             if (logic) continue;
-            const Node *first = side == 1 ? (op == OP_pow ? reals(f, 4, positive) : c) : a;
+            const Node *first = side == 1 ? (op == OP_pow ? row(f, 4, positive) : c) : a;
             const Node *second = side == 0 ? c : side == 1 ? a : build_binary(f->b, OP_add, a, c);
             const Node *y = build_binary(f->b, op, first, second);
             if (y->type.dtype == T_BOOL) y = build_cast(f->b, y, T_F32);
@@ -286,7 +259,7 @@ static void products(void **state)
     static const double x[6] = {-1.7, 0.3, 0.4, 2.1, -0.6, 0.9};
     int64_t two[2] = {2, 2}, six[1] = {6};
     const Node *a = BEGIN(f, 2, 3), *w = matrix(f, 3, 4);
-    const Node *y = build_linear(f->b, build_unary(f->b, OP_tanh, a), w, reals(f, 4, x), NULL);
+    const Node *y = build_linear(f->b, build_unary(f->b, OP_tanh, a), w, row(f, 4, x), NULL);
     check_at(f, "linear", build_unary(f->b, OP_sin, y), x);
     a = BEGIN(f, 2, 3);
     const Node *add = build_slice(f->b, build_unary(f->b, OP_exp, a), 1, 0, 2, 1);
@@ -354,7 +327,7 @@ static void compositions(void **state)
              build_binary(f->b, OP_div, e, build_reshape(f->b, build_reduce(f->b, OP_reduce_sum, e), 2, column)), x);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST FIXTURE_TEST
 
 int main(void)
 {

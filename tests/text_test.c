@@ -2,6 +2,9 @@
 // and broken modules that only the verifier can meet.
 #include "same_module.h"
 
+#include "fixture.h"
+#include "scratch.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -11,77 +14,57 @@
 
 #include <cmocka.h>
 
-typedef struct {
-    Diag diag;
-    Context cx;
-    char dir[64];
-    char *text, *bin; // as written
-    size_t text_size, bin_size;
-} Fixture;
+// Each in a folder of its own, where the bin file lies.
+static int setup(void **state) { return scratch_make(state) ? -1 : fixture_setup(state); }
+static int teardown(void **state) { return fixture_teardown(state) | scratch_remove(state); }
 
-static int setup(void **state)
-{
-    Fixture *f = calloc(1, sizeof *f);
-    if (!f) return -1;
-    f->diag.arena = arena_new();
-    f->cx = (Context){f->diag.arena, &f->diag};
-    strcpy(f->dir, "text_test.XXXXXX");
-    *state = f;
-    return mkdtemp(f->dir) ? 0 : -1;
-}
-
-static const char *bin_path(Fixture *f) { return arena_format(f->cx.arena, "%s/m.nf.bin", f->dir); }
-
-static int teardown(void **state)
-{
-    Fixture *f = *state;
-    unlink(bin_path(f));
-    rmdir(f->dir);
-    arena_free(f->diag.arena);
-    free(f->text);
-    free(f->bin);
-    free(f);
-    return 0;
-}
+static const char *bin_path(Fixture *f) { return arena_format(f->cx.arena, "%s/m.nf.bin", scratch); }
 
 // ---- writing and reading
 
-static void write_module(Fixture *f, const Module *m)
+typedef struct {
+    const char *text, *bin;
+    size_t bin_size;
+} Written;
+
+static Written write_module(Fixture *f, const Module *m)
 {
-    free(f->text);
-    free(f->bin);
-    FILE *text = open_memstream(&f->text, &f->text_size), *bin = open_memstream(&f->bin, &f->bin_size);
-    assert_non_null(text);
-    assert_non_null(bin);
-    module_write(m, text, bin, "m.nf.bin");
-    fclose(text);
-    fclose(bin);
+    char *text, *bin;
+    size_t text_size, bin_size;
+    FILE *to_text = open_memstream(&text, &text_size), *to_bin = open_memstream(&bin, &bin_size);
+    assert_true(to_text && to_bin);
+    module_write(m, to_text, to_bin, "m.nf.bin");
+    fclose(to_text);
+    fclose(to_bin);
+    Written w = {arena_string(f->cx.arena, text), arena_alloc(f->cx.arena, bin_size), bin_size};
+    memcpy((char *)w.bin, bin, bin_size);
+    free(text);
+    free(bin);
+    return w;
 }
 
-static void save_bin(Fixture *f, size_t size)
+static void save_bin(Fixture *f, const char *bin, size_t size)
 {
     FILE *file = fopen(bin_path(f), "wb");
     assert_non_null(file);
-    assert_int_equal(fwrite(f->bin, 1, size, file), size);
+    assert_int_equal(fwrite(bin, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
 }
 
-static Module *read_text(Fixture *f, const char *text) { return module_read(&f->cx, text, strlen(text), f->dir); }
+static Module *read_text(Fixture *f, const char *text) { return module_read(&f->cx, text, strlen(text), scratch); }
 
 // m, written and read, is m; written again it is the same text.
 static Module *assert_round_trip(Fixture *f, const Module *m)
 {
-    write_module(f, m);
-    save_bin(f, f->bin_size);
-    Module *again = read_text(f, f->text);
-    if (!again) fail_msg("%s\n%s", f->diag.list[0].text, f->text);
+    Written first = write_module(f, m);
+    save_bin(f, first.bin, first.bin_size);
+    Module *again = read_text(f, first.text);
+    if (!again) fail_msg("%s\n%s", f->diag.list[0].text, first.text);
     const char *why = module_difference(m, again);
-    if (why) fail_msg("%s differs:\n%s", why, f->text);
-    char *first = arena_string(f->cx.arena, f->text);
-    size_t first_bin = f->bin_size;
-    write_module(f, again);
-    assert_string_equal(f->text, first);
-    assert_int_equal(f->bin_size, first_bin);
+    if (why) fail_msg("%s differs:\n%s", why, first.text);
+    Written second = write_module(f, again);
+    assert_string_equal(second.text, first.text);
+    assert_int_equal(second.bin_size, first.bin_size);
     return again;
 }
 
@@ -170,8 +153,8 @@ static void test_constants_keep_their_place(void **state)
     const Node *o = make_const(m, type_scalar(), &one);
     give(m, "n", n);
     give(m, "o", o);
-    assert_round_trip(*state, made_module(m));
-    assert_non_null(strstr(((Fixture *)*state)->text, "select [2, 3], x, 1"));
+    Module *again = assert_round_trip(*state, made_module(m));
+    assert_non_null(strstr(write_module(*state, again).text, "select [2, 3], x, 1"));
 }
 
 static void test_inputs_in_the_middle(void **state)
@@ -204,7 +187,9 @@ static void test_large_constants_in_the_bin_file(void **state)
     Module *again = assert_round_trip(f, made_module(m));
     const Node *const *nodes = again->functions[0]->nodes;
     assert_ptr_equal(nodes[0]->data, nodes[4]->data); // stored once
-    assert_int_equal(f->bin_size, 448 + 576 + 128 + 2400);
+    struct stat bin;
+    assert_int_equal(stat(bin_path(f), &bin), 0);
+    assert_int_equal(bin.st_size, 448 + 576 + 128 + 2400);
 }
 
 static void test_header(void **state)
@@ -314,8 +299,7 @@ static void test_random_modules(void **state)
 static void test_bin_file_cut_off(void **state)
 {
     Fixture *f = *state;
-    f->bin = calloc(1, 8);
-    save_bin(f, 7);
+    save_bin(f, (const char[7]){0}, 7);
     assert_refused(f, HEADER "a: f32[2] = constant bin[0,8]" FOOTER, "line 3: bin[0,8] is outside the file of 7 bytes");
     assert_refused(f, HEADER "a: f32[1] = constant bin[8,4]" FOOTER, "outside the file");
     assert_refused(f, HEADER "a: f32[1] = constant bin[9223372036854775800,4]" FOOTER, "outside the file");
@@ -329,9 +313,7 @@ static void test_bin_file_cut_off(void **state)
 static void test_bin_file_bool(void **state)
 {
     Fixture *f = *state;
-    f->bin = calloc(1, 8);
-    f->bin[1] = 2;
-    save_bin(f, 8);
+    save_bin(f, (const char[8]){0, 2}, 8);
     assert_refused(f, HEADER "a: bool[2] = constant bin[0,2]" FOOTER, "element 1 of a bool constant is 2");
 }
 
