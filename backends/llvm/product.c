@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, TWO_BLOCKS = 2, CACHE_LINE = 64 };
+enum { MOST_SUMS = 64, TWO_BLOCKS = 2, CACHE_LINE = 64, NEAR_INPUTS = 16 };
 
 typedef struct {
     int m, n, v;
@@ -102,6 +102,13 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
 // weights in the order in which they lie, for as many as they use up themselves, and g->ahead bytes before their turn.
 static bool prefetches(const Gen *g, const Product *p) { return g->tile > 1 && p->w.shared && g->ahead; }
 
+// AVX-512 uses weights of 32 bits up faster than the loads of a narrow column foresee where they come from L3 or memory:
+// blocks are as wide as they may be, and fetch their own column from L2.
+static bool hurries(const Gen *g, const Product *p)
+{
+    return prefetches(g, p) && g->info.level == LEVEL_AVX512 && p->w.type == WEIGHTS_F32 && !p->paired;
+}
+
 // What is `at`, or, behind the end of the run, stands in the next one.
 static Value turned(Gen *g, const Product *p, Value at)
 {
@@ -121,10 +128,19 @@ static Value fetched_a_step(Gen *g, const Block *b)
     return LLVMBuildUDiv(g->b, word_i64(g, b->n * weight_bytes(&b->w)), rows, "");
 }
 
-static void prefetch(Gen *g, Value base, Value bytes)
+enum { TO_L2 = 2, TO_L1 = 3 };
+
+static void prefetch(Gen *g, Value base, Value bytes, int level)
 {
-    Value args[] = {bytes_at(g, base, bytes), word_i32(g, 0), word_i32(g, 2), word_i32(g, 1)};
+    Value args[] = {bytes_at(g, base, bytes), word_i32(g, 0), word_i32(g, level), word_i32(g, 1)};
     call(g, "llvm.prefetch", g->ptr, args, 4);
+}
+
+// The last of the block's weights NEAR_INPUTS on, from L2: the first ones share their line with the block before.
+static void prefetch_near(Gen *g, const Product *p, const Block *b, Value k)
+{
+    Value last = add(g, mul(g, add(g, k, word_i64(g, NEAR_INPUTS)), p->w_stride), word_i64(g, b->n - 1));
+    prefetch(g, operand_at(g, b->w, last).base, word_i64(g, 0), TO_L1);
 }
 
 // PREP of many lanes and rows comes from far, too. Its lanes are taken in order: so many lines as this pass adds,
@@ -134,7 +150,7 @@ static void prefetch_add(Gen *g, const Block *b, Value rows)
     int64_t bytes = (int64_t)b->n * b->v * g->width * 4;
     Value ahead = add(g, mul(g, b->add.lane_bytes, TWO_BLOCKS * b->n), mul(g, rows, bytes));
     Loop l = loop_begin(g, bytes / CACHE_LINE);
-    prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, CACHE_LINE)));
+    prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, CACHE_LINE)), TO_L2);
     loop_end(g, &l, NULL);
 }
 
@@ -159,7 +175,8 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
         for (int u = 0; u < unroll; u++)
             multiply_add(g, p, b, operand_fixed(g, x, u), operand_fixed(g, w, u * p->w_stride), sum + c * sums_of(b));
     }
-    if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""));
+    if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""), TO_L2);
+    if (hurries(g, p)) prefetch_near(g, p, b, k);
 }
 
 // From k on for `passes` times `unroll` inputs; `maybe`: passes may be 0.
@@ -418,6 +435,7 @@ static Shape shape_of(const Gen *g, const Product *p)
     int64_t most = sums / held > 1 ? sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
+    if (hurries(g, p) && s.v > 1) return s;
     // or equal ones, which need no code for the last
     for (int64_t n = most; sums > 12 && 3 * n >= 2 * most; n--)
         if (units % n == 0) {
