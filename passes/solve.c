@@ -117,7 +117,7 @@ static void visit_forward(Solver *s, const Node *n)
 static bool invertible(const Solver *s, const Node *n, int k)
 {
     switch ((int)n->op) {
-    case OP_leaky_relu: return n->alpha > 0;
+    case OP_leaky_relu:
     case OP_elu: return n->alpha > 0;
     case OP_min:
     case OP_max: return s->clips[n->id] && node_is_const(n->in[1 - k]);
