@@ -83,6 +83,9 @@ void print_flow(FILE *out, const Session *s, const Build *b)
     if (f->log_det_mean)
         print_line(out, "log_det", "the graph's is the mean over the event's %lld numbers; the entries' is the sum",
                    (long long)f->dims);
+    if (f->unproved)
+        print_line(out, "rising", "not proved of %d function%s of one number, seen on the rows that are checked",
+                   f->unproved, f->unproved == 1 ? "" : "s");
     if (f->condition > 1e4)
         print_line(out, "condition", "%.3g: the worst matrix that is inverted; expect that factor in errors",
                    f->condition);

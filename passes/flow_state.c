@@ -58,6 +58,7 @@ static void put_flow(Writer *w, const Flow *f)
     if (f->denoise > 0) put(w, "denoise", "%a", f->denoise);
     put_name(w, "no-inverse", f->no_inverse);
     put(w, "solved", "%a %d", f->condition, f->rounds);
+    if (f->unproved) put(w, "unproved", "%d", f->unproved);
 }
 
 const Module *flow_attach(Context *cx, const Module *m, const Flow *flow)
@@ -131,6 +132,8 @@ static bool get_flow(Context *cx, const Module *m, Flow *f)
     const char *denoise = get(m, "denoise");
     if (denoise && sscanf(denoise, "%la", &f->denoise) != 1) return false;
     if (solved && sscanf(solved, "%la %d", &f->condition, &f->rounds) != 2) return false;
+    const char *unproved = get(m, "unproved");
+    if (unproved && sscanf(unproved, "%d", &f->unproved) != 1) return false;
     const char *base = get(m, "base-kind");
     int kind = 0;
     if (base && (sscanf(base, "%d %la", &kind, &f->base_param) != 2 || kind < 0 || kind >= BASE_COUNT)) return false;

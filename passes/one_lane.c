@@ -2,7 +2,8 @@
 //
 // From a known lane u the unknown lanes below it are collected, latest first, until only one is left to expand: that is
 // v. Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
-// from such comparisons alone: a bin's number, what is taken at it, masks) or slots. Then a Way is looked for.
+// from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number that is rounded down from
+// such a function) or slots. Then a Way is looked for.
 #include "lane_order.h"
 #include "one_lane_find.h"
 
@@ -10,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_VISITS = 30000000, SIGN_DEPTH = 24, ORDER_DEPTH = 8 };
+enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, SIGN_DEPTH = 24, ORDER_DEPTH = 12 };
+enum { MOST_VISITS = 30000000 };
 
 // ---- the lanes between u and v, of one function
 
@@ -288,6 +290,23 @@ static bool compares(const OneLaneFinder *q, const Single *s, LaneRef r)
     return is_known(q, x) && walkable(q, s, y);
 }
 
+int64_t one_lane_bins(const LaneRef *lanes, int n)
+{
+    int64_t most = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t rows = lanes[i].node->op == OP_take ? type_last(lanes[i].node->in[0]->type) : 0;
+        if (rows > most) most = rows;
+    }
+    return most;
+}
+
+// The bin's number, rounded down from a function of v: constant between the edges 1, 2, .. of the tables' rows.
+static bool numbers_bins(const OneLaneFinder *q, const Single *s, LaneRef r)
+{
+    int64_t bins = one_lane_rounds(r.node) ? one_lane_bins(s->lanes, s->n) : 0;
+    return bins > 1 && bins <= MOST_BINS && walkable(q, s, lane_operand(r.node, 0, r.lane));
+}
+
 static int compare_lanes(const void *a, const void *b)
 {
     const LaneRef *x = a, *y = b;
@@ -319,7 +338,7 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
             ok = !noted(q, r.node, "compares with something that is not known");
         else if (any && !op_elementwise(r.node->op))
             ok = !noted(q, r.node, "mixes several functions of one lane");
-        out->fixed[i] = !any || test;
+        out->fixed[i] = !any || test || numbers_bins(q, out, r);
     }
     free(in);
     return ok && !out->fixed[place_of(q, out->u) - 1];
@@ -404,6 +423,19 @@ static bool has_bin(const Way *way)
     return way->in_bin || way->from_bin || has_bin(way->next) || (way->otherwise && has_bin(way->otherwise));
 }
 
+// Is the slope's sign known on every branch?
+static bool is_proved(const Way *way)
+{
+    switch (way->kind) {
+    case WAY_END: return true;
+    case WAY_SELECT: return is_proved(way->next) && is_proved(way->otherwise);
+    case WAY_CHAIN: return (way->same || way->slope) && is_proved(way->next);
+    case WAY_RATIONAL:
+    case WAY_BRACKET: return way->slope && !way->between && is_proved(way->next);
+    }
+    return false;
+}
+
 static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single, Shape *const *shape)
 {
     Arena *a = q->cx->arena;
@@ -440,7 +472,7 @@ static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single,
         fixed[i] = single[i]->fixed;
         n_lanes[i] = single[i]->n;
     }
-    *g = (OneLane){q->f, n, u, v, slots, w.n_slots, w.v_slot, way, slope, lanes, fixed, n_lanes};
+    *g = (OneLane){q->f, n, u, v, slots, w.n_slots, w.v_slot, way, slope, is_proved(way), lanes, fixed, n_lanes};
     return g;
 }
 
@@ -530,9 +562,10 @@ const OneLane *one_lane_find(OneLaneFinder *q, const Node *n)
 // The worst case of a call is every call's: the numbers are constants.
 static const char *bracket_text(Context *cx, const Way *way)
 {
-    int values = (way->in_bin ? 0 : ROOT_GRID) + ROOT_SECTIONS * (ROOT_PARTS - 1);
+    bool bin = way->in_bin || way->between;
+    int values = (bin ? 0 : ROOT_GRID) + ROOT_SECTIONS * (ROOT_PARTS - 1);
     return arena_format(cx->arena, "root in %s: %d values of the function and %d Newton steps, whatever the data",
-                        way->in_bin ? "its bin" : "-2^32..2^32", values, ROOT_STEPS);
+                        bin ? "its bin" : "-2^32..2^32", values, ROOT_STEPS);
 }
 
 static const char *way_text(Context *cx, const Way *way)
@@ -556,5 +589,6 @@ static const char *way_text(Context *cx, const Way *way)
 
 const char *one_lane_text(Context *cx, const OneLane *g)
 {
-    return arena_format(cx->arena, "%s; %s", g->slope > 0 ? "rising" : "falling", way_text(cx, g->way));
+    return arena_format(cx->arena, "%s%s; %s", g->slope > 0 ? "rising" : "falling",
+                        g->proved ? "" : " (not proved: confirmed by the rows of the check)", way_text(cx, g->way));
 }

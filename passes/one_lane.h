@@ -9,7 +9,8 @@
 //                 function of v with known lanes; as g is monotone, c is known: v >= K is u >= g(K) (or <=)
 //   WAY_RATIONAL  a polynomial relation F(t, u) = 0 with the nearest slot t through which all uses of v lead:
 //                 of degree 1 in t, or of degree 1 in u and 2 in t
-//   WAY_BRACKET   u is a function of t whose slope is proved to keep one sign: its root is bracketed
+//   WAY_BRACKET   u is a function of t whose slope is proved to keep one sign: its root is bracketed. Of a polynomial in
+//                 a bin the slope's sign need not be proved: the rows of the check confirm it
 #pragma once
 #include "lane_env.h"
 #include "poly.h"
@@ -48,6 +49,7 @@ struct Way {
                         // F(0)
     bool in_bin;        // t is the position in a bin: 0..1
     bool from_bin;      // u is
+    bool between;       // BRACKET: t lies between the images of v's nearest thresholds; its slope is not proved
 };
 
 typedef struct {
@@ -57,7 +59,8 @@ typedef struct {
     const Slot *slots; // 0 is u
     int n_slots, v_slot;
     const Way *way;
-    int slope; // sign of dg/dv: 1, -1; 0: not known
+    int slope;   // sign of dg/dv: 1, -1
+    bool proved; // that it is so; else the rows of the check confirm it
     // Lanes that depend on v, of function i: sorted by node and lane; which of them are constant between thresholds.
     const LaneRef *const *lanes;
     const bool *const *fixed;
@@ -84,6 +87,14 @@ Poly one_lane_slope(Arena *a, const Way *way);
 // Sign of slot s's slope by slot t, by intervals; 0: not proved. n: functions in the group.
 int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin);
 
+// Rows of the largest table that one of the lanes is taken from: the bins. 0: there is none.
+int64_t one_lane_bins(const LaneRef *lanes, int n);
+// A lane that rounds another one down.
+static inline bool one_lane_rounds(const Node *n)
+{
+    return n->op == OP_floor || (n->op == OP_trunc && n->in[0]->type.dtype == T_F32);
+}
+
 // ---- emission (one_lane_emit.c)
 void one_lane_emit(LaneEnv *env, const OneLane *g);
 // log|du/dv| of each function, all lanes being in env: a vector (or one lane for all).
@@ -92,6 +103,7 @@ const Node *one_lane_log_slope(LaneEnv *env, const OneLane *g);
 void emit_forward_lanes(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count);
 const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u);
 const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other);
-// WAY_BRACKET (one_lane_newton.c): t from u, and du/dt at t.
-const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, const Node *u);
+// WAY_BRACKET (one_lane_newton.c): t from u, and du/dt at t. low, high: what v lies between, where way->between.
+const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, const Node *u, const Node *low,
+                               const Node *high);
 const Node *one_lane_steepness(LaneEnv *env, const OneLane *g, const Way *way, const Node *t);

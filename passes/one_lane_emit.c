@@ -15,8 +15,12 @@
 static Emit emit_start(LaneEnv *env, const OneLane *g)
 {
     Arena *a = builder_context(env->b)->arena;
-    return (Emit){
-        env, env->b, a, g, ARENA_ARRAY(a, const Node *, g->n_slots), ARENA_ARRAY(a, const Node *, g->n_slots)};
+    return (Emit){.env = env,
+                  .b = env->b,
+                  .a = a,
+                  .g = g,
+                  .value = ARENA_ARRAY(a, const Node *, g->n_slots),
+                  .test = ARENA_ARRAY(a, const Node *, g->n_slots)};
 }
 
 // Lanes of f, where they are now, as a vector (one lane where all are the same).
@@ -189,7 +193,7 @@ static const Node *way_value(Emit *e, const Way *way, const Node *u)
     case WAY_SELECT:
         return build_select(e->b, e->test[way->test], way_value(e, way->next, u), way_value(e, way->otherwise, u));
     case WAY_RATIONAL: return way_value(e, way->next, solve_relation(e, way, u));
-    case WAY_BRACKET: return way_value(e, way->next, one_lane_bracketed(e->env, e->g, way, u));
+    case WAY_BRACKET: return way_value(e, way->next, one_lane_bracketed(e->env, e->g, way, u, e->low, e->high));
     }
     return NULL;
 }

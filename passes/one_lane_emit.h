@@ -7,8 +7,9 @@ typedef struct {
     Builder *b;
     Arena *a;
     const OneLane *g;
-    const Node **value; // by slot: forward values, NULL: not built
-    const Node **test;  // by slot: its test, NULL: not built
+    const Node **value;     // by slot: forward values, NULL: not built
+    const Node **test;      // by slot: its test, NULL: not built
+    const Node *low, *high; // v's nearest thresholds: the least and largest where u is outside of all; NULL: none
 } Emit;
 
 static inline const Node *num(Emit *e, double v) { return build_scalar(e->b, v); }
@@ -19,5 +20,5 @@ static inline int varying_operand(const Slot *slot) { return slot->in[0] >= 0 ? 
 const Node *operand_vector(Emit *e, int s, int k);
 
 // All tests of v become known from u: lanes that are constant between thresholds are set in env, tests of slots in
-// e->test.
+// e->test; also e->low and e->high.
 void one_lane_decide(Emit *e);

@@ -2,7 +2,8 @@
 //
 // Intervals of values and slopes are carried from t to u by the ops' rules; what known lanes may be follows from the
 // ops that define them. Where the slope's interval excludes 0, t is found so:
-//   a grid     0, +-1, +-2, +-4, ..., +-2^32 (0..1 where t is a position in a bin): how many of its points are below
+//   a grid     0, +-1, +-2, +-4, ..., +-2^32: how many of its points are below. None where t is a position in a bin
+//              (0..1) or where v's thresholds tell the bin
 //   4 times    the interval's 16 parts: how many of the 15 points between them are below
 //   3 times    a Newton step, kept inside the interval and its neighbours
 // All points of a round are one vector; no row's work depends on another's, and the count is the same for all.
@@ -338,13 +339,19 @@ static Dual slot_dual(Duals *d, int s)
     return d->dual[s] = out;
 }
 
-static Dual evaluate(LaneEnv *env, const OneLane *g, const Way *way, const Node *at, int copies, bool slopes)
+// Slot s where slot t is `at`.
+static Dual evaluate_slot(LaneEnv *env, const OneLane *g, int s, int t, const Node *at, int copies, bool slopes)
 {
-    Duals d = {.env = env, .b = env->b, .g = g, .t = way->t, .copies = copies, .at = at, .slopes = slopes};
+    Duals d = {.env = env, .b = env->b, .g = g, .t = t, .copies = copies, .at = at, .slopes = slopes};
     d.dual = heap_array(g->n_slots, sizeof *d.dual);
-    Dual v = slot_dual(&d, way->slot);
+    Dual v = slot_dual(&d, s);
     free(d.dual);
     return v;
+}
+
+static Dual evaluate(LaneEnv *env, const OneLane *g, const Way *way, const Node *at, int copies, bool slopes)
+{
+    return evaluate_slot(env, g, way->slot, way->t, at, copies, slopes);
 }
 
 // f32[n * copies]: lane i of x for each copy of function i.
@@ -388,15 +395,10 @@ static const Node *pick(Builder *b, const Node *count, int n, int size, const do
     return build_reshape(b, v, 1, &(int64_t){n});
 }
 
-static void start_interval(LaneEnv *env, const OneLane *g, const Way *way, const Node *u, const Node **lo,
-                           const Node **hi)
+static void grid_interval(LaneEnv *env, const OneLane *g, const Way *way, const Node *u, const Node **lo,
+                          const Node **hi)
 {
     Builder *b = env->b;
-    if (way->in_bin) {
-        *lo = build_scalar(b, 0);
-        *hi = build_scalar(b, 1);
-        return;
-    }
     double grid[ROOT_GRID], low[ROOT_GRID + 1], high[ROOT_GRID + 1];
     for (int i = 0; i < ROOT_GRID; i++) {
         int k = i - ROOT_DOUBLINGS - 1;
@@ -411,13 +413,25 @@ static void start_interval(LaneEnv *env, const OneLane *g, const Way *way, const
     *hi = pick(b, count, g->n, ROOT_GRID + 1, high);
 }
 
-const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, const Node *u)
+// t's values where v is low and high.
+static void bin_interval(LaneEnv *env, const OneLane *g, const Way *way, const Node **lo, const Node **hi)
+{
+    const Node *x = evaluate_slot(env, g, way->t, g->v_slot, *lo, 1, false).value,
+               *y = evaluate_slot(env, g, way->t, g->v_slot, *hi, 1, false).value;
+    *lo = build_binary(env->b, OP_min, x, y);
+    *hi = build_binary(env->b, OP_max, x, y);
+}
+
+const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, const Node *u, const Node *low,
+                               const Node *high)
 {
     Builder *b = env->b;
-    const Node *lo, *hi;
+    const Node *lo = way->between ? low : build_scalar(b, 0), *hi = way->between ? high : build_scalar(b, 1);
     double between[ROOT_PARTS - 1];
     for (int i = 0; i < ROOT_PARTS - 1; i++) between[i] = (i + 1.0) / ROOT_PARTS;
-    start_interval(env, g, way, u, &lo, &hi);
+    bool bin = way->in_bin || way->between;
+    if (!bin) grid_interval(env, g, way, u, &lo, &hi);
+    if (way->between) bin_interval(env, g, way, &lo, &hi);
     for (int k = 0; k < ROOT_SECTIONS; k++) {
         const Node *width = build_binary(b, OP_sub, hi, lo);
         const Node *shift =
@@ -430,7 +444,7 @@ const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, c
     }
     const Node *t = build_binary(b, OP_mul, build_binary(b, OP_add, lo, hi), build_scalar(b, 0.5));
     const Node *width = build_binary(b, OP_sub, hi, lo); // rounding may have shown a neighbour
-    if (!way->in_bin) {
+    if (!bin) {
         lo = build_binary(b, OP_sub, lo, width);
         hi = build_binary(b, OP_add, hi, width);
     }

@@ -13,8 +13,8 @@
 
 // h > k (not strict: h >= k) of lanes h of several functions, walked back to v > at.
 typedef struct {
-    int n;
-    int *who; // function of each
+    int n, edges; // edges: so many after another are of one lane, which counts those that hold (h rounded down)
+    int *who;     // function of each
     LaneRef *h;
     LaneRef *k; // built lanes; walked back: the threshold of v
     bool strict, negated;
@@ -26,14 +26,15 @@ typedef struct {
     int slot;       // whose test this is, or -1
     int64_t *lanes; // of `node`, a comparison
     const Node *node;
-    LaneRef *truth; // built lanes
-    int *at;        // evaluation at the threshold
+    LaneRef *truth, *above; // built lanes; above: v > at
+    int *at;                // evaluation at the threshold
 } Compare;
 
 typedef struct {
     int who;
     LaneRef at;     // built lane
     LaneRef *value; // by lane of the function
+    bool *outside;  // by lane: it needs what a table has not (the threshold after the last bin)
 } Point;
 
 typedef struct {
@@ -257,22 +258,24 @@ static bool same_walk(const Emit *e, int i, LaneRef x, int j, LaneRef y)
     return lane_same(y, e->g->v[j]);
 }
 
-static Compare *compare_for(Thresholds *t, const Node *node, int slot, bool strict, bool negated, int who, LaneRef h)
+static Compare *compare_for(Thresholds *t, const Node *node, int slot, bool strict, bool negated, int edges, int who,
+                            LaneRef h)
 {
     for (int i = 0; i < t->n_compare; i++) {
         Compare *c = &t->compare[i];
-        if (c->node == node && c->slot == slot && c->strict == strict && c->negated == negated &&
+        if (c->node == node && c->slot == slot && c->strict == strict && c->negated == negated && c->edges == edges &&
             same_walk(t->e, c->who[0], c->h[0], who, h))
             return c;
     }
-    Compare c = {.node = node, .slot = slot, .strict = strict, .negated = negated};
+    Compare c = {.node = node, .slot = slot, .strict = strict, .negated = negated, .edges = edges};
     int room = 1;
-    for (int i = 0; i < t->e->g->n; i++) room += t->e->g->n_lanes[i];
+    for (int i = 0; i < t->e->g->n; i++) room += t->e->g->n_lanes[i] * edges;
     c.who = ARENA_ARRAY(t->e->a, int, room);
     c.at = ARENA_ARRAY(t->e->a, int, room);
     c.h = new_lanes(t->e, room);
     c.k = new_lanes(t->e, room);
     c.truth = new_lanes(t->e, room);
+    c.above = new_lanes(t->e, room);
     c.lanes = ARENA_ARRAY(t->e->a, int64_t, room);
     ARENA_PUSH(t->e->a, t->compare, t->n_compare, t->cap_compare, c);
     return &t->compare[t->n_compare - 1];
@@ -286,6 +289,17 @@ static void add_compare(Compare *c, int who, LaneRef h, LaneRef k, int64_t lane)
     c->lanes[c->n++] = lane;
 }
 
+// A number of bins that is rounded down from h: how many of 1, 2, .. are not above h.
+static void collect_edges(Thresholds *t, int i, LaneRef r)
+{
+    const OneLane *g = t->e->g;
+    LaneRef h = lane_operand(r.node, 0, r.lane);
+    int edges = (int)one_lane_bins(g->lanes[i], g->n_lanes[i]) - 1;
+    if (!varies(g, i, h)) return;
+    Compare *c = compare_for(t, r.node, -1, false, false, edges, i, h);
+    for (int k = 1; k <= edges; k++) add_compare(c, i, h, (LaneRef){num(t->e, k), 0}, r.lane);
+}
+
 // The comparisons among function i's lanes.
 static void collect(Thresholds *t, int i)
 {
@@ -297,8 +311,10 @@ static void collect(Thresholds *t, int i)
         bool left = varies(g, i, x), lt = r.node->op == OP_lt; // x < y is not (x >= y)
         if (!left && !varies(g, i, y)) continue;
         LaneRef h = left ? x : y, k = left ? y : x;
-        add_compare(compare_for(t, r.node, -1, left != lt, left, i, h), i, h, lane_env_get(t->e->env, k), r.lane);
+        add_compare(compare_for(t, r.node, -1, left != lt, left, 1, i, h), i, h, lane_env_get(t->e->env, k), r.lane);
     }
+    for (int p = 0; p < g->n_lanes[i]; p++)
+        if (g->fixed[i][p] && one_lane_rounds(g->lanes[i][p].node)) collect_edges(t, i, g->lanes[i][p]);
 }
 
 static void collect_tests(Thresholds *t, const Way *way)
@@ -313,7 +329,7 @@ static void collect_tests(Thresholds *t, const Way *way)
             LaneRef other =
                 slot->node->n_in == 2 ? lane_env_get(t->e->env, lane_operand(slot->node, 1 - k, slot->lanes[i])) : zero;
             bool less = slot->node->op == OP_min;
-            Compare *c = compare_for(t, slot->node, way->test, false, less, i, h);
+            Compare *c = compare_for(t, slot->node, way->test, false, less, 1, i, h);
             if (c->n <= i) add_compare(c, i, h, other, slot->lanes[i]);
         }
     }
@@ -328,7 +344,8 @@ static int point_at(Thresholds *t, int who, LaneRef at)
         bool equal = lane_is_const(have) && lane_is_const(at) && lane_value(have) == lane_value(at);
         if (t->points[i].who == who && (equal || lane_same(have, at))) return i;
     }
-    Point p = {who, at, new_lanes(t->e, t->e->g->n_lanes[who])};
+    int n = t->e->g->n_lanes[who];
+    Point p = {who, at, new_lanes(t->e, n), ARENA_ARRAY(t->e->a, bool, n + 1)};
     ARENA_PUSH(t->e->a, t->points, t->n_points, t->cap_points, p);
     return t->n_points - 1;
 }
@@ -349,12 +366,41 @@ static void apply_steps(Emit *e, const Compare *c, const int *which, int64_t n, 
     memcpy(truth, out, (size_t)n * sizeof *out);
 }
 
+// Of each `edges` truths how many hold, as lanes of the node: n / edges of them.
+static void count_truths(Emit *e, const Node *node, const LaneRef *truth, int64_t n, int edges, LaneRef *out)
+{
+    int64_t dim[2] = {n / edges, edges};
+    const Node *each = lanes_gather_as(e->b, truth, type_make(T_F32, 2, dim));
+    const Node *sum = build_reduce(e->b, OP_reduce_sum, build_select(e->b, each, num(e, 1), num(e, 0)));
+    if (node->type.dtype == T_I64) sum = build_cast(e->b, sum, T_I64);
+    for (int64_t j = 0; j < n / edges; j++) out[j] = lane_canonical(sum, j);
+}
+
 // ---- g at the thresholds
 
 static LaneRef point_lane(Thresholds *t, const Point *p, LaneRef r)
 {
     int at = node_is_const(r.node) ? -1 : place_in(t->e->g, p->who, r);
     return at >= 0 ? p->value[at] : lane_env_get(t->e->env, r);
+}
+
+static bool is_outside(const Thresholds *t, const Point *p, LaneRef r)
+{
+    int at = node_is_const(r.node) ? -1 : place_in(t->e->g, p->who, r);
+    return at >= 0 && p->outside[at];
+}
+
+// Does an elementwise lane read such a one? Of a select that is decided, the side that is taken counts.
+static bool reads_outside(const Thresholds *t, const Point *p, LaneRef r)
+{
+    const Node *n = r.node;
+    int test = n->op == OP_select ? place_in(t->e->g, p->who, lane_operand(n, 0, r.lane)) : -1;
+    bool chosen = test >= 0 && lane_is_const(p->value[test]);
+    for (int k = 0; k < n->n_in; k++) {
+        bool taken = !chosen || k == (lane_value(p->value[test]) != 0 ? 1 : 2);
+        if (taken && is_outside(t, p, lane_operand(n, k, r.lane))) return true;
+    }
+    return false;
 }
 
 // The comparisons of node c->node, for all points: v = T + 0 is above another threshold S where S <= T.
@@ -366,18 +412,20 @@ static void compare_points(Thresholds *t, const Compare *c)
         for (int p = 0; p < t->n_points; p++) room += t->points[p].who == c->who[j];
     LaneRef *in[2] = {new_lanes(e, room), new_lanes(e, room)}, *truth = new_lanes(e, room);
     int *which = ARENA_ARRAY(e->a, int, room + 1), *point = ARENA_ARRAY(e->a, int, room + 1);
-    for (int j = 0; j < c->n; j++)
-        for (int p = 0; p < t->n_points; p++) {
-            if (t->points[p].who != c->who[j]) continue;
-            in[0][n] = c->k[j];
-            in[1][n] = t->points[p].at;
-            which[n] = j;
-            point[n++] = p;
-        }
+    for (int first = 0; first < c->n; first += c->edges)
+        for (int p = 0; p < t->n_points; p++)
+            for (int j = first; j < first + c->edges; j++) {
+                if (t->points[p].who != c->who[j]) continue;
+                in[0][n] = c->k[j];
+                in[1][n] = t->points[p].at;
+                which[n] = j;
+                point[n++] = p;
+            }
     apply_lanes(e, OP_le, NULL, in, n, truth);
     apply_steps(e, c, which, n, truth);
-    for (int64_t j = 0; j < n; j++) {
+    for (int64_t j = 0; j < n; j += c->edges) {
         Point *p = &t->points[point[j]];
+        if (one_lane_rounds(c->node)) count_truths(e, c->node, &truth[j], c->edges, c->edges, &truth[j]);
         p->value[place_in(e->g, p->who, (LaneRef){c->node, c->lanes[which[j]]})] = truth[j];
     }
 }
@@ -399,7 +447,11 @@ static void elementwise_points(Thresholds *t, const Node *node, const Cell *cell
     }
     bool cast = node->type.dtype == T_I64 && node->op == OP_add; // bool + 0 is a cast: not decided by 0
     apply_lanes(e, cast ? OP_move : node->op, node, in, n, out);
-    for (int64_t j = 0; j < n; j++) t->points[cells[j].point].value[cells[j].place] = out[j];
+    for (int64_t j = 0; j < n; j++) {
+        Point *p = &t->points[cells[j].point];
+        p->value[cells[j].place] = out[j];
+        p->outside[cells[j].place] = reads_outside(t, p, e->g->lanes[p->who][cells[j].place]);
+    }
 }
 
 static void reduce_points(Thresholds *t, const Node *node, const Cell *cells, int64_t n)
@@ -442,6 +494,7 @@ static void take_points(Thresholds *t, const Node *node, const Cell *cells, int6
         LaneRef at = point_lane(t, p, lane_canonical(node->in[1], lane));
         if (lane_is_const(at)) {
             double k = fmin(fmax(lane_value(at), 0), (double)(K - 1));
+            p->outside[cells[j].place] = k != lane_value(at);
             p->value[cells[j].place] = point_lane(t, p, lane_canonical(node->in[0], row * K + (int64_t)k));
             continue;
         }
@@ -548,10 +601,74 @@ static void decide(Thresholds *t, Compare *c)
         which[j] = j;
     }
     LaneRef *in[2] = {g->slope > 0 ? at : u, g->slope > 0 ? u : at};
-    apply_lanes(e, OP_le, NULL, in, c->n, c->truth);
+    apply_lanes(e, OP_le, NULL, in, c->n, c->above);
+    for (int j = 0; j < c->n; j++)
+        if (is_outside(t, &t->points[c->at[j]], g->u[c->who[j]])) c->above[j] = (LaneRef){num(e, 0), 0};
+    memcpy(c->truth, c->above, (size_t)c->n * sizeof *c->truth);
     apply_steps(e, c, which, c->n, c->truth);
+    if (one_lane_rounds(c->node)) count_truths(e, c->node, c->truth, c->n, c->edges, at);
+    const LaneRef *now = one_lane_rounds(c->node) ? at : c->truth;
     if (c->slot < 0)
-        for (int j = 0; j < c->n; j++) lane_env_set(e->env, (LaneRef){c->node, c->lanes[j]}, c->truth[j]);
+        for (int j = 0; j < c->n; j += c->edges)
+            lane_env_set(e->env, (LaneRef){c->node, c->lanes[j]}, now[j / c->edges]);
+}
+
+// f32[n, count]: lane i of x, count times.
+static const Node *repeated_rows(Emit *e, const Node *x, int count)
+{
+    int64_t dim[2] = {type_lanes(x->type), count};
+    LaneRef *refs = new_lanes(e, dim[0] * count);
+    for (int64_t i = 0; i < dim[0] * count; i++) refs[i] = lane_canonical(x, i / count);
+    return lanes_gather_as(e->b, refs, type_make(T_F32, 2, dim));
+}
+
+// The thresholds of function i, and whether v is above them. Their number.
+static int thresholds_of(const Thresholds *t, int i, LaneRef *at, LaneRef *above)
+{
+    int n = 0;
+    bool *seen = ARENA_ARRAY(t->e->a, bool, t->n_points + 1);
+    for (int k = 0; k < t->n_compare; k++)
+        for (int j = 0; j < t->compare[k].n; j++) {
+            const Compare *c = &t->compare[k];
+            if (c->who[j] != i || seen[c->at[j]]) continue;
+            seen[c->at[j]] = true;
+            at[n] = t->points[c->at[j]].at;
+            above[n++] = c->above[j];
+        }
+    return n;
+}
+
+static bool needs_bracket(const Way *way)
+{
+    if (way->kind == WAY_END) return false;
+    return way->between || needs_bracket(way->next) || (way->otherwise && needs_bracket(way->otherwise));
+}
+
+// low = max of the thresholds that v is above, high = min of the others.
+static void bracket(Thresholds *t)
+{
+    Emit *e = t->e;
+    int n = e->g->n, most = 0;
+    for (int i = 0; i < n; i++) {
+        int own = 0;
+        for (int p = 0; p < t->n_points; p++) own += t->points[p].who == i;
+        if (own > most) most = own;
+    }
+    LaneRef *at = new_lanes(e, (int64_t)n * most), *above = new_lanes(e, (int64_t)n * most);
+    for (int i = 0; i < n; i++) {
+        int own = thresholds_of(t, i, &at[i * most], &above[i * most]);
+        for (int j = own; j < most && own; j++) {
+            at[i * most + j] = at[i * most];
+            above[i * most + j] = above[i * most];
+        }
+    }
+    int64_t dim[2] = {n, most};
+    const Node *v = lanes_gather_as(e->b, at, type_make(T_F32, 2, dim)),
+               *is_above = lanes_gather_as(e->b, above, type_make(T_F32, 2, dim));
+    const Node *least = repeated_rows(e, build_reduce(e->b, OP_reduce_min, v), most),
+               *largest = repeated_rows(e, build_reduce(e->b, OP_reduce_max, v), most);
+    e->low = build_reduce(e->b, OP_reduce_max, build_select(e->b, is_above, v, least));
+    e->high = build_reduce(e->b, OP_reduce_min, build_select(e->b, is_above, largest, v));
 }
 
 // Tests that are no lanes of f, as vectors.
@@ -610,6 +727,7 @@ void one_lane_decide(Emit *e)
     evaluate_points(&t);
     builder_origin(e->b, g->slots[0].node->origin);
     for (int i = 0; i < t.n_compare; i++) decide(&t, &t.compare[i]);
+    if (needs_bracket(g->way)) bracket(&t);
     emit_fixed(e);
     builder_origin(e->b, g->slots[0].node->origin);
     set_tests(&t, g->way);

@@ -182,11 +182,12 @@ static Ratio failed_ratio(Rational *x)
 
 static Ratio ratio_sqrt(Rational *x, Ratio v)
 {
-    if (v.root || !poly_is_number(v.c, 1)) return failed_ratio(x);
     Arena *a = x->w->a;
+    Poly square = poly_quotient(a, v.a, v.c);
+    if (v.root || !poly_ok(square)) return failed_ratio(x);
     Ratio r = ratio(a, poly_number(a, 0));
     r.b = poly_number(a, 1);
-    r.d = v.a;
+    r.d = square;
     r.root = true;
     return r;
 }
@@ -280,6 +281,20 @@ static Ratio operand_ratio(Rational *x, int s, int k)
     return poly_ok(p) ? ratio(w->a, p) : failed_ratio(x);
 }
 
+// F = p + q x, x of degree 1: where q divides p, it is gone. The quadratic formula squared has its leading coefficient
+// as such a factor; a difference of heights would cancel where they are nearly equal.
+static Poly without_divisor(Arena *a, Poly p)
+{
+    for (int symbol = 0; symbol < 2 && poly_ok(p); symbol++) {
+        Poly q = poly_coefficient(a, p, symbol, 1);
+        if (poly_degree(p, symbol) != 1 || poly_degree(q, 0) || poly_degree(q, 1)) continue;
+        Term common = poly_common(q);
+        Poly divided = poly_quotient(a, p, poly_divide(a, q, &common));
+        if (poly_ok(divided)) p = divided;
+    }
+    return p;
+}
+
 // (a + b r) - u (c + e r) = 0, the root squared away, common factors gone.
 static Poly relation_of(Arena *a, Ratio v)
 {
@@ -289,7 +304,7 @@ static Poly relation_of(Arena *a, Ratio v)
     if (!poly_ok(p) || p.n == 0) return poly_none();
     Term common = poly_common(p);
     common.power[1] = 0;
-    return poly_divide(a, p, &common);
+    return without_divisor(a, poly_divide(a, p, &common));
 }
 
 static void find_direct(Rational *x, const bool *inside)

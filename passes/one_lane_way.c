@@ -100,6 +100,16 @@ Way *new_way(WayFinder *w, WayKind kind, int slot)
     return way;
 }
 
+// SHIFTED or SCALED: slot s does so by a fixed lane.
+static unsigned fixed_use(const WayFinder *w, int s)
+{
+    const Slot *slot = &w->slots[s];
+    bool scale = slot->node->op == OP_mul || slot->node->op == OP_div, fixed = false;
+    for (int k = 0; k < slot->node->n_in; k++)
+        fixed = fixed || (slot->in[k] < 0 && place_of(w->q, slot_operand(w, s, k, 0)));
+    return !fixed ? 0 : scale ? SCALED : SHIFTED;
+}
+
 static const Way *chain(WayFinder *w, int s, int k, bool same)
 {
     Way *way = new_way(w, WAY_CHAIN, s);
@@ -107,9 +117,7 @@ static const Way *chain(WayFinder *w, int s, int k, bool same)
     way->same = same;
     unsigned above = w->fixed_above;
     const Slot *slot = &w->slots[s];
-    bool scale = slot->node->op == OP_mul || slot->node->op == OP_div;
-    for (int j = 0; j < slot->node->n_in && !same; j++)
-        if (slot->in[j] < 0 && place_of(w->q, slot_operand(w, s, j, 0))) way->uses_fixed = scale ? SCALED : SHIFTED;
+    if (!same) way->uses_fixed = fixed_use(w, s);
     w->fixed_above |= way->uses_fixed;
     if (!same) way->slope = chain_slope(w, s, k);
     way->next = find_way(w, slot->in[k]);
@@ -192,7 +200,15 @@ static int latest(const WayFinder *w, const bool *pending)
     return at;
 }
 
-// Slot s as a function of slot t whose slope keeps one sign.
+// Do the slots use what a table has for the bin?
+static bool uses_bin(const WayFinder *w, const bool *inside)
+{
+    for (int s = 0; s < w->n_slots; s++)
+        if (inside[s] && fixed_use(w, s)) return one_lane_bins(w->first->lanes, w->first->n) > 0;
+    return false;
+}
+
+// Slot s as a function of slot t whose slope keeps one sign. In a bin a polynomial rises (or falls) as the bins do.
 static const Way *try_bracket(WayFinder *w, int s, int t, const bool *inside)
 {
     int wants = -1;
@@ -207,6 +223,9 @@ static const Way *try_bracket(WayFinder *w, int s, int t, const bool *inside)
     if (related && poly_degree(related->relation, 1) == 1 && poly_degree(related->relation, 0) <= 4) {
         related->in_bin = way->in_bin;
         way->slope = rational_slope(w, related);
+        way->between = !way->slope && uses_bin(w, inside);
+        bool ok = true;
+        if (way->between) way->slope = way_slope(w, next, &ok) < 0 ? -1 : 1;
     }
     return way->slope ? way : NULL;
 }
@@ -244,6 +263,39 @@ static const Way *rational(WayFinder *w, int s)
     return refuse(w->q, w->slots[s].node, "uses its unknown lane more than once; neither solved nor proved monotone");
 }
 
+static int only_operand(const Slot *slot)
+{
+    int found = -1;
+    for (int k = 0; k < slot->node->n_in; k++) {
+        if (slot->in[k] < 0) continue;
+        if (found >= 0) return -1;
+        found = k;
+    }
+    return found;
+}
+
+static bool is_root_step(Op op)
+{
+    return op == OP_neg || op == OP_add || op == OP_sub || op == OP_mul || op == OP_div || op == OP_sqrt;
+}
+
+// The formula of a quadratic's root, step by step back, cancels where the leading coefficient is small: ((2 a u + b)^2
+// - b^2) / 4a. As a relation it is a polynomial. NULL: there is no root on the way, or first comes the position in a bin.
+static const Way *through_root(WayFinder *w, int s)
+{
+    bool *inside = ARENA_ARRAY(w->a, bool, w->n_slots), root = false;
+    unsigned above = w->fixed_above;
+    int at = s, wants = -1;
+    for (int k; at != w->v_slot && is_root_step(w->slots[at].node->op); at = w->slots[at].in[k]) {
+        if ((k = only_operand(&w->slots[at])) < 0) break;
+        if (above == POSITION && !root && w->fixed_above != POSITION) return NULL;
+        inside[at] = true;
+        root = root || w->slots[at].node->op == OP_sqrt;
+        above |= fixed_use(w, at);
+    }
+    return root && w->slots[s].node->op != OP_sqrt ? try_rational(w, s, at, inside, &wants) : NULL;
+}
+
 const Way *find_way(WayFinder *w, int s)
 {
     const Slot *slot = &w->slots[s];
@@ -255,12 +307,15 @@ const Way *find_way(WayFinder *w, int s)
         if (!side) return split(w, s, s);
         return slot->in[k] < 0 ? &DEAD : chain(w, s, k, true);
     }
-    int found = -1, count = 0;
-    for (int k = 0; k < n->n_in; k++)
-        if (slot->in[k] >= 0) count++, found = k;
-    if (count != 1) return rational(w, s);
-    if (n->op == OP_min || n->op == OP_max)
-        return w->n_assumed ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
+    int found = only_operand(slot);
+    if (found < 0) return rational(w, s);
+    const Way *rooted = through_root(w, s);
+    if (rooted) return rooted;
+    if (n->op == OP_min || n->op == OP_max) {
+        // the identity where a test has chosen the interval, and on a function in bins, whose image the clamp only rounds
+        bool same = w->n_assumed || one_lane_bins(w->first->lanes, w->first->n);
+        return same ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
+    }
     if (!one_lane_invertible(n, found)) return rational(w, s);
     double v = 0;
     bool number_known = n->n_in == 2 && operand_number(w, s, 1 - found, &v);

@@ -44,6 +44,7 @@ typedef struct {
     const char *explain;    // the inverse program: rounds, groups, rules, log-det terms (check --explain)
     double condition;       // worst condition number of a solved block, 0: none
     int rounds;
+    int unproved; // functions of one lane whose rise is not proved, but confirmed by the rows of the check
 } Flow;
 
 // Names of programs in a derived module: @encode, @late (after hoist), @to_latent, @to_event, @run. Inputs and outputs

@@ -140,6 +140,34 @@ Poly poly_divide(Arena *a, Poly p, const Term *by)
     return (Poly){p.n, terms};
 }
 
+// The term that comes first, by the powers of the symbols in order.
+static const Term *leading(Poly p)
+{
+    const Term *first = &p.terms[0];
+    for (int i = 1; i < p.n; i++)
+        if (memcmp(p.terms[i].power, first->power, sizeof first->power) > 0) first = &p.terms[i];
+    return first;
+}
+
+Poly poly_quotient(Arena *a, Poly p, Poly by)
+{
+    if (!poly_ok(p) || by.n <= 0) return poly_none();
+    const Term *divisor = leading(by);
+    Poly quotient = poly_number(a, 0);
+    for (int step = 0; p.n > 0; step++) {
+        Term t = *leading(p);
+        t.factor /= divisor->factor;
+        for (int s = 0; s < POLY_SYMBOLS; s++) {
+            if (t.power[s] < divisor->power[s] || step == POLY_TERMS) return poly_none();
+            t.power[s] = (int8_t)(t.power[s] - divisor->power[s]);
+        }
+        Poly part = {1, &t};
+        quotient = poly_add(a, quotient, 1, part);
+        p = poly_add(a, p, -1, poly_mul(a, part, by));
+    }
+    return poly_ok(p) ? quotient : p;
+}
+
 static int term_sign(const Term *t, const int *sign)
 {
     int s = t->factor > 0 ? 1 : -1;

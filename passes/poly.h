@@ -31,6 +31,7 @@ Poly poly_coefficient(Arena *a, Poly p, int symbol, int power); // of symbol^pow
 // The largest power product that divides every term; poly_divide takes it (or another such one) off.
 Term poly_common(Poly p);
 Poly poly_divide(Arena *a, Poly p, const Term *by);
+Poly poly_quotient(Arena *a, Poly p, Poly by); // p / by where nothing is left over, else none
 // 1 where all terms are > 0, -1 where all are < 0, given the signs of the symbols (0: unknown); 0: not decided.
 int poly_sign(Poly p, const int *sign);
 // Its value, given the symbols' values (vectors of equal length or one lane).

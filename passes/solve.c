@@ -469,6 +469,14 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
     return out;
 }
 
+int solve_unproved(const Solution *s)
+{
+    int count = 0;
+    for (int i = 0; i < s->n_steps; i++)
+        if (s->steps[i].kind == STEP_FUNCTION && !s->steps[i].function->proved) count += s->steps[i].function->n;
+    return count;
+}
+
 // ---- for people
 
 static const char *node_label(Context *cx, const Node *n)

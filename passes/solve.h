@@ -44,6 +44,8 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
 // Which of `to` are not known and what they wait for, by node name; for an error message. `name`: what to call them,
 // "x".
 const char *solve_explain(Context *cx, const Solution *s, const LaneRef *to, int64_t n_to, const char *name);
+// Functions of one lane whose rise is not proved.
+int solve_unproved(const Solution *s);
 // The inverse program for people: one line a step with rule and lanes (check --explain).
 const char *solve_text(Context *cx, const Solution *s);
 

@@ -124,15 +124,75 @@ def spline(difference, tails=True):
     return t.module(t("move", t("select", inside, y, x) if tails else y, to=(1, LANES)))
 
 
-def quadratic(t):
-    """Piecewise quadratic: the slope goes linearly from knot to knot (heights exp(p), normalised); identity outside."""
+LEFT = [lane * (BINS + 1) + k for lane in range(LANES) for k in range(BINS)]
+RIGHT = [i + 1 for i in LEFT]
+
+
+def differences(t, ends):
+    """Of BINS + 1 values per lane, one after another."""
+    n = LANES * BINS
+    return t("sub", t("move", ends, to=n, at=RIGHT), t("move", ends, to=n, at=LEFT), to=n)
+
+
+def bin_number(t, places, x):
+    """Of the last place that is not above x."""
+    many = t("move", x, to=LANES * (BINS + 1), at=each(BINS + 1))
+    zero, one = t("constant [0]", to=1, dtype="i64"), t("constant [1]", to=1, dtype="i64")
+    counts = t("add", t("le", places, many, to=LANES * (BINS + 1), dtype="bool"), zero, to=LANES * (BINS + 1), dtype="i64")
+    return t("sub", t("reduce_sum", t("move", counts, to=(LANES, BINS + 1), dtype="i64"), dtype="i64"), one, dtype="i64")
+
+
+def clamped(t, y):
+    return t("min", t("max", y, -BOUND), BOUND)
+
+
+def with_tails(t, x, y):
+    inside = t("and", t("le", -BOUND, x, dtype="bool"), t("le", x, BOUND, dtype="bool"), dtype="bool")
+    return t("select", inside, y, x)
+
+
+def linear(t):
+    """Piecewise linear on equal bins, whose number is rounded down from x; the last bin has its end."""
+    ys, x = knots(t, 0), t("move", "x")
+    place = t("mul", t("add", x, BOUND), BINS / (2 * BOUND))
+    number, bins, last = t("trunc", t("floor", place), dtype="i64"), *(t(f"constant [{k}]", to=1, dtype="i64") for k in (BINS, BINS - 1))
+    at = t("select", t("le", bins, number, dtype="bool"), last, number, dtype="i64")
+    rest = t("mul", t("sub", place, at), taken(t, differences(t, ys), BINS, at))
+    return clamped(t, t("add", taken(t, ys, BINS + 1, at), rest))
+
+
+def cubic(t, most=2):
+    """Hermite's piecewise cubic; slopes at knots at most twice the lesser slope beside them, so that it rises."""
+    m = LANES * BINS
+    xs, ys, x = knots(t, 0), knots(t, BINS), t("move", "x")
+    w = differences(t, xs)
+    s = t("div", differences(t, ys), w, to=m)
+    inner = LANES * (BINS - 1)
+    left = [lane * BINS + k for lane in range(LANES) for k in range(BINS - 1)]
+    lesser = t("min", t("move", s, to=inner, at=left), t("move", s, to=inner, at=[i + 1 for i in left]), to=inner)
+    share = t("sigmoid", t("move", "p", to=inner, at=columns(2 * BINS, BINS - 1)), to=inner)
+    d = t("mul", t("mul", lesser, share, to=inner), most, to=inner)
+    at = [[inner + lane * BINS] + [lane * (BINS - 1) + k for k in range(BINS - 1)] + [inner + lane * BINS + BINS - 1]
+          for lane in range(LANES)]
+    d = t("move", d, s, to=LANES * (BINS + 1), at=sum(at, []))
+    d0, d1 = t("move", d, to=m, at=LEFT), t("move", d, to=m, at=RIGHT)
+    both = t("add", d0, d1, to=m)
+    a = t("div", t("sub", both, t("mul", s, 2, to=m), to=m), t("mul", w, w, to=m), to=m)
+    b = t("div", t("sub", t("sub", t("mul", s, 3, to=m), d0, to=m), both, to=m), w, to=m)
+    number = bin_number(t, xs, x)
+    a, b, c = (taken(t, k, BINS, number) for k in (a, b, d0))
+    rest = t("sub", x, taken(t, xs, BINS + 1, number))
+    terms = [t("mul", a, t("mul", rest, t("mul", rest, rest))), t("mul", b, t("mul", rest, rest)), t("mul", c, rest)]
+    return t("add", t("add", t("add", *terms[:2]), terms[2]), taken(t, ys, BINS + 1, number))
+
+
+def quadratic_bins(t):
+    """Knots, their images, and by bin: slopes at both ends (heights exp(p), normalised), times the width."""
     n, m = LANES * (BINS + 1), LANES * BINS
     xs = knots(t, 0)
     heights = t("exp", t("move", "p", to=n, at=columns(BINS, BINS + 1)), to=n)
-    left = [lane * (BINS + 1) + k for lane in range(LANES) for k in range(BINS)]
-    right = [i + 1 for i in left]
-    widths = t("sub", t("move", xs, to=m, at=right), t("move", xs, to=m, at=left), to=m)
-    low, high = t("move", heights, to=m, at=left), t("move", heights, to=m, at=right)
+    widths = differences(t, xs)
+    low, high = t("move", heights, to=m, at=LEFT), t("move", heights, to=m, at=RIGHT)
     areas = t("mul", t("mul", t("add", low, high, to=m), 0.5, to=m), widths, to=m)
     total = t("div", 2 * BOUND, t("reduce_sum", t("move", areas, to=(LANES, BINS))))
     rows = ["[" + ", ".join("1" if i <= j else "0" for j in range(BINS - 1)) + "]" for i in range(BINS)]
@@ -140,19 +200,32 @@ def quadratic(t):
     sums = t("move", t("linear", t("move", areas, to=(LANES, BINS)), upper, to=(LANES, BINS - 1)), to=m - LANES)
     sums = t("mul", sums, t("move", total, to=m - LANES, at=each(BINS - 1)), to=m - LANES)
     ys = with_ends(t, t("add", sums, -BOUND, to=m - LANES), -BOUND, BOUND)
-    x, many = t("move", "x"), t("move", "x", to=n, at=each(BINS + 1))
-    zero, one = t("constant [0]", to=1, dtype="i64"), t("constant [1]", to=1, dtype="i64")
-    counts = t("add", t("le", xs, many, to=n, dtype="bool"), zero, to=n, dtype="i64")
-    number = t("reduce_sum", t("move", counts, to=(LANES, BINS + 1), dtype="i64"), dtype="i64")
-    at = t("sub", number, one, dtype="i64")
+    scale = t("mul", widths, t("move", total, to=m, at=each(BINS)), to=m)
+    return xs, ys, widths, t("mul", low, scale, to=m), t("mul", high, scale, to=m)
+
+
+def quadratic(t):
+    """Piecewise quadratic: the slope goes linearly from knot to knot; identity outside."""
+    xs, ys, widths, low, high = quadratic_bins(t)
+    x = t("move", "x")
+    at = bin_number(t, xs, x)
     inside = t("and", t("le", -BOUND, x, dtype="bool"), t("lt", x, BOUND, dtype="bool"), dtype="bool")
-    w, y0 = taken(t, widths, BINS, at), taken(t, ys, BINS + 1, at)
-    scale = t("mul", w, total)
-    h0, h1 = (t("mul", taken(t, h, BINS, at), scale) for h in (low, high))
-    theta = t("div", t("sub", x, taken(t, xs, BINS + 1, at)), w)
+    h0, h1 = taken(t, low, BINS, at), taken(t, high, BINS, at)
+    theta = t("div", t("sub", x, taken(t, xs, BINS + 1, at)), taken(t, widths, BINS, at))
     bend = t("mul", t("mul", t("sub", h1, h0), 0.5), t("mul", theta, theta))
-    y = t("add", t("add", bend, t("mul", h0, theta)), y0)
+    y = t("add", t("add", bend, t("mul", h0, theta)), taken(t, ys, BINS + 1, at))
     return t("select", inside, y, x)
+
+
+def quadratic_root(t):
+    """Its inverse on the interval, by the formula of a quadratic's root."""
+    xs, ys, widths, low, high = quadratic_bins(t)
+    at = bin_number(t, ys, "x")
+    b, h1, w = taken(t, low, BINS, at), taken(t, high, BINS, at), taken(t, widths, BINS, at)
+    a, c = t("mul", t("sub", h1, b), 0.5), t("sub", taken(t, ys, BINS + 1, at), lane(t))
+    root = t("sqrt", t("sub", t("mul", b, b), t("mul", t("mul", a, 4), c)))
+    share = t("div", t("add", t("neg", b), root), t("mul", a, 2))
+    return t("add", t("mul", share, w), taken(t, xs, BINS + 1, at))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["widths", "differences"])
@@ -385,6 +458,56 @@ def test_quadratic_spline(tool, tmp_path):
     apart = np.minimum(np.abs(again - x), np.abs(back - z)) / np.maximum(1, np.abs(x))
     print("largest round-trip error", apart.max())
     assert apart.max() < 1e-5
+
+
+@pytest.mark.parametrize("tails", [False, True], ids=["interval", "tails"])
+@pytest.mark.parametrize("body", [linear, cubic])
+def test_splines_without_positions(body, tails, tool, tmp_path):
+    """Bins that are rounded down to, and clamps above them; a root between the knots."""
+    def whole(t):
+        y = body(t)
+        return with_tails(t, t("move", "x"), y) if tails else y
+
+    roles = ("--event", "x", "--latent", "z") if tails else ("--event", "z", "--latent", "x")
+    tool(written(tmp_path, whole, LANES * PER_LANE), "-o", tmp_path / "f.so", *roles)
+    rng = np.random.default_rng(8)
+    x = places(rng, 20000) if tails else rng.uniform(-BOUND, BOUND, (20000, LANES)).astype(np.float32)
+    p = (rng.standard_normal((len(x), LANES * PER_LANE)) * rng.uniform(0.1, 2, (len(x), 1))).astype(np.float32)
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        there, back = (policy.to_latent, policy.to_event) if tails else (policy.to_event, policy.to_latent)
+        z, log_det = there(x, p=p)
+        again, inverse_log_det = back(z, p=p)
+        image, _ = there(again, p=p)
+    assert all(np.isfinite(v).all() for v in (z, log_det, again, inverse_log_det))
+    apart = np.minimum(np.abs(again - x), np.abs(image - z)) / np.maximum(1, np.abs(x))
+    print("largest round-trip error", apart.max())
+    assert apart.max() < 5e-6
+
+
+def test_a_cubic_that_falls_between_its_knots_is_refused(tool, tmp_path):
+    def steep(t):
+        return with_tails(t, t("move", "x"), cubic(t, most=16))
+
+    roles = ("--event", "x", "--latent", "z")
+    done = tool(written(tmp_path, steep, LANES * PER_LANE), "-o", tmp_path / "f.so", *roles, code=1)
+    assert "several events have one latent" in done.stderr
+
+
+def test_root_of_a_nearly_linear_quadratic(tool, tmp_path):
+    """The formula's steps one by one back divide rounding by the leading coefficient; the polynomial does not."""
+    roles = ("--event", "z", "--latent", "x", "--max-error", "1")
+    tool(written(tmp_path, quadratic_root, LANES * PER_LANE), "-o", tmp_path / "f.so", *roles)
+    tool(written(tmp_path, quadratic, LANES * PER_LANE), "-o", tmp_path / "g.so", "--event", "x", "--latent", "z")
+    rng = np.random.default_rng(9)
+    p = rng.standard_normal((5000, LANES * PER_LANE))
+    turns = np.where(np.arange(BINS + 1) % 2, 1, -1)  # no two heights are equal, where the formula is 0 / 0
+    p[:, columns(BINS, BINS + 1)] = np.tile(turns, LANES) * 10 ** rng.uniform(-4, -1, (5000, 1))
+    p = p.astype(np.float32)
+    z = rng.uniform(-0.999 * BOUND, 0.999 * BOUND, (5000, LANES)).astype(np.float32)
+    with nfcc.open(str(tmp_path / "f.so")) as root, nfcc.open(str(tmp_path / "g.so")) as polynomial:
+        apart = np.abs(root.to_latent(z, p=p)[0] - polynomial.to_latent(z, p=p)[0]).max()
+    print("largest error", apart)
+    assert apart < 5e-6
 
 
 @pytest.mark.parametrize("name", REFUSED)
