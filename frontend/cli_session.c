@@ -18,7 +18,7 @@ Session *session_new(const Options *o, const char *file)
     Session *s = ARENA_NEW(arena, Session);
     s->arena = arena;
     s->diag = (Diag){.arena = arena, .file = file};
-    s->cx = (Context){arena, &s->diag};
+    s->cx = (Context){.arena = arena, .diag = &s->diag};
     s->options = o;
     s->progress = isatty(STDERR_FILENO);
     s->start = s->stage_start = now();

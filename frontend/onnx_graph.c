@@ -108,7 +108,7 @@ const Type *many_result(const Call *c, int i)
 
 int64_t agreed(Call *c, int64_t choice)
 {
-    if (c->im->record) record_new(call_arena(c), c->im->record, c->key, "")->choice = choice;
+    if (c->im->record) record_new(scratch_arena(c->im->cx), c->im->record, c->key, "")->choice = choice;
     const Record *r = record_find(c->im->many, c->key, "");
     return r ? r->choice : choice;
 }
@@ -266,7 +266,7 @@ static const Node *innermost(Call *c, const Node *x, const Node *y, bool one)
 static void gather_inputs(Call *c, const OpRow *row)
 {
     c->n_in = (int)c->node->n_input;
-    c->in = ARENA_ARRAY(call_arena(c), Value, c->n_in + 1);
+    c->in = ARENA_ARRAY(scratch_arena(c->im->cx), Value, c->n_in + 1);
     for (int i = 0; i < c->n_in; i++) {
         c->in[i] = lookup(c, c->node->input[i]);
         if (c->in[i].kind == VALUE_BROKEN) c->quiet = true;
@@ -279,7 +279,7 @@ static void gather_inputs(Call *c, const OpRow *row)
 static void note_shape(Call *c, const char *name, Value *v)
 {
     if (v->kind != VALUE_TENSOR) return;
-    if (c->im->record) record_new(call_arena(c), c->im->record, c->scope->key, name)->type = v->node->type;
+    if (c->im->record) record_new(scratch_arena(c->im->cx), c->im->record, c->scope->key, name)->type = v->node->type;
     const Record *r = record_find(c->im->many, c->scope->key, name);
     if (r && r->type.rank == v->node->type.rank) v->many = &r->type;
     if (!c->im->trace || node_is_const(v->node) || v->mask) return;
@@ -303,7 +303,7 @@ static void bind_outputs(Call *c)
         if (v->kind == VALUE_TENSOR && !charge(c, type_lanes(v->node->type))) *v = (Value){.kind = VALUE_BROKEN};
         if (v->kind == VALUE_TENSOR && c->mask) v->mask = c->mask;
         note_shape(c, name, v);
-        if (!bind(call_arena(c), c->scope, name, *v))
+        if (!bind(scratch_arena(c->im->cx), c->scope, name, *v))
             fail(c, "the file is damaged; export it again", "its output '%.200s' exists already", name);
     }
 }
@@ -327,9 +327,9 @@ static void run_function(Call *c, const Onnx__FunctionProto *f)
     }
     for (size_t i = 0; i < f->n_input; i++)
         if ((int)i < c->n_in && c->in[i].kind != VALUE_ABSENT)
-            bind(call_arena(c), &s, f->input[i], c->in[i]);
+            bind(scratch_arena(c->im->cx), &s, f->input[i], c->in[i]);
         else
-            bind(call_arena(c), &s, f->input[i], (Value){.kind = VALUE_ABSENT});
+            bind(scratch_arena(c->im->cx), &s, f->input[i], (Value){.kind = VALUE_ABSENT});
     run_nodes(c->im, &s, NULL);
     for (size_t i = 0; i < f->n_output && (int)i < c->n_out; i++) {
         Value *v = find(&s, f->output[i]);
@@ -373,7 +373,7 @@ static void run_node(Importer *im, Scope *s, const Onnx__NodeProto *node)
     const char *domain = domain_of(node);
     c.key = hash_text(s->key, node->n_output ? node->output[0] : "");
     c.n_out = (int)node->n_output;
-    c.out = ARENA_ARRAY(im->cx->arena, Value, c.n_out + 1);
+    c.out = ARENA_ARRAY(scratch_arena(im->cx), Value, c.n_out + 1);
     if (outer && !c.origin->source && !c.origin->module) c.origin = outer;
     if (++im->steps > most_steps(im)) {
         if (im->steps == most_steps(im) + 1)
@@ -409,7 +409,7 @@ static bool bind_initializers(Importer *im, Scope *s, const Onnx__GraphProto *g)
     bool ok = true;
     for (size_t i = 0; i < g->n_initializer; i++) {
         const char *name = g->initializer[i]->name ? g->initializer[i]->name : "";
-        if (bind(im->cx->arena, s, name, (Value){.kind = VALUE_LAZY, .tensor = g->initializer[i]})) continue;
+        if (bind(scratch_arena(im->cx), s, name, (Value){.kind = VALUE_LAZY, .tensor = g->initializer[i]})) continue;
         diag_error(im->cx, NULL, "the file is damaged; export it again", "two initializers are called '%.200s'", name);
         ok = false;
     }
@@ -433,7 +433,7 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
                     g->n_output, n_in, n_out) != NULL;
     if (!bind_initializers(c->im, &s, g)) return (c->failed = true), false;
     for (int i = 0; i < n_in; i++)
-        if (!bind(call_arena(c), &s, g->input[i]->name ? g->input[i]->name : "", in[i]))
+        if (!bind(scratch_arena(c->im->cx), &s, g->input[i]->name ? g->input[i]->name : "", in[i]))
             return fail(c, damaged, "two inputs of its subgraph have one name") != NULL;
     run_nodes(c->im, &s, NULL);
     builder_origin(c->b, c->origin);
@@ -499,7 +499,7 @@ bool run_main(Importer *im, int n_in, const char *const *names, const Value *in,
     size_t before = im->cx->diag->errors;
     if (!bind_initializers(im, &s, g)) return false;
     for (int i = 0; i < n_in; i++)
-        if (!bind(im->cx->arena, &s, names[i], in[i]))
+        if (!bind(scratch_arena(im->cx), &s, names[i], in[i]))
             diag_error(im->cx, NULL, "the file is damaged; export it again",
                        "two inputs, or an input and an initializer, are called '%.200s'", names[i]);
     run_nodes(im, &s, live_nodes(im->cx->arena, g));

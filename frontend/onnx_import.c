@@ -244,9 +244,12 @@ typedef struct {
     const Inputs *inputs;
 } Job;
 
+// Its nodes are gone when the import is done.
 static Importer *for_many(const Job *j, Records *records)
 {
-    Importer *im = importer_new(j->cx, j->source, j->model, j->inputs->rows);
+    Context *short_lived = arena_copy(scratch_arena(j->cx), j->cx, sizeof *j->cx);
+    short_lived->nodes = j->cx->scratch;
+    Importer *im = importer_new(short_lived, j->source, j->model, j->inputs->rows);
     im->record = records;
     im->many_rows = j->inputs->rows;
     return im;
@@ -423,9 +426,7 @@ static const Function *instantiate_many(Job *j, Records *records, Value *values,
         *records = (Records){0};
         d->n = n;
         d->errors = errors;
-        im = importer_new(j->cx, j->source, j->model, fixed->rows);
-        im->record = records;
-        im->many_rows = fixed->rows;
+        im = for_many(&(Job){j->cx, j->source, j->model, fixed}, records);
         Diagnostic *first = arena_copy(j->cx->arena, d->list, all * sizeof *d->list);
         ok = instantiate(im, fixed, NULL, values);
         if (ok) j->inputs = fixed;
@@ -478,14 +479,17 @@ static void give_inputs(Context *cx, Onnx__GraphProto *g, const ImportOptions *o
 
 Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char *path, const ImportOptions *options)
 {
-    Source source = {.cx = cx, .options = options, .path = path, .size = size};
     Inputs inputs;
     Onnx__ModelProto *model = onnx_parse(cx, bytes, size);
     if (!model || !check_model(cx, model)) return NULL;
     if (options && options->n_known) give_inputs(cx, model->graph, options);
     if (!read_inputs(cx, model->graph, options && options->no_batch, &inputs)) return NULL;
-    Job job = {cx, &source, model, &inputs};
-    return import_model(&job);
+    Context own = {.arena = cx->arena, .diag = cx->diag, .nodes = cx->nodes, .scratch = arena_within(cx->arena)};
+    Source source = {.cx = &own, .options = options, .path = path, .size = size};
+    Job job = {&own, &source, model, &inputs};
+    Module *m = import_model(&job);
+    arena_free(own.scratch);
+    return m;
 }
 
 Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32])

@@ -12,9 +12,10 @@
 
 Builder *builder_new(Context *cx, const char *name)
 {
-    Builder *b = ARENA_NEW(cx->arena, Builder);
+    Builder *b = ARENA_NEW(nodes_arena(cx), Builder);
     b->cx = cx;
-    b->name = arena_string(cx->arena, name);
+    b->name = arena_string(nodes_arena(cx), name);
+    b->work = arena_within(nodes_arena(cx));
     return b;
 }
 
@@ -72,7 +73,7 @@ static void table_put(Builder *b, int id)
 static void table_grow(Builder *b)
 {
     b->table_size = b->table_size ? b->table_size * 2 : 256;
-    b->table = ARENA_ARRAY(b->cx->arena, int, b->table_size);
+    b->table = ARENA_ARRAY(b->work, int, b->table_size);
     for (int i = 0; i < b->n; i++) table_put(b, i);
 }
 
@@ -87,13 +88,13 @@ const Node *builder_add(Builder *b, const Node *n)
             if (b->hashes[id] == hash && same_node(b->nodes[id], n)) return b->nodes[id];
         }
     }
-    Node *added = arena_copy(b->cx->arena, n, sizeof *n);
+    Node *added = arena_copy(nodes_arena(b->cx), n, sizeof *n);
     added->id = b->n;
     added->origin = b->origin;
-    if (n->n_in) added->in = arena_copy(b->cx->arena, n->in, (size_t)n->n_in * sizeof *n->in);
+    if (n->n_in) added->in = arena_copy(nodes_arena(b->cx), n->in, (size_t)n->n_in * sizeof *n->in);
     int count = b->n;
-    ARENA_PUSH(b->cx->arena, b->hashes, count, b->cap_hashes, hash);
-    ARENA_PUSH(b->cx->arena, b->nodes, b->n, b->cap, added);
+    ARENA_PUSH(b->work, b->hashes, count, b->cap_hashes, hash);
+    ARENA_PUSH(b->work, b->nodes, b->n, b->cap, added);
     table_put(b, added->id);
     return added;
 }
@@ -180,35 +181,36 @@ const Node *build_input(Builder *b, const char *name, Type type)
     Node *n = builder_node(b, OP_input, type, 0, NULL);
     n->name = arena_string(b->cx->arena, name);
     const Node *node = builder_add(b, n);
-    ARENA_PUSH(b->cx->arena, b->inputs, b->n_inputs, b->cap_inputs, node);
+    ARENA_PUSH(nodes_arena(b->cx), b->inputs, b->n_inputs, b->cap_inputs, node);
     return node;
 }
 
 void build_output(Builder *b, const char *name, const Node *node)
 {
     Output out = {arena_string(b->cx->arena, name), node};
-    ARENA_PUSH(b->cx->arena, b->outputs, b->n_outputs, b->cap_outputs, out);
+    ARENA_PUSH(nodes_arena(b->cx), b->outputs, b->n_outputs, b->cap_outputs, out);
 }
 
 const Function *builder_finish(Builder *b)
 {
-    Arena *a = b->cx->arena;
-    bool *live = ARENA_ARRAY(a, bool, b->n + 1);
+    Arena *a = nodes_arena(b->cx);
+    bool *live = ARENA_ARRAY(b->work, bool, b->n + 1);
     for (int i = 0; i < b->n_outputs; i++) live[b->outputs[i].node->id] = true;
     for (int i = 0; i < b->n_inputs; i++) live[b->inputs[i]->id] = true;
     for (int i = b->n - 1; i >= 0; i--)
         for (int k = 0; live[i] && k < b->nodes[i]->n_in; k++)
             if (b->nodes[i]->in[k]) live[b->nodes[i]->in[k]->id] = true;
-    const Node **nodes = ARENA_ARRAY(a, const Node *, b->n + 1);
     int n = 0;
     for (int i = 0; i < b->n; i++) {
         if (!live[i]) continue;
         b->nodes[i]->id = n;
-        nodes[n++] = b->nodes[i];
+        b->nodes[n++] = b->nodes[i];
     }
+    const Node **nodes = arena_copy(a, b->nodes, (size_t)n * sizeof *nodes);
     Function *f = ARENA_NEW(a, Function);
     *f = (Function){b->name, nodes, n, b->inputs, b->n_inputs, b->outputs, b->n_outputs};
-    b->n = 0; // the nodes now belong to the function
+    arena_free(b->work);
+    *b = (Builder){.cx = b->cx, .name = b->name}; // the nodes now belong to the function
     return f;
 }
 

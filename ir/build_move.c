@@ -55,7 +55,7 @@ static void reserve_slots(Builder *b)
 {
     if (b->n <= b->n_slots) return;
     b->n_slots = 2 * b->n + 64;
-    b->slots = ARENA_ARRAY(b->cx->arena, int, b->n_slots);
+    b->slots = ARENA_ARRAY(b->work, int, b->n_slots);
 }
 
 static int64_t *bases_of(const Sources *s, int64_t *total)
@@ -152,10 +152,11 @@ const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, c
     Sources s = {NULL, 0, 0};
     reserve_slots(b);
     if (!map && plain_concat(b, n_in, in)) {
-        s = (Sources){arena_copy(b->cx->arena, in, (size_t)n_in * sizeof *in), n_in, n_in};
+        for (int k = 0; k < n_in; k++) HEAP_PUSH(s.nodes, s.n, s.cap, in[k]);
         int64_t *base = bases_of(&s, &total);
         const Node *joined = add_move(b, type, &s, NULL, base);
         free(base);
+        free(s.nodes);
         return joined;
     }
     Lane *lanes = resolved_lanes(b, n, n_in, in, map, &s);

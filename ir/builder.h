@@ -5,6 +5,7 @@
 struct Builder {
     Context *cx;
     const char *name;
+    Arena *work; // of the lists and tables below, which go when the function is finished
     Node **nodes;
     uint64_t *hashes; // of nodes
     int n, cap, cap_hashes;

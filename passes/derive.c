@@ -48,7 +48,7 @@ static void start(Derive *d, const char *name, Arena *lanes)
 {
     const Function *f = d->map->f;
     d->b = builder_new(d->cx, name);
-    d->env = lane_env_new(&(Context){lanes, d->cx->diag}, f, d->b);
+    d->env = lane_env_new(&(Context){.arena = lanes, .diag = d->cx->diag}, f, d->b);
     for (int i = 0; i < d->flow->n_contexts; i++) {
         const Node *c = f->inputs[d->flow->contexts[i]];
         lane_env_set_all(d->env, c, build_input(d->b, c->name, c->type));
@@ -173,7 +173,7 @@ static const Function *score_program(Derive *d, const Density *density)
 {
     const Function *f = density->f;
     Builder *b = builder_new(d->cx, "score");
-    Context lanes = {arena_new(), d->cx->diag};
+    Context lanes = {.arena = arena_new(), .diag = d->cx->diag};
     LaneEnv *env = lane_env_new(&lanes, f, b);
     const Node **score = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs),
                **wrt = ARENA_ARRAY(d->cx->arena, const Node *, f->n_inputs);

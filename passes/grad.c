@@ -72,7 +72,7 @@ static void push_layer(Grad *g, const Node *n, const Node *value, const int32_t 
 {
     Sum *s = &g->sums[n->id];
     Layer l = {value, lane, g->masked};
-    ARENA_PUSH(g->cx->arena, s->layers, s->n, s->cap, l);
+    ARENA_PUSH(scratch_arena(g->cx), s->layers, s->n, s->cap, l);
 }
 
 static LaneRef lane_of(const Node *value, int64_t i) { return (LaneRef){value, type_lanes(value->type) == 1 ? 0 : i}; }
@@ -89,7 +89,7 @@ static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t
                       const int32_t *count, int32_t times)
 {
     int64_t lanes = type_lanes(node->type), m = 0;
-    int32_t *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), *filled = heap_array(lanes, sizeof *filled);
+    int32_t *at = ARENA_ARRAY(scratch_arena(g->cx), int32_t, lanes), *filled = heap_array(lanes, sizeof *filled);
     for (int64_t i = 0; i < lanes; i++) at[i] = count[i] == times ? (int32_t)m++ : -1;
     LaneRef *refs = heap_array(m * times, sizeof *refs);
     for (int64_t i = 0; i < n; i++)
@@ -109,7 +109,8 @@ static void push_sums(Grad *g, const Node *node, const LaneRef *targets, int64_t
 static void contribute_node(Grad *g, const Node *node, const LaneRef *targets, int64_t n, const Node *value)
 {
     int64_t lanes = type_lanes(node->type);
-    int32_t *count = heap_array(lanes, sizeof *count), *at = ARENA_ARRAY(g->cx->arena, int32_t, lanes), most = 0;
+    int32_t *count = heap_array(lanes, sizeof *count), *at = ARENA_ARRAY(scratch_arena(g->cx), int32_t, lanes),
+            most = 0;
     bool single = false;
     for (int64_t i = 0; i < lanes; i++) at[i] = -1;
     for (int64_t i = 0; i < n; i++) {
@@ -148,7 +149,7 @@ static void contribute_lanes(Grad *g, const LaneRef *targets, int64_t n, const N
         bool known = node_is_const(node) || !g->depends[node->id] || (i && targets[i - 1].node == node);
         for (int k = 0; k < n_seen && !known; k++) known = seen[k] == node;
         if (known) continue;
-        ARENA_PUSH(g->cx->arena, seen, n_seen, cap, node);
+        ARENA_PUSH(scratch_arena(g->cx), seen, n_seen, cap, node);
         contribute_node(g, node, targets, n, value);
     }
 }
@@ -584,9 +585,12 @@ void grad_of(LaneEnv *env, const Node *of, int n, const Node *const *wrt, const 
 {
     const Function *f = env->from;
     Context *cx = builder_context(env->b);
-    Grad g = {
-        env,  cx, env->b, ARENA_ARRAY(cx->arena, Sum, f->n_nodes + 1), ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1),
-        false};
+    Grad g = {env,
+              cx,
+              env->b,
+              ARENA_ARRAY(scratch_arena(cx), Sum, f->n_nodes + 1),
+              ARENA_ARRAY(scratch_arena(cx), bool, f->n_nodes + 1),
+              false};
     find_dependent(&g, n, wrt);
     contribute(&g, of, build_scalar(g.b, 1));
     for (int i = f->n_nodes - 1; i >= 0; i--) {

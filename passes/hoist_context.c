@@ -25,7 +25,7 @@ static bool named(const Function *f, int n, const char *name)
 // By node id: does it depend on an input that is no context? The contexts are the first n_contexts inputs of `program`.
 static bool *event_dependent(Context *cx, const Function *f, const Function *program, int n_contexts)
 {
-    bool *event = ARENA_ARRAY(cx->arena, bool, f->n_nodes + 1);
+    bool *event = ARENA_ARRAY(scratch_arena(cx), bool, f->n_nodes + 1);
     for (int i = 0; i < f->n_inputs; i++) event[f->inputs[i]->id] = !named(program, n_contexts, f->inputs[i]->name);
     for (int i = 0; i < f->n_nodes; i++)
         for (int k = 0; k < f->nodes[i]->n_in; k++)
@@ -74,9 +74,9 @@ static const Cut *cut_of(Cuts *c, Builder *b, const Node *w, const int32_t *x_ro
     int64_t N = w->type.dim[1];
     Cut cut = {w,  matrix_part(b, w, n_x, x_rows, N, NULL), matrix_part(b, w, n_y, y_rows, N, NULL), NULL, NULL, n_x,
                n_y};
-    cut.x_rows = arena_copy(c->cx->arena, x_rows, (size_t)n_x * 4);
-    cut.y_rows = arena_copy(c->cx->arena, y_rows, (size_t)n_y * 4);
-    ARENA_PUSH(c->cx->arena, c->cuts, c->n, c->cap, cut);
+    cut.x_rows = arena_copy(scratch_arena(c->cx), x_rows, (size_t)n_x * 4);
+    cut.y_rows = arena_copy(scratch_arena(c->cx), y_rows, (size_t)n_y * 4);
+    ARENA_PUSH(scratch_arena(c->cx), c->cuts, c->n, c->cap, cut);
     return &c->cuts[c->n - 1];
 }
 
@@ -158,7 +158,7 @@ static int shared_index(Shared *s, const Node *v)
 {
     for (int i = 0; i < s->n; i++)
         if (s->values[i] == v) return i;
-    ARENA_PUSH(s->cx->arena, s->values, s->n, s->cap, v);
+    ARENA_PUSH(scratch_arena(s->cx), s->values, s->n, s->cap, v);
     return s->n - 1;
 }
 
@@ -166,7 +166,7 @@ static int shared_index(Shared *s, const Node *v)
 static const Node **copy_context_nodes(Shared *s, const Function *f, const bool *event, const Node *const *inputs,
                                        int n_contexts)
 {
-    const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
+    const Node **now = ARENA_ARRAY(scratch_arena(s->cx), const Node *, f->n_nodes + 1);
     for (int i = 0; i < n_contexts; i++) now[f->inputs[i]->id] = inputs[i];
     for (int i = 0; i < f->n_nodes; i++)
         if (!event[i] && f->nodes[i]->op != OP_input) now[i] = build_copy(s->b, f->nodes[i], now);
@@ -225,13 +225,13 @@ static const Function *without_context(Shared *s, const Function *f, const bool 
 {
     Builder *b = builder_new(s->cx, f->name);
     Prepared pr = {s, (int64_t *)base, base[s->n] ? build_input(b, "p", type_vector(base[s->n])) : NULL};
-    const Node **now = ARENA_ARRAY(s->cx->arena, const Node *, f->n_nodes + 1);
+    const Node **now = ARENA_ARRAY(scratch_arena(s->cx), const Node *, f->n_nodes + 1);
     for (int i = n_contexts; i < f->n_inputs; i++)
         now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];
         if (!event[i] || n->op == OP_input) continue;
-        const Node **in = ARENA_ARRAY(s->cx->arena, const Node *, n->n_in + 1);
+        const Node **in = ARENA_ARRAY(scratch_arena(s->cx), const Node *, n->n_in + 1);
         for (int k = 0; k < n->n_in; k++) {
             if (!n->in[k]) continue;
             int id = n->in[k]->id;
@@ -269,7 +269,7 @@ static void encode_output(Shared *s, int64_t *n_early, const Node ***early, int 
         for (int k = 0; k < n_read; k++) {
             bool seen = node_is_const(read[k]);
             for (int j = 0; j < n && !seen; j++) seen = list[j] == read[k];
-            if (!seen) ARENA_PUSH(s->cx->arena, list, n, cap, read[k]);
+            if (!seen) ARENA_PUSH(scratch_arena(s->cx), list, n, cap, read[k]);
         }
     }
     *n_early = 0;
@@ -283,9 +283,9 @@ static const Function *late_function(Shared *s, int64_t n_early, const Node *con
 {
     Builder *b = builder_new(s->cx, "late");
     const Node *e = build_input(b, "e", type_vector(n_early)),
-               **parts = ARENA_ARRAY(s->cx->arena, const Node *, s->n + 1);
+               **parts = ARENA_ARRAY(scratch_arena(s->cx), const Node *, s->n + 1);
     Shared names = {s->cx, b, (const Node **)early, n, n};
-    int64_t *base = ARENA_ARRAY(s->cx->arena, int64_t, n + 1);
+    int64_t *base = ARENA_ARRAY(scratch_arena(s->cx), int64_t, n + 1);
     for (int i = 0; i < n; i++) base[i + 1] = base[i] + type_lanes(early[i]->type);
     Prepared pr = {&names, base, e};
     for (int i = 0; i < s->n; i++) {
@@ -305,10 +305,10 @@ static const Function *late_function(Shared *s, int64_t n_early, const Node *con
 Module *pass_hoist_context(const Module *m, Context *cx)
 {
     int most = m->n_functions + 3;
-    const Function **programs = ARENA_ARRAY(cx->arena, const Function *, most),
-                   **out = ARENA_ARRAY(cx->arena, const Function *, most);
-    const bool **event = ARENA_ARRAY(cx->arena, const bool *, most);
-    const Node *const **copies = ARENA_ARRAY(cx->arena, const Node *const *, most);
+    const Function **programs = ARENA_ARRAY(scratch_arena(cx), const Function *, most),
+                   **out = ARENA_ARRAY(scratch_arena(cx), const Function *, most);
+    const bool **event = ARENA_ARRAY(scratch_arena(cx), const bool *, most);
+    const Node *const **copies = ARENA_ARRAY(scratch_arena(cx), const Node *const *, most);
     int n_programs = 0, n_out = 0, n_contexts = 0;
     for (int i = 0; i < m->n_functions; i++) {
         const Function *f = m->functions[i];
@@ -322,7 +322,7 @@ Module *pass_hoist_context(const Module *m, Context *cx)
     out[n_out++] =
         rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
     Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
-    const Node **inputs = ARENA_ARRAY(cx->arena, const Node *, n_contexts);
+    const Node **inputs = ARENA_ARRAY(scratch_arena(cx), const Node *, n_contexts);
     for (int i = 0; i < n_contexts; i++)
         inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
     for (int p = 0; p < n_programs; p++) {
@@ -332,7 +332,7 @@ Module *pass_hoist_context(const Module *m, Context *cx)
         copies[p] = copy_context_nodes(&s, programs[p], event[p], inputs, n_contexts);
         find_read(&s, programs[p], event[p], copies[p]);
     }
-    int64_t *base = ARENA_ARRAY(cx->arena, int64_t, s.n + 1), n_early = 0;
+    int64_t *base = ARENA_ARRAY(scratch_arena(cx), int64_t, s.n + 1), n_early = 0;
     for (int i = 0; i < s.n; i++) base[i + 1] = base[i] + type_lanes(s.values[i]->type);
     for (int p = 0; p < n_programs; p++)
         out[n_out++] = without_context(&s, programs[p], event[p], copies[p], n_contexts, base);

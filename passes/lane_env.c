@@ -40,7 +40,6 @@ static int find(const Distinct *d, const int *table, size_t mask, const Node *no
 const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
 {
     int64_t n = type_lanes(type), total = 0;
-    Context *cx = builder_context(b);
     Distinct d = {0};
     size_t size = 64;
     while (size < (size_t)n * 2 && size < 1u << 16) size *= 2;
@@ -51,8 +50,8 @@ const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
         size_t slot = 0;
         int k = i && refs[i].node == refs[i - 1].node ? -2 : find(&d, table, size - 1, refs[i].node, &slot);
         if (k == -1) {
-            ARENA_PUSH(cx->arena, d.nodes, d.n, d.cap, refs[i].node);
-            ARENA_PUSH(cx->arena, d.base, n_base, cap_base, total);
+            HEAP_PUSH(d.nodes, d.n, d.cap, refs[i].node);
+            HEAP_PUSH(d.base, n_base, cap_base, total);
             total += type_lanes(refs[i].node->type);
             table[slot] = d.n;
             k = d.n - 1;
@@ -63,6 +62,8 @@ const Node *lanes_gather_as(Builder *b, const LaneRef *refs, Type type)
     bool in_order = total == n;
     for (int64_t i = 0; i < n && in_order; i++) in_order = map[i] == i;
     const Node *m = build_move(b, type, d.n, d.nodes, in_order ? NULL : map);
+    free(d.nodes);
+    free(d.base);
     free(table);
     free(map);
     return m;
@@ -75,19 +76,19 @@ const Node *lanes_gather(Builder *b, const LaneRef *refs, int64_t n)
 
 LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b)
 {
-    LaneEnv *env = ARENA_NEW(cx->arena, LaneEnv);
+    LaneEnv *env = ARENA_NEW(scratch_arena(cx), LaneEnv);
     env->from = from;
     env->b = b;
-    env->base = ARENA_ARRAY(cx->arena, int64_t, from->n_nodes + 1);
+    env->base = ARENA_ARRAY(scratch_arena(cx), int64_t, from->n_nodes + 1);
     for (int i = 0; i < from->n_nodes; i++) {
         const Node *n = from->nodes[i];
         bool real = n->op != OP_move && n->op != OP_constant;
         env->base[i + 1] = env->base[i] + (real ? type_lanes(n->type) : 0);
     }
     env->n_lanes = env->base[from->n_nodes];
-    env->constant = ARENA_ARRAY(cx->arena, const Node *, from->n_nodes + 1);
-    env->whole = ARENA_ARRAY(cx->arena, const Node *, from->n_nodes + 1);
-    env->ref = ARENA_ARRAY(cx->arena, LaneRef, env->n_lanes + 1);
+    env->constant = ARENA_ARRAY(scratch_arena(cx), const Node *, from->n_nodes + 1);
+    env->whole = ARENA_ARRAY(scratch_arena(cx), const Node *, from->n_nodes + 1);
+    env->ref = ARENA_ARRAY(scratch_arena(cx), LaneRef, env->n_lanes + 1);
     return env;
 }
 

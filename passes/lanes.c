@@ -489,7 +489,7 @@ static bool *needed_lanes(Context *scratch, const Function *f)
 static const Function *rebuild_function(Context *cx, const Function *f, bool number)
 {
     Builder *b = builder_new(cx, f->name);
-    Context scratch = {arena_new(), cx->diag};
+    Context scratch = {.arena = arena_new(), .diag = cx->diag};
     Lanes s = {b, lane_env_new(&scratch, f, b), needed_lanes(&scratch, f), &scratch,
                number ? lane_numbers_new(&scratch, f) : NULL};
     for (int i = 0; i < f->n_inputs; i++) rebuild(&s, f->inputs[i]);
@@ -509,7 +509,7 @@ static const Function *rebuild_function(Context *cx, const Function *f, bool num
 
 static Module *each_function(const Module *m, Context *cx, bool number)
 {
-    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
+    const Function **functions = ARENA_ARRAY(scratch_arena(cx), const Function *, m->n_functions);
     for (int i = 0; i < m->n_functions; i++)
         functions[i] = rebuild_function(cx, rebuild_function(cx, m->functions[i], number), number);
     return module_new(cx, m->stage, m->n_functions, functions, m);

@@ -8,7 +8,7 @@
 LaneRef *value_lanes(Context *cx, const Node *v)
 {
     int64_t n = type_lanes(v->type);
-    LaneRef *lanes = ARENA_ARRAY(cx->arena, LaneRef, n + 1);
+    LaneRef *lanes = ARENA_ARRAY(scratch_arena(cx), LaneRef, n + 1);
     for (int64_t i = 0; i < n; i++) lanes[i] = lane_canonical(v, i);
     return lanes;
 }
@@ -39,7 +39,7 @@ static LaneRef *start_lanes(Context *cx, const Function *f, int port, const Lane
 {
     int64_t known = n, at = 0;
     for (int i = 0; i < f->n_inputs; i++) known += i == port ? 0 : type_lanes(f->inputs[i]->type);
-    LaneRef *from = ARENA_ARRAY(cx->arena, LaneRef, known + 1);
+    LaneRef *from = ARENA_ARRAY(scratch_arena(cx), LaneRef, known + 1);
     for (int64_t i = 0; i < n; i++) from[at++] = lanes[i];
     for (int i = 0; i < f->n_inputs; i++)
         for (int64_t k = 0; i != port && k < type_lanes(f->inputs[i]->type); k++)
@@ -52,7 +52,7 @@ Map *map_solve(Context *cx, const Function *f, int port, const LaneRef *out, int
 {
     int64_t known = 0;
     LaneRef *from = start_lanes(cx, f, port, out, n, &known), *to = input_lanes(cx, f->inputs[port]);
-    Map *map = ARENA_NEW(cx->arena, Map);
+    Map *map = ARENA_NEW(scratch_arena(cx), Map);
     *map = (Map){.f = f, .port = port, .out = out, .dims = n};
     map->solution = solve_lanes(cx, f, from, known, to, type_lanes(f->inputs[port]->type));
     return map;
@@ -69,13 +69,13 @@ Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef
 {
     int64_t known = 0;
     LaneRef *from = start_lanes(cx, f, port, out, n, &known);
-    LaneRef *to = ARENA_ARRAY(cx->arena, LaneRef, 2 * n + 1);
+    LaneRef *to = ARENA_ARRAY(scratch_arena(cx), LaneRef, 2 * n + 1);
     for (int64_t i = 0; i < n; i++) {
         to[i] = (LaneRef){f->inputs[port], i};
         to[n + i] = base[i];
     }
     const Solution *base_solution = solve_base(cx, f, port, out, base, n);
-    Map *map = ARENA_NEW(cx->arena, Map);
+    Map *map = ARENA_NEW(scratch_arena(cx), Map);
     *map = (Map){.f = f, .port = port, .out = out, .dims = n, .base = base, .base_solution = base_solution};
     map->solution = solve_lanes(cx, f, from, known, to, 2 * n);
     return map->solution->solved && base_solution->solved ? map : NULL;
@@ -85,7 +85,7 @@ const Function *map_inverse(Context *cx, const Map *map)
 {
     const Function *f = map->f;
     Builder *b = builder_new(cx, "inverse");
-    Context lanes = {arena_new(), cx->diag};
+    Context lanes = {.arena = arena_new(), .diag = cx->diag};
     LaneEnv *env = lane_env_new(&lanes, f, b);
     for (int i = 0; i < f->n_inputs; i++) {
         if (i != map->port) {
@@ -97,7 +97,7 @@ const Function *map_inverse(Context *cx, const Map *map)
     }
     emit_solution(env, map->solution);
     int64_t n = type_lanes(f->inputs[map->port]->type);
-    LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, n + 1);
+    LaneRef *refs = ARENA_ARRAY(scratch_arena(cx), LaneRef, n + 1);
     for (int64_t k = 0; k < n; k++) refs[k] = lane_env_get(env, (LaneRef){f->inputs[map->port], k});
     build_output(b, "in", lanes_gather_as(b, refs, type_vector(n)));
     build_output(b, "log_det", emit_log_det(env, map->solution));
@@ -108,11 +108,11 @@ const Function *map_inverse(Context *cx, const Map *map)
 const Function *map_forward(Context *cx, const Map *map)
 {
     Builder *b = builder_new(cx, "forward");
-    Context lanes = {arena_new(), cx->diag};
+    Context lanes = {.arena = arena_new(), .diag = cx->diag};
     LaneEnv *env = lane_env_new(&lanes, map->f, b);
     lane_env_inputs(env);
     emit_forward(env);
-    LaneRef *now = ARENA_ARRAY(cx->arena, LaneRef, map->dims + 1);
+    LaneRef *now = ARENA_ARRAY(scratch_arena(cx), LaneRef, map->dims + 1);
     for (int64_t i = 0; i < map->dims; i++) now[i] = lane_env_get(env, map->out[i]);
     build_output(b, "out", lanes_gather_as(b, now, type_vector(map->dims)));
     arena_free(lanes.arena);
@@ -123,17 +123,17 @@ double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint
 {
     const Function *f = map->f;
     uint64_t state = seed;
-    double **in = ARENA_ARRAY(cx->arena, double *, f->n_inputs + 1);
+    double **in = ARENA_ARRAY(scratch_arena(cx), double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) {
         size_t n = rows * (size_t)type_lanes(f->inputs[i]->type);
-        in[i] = ARENA_ARRAY(cx->arena, double, n);
+        in[i] = ARENA_ARRAY(scratch_arena(cx), double, n);
         for (size_t k = 0; k < n; k++) in[i][k] = draw_input(f->inputs[i]->type, &state);
     }
     if (!density) return in;
     const Function *inverse = map_inverse(cx, map);
-    const double **given = ARENA_ARRAY(cx->arena, const double *, f->n_inputs + 1);
+    const double **given = ARENA_ARRAY(scratch_arena(cx), const double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) given[i] = in[i];
-    double *z = ARENA_ARRAY(cx->arena, double, rows *(size_t)map->dims);
+    double *z = ARENA_ARRAY(scratch_arena(cx), double, rows *(size_t)map->dims);
     for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = draw_normal(&state);
     given[map->port] = z;
     double *out[2] = {in[map->port], NULL};
@@ -144,13 +144,13 @@ double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint
 double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in)
 {
     Builder *b = builder_new(cx, "log_det");
-    Context lanes = {arena_new(), cx->diag};
+    Context lanes = {.arena = arena_new(), .diag = cx->diag};
     LaneEnv *env = lane_env_new(&lanes, map->f, b);
     lane_env_inputs(env);
     emit_forward(env);
     build_output(b, "log_det", emit_log_det(env, map->solution));
     arena_free(lanes.arena);
-    double *value = ARENA_ARRAY(cx->arena, double, rows);
+    double *value = ARENA_ARRAY(scratch_arena(cx), double, rows);
     eval_function(builder_finish(b), rows, in, &value, NULL, NULL);
     return value;
 }

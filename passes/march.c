@@ -36,7 +36,7 @@ static void find_users(March *m)
         for (int k = 0; k < n->n_in; k++) {
             if (!n->in[k]) continue;
             int id = n->in[k]->id;
-            ARENA_PUSH(m->cx->arena, m->users[id], m->n_users[id], m->cap_users[id], i);
+            ARENA_PUSH(scratch_arena(m->cx), m->users[id], m->n_users[id], m->cap_users[id], i);
             m->waits[i]++;
         }
         if (!m->waits[i] && !m->forward[i] && n->op != OP_input) set_ready(m, i);
@@ -72,13 +72,13 @@ const Function *march_order(Context *cx, const Function *f, int n_outputs)
 {
     size_t n = (size_t)f->n_nodes + 1;
     March m = {.cx = cx, .f = f, .b = builder_new(cx, f->name)};
-    m.now = ARENA_ARRAY(cx->arena, const Node *, n);
-    m.forward = ARENA_ARRAY(cx->arena, bool, n);
-    m.waits = ARENA_ARRAY(cx->arena, int, n);
-    m.users = ARENA_ARRAY(cx->arena, int *, n);
-    m.n_users = ARENA_ARRAY(cx->arena, int, n);
-    m.cap_users = ARENA_ARRAY(cx->arena, int, n);
-    m.ready = ARENA_ARRAY(cx->arena, uint64_t, n / 64 + 1);
+    m.now = ARENA_ARRAY(scratch_arena(cx), const Node *, n);
+    m.forward = ARENA_ARRAY(scratch_arena(cx), bool, n);
+    m.waits = ARENA_ARRAY(scratch_arena(cx), int, n);
+    m.users = ARENA_ARRAY(scratch_arena(cx), int *, n);
+    m.n_users = ARENA_ARRAY(scratch_arena(cx), int, n);
+    m.cap_users = ARENA_ARRAY(scratch_arena(cx), int, n);
+    m.ready = ARENA_ARRAY(scratch_arena(cx), uint64_t, n / 64 + 1);
     find_forward(&m, f->outputs[n_outputs].node);
     find_users(&m);
     for (int i = 0; i < f->n_inputs; i++) {

@@ -178,7 +178,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
 
 static const Function *merge_function(Context *cx, const Function *f)
 {
-    int *uses = ARENA_ARRAY(cx->arena, int, f->n_nodes + 1);
+    int *uses = ARENA_ARRAY(scratch_arena(cx), int, f->n_nodes + 1);
     for (int i = 0; i < f->n_nodes; i++)
         for (int k = 0; k < f->nodes[i]->n_in; k++)
             if (f->nodes[i]->in[k]) uses[f->nodes[i]->in[k]->id]++;
@@ -188,7 +188,7 @@ static const Function *merge_function(Context *cx, const Function *f)
 
 Module *pass_merge_linear(const Module *m, Context *cx)
 {
-    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
+    const Function **functions = ARENA_ARRAY(scratch_arena(cx), const Function *, m->n_functions);
     for (int i = 0; i < m->n_functions; i++) functions[i] = merge_function(cx, merge_function(cx, m->functions[i]));
     return module_new(cx, m->stage, m->n_functions, functions, m);
 }

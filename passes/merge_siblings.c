@@ -114,7 +114,7 @@ static void know(Weights *all, Known k)
         Known *old = all->known;
         size_t n = all->known_size;
         all->known_size = n ? 2 * n : 256;
-        all->known = ARENA_ARRAY(all->cx->arena, Known, all->known_size);
+        all->known = ARENA_ARRAY(scratch_arena(all->cx), Known, all->known_size);
         for (size_t i = 0; i < n; i++)
             if (old[i].w) all->known[known_slot(all, old[i].w)] = old[i];
     }
@@ -133,9 +133,9 @@ static void *joined_data(Weights *all, Tuple *t)
 
 static int add_tuple(Weights *all, const Node *const *w, int n)
 {
-    Tuple t = {n, arena_copy(all->cx->arena, w, (size_t)n * sizeof *w), NULL};
+    Tuple t = {n, arena_copy(scratch_arena(all->cx), w, (size_t)n * sizeof *w), NULL};
     for (int i = 0; i < n; i++) know(all, (Known){w[i], all->n_tuples, i});
-    ARENA_PUSH(all->cx->arena, all->tuples, all->n_tuples, all->cap_tuples, t);
+    ARENA_PUSH(scratch_arena(all->cx), all->tuples, all->n_tuples, all->cap_tuples, t);
     return all->n_tuples - 1;
 }
 
@@ -154,7 +154,7 @@ static const Node *join_weights(Weights *all, const Node *const *w, int n)
     if (!first.w) tuple = add_tuple(all, w, n);
     Tuple *t = &all->tuples[tuple];
     int64_t dim[3] = {n, w[0]->type.dim[0], w[0]->type.dim[1]};
-    Node *c = ARENA_NEW(all->cx->arena, Node);
+    Node *c = ARENA_NEW(scratch_arena(all->cx), Node);
     size_t each = bytes_of(w[0]);
     char *data = joined_data(all, t);
     *c = (Node){.op = OP_constant, .type = type_make(w[0]->type.dtype, 3, dim)};
@@ -166,8 +166,8 @@ static const Node *join_weights(Weights *all, const Node *const *w, int n)
 
 static int new_bundle(Merge *m, int n, bool seed)
 {
-    Bundle b = {.n = n, .member = ARENA_ARRAY(m->cx->arena, const Node *, n), .seed = seed};
-    ARENA_PUSH(m->cx->arena, m->bundles, m->n_bundles, m->cap_bundles, b);
+    Bundle b = {.n = n, .member = ARENA_ARRAY(scratch_arena(m->cx), const Node *, n), .seed = seed};
+    ARENA_PUSH(scratch_arena(m->cx), m->bundles, m->n_bundles, m->cap_bundles, b);
     return m->n_bundles - 1;
 }
 
@@ -206,8 +206,8 @@ static Kind *kind_of(Merge *m, const uint64_t *words, int n)
     size_t slot = words_hash(words, n) & (m->table_size - 1);
     for (; m->table[slot]; slot = (slot + 1) & (m->table_size - 1))
         if (same_words(&m->kinds[m->table[slot] - 1], words, n)) return &m->kinds[m->table[slot] - 1];
-    Kind k = {.words = arena_copy(m->cx->arena, words, (size_t)n * sizeof *words), .n_words = n};
-    ARENA_PUSH(m->cx->arena, m->kinds, m->n_kinds, m->cap_kinds, k);
+    Kind k = {.words = arena_copy(scratch_arena(m->cx), words, (size_t)n * sizeof *words), .n_words = n};
+    ARENA_PUSH(scratch_arena(m->cx), m->kinds, m->n_kinds, m->cap_kinds, k);
     m->table[slot] = m->n_kinds;
     return &m->kinds[m->n_kinds - 1];
 }
@@ -217,7 +217,7 @@ static void join_kind(Merge *m, Kind *k, int parts, int part, const Node *n, boo
 {
     int i = 0;
     while (i < k->n && m->bundles[k->bundles[i]].member[part]) i++;
-    if (i == k->n) ARENA_PUSH(m->cx->arena, k->bundles, k->n, k->cap, new_bundle(m, parts, seed));
+    if (i == k->n) ARENA_PUSH(scratch_arena(m->cx), k->bundles, k->n, k->cap, new_bundle(m, parts, seed));
     sit_down(m, k->bundles[i], part, n);
 }
 
@@ -287,14 +287,14 @@ typedef struct {
 
 static void find_seeds(Merge *m)
 {
-    Group *groups = ARENA_ARRAY(m->cx->arena, Group, m->f->n_nodes + 1);
+    Group *groups = ARENA_ARRAY(scratch_arena(m->cx), Group, m->f->n_nodes + 1);
     for (int i = 0; i < m->f->n_nodes; i++) {
         const Node *n = m->f->nodes[i];
         Words w = {.n = 0};
         if (n->op != OP_linear || !may_join(n)) continue;
         put_seed(&w, m, n);
         Group *g = &groups[kind_of(m, w.words, w.n) - m->kinds];
-        ARENA_PUSH(m->cx->arena, g->nodes, g->n, g->cap, n);
+        ARENA_PUSH(scratch_arena(m->cx), g->nodes, g->n, g->cap, n);
     }
     for (int k = 0; k < m->n_kinds; k++)
         if (groups[k].n > 1) seed_bundle(m, groups[k].nodes, groups[k].n);
@@ -507,7 +507,7 @@ typedef struct {
 static void push_missing(Emit *e, const Node *n, Stack *s)
 {
     for (int k = 0; k < n->n_in; k++)
-        if (n->in[k] && !e->now[n->in[k]->id]) ARENA_PUSH(e->m->cx->arena, s->list, s->n, s->cap, n->in[k]);
+        if (n->in[k] && !e->now[n->in[k]->id]) ARENA_PUSH(scratch_arena(e->m->cx), s->list, s->n, s->cap, n->in[k]);
 }
 
 // In the function's order, but a bundle comes whole: what its members wait for comes before it.
@@ -516,7 +516,7 @@ static void build_all(Emit *e)
     Merge *m = e->m;
     Stack s = {NULL, 0, 0};
     for (int i = 0; i < m->f->n_nodes; i++) {
-        ARENA_PUSH(m->cx->arena, s.list, s.n, s.cap, m->f->nodes[i]);
+        ARENA_PUSH(scratch_arena(m->cx), s.list, s.n, s.cap, m->f->nodes[i]);
         while (s.n) {
             const Node *n = s.list[s.n - 1];
             int before = s.n, bundle = m->seat[n->id].bundle;
@@ -533,7 +533,7 @@ static void build_all(Emit *e)
 static const Function *build_function(Merge *m)
 {
     const Function *f = m->f;
-    Emit e = {m, builder_new(m->cx, f->name), ARENA_ARRAY(m->cx->arena, const Node *, f->n_nodes + 1)};
+    Emit e = {m, builder_new(m->cx, f->name), ARENA_ARRAY(scratch_arena(m->cx), const Node *, f->n_nodes + 1)};
     for (int i = 0; i < f->n_inputs; i++)
         e.now[f->inputs[i]->id] = build_input(e.b, f->inputs[i]->name, f->inputs[i]->type);
     build_all(&e);
@@ -551,7 +551,7 @@ static bool is_row(const Node *n) { return n->op == OP_move && !n->map && n->n_i
 static void find_cached(Merge *m)
 {
     const Function *f = m->f;
-    int *begins = ARENA_ARRAY(m->cx->arena, int, f->n_nodes + 1);
+    int *begins = ARENA_ARRAY(scratch_arena(m->cx), int, f->n_nodes + 1);
     for (int i = 0; i < f->n_nodes; i++)
         if (is_row(f->nodes[i])) begins[f->nodes[i]->in[0]->id]++;
     for (int i = 0; i < f->n_nodes; i++)
@@ -579,7 +579,7 @@ static void find_levels(Merge *m)
 
 static const Function *merge_function(Weights *weights, const Function *f)
 {
-    Arena *a = weights->cx->arena;
+    Arena *a = scratch_arena(weights->cx);
     Merge m = {.cx = weights->cx, .f = f, .weights = weights, .table_size = 64};
     while (m.table_size < 2 * (size_t)f->n_nodes) m.table_size *= 2;
     m.table = ARENA_ARRAY(a, int, m.table_size);
@@ -610,7 +610,7 @@ static const Function *merge_function(Weights *weights, const Function *f)
 Module *pass_merge_siblings(const Module *m, Context *cx)
 {
     Weights weights = {.cx = cx};
-    const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions + 1);
+    const Function **functions = ARENA_ARRAY(scratch_arena(cx), const Function *, m->n_functions + 1);
     for (int late = 1; late >= 0; late--) // 1: it alone
         for (int i = 0; i < m->n_functions; i++)
             if ((strcmp(m->functions[i]->name, "late") == 0) == late)

@@ -92,8 +92,8 @@ static void find_maps_in_place(Planner *p)
 // First fit among the buffers that live at the same time.
 static uint32_t assign_lanes(Planner *p)
 {
-    Buffer **order = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1),
-           **live = ARENA_ARRAY(p->cx->arena, Buffer *, p->n_buffers + 1);
+    Buffer **order = ARENA_ARRAY(scratch_arena(p->cx), Buffer *, p->n_buffers + 1),
+           **live = ARENA_ARRAY(scratch_arena(p->cx), Buffer *, p->n_buffers + 1);
     uint32_t total = 0;
     int n_live = 0;
     for (int i = 0; i < p->n_buffers; i++) order[i] = &p->buffers[i];
@@ -208,19 +208,19 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
 {
     Planner p = {.cx = cx, .f = f, .pool = pool};
     size_t n = (size_t)f->n_nodes + 2;
-    p.place = ARENA_ARRAY(cx->arena, Place, n);
-    p.view = ARENA_ARRAY(cx->arena, View, n);
-    p.level = ARENA_ARRAY(cx->arena, int, n);
-    p.unit = ARENA_ARRAY(cx->arena, int, n);
-    p.stored = ARENA_ARRAY(cx->arena, bool, n);
-    p.made = ARENA_ARRAY(cx->arena, bool, n);
-    p.reserved = ARENA_ARRAY(cx->arena, Place, n);
-    p.written = ARENA_ARRAY(cx->arena, int, n);
+    p.place = ARENA_ARRAY(scratch_arena(cx), Place, n);
+    p.view = ARENA_ARRAY(scratch_arena(cx), View, n);
+    p.level = ARENA_ARRAY(scratch_arena(cx), int, n);
+    p.unit = ARENA_ARRAY(scratch_arena(cx), int, n);
+    p.stored = ARENA_ARRAY(scratch_arena(cx), bool, n);
+    p.made = ARENA_ARRAY(scratch_arena(cx), bool, n);
+    p.reserved = ARENA_ARRAY(scratch_arena(cx), Place, n);
+    p.written = ARENA_ARRAY(scratch_arena(cx), int, n);
     p.grow = grow;
     PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1),
              *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
-    int *in_buffers = ARENA_ARRAY(cx->arena, int, f->n_inputs + 1),
-        *out_buffers = ARENA_ARRAY(cx->arena, int, f->n_outputs + 1);
+    int *in_buffers = ARENA_ARRAY(scratch_arena(cx), int, f->n_inputs + 1),
+        *out_buffers = ARENA_ARRAY(scratch_arena(cx), int, f->n_outputs + 1);
     find_levels(&p);
     find_stored(&p);
     find_made(&p);
@@ -237,11 +237,17 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     return (Program){true, p.steps, p.n_steps, lanes ? lanes : 16, in, out, n_in, f->n_outputs};
 }
 
+// Its steps are in the scratch arena: roll_steps copies what remains of them.
 static Program plan_function(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts)
 {
+    Context own = *cx;
+    own.scratch = arena_within(scratch_arena(cx));
     bool ordered = false;
-    Program program = plan_with(cx, pool, f, graph, contexts, true, &ordered);
-    return ordered ? program : plan_with(cx, pool, f, graph, contexts, false, &ordered);
+    Program program = plan_with(&own, pool, f, graph, contexts, true, &ordered);
+    if (!ordered) program = plan_with(&own, pool, f, graph, contexts, false, &ordered);
+    program.steps = arena_copy(scratch_arena(cx), program.steps, (size_t)program.n_steps * sizeof *program.steps);
+    arena_free(own.scratch);
+    return program;
 }
 
 // ---- the plan
@@ -287,8 +293,23 @@ static uint64_t constant_lanes(const Module *m)
     return most;
 }
 
+static void plan_programs(Context *cx, Plan *plan, Pool *pool, const Module *m)
+{
+    for (ProgramId id = 0; id < PROGRAM_COUNT; id++) {
+        const Function *f = id == PROGRAM_NOISE ? NULL : module_function(m, program_name(id));
+        if (!f) continue;
+        plan->programs[id] = plan_function(cx, pool, f, id == PROGRAM_RUN, id == PROGRAM_ENCODE);
+        if (id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
+        if (id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
+    }
+    const Program *act = &plan->programs[PROGRAM_ACT];
+    if (act->exists) plan->notes = march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]);
+    for (int i = 0; i < PROGRAM_COUNT; i++) roll_steps(cx, &plan->programs[i]);
+}
+
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
+    Context own = {.arena = cx->arena, .diag = cx->diag, .scratch = arena_within(cx->arena)};
     Plan *plan = ARENA_NEW(cx->arena, Plan);
     Pool pool = {.arena = cx->arena};
     plan->name = name;
@@ -296,14 +317,10 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->given_only = flow->base_kind == BASE_STUDENT_T || flow->base_kind == BASE_GRAPH;
     pool_reserve(&pool, constant_lanes(m) + (1 << 16));
     start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
-    for (ProgramId id = 0; id < PROGRAM_COUNT; id++) {
-        const Function *f = id == PROGRAM_NOISE ? NULL : module_function(m, program_name(id));
-        if (!f) continue;
-        plan->programs[id] = plan_function(cx, &pool, f, id == PROGRAM_RUN, id == PROGRAM_ENCODE);
-        if (id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
-        if (id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
-    }
-    pool_reserve(&pool, 16); // what a step may read past the end
+    plan_programs(&own, plan, &pool, m);
+    arena_free(own.scratch);
+    const char *march = plan->notes; // or NULL
+    pool_reserve(&pool, 16);         // what a step may read past the end
     plan->weights = pool.words;
     plan->weight_lanes = pool.n;
     plan->n_inputs = m->n_inputs;
@@ -320,11 +337,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
                                : "";
     plan->notes = flow->why ? flow->why : "";
     if (flow->no_inverse) plan->notes = arena_format(cx->arena, "%s\none way: %s", plan->notes, flow->no_inverse);
-    const Program *act = &plan->programs[PROGRAM_ACT];
     if (units_text(m)) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, units_text(m));
-    if (act->exists)
-        plan->notes =
-            arena_format(cx->arena, "%s\n%s", plan->notes, march_note(cx, act, &plan->programs[PROGRAM_TO_EVENT]));
-    for (int i = 0; i < PROGRAM_COUNT; i++) roll_steps(cx, &plan->programs[i]);
+    if (march) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, march);
     return plan_verify(plan, cx) ? plan : NULL;
 }

@@ -18,9 +18,9 @@ typedef struct Cluster {
 static Cluster *empty_cluster(Planner *p)
 {
     if (!p->cluster) {
-        p->cluster = ARENA_NEW(p->cx->arena, Cluster);
-        p->cluster->value = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
-        p->cluster->reader = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
+        p->cluster = ARENA_NEW(scratch_arena(p->cx), Cluster);
+        p->cluster->value = ARENA_ARRAY(scratch_arena(p->cx), int, p->f->n_nodes + 1);
+        p->cluster->reader = ARENA_ARRAY(scratch_arena(p->cx), int, p->f->n_nodes + 1);
     }
     Cluster *c = p->cluster;
     for (int i = 0; i < c->n_valued; i++) c->value[c->valued[i]->id] = 0;
@@ -31,7 +31,7 @@ static Cluster *empty_cluster(Planner *p)
 
 static int set_value(Planner *p, Cluster *c, const Node *v, int value)
 {
-    if (!c->value[v->id]) ARENA_PUSH(p->cx->arena, c->valued, c->n_valued, c->cap_valued, v);
+    if (!c->value[v->id]) ARENA_PUSH(scratch_arena(p->cx), c->valued, c->n_valued, c->cap_valued, v);
     c->value[v->id] = value + 1;
     return value;
 }
@@ -179,7 +179,7 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi)
     s.map.n = (uint32_t)type_lanes(members[lo]->type);
     s.map.n_args = (uint32_t)c->n_args;
     s.map.n_code = (uint32_t)c->code.n;
-    s.map.code = arena_copy(p->cx->arena, c->code.code, (size_t)c->code.n * sizeof *s.map.code);
+    s.map.code = arena_intern(p->cx->arena, c->code.code, (size_t)c->code.n * sizeof *s.map.code);
     set_args(p, &s.map, c->args);
     for (uint32_t k = 0; k < s.map.n_outs; k++) {
         s.map.outs[k].value = (uint32_t)c->value[outs[k]->id] - 1;

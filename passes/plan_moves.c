@@ -82,7 +82,7 @@ bool grow_parts(Planner *p, const Node *m)
         p->reserved[m->in[k]->id] = at;
         at.at += (uint32_t)type_lanes(m->in[k]->type);
     }
-    ARENA_PUSH(p->cx->arena, p->grown, p->n_grown, p->cap_grown, m);
+    ARENA_PUSH(scratch_arena(p->cx), p->grown, p->n_grown, p->cap_grown, m);
     return true;
 }
 
@@ -134,7 +134,7 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
     Place from;
     for (int64_t i = 0; i < lanes; i++) n += must_move(p, m, out, space, i, &from);
     if (!n) return;
-    Arena *a = p->cx->arena;
+    Arena *a = scratch_arena(p->cx);
     Table t = {p->n_steps, (uint32_t)n, ARENA_ARRAY(a, int, n), ARENA_ARRAY(a, uint32_t, n),
                ARENA_ARRAY(a, uint32_t, n)};
     for (int64_t i = 0; i < lanes; i++) {
@@ -148,7 +148,7 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
     step.move.n = t.n;
     step.move.space = space;
     step.move.out = FIELD(p, out, move.out);
-    ARENA_PUSH(p->cx->arena, p->tables, p->n_tables, p->cap_tables, t);
+    ARENA_PUSH(scratch_arena(p->cx), p->tables, p->n_tables, p->cap_tables, t);
     put_step(p, step, m);
 }
 
@@ -156,13 +156,13 @@ static void move_from_space(Planner *p, const Node *m, Place out, Space space)
 static void copy_view(Planner *p, const Node *m, Place out)
 {
     View v = p->view[m->id];
-    MapCode *code = ARENA_NEW(p->cx->arena, MapCode);
+    MapCode code = {.n = 0};
     Place at = place_of(p, v.source);
     Step s = {.kind = STEP_MAP};
     s.map = (MapStep){.n = (uint32_t)type_lanes(m->type), .n_args = 1, .n_outs = 1};
-    s.map.outs[0].value = (uint32_t)map_arg(code, 0);
-    s.map.n_code = (uint32_t)code->n;
-    s.map.code = code->code;
+    s.map.outs[0].value = (uint32_t)map_arg(&code, 0);
+    s.map.n_code = (uint32_t)code.n;
+    s.map.code = arena_intern(p->cx->arena, code.code, (size_t)code.n * sizeof *code.code);
     s.map.args[0] = (Access){at.space, 0, (uint32_t)v.inner, (int32_t)v.outer_step, (int32_t)v.inner_step};
     s.map.args[0].at = FIELD(p, at, map.args[0].at) + (uint32_t)v.first;
     s.map.outs[0].at = FIELD(p, out, map.outs[0].at);

@@ -41,7 +41,7 @@ void find_levels(Planner *p)
 // Which values must be in memory; which moves need a step.
 void find_stored(Planner *p)
 {
-    bool *move_step = ARENA_ARRAY(p->cx->arena, bool, p->f->n_nodes + 1);
+    bool *move_step = ARENA_ARRAY(scratch_arena(p->cx), bool, p->f->n_nodes + 1);
     for (int i = 0; i < p->f->n_nodes; i++) {
         const Node *n = p->f->nodes[i];
         for (int k = 0; k < n->n_in; k++) {
@@ -129,8 +129,8 @@ static void make(Planner *p, const Node *n)
 
 void find_made(Planner *p)
 {
-    int *uses = ARENA_ARRAY(p->cx->arena, int, p->f->n_nodes + 1);
-    bool *elsewhere = ARENA_ARRAY(p->cx->arena, bool, p->f->n_nodes + 1);
+    int *uses = ARENA_ARRAY(scratch_arena(p->cx), int, p->f->n_nodes + 1);
+    bool *elsewhere = ARENA_ARRAY(scratch_arena(p->cx), bool, p->f->n_nodes + 1);
     count_uses(p, uses, elsewhere);
     for (int i = 0; i < p->f->n_nodes; i++)
         if (!elsewhere[i] && centred(p, p->f->nodes[i])) make(p, p->f->nodes[i]);
@@ -179,19 +179,19 @@ static void wait_for(Planner *p, const Node *v, int r, Unit *units, int *seen)
     int root = root_of(p, v->id);
     if (root == r || seen[root] == r + 1) return;
     seen[root] = r + 1;
-    ARENA_PUSH(p->cx->arena, units[root].users, units[root].n_users, units[root].cap_users, r);
+    ARENA_PUSH(scratch_arena(p->cx), units[root].users, units[root].n_users, units[root].cap_users, r);
     units[r].waits++;
 }
 
 static Unit *find_units(Planner *p)
 {
     int n = p->f->n_nodes;
-    Unit *units = ARENA_ARRAY(p->cx->arena, Unit, n + 1);
-    int *seen = ARENA_ARRAY(p->cx->arena, int, n + 1);
+    Unit *units = ARENA_ARRAY(scratch_arena(p->cx), Unit, n + 1);
+    int *seen = ARENA_ARRAY(scratch_arena(p->cx), int, n + 1);
     for (int i = 0; i < n; i++)
         if (p->unit[i] >= 0 && !p->made[i]) {
             Unit *u = &units[root_of(p, i)];
-            ARENA_PUSH(p->cx->arena, u->members, u->n, u->cap, p->f->nodes[i]);
+            ARENA_PUSH(scratch_arena(p->cx), u->members, u->n, u->cap, p->f->nodes[i]);
         }
     for (int r = 0; r < n; r++)
         for (int m = 0; m < units[r].n; m++)
@@ -205,7 +205,7 @@ void emit_units(Planner *p)
 {
     int n = p->f->n_nodes, words = n / 64 + 1;
     Unit *units = find_units(p);
-    uint64_t *ready = ARENA_ARRAY(p->cx->arena, uint64_t, words);
+    uint64_t *ready = ARENA_ARRAY(scratch_arena(p->cx), uint64_t, words);
     for (int r = 0; r < n; r++)
         if (units[r].n && !units[r].waits) ready[r / 64] |= 1ull << (r % 64);
     for (int w = 0; w < words;) {

@@ -4,7 +4,7 @@
 int new_buffer(Planner *p, int64_t lanes)
 {
     Buffer b = {(uint32_t)lanes, 0, -1, -1, -1};
-    ARENA_PUSH(p->cx->arena, p->buffers, p->n_buffers, p->cap_buffers, b);
+    ARENA_PUSH(scratch_arena(p->cx), p->buffers, p->n_buffers, p->cap_buffers, b);
     return p->n_buffers - 1;
 }
 
@@ -19,7 +19,7 @@ uint32_t field_of(Planner *p, Place at, size_t offset)
 {
     if (at.space == SPACE_WORK) {
         Fixup f = {p->n_steps, at.buffer, offset};
-        ARENA_PUSH(p->cx->arena, p->fixups, p->n_fixups, p->cap_fixups, f);
+        ARENA_PUSH(scratch_arena(p->cx), p->fixups, p->n_fixups, p->cap_fixups, f);
         touch_buffer(p, at.buffer, p->n_steps);
     }
     return at.at;
@@ -28,7 +28,7 @@ uint32_t field_of(Planner *p, Place at, size_t offset)
 void put_step(Planner *p, Step step, const Node *n)
 {
     step.name = n->origin && n->origin->node ? n->origin->node : op_info(n->op)->name;
-    ARENA_PUSH(p->cx->arena, p->steps, p->n_steps, p->cap_steps, step);
+    ARENA_PUSH(scratch_arena(p->cx), p->steps, p->n_steps, p->cap_steps, step);
 }
 
 Place store_node(Planner *p, const Node *n)

@@ -5,13 +5,13 @@
 const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *rule, void *user)
 {
     Builder *b = builder_new(cx, f->name);
-    const Node **now = ARENA_ARRAY(cx->arena, const Node *, f->n_nodes + 1);
+    const Node **now = ARENA_ARRAY(scratch_arena(cx), const Node *, f->n_nodes + 1);
     for (int i = 0; i < f->n_inputs; i++)
         now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];
         if (n->op == OP_input) continue;
-        const Node **in = ARENA_ARRAY(cx->arena, const Node *, n->n_in + 1);
+        const Node **in = ARENA_ARRAY(scratch_arena(cx), const Node *, n->n_in + 1);
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? now[n->in[k]->id] : NULL;
         builder_origin(b, n->origin);
         now[i] = rule ? rule(b, n, in, user) : NULL;

@@ -93,13 +93,12 @@ static const Step *strides_of(Context *cx, const Step *steps, uint32_t length)
 
 void roll_steps(Context *cx, Program *p)
 {
-    if (p->n_steps < LEAST_STEPS) return;
-    Steps s = {(Step *)p->steps, ARENA_ARRAY(cx->arena, uint64_t, p->n_steps + 1), p->n_steps};
-    Step *out = ARENA_ARRAY(cx->arena, Step, p->n_steps + 1);
+    Steps s = {(Step *)p->steps, ARENA_ARRAY(scratch_arena(cx), uint64_t, p->n_steps + 1), p->n_steps};
+    Step *out = ARENA_ARRAY(scratch_arena(cx), Step, p->n_steps + 1);
     int n = 0;
     for (int i = 0; i < s.n; i++) s.form[i] = form_of(&s.steps[i]);
     for (int i = 0; i < s.n;) {
-        RepeatStep r = best_repeat(&s, i);
+        RepeatStep r = s.n < LEAST_STEPS ? (RepeatStep){0} : best_repeat(&s, i);
         if (!r.length) {
             out[n++] = s.steps[i++];
             continue;
@@ -109,6 +108,6 @@ void roll_steps(Context *cx, Program *p)
         for (uint32_t k = 0; k < r.length; k++) out[n++] = s.steps[i + (int)k];
         i += (int)(r.count * r.length);
     }
-    p->steps = out;
+    p->steps = arena_copy(cx->arena, out, (size_t)n * sizeof *out);
     p->n_steps = n;
 }

@@ -5,7 +5,7 @@
 #include <time.h>
 
 typedef struct {
-    Context *cx;
+    Context *cx; // of the pass, which has its own memory for nodes and scratch
     const FlowOptions *options;
     Flow *flow;
 } Run;
@@ -80,20 +80,50 @@ static int first_pass(const Module *m)
     return first;
 }
 
+static bool shares_functions(const Module *a, const Module *b)
+{
+    for (int i = 0; i < a->n_functions; i++)
+        for (int k = 0; k < b->n_functions; k++)
+            if (a->functions[i]->nodes == b->functions[k]->nodes) return true;
+    return false;
+}
+
+// The nodes of the module before go when the next one stands, unless somebody asked for that module.
+static const Module *run_next(Run *r, int pass, const Module *m, const Module **derived, Arena **last)
+{
+    size_t before = r->cx->diag->errors;
+    r->cx->nodes = arena_within(r->cx->arena);
+    r->cx->scratch = arena_within(r->cx->arena);
+    const Module *next = run_pass(r, pass, m);
+    arena_free(r->cx->scratch);
+    r->cx->scratch = NULL;
+    if (!next || r->cx->diag->errors > before) return NULL;
+    if (pass == PASS_derive) next = flow_attach(r->cx, next, r->flow);
+    if (!module_verify(next, r->cx)) return NULL;
+    if (*last && shares_functions(m, next))
+        arena_move(*last, r->cx->nodes); // a pass that leaves a function as it is
+    else
+        arena_free(*last);
+    *last = r->cx->nodes;
+    if (pass == PASS_derive && derived) {
+        *derived = next;
+        *last = NULL;
+    }
+    return next;
+}
+
 const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline,
                          Flow *flow, const Module **derived)
 {
-    Run run = {cx, options, flow};
+    Context own = *cx;
+    Run run = {&own, options, flow};
+    Arena *last = NULL;
     int stop = pipeline && pipeline->stop_after ? find_pass(cx, pipeline->stop_after) : COUNT - 1;
     if (stop < 0 || (m->stage >= STAGE_DERIVED && !flow_restore(cx, m, flow))) return NULL;
     for (int i = first_pass(m); i <= stop; i++) {
         double start = seconds();
-        size_t before = cx->diag->errors;
-        m = run_pass(&run, i, m);
-        if (!m || cx->diag->errors > before) return NULL;
-        if (i == PASS_derive) m = flow_attach(cx, m, flow);
-        if (!module_verify(m, cx)) return NULL;
-        if (i == PASS_derive && derived) *derived = m;
+        m = run_next(&run, i, m, derived, &last);
+        if (!m) return NULL;
         if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
     }
     return pipeline && pipeline->stop_after ? module_with_property(cx, m, LAST_PASS, INFO[stop].name) : m;

@@ -93,9 +93,11 @@ static int64_t *take_lanes(LaneList *list, int64_t *n)
 
 static SolveStep *push_step(Solver *s, SolveKind kind, const Node *n, int64_t count, const int64_t *lanes)
 {
-    SolveStep step = {
-        .kind = kind, .node = n, .n = count, .lanes = arena_copy(s->cx->arena, lanes, (size_t)count * sizeof *lanes)};
-    ARENA_PUSH(s->cx->arena, s->steps, s->n_steps, s->cap_steps, step);
+    SolveStep step = {.kind = kind,
+                      .node = n,
+                      .n = count,
+                      .lanes = arena_copy(scratch_arena(s->cx), lanes, (size_t)count * sizeof *lanes)};
+    ARENA_PUSH(scratch_arena(s->cx), s->steps, s->n_steps, s->cap_steps, step);
     return &s->steps[s->n_steps - 1];
 }
 
@@ -219,7 +221,7 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
     const Node *w = n->in[1];
     int64_t k = b->n_rows, N = w->type.dim[1];
     double *a = heap_array(k * k, sizeof *a), log_det = 0;
-    double *inverse = ARENA_ARRAY(s->cx->arena, double, k *k);
+    double *inverse = ARENA_ARRAY(scratch_arena(s->cx), double, k *k);
     for (int64_t r = 0; r < k; r++)
         for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
     double norm = norm1(a, k);
@@ -228,8 +230,8 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
     if (!ok) return false;
     SolveStep *step = push_step(s, STEP_BLOCK, n, n_tokens, tokens);
     step->k = k;
-    step->rows = arena_copy(s->cx->arena, b->rows, (size_t)k * sizeof *b->rows);
-    step->cols = arena_copy(s->cx->arena, b->cols, (size_t)k * sizeof *b->cols);
+    step->rows = arena_copy(scratch_arena(s->cx), b->rows, (size_t)k * sizeof *b->rows);
+    step->cols = arena_copy(scratch_arena(s->cx), b->cols, (size_t)k * sizeof *b->cols);
     step->inverse = inverse;
     step->log_det = log_det;
     step->condition = k > 1 ? norm * norm1(inverse, k) : 1;
@@ -295,7 +297,7 @@ static void visit_backward(Solver *s, const Node *n)
 static void find_users(Solver *s)
 {
     const Function *f = s->f;
-    Arena *a = s->cx->arena;
+    Arena *a = scratch_arena(s->cx);
     int **lists = ARENA_ARRAY(a, int *, f->n_nodes + 1), *caps = ARENA_ARRAY(a, int, f->n_nodes + 1);
     s->users = ARENA_ARRAY(a, Users, f->n_nodes + 1);
     for (int i = 0; i < f->n_nodes; i++) {
@@ -320,8 +322,8 @@ static void find_users(Solver *s)
 static bool *find_clips(const Solver *s)
 {
     const Function *f = s->f;
-    bool *clips = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1),
-         *guarded = ARENA_ARRAY(s->cx->arena, bool, f->n_nodes + 1);
+    bool *clips = ARENA_ARRAY(scratch_arena(s->cx), bool, f->n_nodes + 1),
+         *guarded = ARENA_ARRAY(scratch_arena(s->cx), bool, f->n_nodes + 1);
     for (int i = f->n_nodes - 1; i >= 0; i--) {
         const Node *n = f->nodes[i];
         Users u = s->users[i];
@@ -446,9 +448,9 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
 {
     Solver s = {.cx = cx, .f = f, .base = lane_env_new(cx, f, NULL)};
     int words = f->n_nodes / 64 + 1;
-    s.known = ARENA_ARRAY(cx->arena, bool, s.base->n_lanes + 1);
-    s.forward = ARENA_ARRAY(cx->arena, uint64_t, words);
-    s.backward = ARENA_ARRAY(cx->arena, uint64_t, words);
+    s.known = ARENA_ARRAY(scratch_arena(cx), bool, s.base->n_lanes + 1);
+    s.forward = ARENA_ARRAY(scratch_arena(cx), uint64_t, words);
+    s.backward = ARENA_ARRAY(scratch_arena(cx), uint64_t, words);
     find_users(&s);
     s.clips = find_clips(&s);
     begin(&s, to, n_to);
@@ -462,7 +464,7 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
         else if (!visit_functions(&s))
             break;
     }
-    Solution *out = ARENA_NEW(cx->arena, Solution);
+    Solution *out = ARENA_NEW(scratch_arena(cx), Solution);
     *out = (Solution){f,           s.steps, s.n_steps, known_up_to(&s, to, n_to, 0) == n_to,
                       s.condition, s.base,  s.known,   s.finder ? one_lane_why(s.finder) : NULL};
     end(&s);

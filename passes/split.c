@@ -120,7 +120,7 @@ static Square *range_of(Collector *c, int64_t first, LaneRef lane)
     for (int64_t i = first; i < c->n; i++)
         if (lane_same(c->squares[i].lane, lane)) return &c->squares[i];
     Square s = {.lane = lane, .weight = 1, .low = INFINITY, .high = -INFINITY};
-    ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
+    ARENA_PUSH(scratch_arena(c->cx), c->squares, c->n, c->cap, s);
     return &c->squares[c->n - 1];
 }
 
@@ -213,7 +213,7 @@ static const Square *other_half(const Collector *c, const Square *s)
 // -softplus(v) - softplus(-v) = -v - 2 softplus(-v): halves that meet are one term, the others none.
 static void pair_halves(Collector *c)
 {
-    Square *kept = ARENA_ARRAY(c->cx->arena, Square, c->n + 1);
+    Square *kept = ARENA_ARRAY(scratch_arena(c->cx), Square, c->n + 1);
     int64_t n = 0;
     for (int64_t i = 0; i < c->n; i++) {
         const Square *s = &c->squares[i], *other = fabs(s->weight) < 1.5 ? other_half(c, s) : s;
@@ -238,7 +238,7 @@ static void collect_leaf(Collector *c, LaneRef r, double weight)
     case BASE_GRAPH:
     case BASE_COUNT: break;
     }
-    if (found) ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
+    if (found) ARENA_PUSH(scratch_arena(c->cx), c->squares, c->n, c->cap, s);
 }
 
 static void collect_linear(Collector *c, LaneRef r, double weight)
@@ -260,7 +260,7 @@ static void collect_matmul(Collector *c, LaneRef r, double weight)
         LaneRef x = lane_canonical(a, r.lane * K + k), y = lane_canonical(b, line * K + k);
         Square s = {.lane = x, .weight = weight};
         if (c->base == BASE_NORMAL && lane_same(x, y) && !lane_is_const(x))
-            ARENA_PUSH(c->cx->arena, c->squares, c->n, c->cap, s);
+            ARENA_PUSH(scratch_arena(c->cx), c->squares, c->n, c->cap, s);
     }
 }
 
@@ -409,7 +409,7 @@ static LaneEnv *copy_of(Context *cx, const Function *f)
     for (int i = 0; i < f->n_outputs; i++) {
         const Node *v = f->outputs[i].node;
         int64_t count = type_lanes(v->type);
-        LaneRef *refs = ARENA_ARRAY(cx->arena, LaneRef, count + 1);
+        LaneRef *refs = ARENA_ARRAY(scratch_arena(cx), LaneRef, count + 1);
         for (int64_t k = 0; k < count; k++) refs[k] = lane_env_lane(env, v, k);
         build_output(b, f->outputs[i].name, lanes_gather_as(b, refs, v->type));
     }
@@ -428,7 +428,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
     if (!c.n) return NULL;
     double sign = negative * 2 >= c.n ? 1 : -1;
     int64_t n = choose(c.squares, c.n, base, sign);
-    LaneRef *lanes = ARENA_ARRAY(cx->arena, LaneRef, n + 1);
+    LaneRef *lanes = ARENA_ARRAY(scratch_arena(cx), LaneRef, n + 1);
     bool plain = true;
     for (int64_t i = 0; i < n; i++) {
         lanes[i] = c.squares[i].lane;
@@ -438,7 +438,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
     LaneEnv *env = copy_of(cx, f);
     Builder *b = env->b;
     build_output(b, "u", standardised(env, c.squares, n, base, sign));
-    Split *s = ARENA_NEW(cx->arena, Split);
+    Split *s = ARENA_NEW(scratch_arena(cx), Split);
     *s = (Split){builder_finish(b), n, sign < 0, plain, base, -2 * sign * c.squares[0].outer - 1};
     return s;
 }
@@ -450,7 +450,7 @@ const Function *split_rest(Context *cx, const Split *s, int scalar, bool of_nois
     const Node *log_prob = lane_node(env, lane_canonical(s->f->outputs[scalar].node, 0));
     if (s->negated) log_prob = build_unary(b, OP_neg, log_prob);
     const Node *squares = s->f->outputs[s->f->n_outputs - 1].node;
-    LaneRef *lanes = ARENA_ARRAY(cx->arena, LaneRef, s->dims + 1);
+    LaneRef *lanes = ARENA_ARRAY(scratch_arena(cx), LaneRef, s->dims + 1);
     for (int64_t i = 0; i < s->dims; i++) lanes[i] = lane_env_lane(env, squares, i);
     const Node *u = lanes_gather_as(b, lanes, type_vector(s->dims)), *base = base_log_density(b, s->base, s->param, u);
     build_output(b, "rest",

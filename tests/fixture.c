@@ -13,7 +13,7 @@ int fixture_setup(void **state)
     Fixture *f = calloc(1, sizeof *f);
     if (!f) return -1;
     f->diag.arena = arena_new();
-    f->cx = (Context){f->diag.arena, &f->diag};
+    f->cx = (Context){.arena = f->diag.arena, .diag = &f->diag};
     f->b = builder_new(&f->cx, "f");
     *state = f;
     return 0;

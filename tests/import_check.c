@@ -63,7 +63,7 @@ int main(int argc, char **argv)
     if (argc < 2) return 2;
     Arena *arena = arena_new();
     Diag diag = {.arena = arena, .file = argv[1]};
-    Context cx = {arena, &diag};
+    Context cx = {.arena = arena, .diag = &diag};
     ImportOptions options = {0};
     unsigned char hash[32];
     int at = 2;

@@ -45,7 +45,7 @@ static Map *map_new(Op op, double alpha, int n_args)
     m->plan.name = "map";
     m->plan.programs[PROGRAM_RUN] = (Program){true, &m->step, 1, 4 * LANES, m->in, &m->out, n_args, 1};
     Diag diag = {.arena = arena, .file = "test"};
-    bool good = plan_verify(&m->plan, &(Context){arena, &diag});
+    bool good = plan_verify(&m->plan, &(Context){.arena = arena, .diag = &diag});
     diag_print(&diag, stderr);
     assert_true(good);
     return m;

@@ -141,7 +141,7 @@ static Noise noise_new(uint32_t lanes)
 {
     Noise n = {.arena = arena_new()};
     Diag diag = {.arena = n.arena, .file = "test"};
-    Context cx = {n.arena, &diag};
+    Context cx = {.arena = n.arena, .diag = &diag};
     float *weights = ARENA_ARRAY(n.arena, float, 5); // something is there already, of an uneven size
     weights[4] = 42;
     uint64_t weight_lanes = 5;

@@ -15,7 +15,7 @@ Case *case_new(void)
     Case *c = ARENA_NEW(arena, Case);
     c->arena = arena;
     c->diag = (Diag){.arena = arena, .file = "test"};
-    c->cx = (Context){arena, &c->diag};
+    c->cx = (Context){.arena = arena, .diag = &c->diag};
     float *weights = ARENA_ARRAY(arena, float, WEIGHT_LANES + 16);
     uint64_t seed = 11;
     for (int i = 0; i < WEIGHT_LANES; i++) weights[i] = random_value(&seed);

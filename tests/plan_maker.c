@@ -46,7 +46,7 @@ Maker *maker_new(uint64_t seed)
     Arena *arena = arena_new();
     Maker *m = ARENA_NEW(arena, Maker);
     m->diag = (Diag){.arena = arena, .file = "test.onnx"};
-    m->cx = (Context){arena, &m->diag};
+    m->cx = (Context){.arena = arena, .diag = &m->diag};
     m->random = seed;
     m->in[0] = (PlanPort){PORT_GRAPH, 0, 0, IN_LANES};
     m->lanes = (IN_LANES + 15) / 16 * 16;

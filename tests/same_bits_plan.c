@@ -226,7 +226,9 @@ int main(int argc, char **argv)
     if (argc < 5) return fprintf(stderr, "usage: same_bits_plan MODEL.onnx FILE ROWS MOST [f16]\n"), 2;
     Arena *arena = arena_new();
     Diag diag = {.arena = arena, .file = argv[1]};
-    Maker m = {.cx = {arena, &diag}, .rows = strtoull(argv[3], NULL, 10), .most = strtoull(argv[4], NULL, 10)};
+    Maker m = {.cx = {.arena = arena, .diag = &diag},
+               .rows = strtoull(argv[3], NULL, 10),
+               .most = strtoull(argv[4], NULL, 10)};
     m.random = 88172645463325252ull;
     m.plan = plan_of(&m.cx, argv[1], argc < 6 ? WEIGHTS_F32 : strcmp(argv[5], "f16") ? WEIGHTS_BF16 : WEIGHTS_F16);
     diag_print(&diag, stderr);

@@ -5,11 +5,16 @@
 
 #include <string.h>
 
-static void word(Gen *g, StepKey *k, uint32_t w) { ARENA_PUSH(g->cx->arena, k->words, k->n_words, k->cap_words, w); }
+static void word(Gen *g, StepKey *k, uint32_t w)
+{
+    HEAP_PUSH(g->key_words, k->n_words, g->cap_key_words, w);
+    k->words = g->key_words;
+}
 static void arg(Gen *g, StepKey *k, uint32_t kind, uint32_t value)
 {
     Arg a = {kind, kind == ARG_CONST ? layout_lane(g->layout, value) : value};
-    ARENA_PUSH(g->cx->arena, k->args, k->n_args, k->cap_args, a);
+    HEAP_PUSH(g->key_args, k->n_args, g->cap_key_args, a);
+    k->args = g->key_args;
 }
 
 static void count(Gen *g, StepKey *k, uint32_t value)
@@ -229,8 +234,8 @@ static void set_width(Gen *g, StepKey *k)
         if (k->args[i].kind == ARG_WORK && (lane & low || lane >> f.shift > 0xffff)) k->wide = true;
     }
     for (int i = 0; i < k->n_args && k->wide; i++)
-        if (k->args[i].kind == ARG_WORK) k->args[i].kind = ARG_WIDE;
-    k->words[0] |= k->wide ? 1u << 31 : 0;
+        if (k->args[i].kind == ARG_WORK) g->key_args[i].kind = ARG_WIDE;
+    g->key_words[0] |= k->wide ? 1u << 31 : 0;
 }
 
 StepKey step_key(Gen *g, const Step *s, bool known, bool wide)

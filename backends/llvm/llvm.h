@@ -40,10 +40,10 @@ typedef struct {
 // A step's descriptor as words (equal words: equal code) and what the code learns when it runs, in the order in which
 // it reads it. The first n_rows words decide the code of T > 1; all of them that of T = 1.
 typedef struct {
-    uint32_t *words;
-    int n_words, n_rows, cap_words;
-    Arg *args;
-    int n_args, cap_args;
+    const uint32_t *words;
+    int n_words, n_rows;
+    const Arg *args;
+    int n_args;
     bool known, wide;
 } StepKey;
 
@@ -83,6 +83,9 @@ struct Gen {
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
     Turn turn;                               // of the step whose key is made
+    uint32_t *key_words;                     // of that key
+    Arg *key_args;
+    int cap_key_words, cap_key_args;
 
     LLVMContextRef llvm;
     LLVMModuleRef module;
@@ -188,6 +191,7 @@ const Bytes *object_with_weights(Context *cx, void *object, size_t size, const v
 // ---- key.c
 bool lengths_vary(const Plan *plan); // reductions of more lengths than code is to be made for
 // known: the code of a gemm knows its counts. wide: lanes of WORK are ARG_WIDE, even if this step's need not be.
+// It stands until the next one is made.
 StepKey step_key(Gen *g, const Step *s, bool known, bool wide);
 
 // How the lanes of a move's table run: lane(i) = first + i * step, or anything.

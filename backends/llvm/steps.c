@@ -40,6 +40,8 @@ static int code_of(Unit *u, const Step *step, const StepKey *key)
         if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
     }
     Code code = {*key, arena_copy(u->g.cx->arena, step, sizeof *step), first_of_rows(u, key), false, {{0}}};
+    code.key.words = arena_copy(u->g.cx->arena, key->words, (size_t)key->n_words * sizeof *key->words);
+    code.key.args = arena_copy(u->g.cx->arena, key->args, (size_t)key->n_args * sizeof *key->args);
     ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
     return (u->buckets[slot] = u->n_codes) - 1;
 }
@@ -154,15 +156,11 @@ static bool is_large(const Gen *g, const Step *s)
 static bool *wide_steps(Unit *u, const Program *p)
 {
     bool *wide = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1);
-    Context *cx = u->g.cx, scratch = {arena_new(), cx->diag};
     const Step *s;
-    u->g.cx = &scratch; // of keys that nobody keeps
     for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
         Step one = as_emitted(u, s);
         if (w.repeat >= 0 && !wide[w.at - 1]) wide[w.at - 1] = step_key(&u->g, &one, false, false).wide;
     }
-    u->g.cx = cx;
-    arena_free(scratch.arena);
     return wide;
 }
 
@@ -232,7 +230,8 @@ static void collect_program(Unit *u, int id, Range *ranges)
         int code = code_of(u, &one, &key);
         Code *first = &u->codes[u->codes[code].first];
         first->large = first->large || is_large(&u->g, s);
-        u->uses[id][u->n_uses[id]++] = (Use){code, key.args};
+        const Arg *args = arena_copy(u->g.cx->arena, key.args, (size_t)key.n_args * sizeof *args);
+        u->uses[id][u->n_uses[id]++] = (Use){code, args};
         add_range(ranges, &key);
     }
 }
@@ -327,6 +326,10 @@ void collect_steps(Unit *u)
     u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
+    free(g->key_words);
+    free(g->key_args);
+    g->key_words = NULL;
+    g->key_args = NULL;
     for (int i = 0; i < ARG_KINDS; i++)
         if (i != ARG_WORK) g->form[i] = form_of(ranges[i]);
     u->code_bytes = u->n_codes <= 1 << 8 ? 1 : u->n_codes <= 1 << 16 ? 2 : 4;

@@ -23,6 +23,7 @@ typedef struct {
 } Interned;
 
 struct Arena {
+    Arena *whole, *next, *parts; // of arena_within: the one that it goes with, that one's next part, its own first
     Block *head;
     size_t total;
     Interned *table; // open addressing
@@ -51,9 +52,38 @@ Arena *arena_new(void)
     return arena;
 }
 
+static void join_whole(Arena *part, Arena *whole)
+{
+    part->whole = whole;
+    part->next = whole->parts;
+    whole->parts = part;
+}
+
+static void leave_whole(const Arena *part)
+{
+    Arena **at = &part->whole->parts;
+    while (*at != part) at = &(*at)->next;
+    *at = part->next;
+}
+
+Arena *arena_within(Arena *whole)
+{
+    Arena *part = arena_new();
+    join_whole(part, whole);
+    return part;
+}
+
+void arena_move(Arena *part, Arena *whole)
+{
+    leave_whole(part);
+    join_whole(part, whole);
+}
+
 void arena_free(Arena *arena)
 {
     if (!arena) return;
+    if (arena->whole) leave_whole(arena);
+    while (arena->parts) arena_free(arena->parts);
     for (Block *b = arena->head, *next; b; b = next) {
         next = b->next;
         free(b);

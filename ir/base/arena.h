@@ -8,6 +8,9 @@ typedef struct Arena Arena;
 
 Arena *arena_new(void);
 void arena_free(Arena *arena);
+// One that goes with `whole`, if arena_free does not release it before; and such a one moved to another whole.
+Arena *arena_within(Arena *whole);
+void arena_move(Arena *part, Arena *whole);
 
 // `size` zeroed bytes, aligned to 64, below 256 bytes to 16. Never NULL.
 void *arena_alloc(Arena *arena, size_t size);

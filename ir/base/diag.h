@@ -33,12 +33,17 @@ typedef struct {
     bool io_error; // an error was about reading or writing a file: exit code 3 instead of 1
 } Diag;
 
-// What every stage gets beside its input: memory that lives as long as the compile, and the diagnostics. Nothing
-// else is shared.
+// What every stage gets beside its input: memory that lives as long as the compile, memory of shorter lives, and the
+// diagnostics. Nothing else is shared.
 typedef struct {
     Arena *arena;
     Diag *diag;
+    Arena *nodes;   // of the functions under construction: a module's nodes go when the next one stands. NULL: arena
+    Arena *scratch; // goes when the pass is done. NULL: arena
 } Context;
+
+static inline Arena *nodes_arena(const Context *cx) { return cx->nodes ? cx->nodes : cx->arena; }
+static inline Arena *scratch_arena(const Context *cx) { return cx->scratch ? cx->scratch : cx->arena; }
 
 // Report one error at `where` (NULL: the file as a whole). `hint` (NULL: none) is one sentence that says what
 // to do. At most 50 errors are kept. The text: "FILE: node 'NAME' (OP): REASON [module; source line]".

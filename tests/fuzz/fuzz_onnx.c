@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Diag diag = {.arena = arena_new()};
-    Context cx = {diag.arena, &diag};
+    Context cx = {.arena = diag.arena, .diag = &diag};
     ImportOptions options = {0};
     const Module *m = onnx_load_bytes(&cx, data, size, NULL, &options);
     if (!m != (diag.errors > 0)) abort();

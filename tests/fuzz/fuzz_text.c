@@ -25,7 +25,7 @@ static void write_and_compare(Context *cx, const Module *m)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Diag diag = {.arena = arena_new()};
-    Context cx = {diag.arena, &diag};
+    Context cx = {.arena = diag.arena, .diag = &diag};
     const Module *m = module_read(&cx, (const char *)data, size, NULL);
     if (!m != (diag.errors > 0)) abort();
     if (m && !module_verify(m, &cx)) abort();
