@@ -277,6 +277,14 @@ static void map_bits(void **state)
     }
 }
 
+static void many_numbers_bits(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(11);
+    add_maps_alike(m, 40);
+    check_everywhere(m);
+}
+
 static void map_access_bits(void **state)
 {
     (void)state;
@@ -460,7 +468,7 @@ int main(int argc, char **argv)
         TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),
         TEST(map_access_bits),    TEST(reduce_bits),         TEST(move_bits),           TEST(matmul_bits),
         TEST(repeat_bits),        TEST(take_bits),           TEST(empty_program),       TEST(every_cpu),
-        TEST(openblas_is_near),
+        TEST(openblas_is_near),   TEST(many_numbers_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

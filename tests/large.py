@@ -181,6 +181,14 @@ def terms(path, count):
     g.save(path, [4], total, [4], g("ReduceSum", total, g.ints(1), keepdims=0))
 
 
+def slopes(path, count):
+    """No flow: dense layers, a leaky relu behind each whose slope no other has."""
+    g, h = Graph(5), "x"
+    for i in range(count):
+        h = g("LeakyRelu", g.dense(h, 8, 8), alpha=0.1 + 0.5 * i / count)
+    g.save(path, [8], h, [8], g("ReduceSum", h, g.ints(1), keepdims=0))
+
+
 MODELS = {"maf": maf, "tarflow": tarflow, "glow": glow, "deep": deep, "wide": wide}
 
 

@@ -304,6 +304,24 @@ void add_map(Maker *m, uint32_t n, uint32_t inner, uint32_t length, uint32_t out
     }
 }
 
+// Behind its arguments the code of add_map has a float and a word.
+void add_maps_alike(Maker *m, int count)
+{
+    AccessForm forms[] = {ACCESS_WHOLE, ACCESS_ONE};
+    add_map(m, 20, 20, 40, 2, forms, 2);
+    const MapStep first = maker_last(m)->map;
+    for (int i = 1; i < count; i++) {
+        MapStep *s = &add_step(m, STEP_MAP)->map;
+        *s = first;
+        ScalarInstr *code = arena_copy(m->cx.arena, s->code, s->n_code * sizeof *code);
+        float number = a_real(m);
+        memcpy(&code[2].imm, &number, sizeof number);
+        code[3].imm = next_word(m);
+        s->code = code;
+        for (uint32_t o = 0; o < 2; o++) s->outs[o].at = add_output(m, 20);
+    }
+}
+
 const Plan *maker_plan(Maker *m)
 {
     Plan *p = &m->plan;

@@ -63,4 +63,5 @@ void add_runs(Maker *m, uint32_t space); // a move said by runs
 // Random code of `length` instructions; each argument has n lanes in runs of `inner`.
 void add_map(Maker *m, uint32_t n, uint32_t inner, uint32_t length, uint32_t outs, const AccessForm *forms,
              uint32_t n_args);
+void add_maps_alike(Maker *m, int count); // of one code but for two numbers
 uint32_t order_table(Maker *m, Order order, uint32_t n, uint32_t room, int32_t first); // n of `room` lanes

@@ -188,6 +188,20 @@ static void equal_steps_share_code(void **state)
     maker_free(m);
 }
 
+static void many_numbers_share_code(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(11);
+    add_maps_alike(m, 40);
+    maker_plan(m);
+    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", NULL);
+    const char *path = path_in(&m->cx, "numbers.o");
+    assert_true(write_bytes(&m->cx, path, object));
+    assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' map_'", path)), "2\n");
+    maker_free(m);
+}
+
 static void typed_header(void **state)
 {
     (void)state;
@@ -342,9 +356,13 @@ static void writes_whole_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(needs_nothing),   TEST(same_bytes),          TEST(cpu_bits_of_bf16),       TEST(costs_of_pairs),
-        TEST(unknown_targets), TEST(descriptor_says_all), TEST(equal_steps_share_code), TEST(typed_header),
-        TEST(refuses_folders), TEST(file_too_large),      TEST(broken_object),          TEST(writes_whole_files),
+        TEST(needs_nothing),          TEST(same_bytes),
+        TEST(cpu_bits_of_bf16),       TEST(costs_of_pairs),
+        TEST(unknown_targets),        TEST(descriptor_says_all),
+        TEST(equal_steps_share_code), TEST(many_numbers_share_code),
+        TEST(typed_header),           TEST(refuses_folders),
+        TEST(file_too_large),         TEST(broken_object),
+        TEST(writes_whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

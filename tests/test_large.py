@@ -117,7 +117,8 @@ def cpu_seconds(path, folder, *words):
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
 
 
-@pytest.mark.parametrize("model, size, words", [(large.deep, 150, []), (large.terms, 3300, ["--entries", "run"])])
+@pytest.mark.parametrize("model, size, words", [(large.deep, 150, []), (large.terms, 3300, ["--entries", "run"]),
+                                                (large.slopes, 500, ["--entries", "run"])])
 def test_time_grows_with_the_nodes(tmp_path, model, size, words):
     """Four times the nodes, far from the sixteenfold time of what is quadratic."""
     seconds = []

@@ -116,9 +116,13 @@ static void map_key(Gen *g, StepKey *k, const MapStep *s)
         word(g, k, s->outs[i].value);
         arg(g, k, ARG_WORK, s->outs[i].at);
     }
+    const Learned *learned = numbers_learned(g->numbers, s);
     for (uint32_t i = 0; i < s->n_code; i++) {
         const ScalarInstr *c = &s->code[i];
-        WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, c->imm);
+        bool is_arg = is_learned(learned, i);
+        if (is_arg) arg(g, k, ARG_WORD, c->imm);
+        WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, is_arg ? 0 : c->imm,
+              is_arg);
     }
     if (flat) count(g, k, s->n);
     one_row(k);

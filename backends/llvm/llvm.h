@@ -31,6 +31,7 @@ typedef enum {
     ARG_SHORT, // words of 16 bits from the weights' start
     ARG_LINE,  // lines of LINE_BYTES from there
     ARG_ADD,   // twice a lane of WORK, or of PREP and one more
+    ARG_WORD,  // of a map's S_imm
     ARG_KINDS
 } ArgKind;
 typedef struct {
@@ -71,6 +72,7 @@ enum { LINE_BYTES = 64 };
 
 typedef struct Gen Gen;
 typedef struct Layout Layout;
+typedef struct Numbers Numbers;
 struct Gen {
     Context *cx;
     const Plan *plan;
@@ -80,6 +82,7 @@ struct Gen {
     const Layout *layout;                    // of the weights
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
     bool lengths_vary;                       // reductions learn their length
+    const Numbers *numbers;                  // that maps learn
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
     Turn turn;                               // of the step whose key is made
@@ -156,6 +159,7 @@ typedef struct {
 } Operand;
 Operand operand(Gen *g, uint32_t space);          // at the lane number in the next arg
 Value count_arg(Gen *g, int64_t known);           // the next arg, a count (i64); `known` where the code knows it
+Value word_arg(Gen *g);                           // the next arg, a word (i32)
 Value line_arg(Gen *g);                           // address of the line in the next arg
 Operand add_operand(Gen *g, Value *space);        // what a product adds: the space is known when the code runs
 Operand weights_operand(Gen *g, MatrixKind kind); // at a matrix: its place is the next arg
@@ -193,6 +197,15 @@ bool lengths_vary(const Plan *plan); // reductions of more lengths than code is 
 // known: the code of a gemm knows its counts. wide: lanes of WORK are ARG_WIDE, even if this step's need not be.
 // It stands until the next one is made.
 StepKey step_key(Gen *g, const Step *s, bool known, bool wide);
+
+// ---- numbers.c
+// Which words of a map's code are args: instructions by number.
+typedef struct {
+    uint64_t bits[MAP_MAX_CODE / 64 + 1];
+} Learned;
+static inline bool is_learned(const Learned *l, uint32_t k) { return l->bits[k / 64] >> k % 64 & 1; }
+const Numbers *numbers_of(Context *cx, const Plan *plan, int steps); // of a plan's so many steps
+const Learned *numbers_learned(const Numbers *numbers, const MapStep *s);
 
 // How the lanes of a move's table run: lane(i) = first + i * step, or anything.
 typedef struct {

@@ -12,6 +12,7 @@ typedef struct {
     const MapStep *s;
     Pattern pattern[MAP_MAX_ARGS];
     Operand arg[MAP_MAX_ARGS], out[MAP_MAX_OUTS];
+    Value *number; // by instruction: a word that the code learns (i32), or NULL
     Value run;     // lanes of a run (i64)
     Value vectors; // of a run, T = 1
     int64_t lanes; // of a run of this step
@@ -98,7 +99,7 @@ static void code_emit(const Map *m, const Value *args, Value *value)
         if (c->op == S_arg)
             value[k] = as_int(m, args[c->imm]);
         else if (c->op == S_imm)
-            value[k] = splat_word(m->g, c->imm, m->width);
+            value[k] = m->number[k] ? splat(m->g, m->number[k], m->width) : splat_word(m->g, c->imm, m->width);
         else
             value[k] = instr_emit(m, c, value);
     }
@@ -282,6 +283,10 @@ void map_emit(Gen *g, const MapStep *s)
         m.arg[a] = operand(g, s->args[a].space);
     }
     for (uint32_t o = 0; o < s->n_outs; o++) m.out[o] = operand(g, SPACE_WORK);
+    const Learned *learned = numbers_learned(g->numbers, s);
+    m.number = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
+    for (uint32_t k = 0; k < s->n_code; k++)
+        if (is_learned(learned, k)) m.number[k] = word_arg(g);
     set_runs(&m);
     Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
     Loop l = loop_begin(g, m.runs);

@@ -323,6 +323,7 @@ void collect_steps(Unit *u)
     u->rows_buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
     g->form[ARG_WORK] = work_form(work_lanes);
     g->lengths_vary = lengths_vary(g->plan);
+    g->numbers = numbers_of(g->cx, g->plan, steps);
     u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);

@@ -181,6 +181,8 @@ static Value next_arg(Gen *g, ArgKind kind)
 
 Value count_arg(Gen *g, int64_t known) { return g->known ? word_i64(g, known) : next_arg(g, ARG_COUNT); }
 
+Value word_arg(Gen *g) { return LLVMBuildTrunc(g->b, next_arg(g, ARG_WORD), g->i32, ""); }
+
 Value line_arg(Gen *g) { return bytes_at(g, g->weights, mul(g, next_arg(g, ARG_LINE), LINE_BYTES)); }
 
 Operand operand(Gen *g, uint32_t space)
