@@ -74,8 +74,15 @@ static int run(Context *cx, const char *const *argv, char **messages)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    posix_spawnattr_t attributes; // signals end it, while they wait here
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attributes, &none);
     pid_t pid;
-    int error = posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    int error = posix_spawn(&pid, argv[0], &actions, &attributes, (char *const *)(uintptr_t)argv, environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     int status = -1;
@@ -168,7 +175,7 @@ bool link_shared_checked(Context *cx, const Bytes *object, const Target *target,
     bool good = fd >= 0 && link_to(cx, &file, fd, &info, needs_blas);
     if (fd >= 0) close(fd);
     if (good) set_mode(file.temp);
-    if (!good || (check && !check(user, file.temp))) {
+    if (!good || file_interrupted() || (check && !check(user, file.temp))) {
         file_abandon(&file);
         return false;
     }

@@ -387,6 +387,30 @@ def test_run_bulk(tool, tmp_path):
         assert (out["x"].reshape(x.shape) == x).all() and (out["log_prob"].reshape(log_prob.shape) == log_prob).all()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_compile_leaves_nothing_behind(tool, tmp_path, number):
+    """While the linker writes (one that never ends), as Ctrl-C does: to all processes. The policy of before stays."""
+    linker, folder = tmp_path / "bin" / "ld.lld-19", tmp_path / "out"
+    linker.parent.mkdir()
+    folder.mkdir()
+    (folder / "p.so").write_text("of before")
+    linker.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf half > "$2"\n'
+                      'printf half > "$2.tmp1"\n: > "$STARTED"\nexec sleep 60\n')
+    linker.chmod(0o755)
+    run = subprocess.Popen([zoo.NFCC, tool.model("lander_nfbc"), "-o", folder / "p.so"], start_new_session=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           env=os.environ | {"PATH": f"{linker.parent}:{os.environ['PATH']}", "STARTED": tmp_path / "started"},
+                           preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
+    while not (tmp_path / "started").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    assert len(os.listdir(folder)) == 3
+    os.killpg(run.pid, number)
+    assert run.wait(30) == -number
+    run.stderr.close()
+    assert os.listdir(folder) == ["p.so"] and (folder / "p.so").read_text() == "of before"
+
+
 def test_run_bulk_leaves_nothing_behind(lander, tmp_path):
     """A disk (here: a limit of the file size) that is too small is said at once; no file is left."""
     np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
