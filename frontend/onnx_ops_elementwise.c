@@ -354,3 +354,34 @@ void import_dropout(Call *c, int a)
     t.dtype = T_BOOL;
     result(c, 1, build_const(c->b, t, ones));
 }
+
+// One number, or one per element of the axis, for every element of x.
+static const Node *along_axis(Call *c, const Node *v, const Node *x, int axis)
+{
+    int64_t dim[MAX_RANK];
+    for (int i = 0; i < x->type.rank; i++) dim[i] = 1;
+    if (type_lanes(v->type) != 1) dim[axis] = type_lanes(v->type);
+    const Node *shaped = checked_reshape(c, v, x->type.rank, dim);
+    return shaped ? checked_broadcast(c, shaped, x->type.rank, x->type.dim) : NULL;
+}
+
+// (x - zero point) * scale
+void import_dequantize(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *scale = arg(c, 1), *zero = optional(c, 2);
+    int axis = 0;
+    attr(c, "output_dtype");
+    if (!x || !scale || c->failed) return;
+    if (x->type.rank && type_lanes(scale->type) != 1 && !axis_of(c, attr_int(c, "axis", 1), x->type.rank, &axis))
+        return;
+    attr(c, "axis");
+    if (attr_int(c, "block_size", 0) != 0) {
+        fail(c, "quantise whole tensors or channels", "it is quantised in blocks");
+        return;
+    }
+    x = build_cast(c->b, x, T_F32);
+    if (zero && (zero = along_axis(c, build_cast(c->b, zero, T_F32), x, axis))) x = build_binary(c->b, OP_sub, x, zero);
+    scale = along_axis(c, cast_real(c, scale), x, axis);
+    result(c, 0, scale ? build_binary(c->b, OP_mul, x, scale) : NULL);
+}

@@ -133,6 +133,28 @@ void import_gather(Call *c, int a)
     result(c, 0, remap(c, t, 1, &x, gather_source, &g));
 }
 
+// The true places of a constant condition along an axis, or of the whole tensor in one line.
+void import_compress(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Ints keep;
+    int axis = 0;
+    if (!x || !ints_arg(c, 1, "condition", &keep)) return;
+    if (!attr(c, "axis"))
+        x = build_reshape(c->b, x, 1, (int64_t[]){type_lanes(x->type)});
+    else if (!axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis))
+        return;
+    int64_t n = 0, inner = 1, *v = ARENA_ARRAY(call_arena(c), int64_t, keep.n + 1);
+    for (int64_t i = 0; i < keep.n && i < x->type.dim[axis]; i++)
+        if (keep.v[i]) v[n++] = i;
+    Type t = real_type(x);
+    for (int i = axis + 1; i < x->type.rank; i++) inner *= x->type.dim[i];
+    t.dim[axis] = n;
+    GatherMap g = {v, n, inner, axis, 1, t.rank, t.dim, x->type.dim[axis]};
+    result(c, 0, remap(c, t, 1, &x, gather_source, &g));
+}
+
 typedef struct {
     Frame f;
     int axis;

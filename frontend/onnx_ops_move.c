@@ -426,6 +426,43 @@ void import_trilu(Call *c, int a)
     result(c, 0, remap(c, real_type(x), 2, (const Node *const[]){x, zero_like(c, x)}, triangle_source, &t));
 }
 
+// ---- reversed sequences
+
+typedef struct {
+    Frame f;
+    int time, batch;
+    Ints lengths;
+} Reversed;
+
+static int64_t reversed_source(const void *user, const int64_t *at)
+{
+    const Reversed *r = user;
+    int64_t lane = 0, row = at[r->batch] < r->lengths.n ? at[r->batch] : 0, length = r->lengths.v[row];
+    for (int i = 0; i < r->f.from.rank; i++)
+        lane += (i == r->time && at[i] < length ? length - 1 - at[i] : at[i]) * r->f.stride[i];
+    return lane;
+}
+
+// The first lengths[row] steps backwards, as TensorFlow writes x[:, ::-1].
+void import_reverse_sequence(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0);
+    Reversed r = {0};
+    if (!x || !ints_arg(c, 1, "sequence_lens", &r.lengths)) return;
+    if (!axis_of(c, attr_int(c, "time_axis", 0), x->type.rank, &r.time) ||
+        !axis_of(c, attr_int(c, "batch_axis", 1), x->type.rank, &r.batch))
+        return;
+    for (int64_t i = 0; i < r.lengths.n; i++)
+        if (r.lengths.v[i] < 0 || r.lengths.v[i] > x->type.dim[r.time]) r.lengths.n = 0;
+    if (r.time == r.batch || r.lengths.n < x->type.dim[r.batch]) {
+        fail(c, DAMAGED, "its axes or lengths do not fit %s", type_text(call_arena(c), x->type));
+        return;
+    }
+    r.f = frame_of(x);
+    result(c, 0, remap(c, real_type(x), 1, &x, reversed_source, &r));
+}
+
 // ---- blocks of pixels as channels
 
 static bool blocks(Call *c, const Node *x, int64_t *size)

@@ -174,12 +174,23 @@ static const Node *product_with(Builder *b, const Node *x, const Node *sum, cons
     return build_reshape(b, y, sum->type.rank, sum->type.dim);
 }
 
+// Both name the same lanes in the same order, perhaps in two shapes.
+static bool same_value(const Node *a, const Node *b)
+{
+    if (a == b) return true;
+    int64_t lanes = type_lanes(a->type);
+    if (a->op != OP_move || b->op != OP_move || a->n_in != b->n_in || lanes != type_lanes(b->type)) return false;
+    for (int k = 0; k < a->n_in; k++)
+        if (a->in[k] != b->in[k]) return false;
+    return a->map == b->map || (a->map && b->map && !memcmp(a->map, b->map, (size_t)lanes * sizeof *a->map));
+}
+
 // The place of the nearest value that both chains share, in each; false: there is none.
 static bool meeting(const Node *const *p, int n_p, const Node *const *q, int n_q, int *i, int *j)
 {
     for (*i = 0; *i < n_p; ++*i)
         for (*j = 0; *j < n_q; ++*j)
-            if (p[*i] == q[*j]) return true;
+            if (same_value(p[*i], q[*j])) return true;
     return false;
 }
 

@@ -1,7 +1,7 @@
 // The latent inside a log_prob: the sum is followed to the terms of its base.
 //
 //   log_prob = sum_i base(u_i) + rest     what the base's terms look like:
-//   normal     c k a^2            u = a sqrt(-2 c k)       c < 0 constant; k: lanes that are factors (a learned scale);
+//   normal     c k a^2            u = a sqrt(-2 c k)       c < 0 constant; k: lanes that are factors (a learned scale); c a k a;
 //                                                          also as a product of lanes with themselves, or a norm's square
 //   laplace    c k |a|            u = a (-c k)
 //   logistic   -2 softplus(v)     u = -v                   also as -softplus(v) - softplus(-v), log sigmoid(v) + log sigmoid(-v)
@@ -57,6 +57,36 @@ static bool square_of(LaneRef r, LaneRef *base)
     return lane_is_const(e) && lane_value(e) == 2;
 }
 
+// r = c a: to a, and c into the weight. False: r has no constant factor.
+static bool drop_constant(LaneRef *r, double *weight)
+{
+    if (r->node->op != OP_mul) return false;
+    LaneRef x = lane_operand(r->node, 0, r->lane), y = lane_operand(r->node, 1, r->lane);
+    if (!lane_is_const(x) && !lane_is_const(y)) return false;
+    *weight *= lane_value(lane_is_const(x) ? x : y);
+    *r = lane_is_const(x) ? y : x;
+    return !lane_is_const(*r);
+}
+
+// (c a) a: the nearest lane that both factors are multiples of, and the constants.
+static bool scaled_square(LaneRef r, LaneRef *base, double *weight)
+{
+    if (r.node->op != OP_mul) return false;
+    double w = *weight;
+    LaneRef a = lane_operand(r.node, 0, r.lane);
+    do {
+        double v = w;
+        LaneRef b = lane_operand(r.node, 1, r.lane);
+        do {
+            if (!lane_same(a, b) || lane_is_const(a)) continue;
+            *base = a;
+            *weight = v;
+            return true;
+        } while (drop_constant(&b, &v));
+    } while (drop_constant(&a, &w));
+    return false;
+}
+
 // A product: constants, at most one square, other factors. False: not of this form.
 typedef bool CoreOf(LaneRef r, LaneRef *base);
 
@@ -67,7 +97,7 @@ static bool factor(Square *s, LaneRef r, CoreOf *core, bool over, bool *found, i
         s->weight = over ? s->weight / lane_value(r) : s->weight * lane_value(r);
         return true;
     }
-    if (!over && !*found && core(r, &base)) {
+    if (!over && !*found && (core(r, &base) || (core == square_of && scaled_square(r, &base, &s->weight)))) {
         s->lane = base;
         *found = true;
         return true;
@@ -86,6 +116,20 @@ static bool factor(Square *s, LaneRef r, CoreOf *core, bool over, bool *found, i
     if (*n == MOST_FACTORS) return false;
     list[(*n)++] = r;
     return true;
+}
+
+// c a k a: a lane that stands twice among the factors is the square.
+static bool lane_twice(Square *s)
+{
+    for (int i = 0; i < s->n_times; i++)
+        for (int j = i + 1; j < s->n_times; j++) {
+            if (!lane_same(s->times[i], s->times[j])) continue;
+            s->lane = s->times[i];
+            s->times[j] = s->times[--s->n_times];
+            s->times[i] = s->times[--s->n_times];
+            return true;
+        }
+    return false;
 }
 
 static void collect(Collector *c, LaneRef r, double weight);
@@ -230,7 +274,7 @@ static void collect_leaf(Collector *c, LaneRef r, double weight)
     Square s = {.weight = weight};
     bool found = false;
     switch (c->base) {
-    case BASE_NORMAL: found = factor(&s, r, square_of, false, &found, 0) && found; break;
+    case BASE_NORMAL: found = factor(&s, r, square_of, false, &found, 0) && (found || lane_twice(&s)); break;
     case BASE_LAPLACE: found = factor(&s, r, abs_of, false, &found, 0) && found; break;
     case BASE_LOGISTIC: found = logistic_term(&s, r); break;
     case BASE_UNIFORM: uniform_terms(c, r); break;
