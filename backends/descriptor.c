@@ -122,7 +122,8 @@ static void add_golden(Blob *b, nfcc_model_header *h, const Plan *plan)
 }
 
 const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler,
-                              WeightType type, size_t weights, const uint32_t *cost, bool shares_prep)
+                              WeightType type, size_t weights, const uint32_t *cost, uint32_t cost_two,
+                              bool shares_prep)
 {
     Blob b = {cx->arena, NULL, 0, 0};
     nfcc_model_header h = {
@@ -150,6 +151,7 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     h.few_rows = FEW_ROWS;
     h.shares_prep = shares_prep;
     memcpy(h.cost, cost, sizeof h.cost);
+    h.cost_two = cost_two;
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);
     *bytes = (Bytes){b.data, b.n, NULL};

@@ -116,7 +116,8 @@ typedef struct nfcc_model_header {
     uint32_t few_rows;     /* rows that the code of T = 1 takes at most; 0 means 1 */
     uint32_t cost[NFCC_COSTS]; /* estimates in cycles, by which tiles are chosen */
     uint32_t shares_prep;      /* the code of T > 1 knows prep_stride */
-    uint32_t reserved[3];
+    uint32_t cost_two;         /* as NFCC_COST_FOUR, of two rows; 0: the same */
+    uint32_t reserved[2];
 } nfcc_model_header;
 
 #endif

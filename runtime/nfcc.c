@@ -427,7 +427,9 @@ static uint64_t tile_cost(const nfcc_policy *p, int slot, size_t rows)
     const uint32_t *cost = p->model->cost;
     if (slot != FEW) return cost[NFCC_COST_16 + slot - 1];
     if (rows == 1) return cost[NFCC_COST_ONE];
-    return cost[rows <= 4 ? NFCC_COST_FOUR : NFCC_COST_EIGHT] + (uint64_t)cost[NFCC_COST_EACH] * rows;
+    uint64_t shared = cost[rows <= 4 ? NFCC_COST_FOUR : NFCC_COST_EIGHT];
+    if (rows == 2 && p->model->cost_two) shared = p->model->cost_two;
+    return shared + (uint64_t)cost[NFCC_COST_EACH] * rows;
 }
 
 static size_t most_rows(const nfcc_policy *p, int slot)

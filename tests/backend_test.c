@@ -29,6 +29,18 @@ static void gemm_bits(void **state)
     }
 }
 
+// Few rows take weights that do not fit a core's cache in chunks.
+static void far_gemm_bits(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(29);
+    for (int n = 0; n < EDGES_N; n++)
+        for (int k = n % 2; k < EDGES_K; k += 2)
+            add_gemm(m, 1, edges_k[k], edges_n[n], edges_n[n] <= 64 ? (edges_k[k] + 3) / 4 : edges_k[k]);
+    add_constants(m, 1 << 18);
+    check_everywhere(m);
+}
+
 // Two or three tokens with weights of their own, on their own x, on one, and transposed.
 static void apart_bits(void **state)
 {
@@ -463,12 +475,12 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),          TEST(transposed_bits),     TEST(apart_bits),          TEST(gemm_blocks_bits),
-        TEST(short_weights_bits), TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
-        TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),
-        TEST(map_access_bits),    TEST(reduce_bits),         TEST(move_bits),           TEST(matmul_bits),
-        TEST(repeat_bits),        TEST(take_bits),           TEST(empty_program),       TEST(every_cpu),
-        TEST(openblas_is_near),   TEST(many_numbers_bits),
+        TEST(gemm_bits),         TEST(far_gemm_bits),      TEST(transposed_bits),     TEST(apart_bits),
+        TEST(gemm_blocks_bits),  TEST(short_weights_bits), TEST(short_weights_round), TEST(paired_bits),
+        TEST(paired_apart_bits), TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay),
+        TEST(map_bits),          TEST(map_access_bits),    TEST(reduce_bits),         TEST(move_bits),
+        TEST(matmul_bits),       TEST(repeat_bits),        TEST(take_bits),           TEST(empty_program),
+        TEST(every_cpu),         TEST(openblas_is_near),   TEST(many_numbers_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@
 //
 // The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Wrong ones cost time, never
 // bits.
-#include "llvm.h"
+#include "few.h"
 
 #include "abi.h"
 
@@ -104,11 +104,14 @@ static double other_tile(const Rates *r, const Step *s, double rows)
 }
 
 // ---- the program
+enum { COST_TWO = NFCC_COSTS, ALL_COSTS };
+
 static void add_step(const Gen *g, const Rates *r, const Step *s, double *cost)
 {
     bool gemm = s->kind == STEP_GEMM, together = gemm && gemm_takes_few(g, &s->gemm);
     double one = gemm ? gemm_one(r, &s->gemm) : other_one(r, s);
     cost[NFCC_COST_ONE] += one;
+    cost[COST_TWO] += together ? gemm_few(r, &s->gemm, few_near(g) ? 2 : 4) : 0;
     cost[NFCC_COST_FOUR] += together ? gemm_few(r, &s->gemm, 4) : 0;
     cost[NFCC_COST_EIGHT] += together ? gemm_few(r, &s->gemm, 8) : 0;
     cost[NFCC_COST_EACH] += together ? 0 : one;
@@ -133,15 +136,16 @@ static double weight_bytes(const Gen *g, const Program *p)
     return bytes;
 }
 
-void tile_costs(const Gen *g, uint32_t *to)
+void tile_costs(const Gen *g, uint32_t *to, uint32_t *two)
 {
     const Program *p = main_program(g->plan);
     const TargetInfo *info = &g->level[g->n_levels - 1];
     Rates r = {info->width, map_width(info), weight_bytes(g, p) > MANY_WEIGHTS, info->bf16,
                layout_short(g->layout) ? 2 : 4};
-    double cost[NFCC_COSTS] = {0};
+    double cost[ALL_COSTS] = {0};
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) add_step(g, &r, s, cost);
     for (int i = 0; i < 3; i++) cost[NFCC_COST_16 + i] += 1.2 * g->plan->prep_lanes * (16 << i); // transposed
     for (int i = 0; i < NFCC_COSTS; i++) to[i] = (uint32_t)fmin(cost[i], 4e9);
+    *two = (uint32_t)fmin(cost[COST_TWO], 4e9);
 }

@@ -1,4 +1,5 @@
 // One function per distinct step and shape of code.
+#include "few.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -135,11 +136,11 @@ static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
     Arena *a = g->cx->arena;
     for (int i = 0; i < FEW_SHAPES; i++) {
         FewShape s = few_shape(g, i), before = few_shape(g, i ? i - 1 : 0);
-        if (i && s.rows == before.rows && s.units == before.units) {
+        if (i && s.rows == before.rows && s.units == before.units && s.chains == before.chains) {
             g->few_block[kind][i] = g->few_block[kind][i - 1];
             continue;
         }
-        const char *block = arena_format(a, "%s_%dx%d%s", name, s.rows, s.units, level_suffix(g));
+        const char *block = arena_format(a, "%s_%dx%dx%d%s", name, s.rows, s.units, s.chains, level_suffix(g));
         g->few_block[kind][i] = function_new(g, block, few_block_type(g));
         few_block_emit(g, kind, s);
         LLVMBuildRetVoid(g->b);

@@ -57,11 +57,8 @@ typedef struct {
 // of 32 bits (MATRIX_PAIRS: of paired products; 0 behind an odd K).
 typedef enum { MATRIX_F32, MATRIX_SHORT, MATRIX_PAIRS } MatrixKind;
 
-// A block of a product of few rows: rows x vectors of outputs.
-typedef struct {
-    int rows, units;
-} FewShape;
-enum { FEW_SHAPES = 3 };
+// Blocks of products of few rows (few_block.c).
+enum { FEW_PAIR, FEW_FOUR, FEW_EIGHT, FEW_SINGLE, FEW_ABREAST, FEW_SHAPES };
 
 // Weights are fetched ahead of their use, as they lie. At `end` the run that a product's weights are in ends, and the
 // next product's begins at `next` (lines).
@@ -276,9 +273,6 @@ void product_emit(Gen *g, const Product *p);
 // ---- product_few.c: T = 1 with several rows
 LLVMTypeRef few_type(Gen *g);
 void few_emit(Gen *g, MatrixKind kind); // the body of the function for such weights
-FewShape few_shape(const Gen *g, int i);
-LLVMTypeRef few_block_type(Gen *g);
-void few_block_emit(Gen *g, MatrixKind kind, FewShape shape);
 void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space);
 
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
@@ -291,7 +285,7 @@ int pairs_sums(const TargetInfo *info);             // accumulators of a paired 
 Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats
 
 // ---- cost.c
-void tile_costs(const Gen *g, uint32_t *to); // [NFCC_COSTS] of abi.h
+void tile_costs(const Gen *g, uint32_t *to, uint32_t *two); // cost and cost_two of abi.h
 
 // ---- module.c
 const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,

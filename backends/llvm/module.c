@@ -67,9 +67,10 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol, b
     WeightType stored = stored_type(g);
     size_t weights = layout_size(g->layout);
     nfcc_model_header h;
-    tile_costs(g, h.cost);
+    tile_costs(g, h.cost, &h.cost_two);
     bool shares = g->gemm == gemm_emit; // another backend's products know one layout only
-    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights, h.cost, shares);
+    const Bytes *d =
+        descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights, h.cost, h.cost_two, shares);
     memcpy(&h, d->data, sizeof h);
 
     Parts p = {.bytes = d->data};
