@@ -101,7 +101,7 @@ static void write_value(const Maker *m, const char *set, const char *name, uint3
     const Value *v = &m->value[kind][index];
     SameRecord record = {.lanes = v->lanes};
     if (!v->words) return;
-    snprintf(record.name, sizeof record.name, "%s.%s", set, name);
+    if (snprintf(record.name, sizeof record.name, "%s.%s", set, name) >= (int)sizeof record.name) exit(3);
     if (fwrite(&record, sizeof record, 1, m->out) != 1 || fwrite(v->words, 4 * v->lanes, m->rows, m->out) != m->rows)
         exit(3);
 }
