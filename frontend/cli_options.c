@@ -190,9 +190,9 @@ static const CommandHelp helps[] = {
      "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] [--samples K] [--seed S] [--first-row R]\n"
      "                [--temperature T] [--threads N] [--backend llvm|openblas|interp] -o DIR",
      "Run one entry on NumPy files and write DIR/OUTPUT.npy for each output.\n"
-     "Entries: to_latent (x -> z, log_det), to_event (z -> x, log_det), log_prob (x), sample, sample_and_log_prob, "
-     "act,\n"
-     "sample_best (the most likely of --samples K), and run (the graph's own inputs and outputs, by their own names).\n"
+     "Entries: to_latent (x -> z, log_det), to_event (z -> x, log_det), log_prob and score (x), sample,\n"
+     "sample_and_log_prob, act, sample_best (the most likely of --samples K), and run (the graph's own inputs and\n"
+     "outputs, by their own names).\n"
      "Inputs: x, z and the contexts by their ONNX names; a context itself called x or z is ctx.x or ctx.z. z= "
      "replaces\n"
      "the drawn noise. N is the most rows of any input; an input of one row is shared. Outputs are [N, ...];\n"

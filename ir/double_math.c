@@ -8,8 +8,8 @@
 //   e^x       x = k log 2 + r, |r| <= log(2) / 2; e^r - 1 by its series
 //   log x     x = 2^k m, m in [sqrt 1/2, sqrt 2); log m = 2 atanh s, s = (m - 1) / (m + 1)
 //   sin, cos  x = q pi/2 + r by the bits of 2/pi that matter (Payne and Hanek), series on |r| <= pi/4
-//   angle     of (s, c): a rough one, then exact rotations back by it: tan d = (s cos a - c sin a) / (c cos a + s sin
-//   a) erf       Taylor series around the nearest quarter
+//   angle     of (s, c): a rough one, a, then exactly rotated back by it: tan d = (s cos a - c sin a) / (c cos a + s sin a)
+//   erf       Taylor series around the nearest quarter
 #include "double_math.h"
 
 #include <math.h>

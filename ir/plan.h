@@ -2,7 +2,7 @@
 // string of weights. It does not depend on target or code shape and fixes every f32 operation and its order; a
 // backend may only interleave independent ones. plan_run.c (f32, fmaf) is the definition of the bits.
 //
-// Memory. A program runs on a tile of T rows (T = 1, 16, 64, ...; the same bits for each). Three spaces:
+// Memory. A program runs on a tile of T rows (T = 1, 16, 32 or 64; the same bits for each). Three spaces:
 //   WORK   lane l of row t is the float  work[l * T + t]; of few rows, which lie apart, work[t * stride + l] (abi.h)
 //   PREP   likewise   (read only; what `prepare` made from the contexts)
 //   CONST  lane l of every row is the float ((const float *)weights)[l]   (read only, shared by all rows)

@@ -4,12 +4,12 @@
 //     void step(float *work, const float *prep, const float *weights, const void *args, int64 shape)
 // args: the lane numbers and counts of this use, packed; shape: the tile size T (and SHAPE_SHARED) or, for few rows,
 // the word of abi.h.
-// Shapes of code: T = 1; T = 16 and T = 64 with AVX-512; elsewhere one for every multiple of 16 ("strided": bytes from
-// lane to lane are known when it runs). A lane of WORK and PREP is T contiguous floats, a lane of CONST is one float.
-// Few rows lie one after the other: products take them together, other steps run once for each (the walk of module.c),
-// with the code of T = 1. Vectors are as wide as the target's registers
-// (g->width floats) and run along lanes for T = 1, else along rows. Every float operation is written as the Plan has
-// it; there are no fast-math flags, and fma only where it says so.
+// Shapes of code: T = 1, and one for every multiple of 16 ("strided": bytes from lane to lane are known when it runs);
+// products of many weights on AVX-512 have one for 16 and one for 32 and 64 (shape_slot). A lane of WORK and PREP is T
+// contiguous floats, a lane of CONST is one float. Few rows lie one after the other: products take them together, other
+// steps run once for each (walk.c), with the code of T = 1. Vectors are as wide as the target's registers (g->width
+// floats) and run along lanes for T = 1, else along rows. Every float operation is written as the Plan has it; there are
+// no fast-math flags, and fma only where it says so.
 #pragma once
 #include "target.h"
 
