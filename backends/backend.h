@@ -40,12 +40,11 @@ bool target_runs_here(const Target *target, WeightType type); // this host can e
 
 // Object -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
 // synced, renamed; stale temporaries of dead compilers (`.NAME.nfcc-*`) are removed (file.h).
-// needs_blas: openblas backend only.
-bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path);
-// The same with a last look: `check` (or NULL) sees the finished file under its temporary name; false: it is not kept.
+// needs_blas: openblas backend only. `check` (or NULL) sees the finished file under its temporary name; false: it is
+// not kept.
 typedef bool LinkCheck(void *user, const char *unchecked);
-bool link_shared_checked(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
-                         LinkCheck *check, void *user);
+bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
+                 LinkCheck *check, void *user);
 // False, reported, if no file can be made there: asked before anything is computed.
 bool file_possible(Context *cx, const char *path);
 // The same atomic write for any file (o, h, ll, nf).

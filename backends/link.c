@@ -157,13 +157,8 @@ static void set_mode(const char *path)
     chmod(path, 0755 & ~hidden);
 }
 
-bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path)
-{
-    return link_shared_checked(cx, object, target, needs_blas, path, NULL, NULL);
-}
-
-bool link_shared_checked(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
-                         LinkCheck *check, void *user)
+bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
+                 LinkCheck *check, void *user)
 {
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;

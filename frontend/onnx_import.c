@@ -373,24 +373,14 @@ static bool has_16_bits(const Onnx__ModelProto *model)
     return false;
 }
 
-// Of the keys nfcc.* a file may say these; the others are the compiler's own notes between passes.
-static bool may_say(const char *key)
-{
-    static const char *const KEYS[] = {"nfcc.event", "nfcc.latent", "nfcc.context"};
-    bool found = strncmp(key, "nfcc.", 5) != 0;
-    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) found = found || !strcmp(key, KEYS[i]);
-    return found;
-}
-
 static void set_properties(Context *cx, const Onnx__ModelProto *model, Module *m)
 {
-    Property *p = ARENA_ARRAY(cx->arena, Property, model->n_metadata_props + 2);
+    Property *p = ARENA_ARRAY(cx->arena, Property, model->n_metadata_props + 1);
     for (size_t i = 0; i < model->n_metadata_props; i++) {
         const Onnx__StringStringEntryProto *e = model->metadata_props[i];
-        if (e->key && may_say(e->key)) p[m->n_properties++] = (Property){e->key, e->value ? e->value : ""};
+        if (e->key) p[m->n_properties++] = (Property){e->key, e->value ? e->value : ""};
     }
     m->properties = p;
-    if (has_16_bits(model)) p[m->n_properties++] = (Property){"nfcc.floats", "16 bits"};
 }
 
 static Module *make_module(const Job *j, const Function *f, Port *outputs)
@@ -407,7 +397,7 @@ static Module *make_module(const Job *j, const Function *f, Port *outputs)
     m->outputs = outputs;
     m->n_outputs = f->n_outputs;
     set_properties(j->cx, j->model, m);
-    return m;
+    return has_16_bits(j->model) ? module_with_note(j->cx, m, "floats", "16 bits") : m;
 }
 
 // The instantiation for many rows, noting shapes. A batch that claims to vary, but is written into the graph as a

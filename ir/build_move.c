@@ -284,9 +284,3 @@ const Node *build_concat(Builder *b, int n_in, const Node *const *in, int axis)
     free(map);
     return m;
 }
-
-const Node *build_lanes(Builder *b, const Node *x, int64_t n, const int32_t *lanes)
-{
-    Type t = type_make(x->type.dtype, 1, &n);
-    return build_move(b, t, 1, &x, lanes);
-}

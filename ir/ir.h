@@ -83,7 +83,6 @@ typedef struct {
 
 typedef enum { STAGE_IMPORTED, STAGE_NORMAL, STAGE_DERIVED, STAGE_FUSED, STAGE_LOWERED } Stage;
 
-// A key and value: of the model's metadata_props, or a note between passes ("nfcc.*"), which a saved .nf file keeps.
 typedef struct {
     const char *key, *value;
 } Property;
@@ -99,16 +98,19 @@ typedef struct {
     Stage stage;
     const Function *const *functions;
     int n_functions;
-    const Property *properties;
-    int n_properties;
+    const Property *properties; // the model's own metadata_props
+    const Property
+        *notes; // what was found on the way, for later passes: a .nf file keeps them, a model cannot say them
+    int n_properties, n_notes;
     const Port *inputs, *outputs; // of @main, in its order
     int n_inputs, n_outputs;
 } Module;
 
 const Function *module_function(const Module *m, const char *name); // or NULL
 const char *module_property(const Module *m, const char *key);      // or NULL
-// m with this property, in place of one of the same key.
-Module *module_with_property(Context *cx, const Module *m, const char *key, const char *value);
+const char *module_note(const Module *m, const char *key);          // or NULL
+// m with this note, in place of one of the same key.
+Module *module_with_note(Context *cx, const Module *m, const char *key, const char *value);
 // Lane i of a move is lane *lane of the operand whose number is returned.
 int move_source(const Node *move, int64_t i, int64_t *lane);
 const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in); // Node.base for these operands
@@ -164,7 +166,6 @@ const Node *build_swap_last(Builder *b, const Node *x);                         
 const Node *build_broadcast(Builder *b, const Node *x, int rank, const int64_t *dim); // NumPy rules
 const Node *build_slice(Builder *b, const Node *x, int axis, int64_t start, int64_t count, int64_t step);
 const Node *build_concat(Builder *b, int n_in, const Node *const *in, int axis);
-const Node *build_lanes(Builder *b, const Node *x, int64_t n, const int32_t *lanes); // f32[n] of x's lanes
 // Elementwise. Operands of unequal shape are broadcast by NumPy rules with moves; one-lane operands stay as they are.
 const Node *build_unary(Builder *b, Op op, const Node *x);
 const Node *build_alpha(Builder *b, Op op, const Node *x, double alpha);
@@ -182,7 +183,7 @@ const Node *build_like(Builder *b, const Node *n, const Node *const *in);
 // The same on what its operands have become, by their ids.
 const Node *build_copy(Builder *b, const Node *n, const Node *const *now);
 
-// Module from functions; keeps the ports and properties of `like` (or none).
+// Module from functions; keeps the ports, properties and notes of `like` (or none).
 Module *module_new(Context *cx, Stage stage, int n, const Function *const *functions, const Module *like);
 
 // ---- text form (text_write.c, text_read.c): exact round trip

@@ -146,23 +146,26 @@ const Function *module_function(const Module *m, const char *name)
     return NULL;
 }
 
-const char *module_property(const Module *m, const char *key)
+static const char *value_of(const Property *list, int n, const char *key)
 {
-    for (int i = 0; i < m->n_properties; i++)
-        if (!strcmp(m->properties[i].key, key)) return m->properties[i].value;
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i].key, key)) return list[i].value;
     return NULL;
 }
 
-Module *module_with_property(Context *cx, const Module *m, const char *key, const char *value)
+const char *module_property(const Module *m, const char *key) { return value_of(m->properties, m->n_properties, key); }
+const char *module_note(const Module *m, const char *key) { return value_of(m->notes, m->n_notes, key); }
+
+Module *module_with_note(Context *cx, const Module *m, const char *key, const char *value)
 {
     Module *out = arena_copy(cx->arena, m, sizeof *m);
-    Property *list = ARENA_ARRAY(cx->arena, Property, m->n_properties + 1);
+    Property *list = ARENA_ARRAY(cx->arena, Property, m->n_notes + 1);
     int n = 0;
-    for (int i = 0; i < m->n_properties; i++)
-        if (strcmp(m->properties[i].key, key)) list[n++] = m->properties[i];
+    for (int i = 0; i < m->n_notes; i++)
+        if (strcmp(m->notes[i].key, key)) list[n++] = m->notes[i];
     list[n++] = (Property){key, value};
-    out->properties = list;
-    out->n_properties = n;
+    out->notes = list;
+    out->n_notes = n;
     return out;
 }
 

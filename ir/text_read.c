@@ -26,8 +26,8 @@ typedef struct {
     // the module
     const Function **functions;
     int n_functions, cap_functions;
-    Property *properties;
-    int n_properties, cap_properties;
+    Property *properties, *notes;
+    int n_properties, cap_properties, n_notes, cap_notes;
     Port *ports[2]; // in, out
     int n_ports[2], cap_ports[2];
     Stage stage;
@@ -331,11 +331,11 @@ static void read_stage(Reader *r)
     lex_fail(r->in, "stages: imported, normal, derived, fused, lowered", "unknown stage '%.100s'", word);
 }
 
-static void read_property(Reader *r)
+static Property read_pair(Reader *r)
 {
     Property p = {.key = lex_quoted(r->in)};
     p.value = lex_quoted(r->in);
-    if (!r->in->failed) ARENA_PUSH(r->in->arena, r->properties, r->n_properties, r->cap_properties, p);
+    return p;
 }
 
 static void read_port(Reader *r)
@@ -368,11 +368,13 @@ static void read_line(Reader *r)
     else if (lex_accept_word(r->in, "bin"))
         read_bin_name(r);
     else if (lex_accept_word(r->in, "property"))
-        read_property(r);
+        ARENA_PUSH(r->in->arena, r->properties, r->n_properties, r->cap_properties, read_pair(r));
+    else if (lex_accept_word(r->in, "note"))
+        ARENA_PUSH(r->in->arena, r->notes, r->n_notes, r->cap_notes, read_pair(r));
     else if (lex_accept_word(r->in, "port"))
         read_port(r);
     else
-        lex_fail(r->in, NULL, "expected module, bin, property, port or func, found %s", lex_shown(r->in));
+        lex_fail(r->in, NULL, "expected module, bin, property, note, port or func, found %s", lex_shown(r->in));
     lex_end_of_line(r->in);
 }
 
@@ -383,7 +385,9 @@ static Module *finish_module(Reader *r)
                   .functions = r->functions,
                   .n_functions = r->n_functions,
                   .properties = r->properties,
+                  .notes = r->notes,
                   .n_properties = r->n_properties,
+                  .n_notes = r->n_notes,
                   .inputs = r->ports[0],
                   .outputs = r->ports[1],
                   .n_inputs = r->n_ports[0],

@@ -356,6 +356,17 @@ static void write_ports(FILE *out, const char *kind, const Port *ports, int n)
     }
 }
 
+static void write_pairs(FILE *out, const char *what, const Property *list, int n)
+{
+    for (int i = 0; i < n; i++) {
+        fprintf(out, "%s ", what);
+        write_quoted(out, list[i].key);
+        putc(' ', out);
+        write_quoted(out, list[i].value);
+        putc('\n', out);
+    }
+}
+
 static void write_header(const Writer *w, const Module *m, const char *bin_name)
 {
     if (m->stage != STAGE_IMPORTED) fprintf(w->out, "module stage=%s\n", TEXT_STAGES[m->stage]);
@@ -364,13 +375,8 @@ static void write_header(const Writer *w, const Module *m, const char *bin_name)
         write_quoted(w->out, bin_name);
         putc('\n', w->out);
     }
-    for (int i = 0; i < m->n_properties; i++) {
-        fputs("property ", w->out);
-        write_quoted(w->out, m->properties[i].key);
-        putc(' ', w->out);
-        write_quoted(w->out, m->properties[i].value);
-        putc('\n', w->out);
-    }
+    write_pairs(w->out, "property", m->properties, m->n_properties);
+    write_pairs(w->out, "note", m->notes, m->n_notes);
     write_ports(w->out, "in", m->inputs, m->n_inputs);
     write_ports(w->out, "out", m->outputs, m->n_outputs);
 }

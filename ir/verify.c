@@ -317,6 +317,13 @@ static const char *stage_rule(Arena *arena, const Module *m)
     return why ? why : ports_fit(arena, "output", m->outputs, m->n_outputs, f, true);
 }
 
+static const char *pairs_rule(Arena *arena, const char *what, const Property *list, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!list[i].key || !list[i].value) return arena_format(arena, "%s %d is incomplete", what, i);
+    return NULL;
+}
+
 const char *module_check(Arena *arena, const Module *m)
 {
     if ((unsigned)m->stage > STAGE_LOWERED) return "unknown stage";
@@ -329,10 +336,9 @@ const char *module_check(Arena *arena, const Module *m)
         if (*slot) return arena_format(arena, "two functions are called @%s", f->name);
         *slot = names;
     }
-    for (int i = 0; i < m->n_properties; i++)
-        if (!m->properties[i].key || !m->properties[i].value)
-            return arena_format(arena, "property %d is incomplete", i);
-    const char *why = ports_rule(arena, "input", m->inputs, m->n_inputs);
+    const char *why = pairs_rule(arena, "property", m->properties, m->n_properties);
+    if (!why) why = pairs_rule(arena, "note", m->notes, m->n_notes);
+    if (!why) why = ports_rule(arena, "input", m->inputs, m->n_inputs);
     if (!why) why = ports_rule(arena, "output", m->outputs, m->n_outputs);
     return why ? why : stage_rule(arena, m);
 }

@@ -112,7 +112,7 @@ static double worst_difference(const double *a, const double *b, double scale, s
 }
 
 // Constants were rounded to f32 by the exporter, to 16 bits in a graph that computes so.
-static double limit_of(const Check *c) { return module_property(c->imported, "nfcc.floats") ? 2e-3 : 1e-5; }
+static double limit_of(const Check *c) { return module_note(c->imported, "floats") ? 2e-3 : 1e-5; }
 
 static void differ(Check *c, int output, double error, double exported, double derived, const char *hint)
 {

@@ -1,4 +1,4 @@
-// What derive found, kept in the module: after derive the Flow is written as properties nfcc.flow.KEY, so that a .nf
+// What derive found, kept in the module: after derive the Flow is written as notes flow.KEY, so that a .nf
 // file of a later stage says all that the rest of the pipeline needs, and reading it back gives the same policy.
 #include "pipeline.h"
 #include "text.h"
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char PREFIX[] = "nfcc.flow.";
+static const char PREFIX[] = "flow.";
 
 typedef struct {
     Context *cx;
@@ -65,11 +65,11 @@ const Module *flow_attach(Context *cx, const Module *m, const Flow *flow)
 {
     Writer w = {.cx = cx};
     Module *out = arena_copy(cx->arena, m, sizeof *m);
-    for (int i = 0; i < m->n_properties; i++) ARENA_PUSH(cx->arena, w.list, w.n, w.cap, m->properties[i]);
+    for (int i = 0; i < m->n_notes; i++) ARENA_PUSH(cx->arena, w.list, w.n, w.cap, m->notes[i]);
     put_name(&w, "why", flow->why);
     if (flow->is_flow) put_flow(&w, flow);
-    out->properties = w.list;
-    out->n_properties = w.n;
+    out->notes = w.list;
+    out->n_notes = w.n;
     return out;
 }
 
@@ -77,9 +77,8 @@ const Module *flow_attach(Context *cx, const Module *m, const Flow *flow)
 static const char *get(const Module *m, const char *key)
 {
     size_t n = strlen(PREFIX);
-    for (int i = 0; i < m->n_properties; i++)
-        if (!strncmp(m->properties[i].key, PREFIX, n) && !strcmp(m->properties[i].key + n, key))
-            return m->properties[i].value;
+    for (int i = 0; i < m->n_notes; i++)
+        if (!strncmp(m->notes[i].key, PREFIX, n) && !strcmp(m->notes[i].key + n, key)) return m->notes[i].value;
     return NULL;
 }
 
@@ -206,6 +205,6 @@ bool flow_restore(Context *cx, const Module *m, Flow *f)
     f->no_inverse = get(m, "no-inverse");
     if (get_flow(cx, m, f) && programs_fit(m, f)) return true;
     diag_error(cx, NULL, "write the file again with --stop-after",
-               "the properties %s* do not describe a flow of this module", PREFIX);
+               "the notes %s* do not describe a flow of this module", PREFIX);
     return false;
 }

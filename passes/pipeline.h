@@ -14,6 +14,6 @@ const Node *merge_affine_sum(Builder *b, const Node *sum);
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow);
 // roll.c: what plan_build ends with.
 void roll_steps(Context *cx, Program *p);
-// What derive found, as properties of the module, and back (flow_state.c): a .nf file of a later stage is complete.
+// What derive found, as notes of the module, and back (flow_state.c): a .nf file of a later stage is complete.
 const Module *flow_attach(Context *cx, const Module *m, const Flow *flow);
 bool flow_restore(Context *cx, const Module *m, Flow *flow);

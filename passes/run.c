@@ -66,13 +66,13 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static const char LAST_PASS[] = "nfcc.pass"; // property of a module that was saved on the way
+static const char LAST_PASS[] = "pass"; // note of a module that was saved on the way
 
 // A saved module goes on after the pass that it names; one without a name, after the passes of its stage.
 static int first_pass(const Module *m)
 {
     int first = 0;
-    const char *last = module_property(m, LAST_PASS);
+    const char *last = module_note(m, LAST_PASS);
     for (int i = 0; i < COUNT && last; i++)
         if (!strcmp(last, INFO[i].name)) return i + 1;
     for (int i = 0; i < COUNT && m->stage != STAGE_IMPORTED; i++)
@@ -126,7 +126,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
         if (!m) return NULL;
         if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
     }
-    return pipeline && pipeline->stop_after ? module_with_property(cx, m, LAST_PASS, INFO[stop].name) : m;
+    return pipeline && pipeline->stop_after ? module_with_note(cx, m, LAST_PASS, INFO[stop].name) : m;
 }
 
 const Module *pass_run_one(Context *cx, const char *name, const Module *m)

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char NOTE[] = "nfcc.units"; // property of a module in the caller's units: what was applied
+static const char NOTE[] = "units"; // of a module in the caller's units: what was applied
 
 typedef struct {
     Context *cx;
@@ -213,8 +213,8 @@ const Module *units_apply(Context *cx, const Module *m, const FlowOptions *optio
     if (!find_flow(&u, options) || !check_all(&u)) return NULL;
     const Function *f = main_in_units(&u);
     Module *out = module_new(cx, m->stage, 1, &f, m);
-    out = module_with_property(cx, out, NOTE, text_of(&u));
+    out = module_with_note(cx, out, NOTE, text_of(&u));
     return module_verify(out, cx) ? out : NULL;
 }
 
-const char *units_text(const Module *m) { return module_property(m, NOTE); }
+const char *units_text(const Module *m) { return module_note(m, NOTE); }

@@ -38,7 +38,8 @@ static void test_sharing(void **state)
     assert_ptr_equal(build_scalar(f->b, 2), build_scalar(f->b, 2));
     assert_ptr_not_equal(build_scalar(f->b, 0), build_scalar(f->b, -0.0));
     assert_ptr_not_equal(build_alpha(f->b, OP_elu, x, 1), build_alpha(f->b, OP_elu, x, 2));
-    assert_ptr_not_equal(build_lanes(f->b, x, 1, MAP(0)), build_lanes(f->b, x, 1, MAP(1)));
+    assert_ptr_not_equal(build_move(f->b, type_vector(1), 1, &x, MAP(0)),
+                         build_move(f->b, type_vector(1), 1, &x, MAP(1)));
     assert_ptr_equal(build_binary(f->b, OP_add, x, y), build_binary(f->b, OP_add, x, y));
 }
 
@@ -214,7 +215,8 @@ static void test_like(void **state)
 {
     Fixture *f = *state;
     const Node *x = build_input(f->b, "x", type_vector(2)), *y = build_input(f->b, "y", type_vector(2));
-    const Node *n = build_alpha(f->b, OP_leaky_relu, x, 0.25), *m = build_lanes(f->b, x, 3, MAP(1, 0, 1));
+    const Node *n = build_alpha(f->b, OP_leaky_relu, x, 0.25),
+               *m = build_move(f->b, type_vector(3), 1, &x, MAP(1, 0, 1));
     const Node *same = build_like(f->b, n, &x), *other = build_like(f->b, n, &y), *moved = build_like(f->b, m, &y);
     assert_ptr_equal(same, n);
     assert_ptr_equal(other->in[0], y);

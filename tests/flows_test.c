@@ -75,6 +75,11 @@ static const Node *row(Gen *g, const Node *v)
     return build_reshape(g->b, v, 2, dim);
 }
 
+static const Node *lanes_of(Gen *g, const Node *x, int64_t n, const int32_t *lanes)
+{
+    return build_move(g->b, type_vector(n), 1, &x, lanes);
+}
+
 // ---- nets
 
 static const Node *activation(Gen *g, const Node *h)
@@ -182,11 +187,10 @@ static void coupling(Gen *g, bool additive)
     for (int64_t i = 0; i < D; i++) back[order[i]] = (int32_t)i;
     if (pick(g, 2)) {
         note(g, additive ? "additive" : "affine");
-        const Node *a = row(g, build_lanes(g->b, g->h, keep, order)),
-                   *x = row(g, build_lanes(g->b, g->h, n, order + keep));
+        const Node *a = row(g, lanes_of(g, g->h, keep, order)), *x = row(g, lanes_of(g, g->h, n, order + keep));
         const Node *parts[2] = {a, affine(g, x, net(g, a, 2 * n), n, additive)};
         const Node *joined = build_concat(g->b, 2, parts, 1);
-        g->h = row(g, build_lanes(g->b, joined, D, back));
+        g->h = row(g, lanes_of(g, joined, D, back));
         return;
     }
     note(g, "masked");
@@ -236,7 +240,7 @@ static void permutation(Gen *g)
     note(g, "permutation");
     int32_t *order = ARENA_ARRAY(g->cx.arena, int32_t, g->dims);
     shuffle(g, order, g->dims);
-    g->h = row(g, build_lanes(g->b, g->h, g->dims, order));
+    g->h = row(g, lanes_of(g, g->h, g->dims, order));
 }
 
 static void pointwise(Gen *g)
@@ -387,7 +391,7 @@ static bool native(Gen *g, const Plan *plan)
     int fd = mkstemp(path);
     if (fd < 0) return false;
     close(fd);
-    bool ok = object && link_shared(&g->cx, object, &target, false, path) && golden_equal(path);
+    bool ok = object && link_shared(&g->cx, object, &target, false, path, NULL, NULL) && golden_equal(path);
     unlink(path);
     return ok;
 }

@@ -210,9 +210,9 @@ static void moves(void **state)
     static const double x[6] = {-1.7, 0.3, 0.4, 2.1, -0.6, 0.9};
     static const int32_t repeated[8] = {5, 0, 0, 3, 3, 3, 1, 5}, reversed[6] = {5, 4, 3, 2, 1, 0};
     const Node *a = BEGIN(f, 6);
-    check_at(f, "repeated lanes", build_unary(f->b, OP_exp, build_lanes(f->b, a, 8, repeated)), x);
+    check_at(f, "repeated lanes", build_unary(f->b, OP_exp, build_move(f->b, type_vector(8), 1, &a, repeated)), x);
     a = BEGIN(f, 6);
-    check_at(f, "permutation", build_unary(f->b, OP_exp, build_lanes(f->b, a, 6, reversed)), x);
+    check_at(f, "permutation", build_unary(f->b, OP_exp, build_move(f->b, type_vector(6), 1, &a, reversed)), x);
     a = BEGIN(f, 2, 3);
     const Node *parts[3] = {build_unary(f->b, OP_exp, a),
                             build_unary(f->b, OP_sin, build_transpose(f->b, a, (int[]){1, 0})), num(f, 2)};

@@ -230,7 +230,7 @@ const char *compile_plan(Maker *m, const char *backend, const char *triple, cons
     assert_no_errors(m);
     assert_non_null(object);
     const char *path = path_in(&m->cx, name);
-    bool linked = link_shared(&m->cx, object, &target, !strcmp(backend, "openblas"), path);
+    bool linked = link_shared(&m->cx, object, &target, !strcmp(backend, "openblas"), path, NULL, NULL);
     assert_no_errors(m);
     assert_true(linked);
     return path;

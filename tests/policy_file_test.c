@@ -287,7 +287,7 @@ static void refuses_folders(void **state)
     const char *const bad[] = {scratch, path_in(&m->cx, "no/such.so"), "/dev/null/x.so", "/dev/full"};
     for (int i = 0; i < 4; i++) {
         size_t before = m->diag.n;
-        assert_false(link_shared(&m->cx, object, &target, false, bad[i]));
+        assert_false(link_shared(&m->cx, object, &target, false, bad[i], NULL, NULL));
         assert_false(write_file(&m->cx, bad[i], "text", 4));
         assert_int_equal(m->diag.n, before + 2);
         assert_true(m->diag.io_error);
@@ -311,7 +311,7 @@ static void file_too_large(void **state)
     small.rlim_cur = 1000;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &small);
-    bool linked = link_shared(&m->cx, object, &target, false, path_in(&m->cx, "large.so"));
+    bool linked = link_shared(&m->cx, object, &target, false, path_in(&m->cx, "large.so"), NULL, NULL);
     bool written = write_bytes(&m->cx, path_in(&m->cx, "large.o"), object);
     setrlimit(RLIMIT_FSIZE, &before);
     signal(SIGXFSZ, handler);
@@ -328,7 +328,7 @@ static void broken_object(void **state)
     Maker *m = maker_new(1);
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
     Bytes garbage = {"not an object", 13, NULL};
-    assert_false(link_shared(&m->cx, &garbage, &target, false, path_in(&m->cx, "broken.so")));
+    assert_false(link_shared(&m->cx, &garbage, &target, false, path_in(&m->cx, "broken.so"), NULL, NULL));
     assert_int_equal(m->diag.errors, 1);
     assert_int_equal(scratch_files(), 0);
     maker_free(m);

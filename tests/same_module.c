@@ -58,20 +58,24 @@ static const char *ports_difference(const Port *a, const Port *b, int n)
     return NULL;
 }
 
+static bool same_pairs(const Property *a, int n, const Property *b, int m)
+{
+    bool same = n == m;
+    for (int i = 0; same && i < n; i++) same = same_text(a[i].key, b[i].key) && same_text(a[i].value, b[i].value);
+    return same;
+}
+
 const char *module_difference(const Module *a, const Module *b)
 {
     if (a->stage != b->stage) return "the stage";
     if (a->n_functions != b->n_functions) return "the function count";
-    if (a->n_properties != b->n_properties) return "the property count";
     if (a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs) return "the port count";
     for (int i = 0; i < a->n_functions; i++) {
         const char *why = function_difference(a->functions[i], b->functions[i]);
         if (why) return why;
     }
-    for (int i = 0; i < a->n_properties; i++)
-        if (!same_text(a->properties[i].key, b->properties[i].key) ||
-            !same_text(a->properties[i].value, b->properties[i].value))
-            return "a property";
+    if (!same_pairs(a->properties, a->n_properties, b->properties, b->n_properties)) return "a property";
+    if (!same_pairs(a->notes, a->n_notes, b->notes, b->n_notes)) return "a note";
     const char *why = ports_difference(a->inputs, b->inputs, a->n_inputs);
     return why ? why : ports_difference(a->outputs, b->outputs, a->n_outputs);
 }

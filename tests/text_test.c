@@ -202,12 +202,15 @@ static void test_header(void **state)
     make(m, OP_input, type_vector(1), "s", 0, NULL);
     Module *mod = made_module(m);
     Property properties[] = {{"nfcc.event", "x"}, {"", "a \"quoted\"\nline"}};
+    Property notes[] = {{"pass", "derive"}, {"flow.event", "a \"quoted\"\nline"}};
     Port in[] = {
         {"x:0", type_vector(2), 0}, {"mask", type_make(T_BOOL, 2, (int64_t[]){3, 4}), 1}, {"", type_scalar(), -1}};
     Port out[] = {{"x:0", type_vector(2), 1}};
     mod->stage = STAGE_LOWERED;
     mod->properties = properties;
     mod->n_properties = 2;
+    mod->notes = notes;
+    mod->n_notes = 2;
     mod->inputs = in;
     mod->n_inputs = 3;
     mod->outputs = out;
