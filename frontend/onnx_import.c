@@ -313,6 +313,7 @@ static const Function *with_numbers(const Job *j, const Function *one, int round
         types[n + i] = input_type(&j->inputs->inputs[i], rows);
     }
     Importer *im = importer_new(j->cx, j->source, j->model, rows);
+    im->numbers = true;
     Value *values = ARENA_ARRAY(j->cx->arena, Value, j->model->graph->n_output + 1);
     Port *ports = ARENA_ARRAY(j->cx->arena, Port, j->model->graph->n_output + 1);
     bool ok = row_numbers(n, types, types + n, rows, round, x, y) && instantiate(im, j->inputs, y, values);

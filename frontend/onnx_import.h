@@ -92,6 +92,7 @@ typedef struct {
     int64_t lanes;         // made so far
     int64_t steps;         // nodes executed so far
     double work;           // multiplications of computed values in products
+    bool numbers;          // inputs are numbers, so indices that are computed are constants: clamped, as computed ones
     bool masked;           // a computed mask selects elements somewhere
     struct Nested *nested; // masks of selections from selected elements
     int n_nested, cap_nested;
@@ -131,6 +132,9 @@ const Node *optional(Call *c, int i); // or NULL if absent
 bool has_arg(Call *c, int i);
 void result(Call *c, int i, const Node *node); // NULL: nothing is set
 void result_value(Call *c, int i, Value v);
+// The first k positions of each line of computed values, sorted (onnx_ops_sort.c): i64[..., k]. Of equal ones the
+// earlier first, or the later.
+const Node *sorted_positions(Call *c, const Node *lines, int64_t k, bool largest, bool last_first);
 // The mask of the elements from which those of `mask` were selected; NULL: from all.
 const Node *outer_mask(const Importer *im, const Node *mask);
 // The mask of elements of a list that carries `outer` for which `inner` holds, too; NULL after an error.

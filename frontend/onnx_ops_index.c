@@ -18,6 +18,10 @@ static bool in_range(Call *c, int64_t *index, int64_t n)
         *index += *index < 0 ? n : 0;
         return true;
     }
+    if (c->im->numbers && n > 0) {
+        *index = *index < 0 ? 0 : n - 1;
+        return true;
+    }
     return fail(c, c->im->fixed ? "export with a dynamic batch" : DAMAGED, "index %lld of %lld elements%s",
                 (long long)*index, (long long)n,
                 c->im->fixed && c->im->many ? "; it picks other rows of the batch" : "") != NULL;
@@ -388,12 +392,13 @@ static const Node *where_mask(Call *c, const Node *mask, const Node *data, const
 }
 
 // The mask that the index list of a scatter carries. Its data must be what that mask selects from; so is the result.
-static bool scatter_mask(Call *c, const Node **mask)
+static bool scatter_mask(Call *c, const Node *data, const Node **mask)
 {
     *mask = c->in[1].mask;
     if (!*mask) return true;
     c->mask = outer_mask(c->im, *mask);
-    return c->in[0].mask == c->mask ||
+    double v = 0; // zeros_like of selected elements are made from their shape alone
+    return c->in[0].mask == c->mask || (node_is_const(data) && const_is_splat(data, &v)) ||
            fail(c, "write the selection with torch.where", "it scatters into elements that another mask selected");
 }
 
@@ -424,7 +429,7 @@ void import_scatter_nd(Call *c, int a)
 {
     (void)a;
     const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
-    if (!data || !index || !updates || !scatter_mask(c, &mask)) return;
+    if (!data || !index || !updates || !scatter_mask(c, data, &mask)) return;
     for (int i = 0; mask && c->im->fixed && i < mask->type.rank && i < data->type.rank; i++)
         if (data->type.dim[i] == mask->type.dim[i] * c->im->many_rows)
             data = build_slice(c->b, data, i, 0, mask->type.dim[i], 1);
@@ -457,7 +462,7 @@ void import_scatter_elements(Call *c, int a)
     const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
     int axis = 0;
     bool ends = c->in[1].mask && c->in[1].mask != c->in[0].mask;
-    if (data && index && updates && ends && !scatter_mask(c, &mask)) return;
+    if (data && index && updates && ends && !scatter_mask(c, data, &mask)) return;
     if (!data || !index || !updates || !axis_of(c, attr_int(c, "axis", 0), data->type.rank, &axis)) return;
     data = unbaked(c, 3, 0, data);
     index = unbaked(c, 3, 1, index);

@@ -1,5 +1,6 @@
 // Operators whose result is known at import: constants, shapes, and functions of constants that the IR has no op
-// for (sorting, searching, inverses). A computed operand of the latter is refused with a reason.
+// for (sorting, searching, inverses). A computed operand of the latter is refused with a reason; onnx_ops_sort.c sorts
+// a few computed values.
 #include "onnx_import.h"
 
 #include <math.h>
@@ -205,7 +206,7 @@ static const Node *axis_back(Call *c, const Node *x, const LastAxes *l, int64_t 
 void import_top_k(Call *c, int a)
 {
     (void)a;
-    const Node *x = constant_arg(c, 0, "sorting");
+    const Node *x = arg(c, 0);
     int64_t k = attr_int(c, "k", 0), axis64 = attr_int(c, "axis", -1);
     int axis = 0;
     if (!x || !axis_of(c, axis64, x->type.rank, &axis) || (c->opset >= 10 && !int_arg(c, 1, "k", &k))) return;
@@ -217,6 +218,13 @@ void import_top_k(Call *c, int a)
     LastAxes l = last_axes(x, 1, (int64_t[]){axis});
     const Node *lines = to_last(c, x, &l);
     if (!lines) return;
+    if (!node_is_const(lines)) {
+        const Node *at = sorted_positions(c, lines, k, attr_int(c, "largest", 1) != 0, false);
+        if (!at) return;
+        result(c, 0, axis_back(c, build_take(c->b, lines, at), &l, k));
+        result(c, 1, axis_back(c, at, &l, k));
+        return;
+    }
     Type t = lines->type;
     t.dim[t.rank - 1] = k;
     double *values = ARENA_ARRAY(call_arena(c), double, type_lanes(t) + 1);
@@ -229,16 +237,10 @@ void import_top_k(Call *c, int a)
     result(c, 1, axis_back(c, build_const(c->b, t, indices), &l, k));
 }
 
-void import_arg_extreme(Call *c, int sign)
+// Where each line of a constant is largest (sign 1) or least.
+static const Node *extreme_of(Call *c, const Node *lines, int sign, bool last)
 {
-    const Node *x = constant_arg(c, 0, "the position of the largest or smallest element");
-    int axis = 0;
-    if (!x || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
-    LastAxes l = last_axes(x, 1, (int64_t[]){axis});
-    const Node *lines = to_last(c, x, &l);
-    int64_t n = lines ? type_last(lines->type) : 0, count = n ? type_lanes(lines->type) / n : 0;
-    bool last = attr_int(c, "select_last_index", 0) != 0;
-    if (!lines) return;
+    int64_t n = type_last(lines->type), count = n ? type_lanes(lines->type) / n : 0;
     int64_t *best = ARENA_ARRAY(call_arena(c), int64_t, count + 1);
     for (int64_t i = 0; i < count; i++)
         for (int64_t k = 1; k < n; k++) {
@@ -248,7 +250,22 @@ void import_arg_extreme(Call *c, int sign)
     Type t = lines->type;
     t.dtype = T_I64;
     t.dim[t.rank - 1] = 1;
-    const Node *r = axis_back(c, build_const(c->b, t, best), &l, 1);
+    return build_const(c->b, t, best);
+}
+
+void import_arg_extreme(Call *c, int sign)
+{
+    const Node *x = arg(c, 0);
+    int axis = 0;
+    if (!x || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    LastAxes l = last_axes(x, 1, (int64_t[]){axis});
+    const Node *lines = to_last(c, x, &l);
+    bool last = attr_int(c, "select_last_index", 0) != 0;
+    if (!lines) return;
+    const Node *at =
+        node_is_const(lines) ? extreme_of(c, lines, sign, last) : sorted_positions(c, lines, 1, sign > 0, last);
+    if (!at) return;
+    const Node *r = axis_back(c, at, &l, 1);
     Type full = r->type;
     if (!attr_int(c, "keepdims", 1)) {
         memmove(full.dim + axis, full.dim + axis + 1, (size_t)(full.rank - axis - 1) * sizeof full.dim[0]);

@@ -196,8 +196,8 @@ static void compare_round_trip(Check *c)
     c->report->round_trip = error;
     if (error > 1e-3)
         diag_error(c->cx, NULL,
-                   "a squash or a clip saturates on these rows, or a matrix is nearly singular; --verify-inputs gives "
-                   "typical rows",
+                   "a squash or a clip saturates on these rows, or a matrix is nearly singular: --verify-inputs gives "
+                   "typical rows; or the latent is no standard normal: --base (uniform: on 0 to 1)",
                    "to_latent(to_event(z)) differs from z by %.3g (relative)", error);
 }
 

@@ -215,7 +215,8 @@ def computed_condition():
 
 
 def computed_sort():
-    return model([node("TopK", ["x", "k"], ["y", "i"], "sort")], [ints("k", 2)]), "sorting of computed values"
+    wide = node("Concat", ["x"] * 17, ["wide"], axis=1)
+    return model([wide, node("TopK", ["wide", "k"], ["y", "i"], "sort")], [ints("k", 2)]), "sorting of 68 computed values"
 
 
 def batchnorm_training():
@@ -448,6 +449,29 @@ def selection_from_selected_elements():
     end = [node("Add", ["s", "s"], ["t"]), node("ScatterND", ["x", "it", "t"], ["y"])]
     numbers = [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("one", 1), ("five", 5))]
     return model(outer + inner + end, numbers), None
+
+
+def selection_sorted_and_scattered_into_zeros():
+    """x[x > 0] = s: zeros of that many elements, the larger of p and 1 - p where p > 1."""
+    outer = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["it"]),
+             node("GatherND", ["x", "it"], ["p"]), node("Shape", ["p"], ["size"]), node("ConstantOfShape", ["size"], ["zeros"])]
+    inner = [node("Greater", ["p", "one"], ["n"]), node("NonZero", ["n"], ["j"]), node("Transpose", ["j"], ["jt"]),
+             node("GatherND", ["p", "jt"], ["q"]), node("Sub", ["one", "q"], ["r"]),
+             node("Unsqueeze", ["q", "last"], ["q1"]), node("Unsqueeze", ["r", "last"], ["r1"]),
+             node("Concat", ["q1", "r1"], ["both"], axis=-1), node("TopK", ["both", "k"], ["sorted", "at"]),
+             node("Squeeze", ["sorted", "last"], ["best"]), node("ScatterND", ["zeros", "jt", "best"], ["s"])]
+    numbers = [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("one", 1))]
+    return model(outer + inner + [node("ScatterND", ["x", "it", "s"], ["y"])], numbers + [ints("last", -1), ints("k", 1)]), None
+
+
+def computed_index_beside_a_selection():
+    """Numbers that prove the selection may lie outside the domain; a computed index is clamped there, too."""
+    nodes = [node("Unsqueeze", ["x", "last"], ["x1"]), node("Greater", ["x1", "knots"], ["above"]), node("Cast", ["above"], ["counts"], to=I),
+             node("ReduceSum", ["counts", "last"], ["at"], keepdims=0), node("Gather", ["table", "at"], ["v"]),
+             node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["it"]),
+             node("GatherND", ["v", "it"], ["p"]), node("ScatterND", ["x", "it", "p"], ["y"])]
+    table = nh.from_array(np.float32([0.5, 2, 3]), "table")
+    return model(nodes, [nh.from_array(np.float32(0), "zero"), nh.from_array(np.float32([-1, 0, 1.7]), "knots"), table, ints("last", -1)]), None
 
 
 def selection_mixed_with_its_part():
