@@ -56,8 +56,9 @@ const Function *split_rest(Context *cx, const Split *s, int scalar, bool of_nois
 bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow *flow, const Function **f, Map **map);
 
 // Evaluate the map on a few rows: drawn latents/contexts -> consistent inputs of f (row-major per port) for numeric
-// tests. For a density export x = inverse(z drawn); for a sampling export z drawn. rows * lanes values per port.
-double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint64_t seed);
+// tests. For a density export x = inverse(z drawn); for a sampling export z drawn, from the base of that name (NULL:
+// normal). rows * lanes values per port.
+double **map_inputs(Context *cx, const Map *map, bool density, const char *base, size_t rows, uint64_t seed);
 // log|d out / d in| of the map on those inputs.
 double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in);
 // The inverse as a function: inputs of f with input `port` replaced by "out"; outputs "in" and "log_det" (of the map).

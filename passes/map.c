@@ -1,4 +1,5 @@
 // One exported map and its inverse: solving, the inverse as a function, numbers for tests.
+#include "base.h"
 #include "flow.h"
 
 #include <math.h>
@@ -119,22 +120,26 @@ const Function *map_forward(Context *cx, const Map *map)
     return builder_finish(b);
 }
 
-double **map_inputs(Context *cx, const Map *map, bool density, size_t rows, uint64_t seed)
+double **map_inputs(Context *cx, const Map *map, bool density, const char *base, size_t rows, uint64_t seed)
 {
+    BaseKind kind = BASE_NORMAL;
+    double param = 0;
+    bool said = base && base_named(base, &kind, &param);
     const Function *f = map->f;
     uint64_t state = seed;
     double **in = ARENA_ARRAY(scratch_arena(cx), double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) {
         size_t n = rows * (size_t)type_lanes(f->inputs[i]->type);
         in[i] = ARENA_ARRAY(scratch_arena(cx), double, n);
-        for (size_t k = 0; k < n; k++) in[i][k] = draw_input(f->inputs[i]->type, &state);
+        for (size_t k = 0; k < n; k++)
+            in[i][k] = said && i == map->port ? base_draw(kind, param, &state) : draw_input(f->inputs[i]->type, &state);
     }
     if (!density) return in;
     const Function *inverse = map_inverse(cx, map);
     const double **given = ARENA_ARRAY(scratch_arena(cx), const double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) given[i] = in[i];
     double *z = ARENA_ARRAY(scratch_arena(cx), double, rows *(size_t)map->dims);
-    for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = draw_normal(&state);
+    for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = base_draw(kind, param, &state);
     given[map->port] = z;
     double *out[2] = {in[map->port], NULL};
     eval_function(inverse, rows, given, out, NULL, NULL);

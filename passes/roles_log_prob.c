@@ -207,7 +207,7 @@ static bool rest_agrees(Roles *r, const Split *s, int scalar)
     Map *map = density ? map_solve(r->cx, s->f, r->map->port, value_lanes(r->cx, u), s->dims) : r->map;
     if (!map_solved(map) || s->base == BASE_UNIFORM) return true; // drawn rows lie outside
     const Function *f = split_rest(r->cx, s, scalar, !density);
-    double **in = map_inputs(r->cx, map, density, ROWS, 7), claimed[ROWS];
+    double **in = map_inputs(r->cx, map, density, r->options->base, ROWS, 7), claimed[ROWS];
     double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in);
     double **outs = ARENA_ARRAY(r->cx->arena, double *, f->n_outputs + 1);
     outs[f->n_outputs - 1] = claimed;

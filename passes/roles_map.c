@@ -64,7 +64,7 @@ enum { ROWS = 4 };
 
 static double derived_scale(const Roles *r, const Map *map, bool density, int out)
 {
-    double **in = map_inputs(r->cx, map, density, ROWS, 7);
+    double **in = map_inputs(r->cx, map, density, r->options->base, ROWS, 7);
     double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in), claimed[ROWS];
     double **outs = ARENA_ARRAY(r->cx->arena, double *, r->f->n_outputs + 1);
     outs[out] = claimed;
@@ -162,7 +162,7 @@ int roles_choose_output(Roles *r, int in, bool density, Map **chosen)
 
 double roles_difference_scale(Roles *r, const Map *map, int scalar)
 {
-    double **in = map_inputs(r->cx, map, false, ROWS, 7), numeric[ROWS], claimed[ROWS];
+    double **in = map_inputs(r->cx, map, false, r->options->base, ROWS, 7), numeric[ROWS], claimed[ROWS];
     const Function *forward = map_forward(r->cx, map);
     for (size_t i = 0; i < ROWS; i++)
         numeric[i] = difference_log_det(r->cx, forward, map->port, (const double *const *)in, i);
