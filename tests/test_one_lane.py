@@ -373,6 +373,7 @@ SOLVED = {
     "ramp": ramp,
     "bend": bend,
     "tanh": lambda t: t("add", lane(t), t("tanh", lane(t))),
+    "sinh": lambda t: t("add", lane(t), t("sinh", lane(t))),
     "sigmoid": lambda t: t("add", t("mul", 0.2, lane(t)), t("mul", t("exp", t("move", "p")), t("sigmoid", lane(t)))),
     "cubic": lambda t: t("add", lane(t), t("mul", t("mul", lane(t), lane(t)), lane(t))),
 }

@@ -246,3 +246,30 @@ def test_tails_are_no_uniform_base(tool, tmp_path, name):
     path.write_text(TAILS.format(name=name))
     done = tool("check", path, code=None)
     assert "z -> x (sampling)" in done.stdout and "uniform" not in done.stdout
+
+
+SINE = """module stage=imported
+port in "noise" f32[3] batch 0
+port out "x_sample" f32[3] batch 0
+port out "log_det" f32[1] batch 0
+func @main(noise: f32[1,3]) {
+    z: f32[3] = move noise
+    x: f32[3] = sin z
+    c: f32[3] = cos z
+    l: f32[3] = log c
+    l1: f32[1,3] = move l
+    log_det: f32[1] = reduce_sum l1
+    return x, log_det
+}
+"""
+
+
+def test_a_log_det_of_its_base_alone(tool, tmp_path):
+    """Past 0 to 1 the sine falls, and its log_det is no number: what is drawn to see that it is one comes from the base."""
+    (tmp_path / "sine.nf").write_text(SINE)
+    done = tool(tmp_path / "sine.nf", "-o", tmp_path / "sine.so", "--base", "uniform")
+    assert "to_event" in done.stdout and "one way" in done.stdout
+    z = np.random.default_rng(1).random((50, 3)).astype(np.float32)
+    with nfcc.open(str(tmp_path / "sine.so")) as policy:
+        x, log_det = policy.to_event(z)
+    assert np.abs(x - np.sin(z)).max() < 1e-6 and np.abs(log_det - np.log(np.cos(z)).sum(1)).max() < 1e-5
