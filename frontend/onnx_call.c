@@ -37,7 +37,7 @@ const Node *optional(Call *c, int i)
 const Node *arg(Call *c, int i)
 {
     const Node *n = optional(c, i);
-    if (!n && !c->failed) fail(c, "the file is damaged; export it again", "input %d is missing", i);
+    if (!n && !c->failed) fail(c, DAMAGED, "input %d is missing", i);
     return n;
 }
 
@@ -124,7 +124,7 @@ bool int_arg(Call *c, int i, const char *what, int64_t *out)
 {
     Ints v;
     if (!ints_arg(c, i, what, &v)) return false;
-    if (v.n != 1) return fail(c, "the file is damaged; export it again", "its %s is not one number", what) != NULL;
+    if (v.n != 1) return fail(c, DAMAGED, "its %s is not one number", what) != NULL;
     *out = v.v[0];
     return true;
 }
@@ -151,7 +151,7 @@ const Onnx__AttributeProto *attr(Call *c, const char *name)
 static bool of_type(Call *c, const Onnx__AttributeProto *a, Onnx__AttributeProto__AttributeType type, bool has)
 {
     if (a->has_type ? a->type == type : has) return true;
-    fail(c, "the file is damaged; export it again", "attribute '%.100s' has the wrong type", a->name);
+    fail(c, DAMAGED, "attribute '%.100s' has the wrong type", a->name);
     return false;
 }
 
@@ -186,8 +186,7 @@ bool attr_ints(Call *c, const char *name, Ints *out)
 bool axis_of(Call *c, int64_t axis, int rank, int *out)
 {
     if (axis < -rank || axis >= rank)
-        return fail(c, "the file is damaged; export it again", "axis %lld of a tensor of rank %d", (long long)axis,
-                    rank) != NULL;
+        return fail(c, DAMAGED, "axis %lld of a tensor of rank %d", (long long)axis, rank) != NULL;
     *out = (int)(axis < 0 ? axis + rank : axis);
     return true;
 }
@@ -206,7 +205,7 @@ bool axes_of(Call *c, int operand, int rank, Ints *out)
     for (int64_t i = 0; i < given.n; i++) {
         int axis = 0;
         if (!axis_of(c, given.v[i], rank, &axis)) return false;
-        if (seen[axis]) return fail(c, "the file is damaged; export it again", "axis %d is given twice", axis) != NULL;
+        if (seen[axis]) return fail(c, DAMAGED, "axis %d is given twice", axis) != NULL;
         seen[axis] = true;
         out->v[i] = axis;
     }

@@ -240,7 +240,7 @@ static Value lookup(Call *c, const char *name)
             fail(c, "export it again: nodes must be sorted",
                  "its input '%.200s' is made by a later node, or the graph has a cycle", name);
         else
-            fail(c, "the file is damaged; export it again", "its input '%.200s' does not exist", name);
+            fail(c, DAMAGED, "its input '%.200s' does not exist", name);
         return (Value){.kind = VALUE_BROKEN};
     }
     if (force(c, v)) return *v;
@@ -304,7 +304,7 @@ static void bind_outputs(Call *c)
         if (v->kind == VALUE_TENSOR && c->mask) v->mask = c->mask;
         note_shape(c, name, v);
         if (!bind(scratch_arena(c->im->cx), c->scope, name, *v))
-            fail(c, "the file is damaged; export it again", "its output '%.200s' exists already", name);
+            fail(c, DAMAGED, "its output '%.200s' exists already", name);
     }
 }
 
@@ -317,12 +317,11 @@ static void run_function(Call *c, const Onnx__FunctionProto *f)
                .function = f,
                .caller = c};
     if (s.depth > MAX_DEPTH) {
-        fail(c, "the file is damaged; export it again", "functions are nested deeper than %d; do they call each other?",
-             MAX_DEPTH);
+        fail(c, DAMAGED, "functions are nested deeper than %d; do they call each other?", MAX_DEPTH);
         return;
     }
     if (c->n_in > (int)f->n_input) {
-        fail(c, "the file is damaged; export it again", "%d inputs for a function of %zu", c->n_in, f->n_input);
+        fail(c, DAMAGED, "%d inputs for a function of %zu", c->n_in, f->n_input);
         return;
     }
     for (size_t i = 0; i < f->n_input; i++)
@@ -334,8 +333,7 @@ static void run_function(Call *c, const Onnx__FunctionProto *f)
     for (size_t i = 0; i < f->n_output && (int)i < c->n_out; i++) {
         Value *v = find(&s, f->output[i]);
         if (!v)
-            fail(c, "the file is damaged; export it again", "the function's output '%.200s' does not exist",
-                 f->output[i]);
+            fail(c, DAMAGED, "the function's output '%.200s' does not exist", f->output[i]);
         else
             c->out[i] = *v;
     }
@@ -410,7 +408,7 @@ static bool bind_initializers(Importer *im, Scope *s, const Onnx__GraphProto *g)
     for (size_t i = 0; i < g->n_initializer; i++) {
         const char *name = g->initializer[i]->name ? g->initializer[i]->name : "";
         if (bind(scratch_arena(im->cx), s, name, (Value){.kind = VALUE_LAZY, .tensor = g->initializer[i]})) continue;
-        diag_error(im->cx, NULL, "the file is damaged; export it again", "two initializers are called '%.200s'", name);
+        diag_error(im->cx, NULL, DAMAGED, "two initializers are called '%.200s'", name);
         ok = false;
     }
     if (!g->n_sparse_initializer) return ok;
@@ -426,7 +424,7 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
                .key = hash_mix(c->key, (uint64_t)iteration),
                .nodes = g->node,
                .n_nodes = g->n_node};
-    const char *damaged = "the file is damaged; export it again";
+    const char *damaged = DAMAGED;
     if (s.depth > MAX_DEPTH) return fail(c, damaged, "graphs are nested deeper than %d", MAX_DEPTH) != NULL;
     if ((int)g->n_input < n_in || (int)g->n_output != n_out)
         return fail(c, damaged, "its subgraph has %zu inputs and %zu outputs instead of %d and %d", g->n_input,
@@ -500,8 +498,8 @@ bool run_main(Importer *im, int n_in, const char *const *names, const Value *in,
     if (!bind_initializers(im, &s, g)) return false;
     for (int i = 0; i < n_in; i++)
         if (!bind(scratch_arena(im->cx), &s, names[i], in[i]))
-            diag_error(im->cx, NULL, "the file is damaged; export it again",
-                       "two inputs, or an input and an initializer, are called '%.200s'", names[i]);
+            diag_error(im->cx, NULL, DAMAGED, "two inputs, or an input and an initializer, are called '%.200s'",
+                       names[i]);
     run_nodes(im, &s, live_nodes(im->cx->arena, g));
     builder_origin(im->b, NULL);
     for (int i = 0; i < n_out; i++) {

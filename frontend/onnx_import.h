@@ -124,6 +124,7 @@ typedef struct {
 } Call;
 
 // Report at this node, once; later calls are ignored. Always NULL, so that importers can return it.
+#define DAMAGED "the file is damaged; export it again" // the hint where no exporter writes such a node
 void *fail(Call *c, const char *hint, const char *format, ...) __attribute__((format(printf, 3, 4)));
 Arena *call_arena(const Call *c);
 
@@ -203,6 +204,7 @@ Type real_type(const Node *x); // its type, f32 for f64
 
 // x w (+ bias) whether w is constant or not: x[..., M, K], w[K, N] or [..., K, N].
 const Node *product(Call *c, const Node *a, const Node *w);
+const Node *swapped(Call *c, const Node *x); // last two axes; constant weights once for both instantiations
 bool finite_weights(Call *c, const Node *w, const char *what);
 // x with `axes` moved last and merged into one: [kept..., n]; and back, with dims 1 (or `full` dims) there.
 typedef struct {

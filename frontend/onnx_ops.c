@@ -185,8 +185,8 @@ static bool same_leading(Call *c, const Node **a, const Node **w)
         for (int i = 0; i < 2; i++)
             d[i] = axis - (rank - lead[i].rank) >= 0 ? lead[i].dim[axis - (rank - lead[i].rank)] : 1;
         if (d[0] != d[1] && d[0] != 1 && d[1] != 1)
-            return fail(c, "the file is damaged; export it again", "shapes %s and %s do not multiply",
-                        type_text(call_arena(c), lead[0]), type_text(call_arena(c), lead[1])) != NULL;
+            return fail(c, DAMAGED, "shapes %s and %s do not multiply", type_text(call_arena(c), lead[0]),
+                        type_text(call_arena(c), lead[1])) != NULL;
         t.dim[axis] = d[0] == 1 ? d[1] : d[0];
     }
     for (int i = 0; i < 2; i++) {
@@ -224,8 +224,8 @@ const Node *product(Call *c, const Node *a, const Node *w)
     if (!(a = cast_real(c, a)) || !(w = cast_real(c, w))) return NULL;
     int ra = a->type.rank, rw = w->type.rank;
     if (a->type.dim[ra - 1] != w->type.dim[rw - 2])
-        return fail(c, "the file is damaged; export it again", "shapes %s and %s do not multiply",
-                    type_text(call_arena(c), a->type), type_text(call_arena(c), w->type));
+        return fail(c, DAMAGED, "shapes %s and %s do not multiply", type_text(call_arena(c), a->type),
+                    type_text(call_arena(c), w->type));
     if (!finite_weights(c, a, "weights") || !finite_weights(c, w, "weights")) return NULL;
     int64_t K = a->type.dim[ra - 1], N = w->type.dim[rw - 1];
     double every = (double)type_lanes(a->type), others = K ? (double)type_lanes(w->type) / (double)K : 0;

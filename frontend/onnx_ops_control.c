@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-static const char DAMAGED[] = "the file is damaged; export it again";
-
 // ---- sequences
 
 static const Value *sequence_arg(Call *c, int i)

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-static const char DAMAGED[] = "the file is damaged; export it again";
-
 // ---- gathers
 
 // An index of a dim; negative counts from the end. False if outside.

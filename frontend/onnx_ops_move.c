@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char DAMAGED[] = "the file is damaged; export it again";
-
 static const Node *zero_like(Call *c, const Node *x)
 {
     return build_cast(c->b, build_scalar(c->b, 0), x->type.dtype == T_F64 ? T_F32 : x->type.dtype);

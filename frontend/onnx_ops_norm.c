@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static const char DAMAGED[] = "the file is damaged; export it again";
-
 static const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
 static const Node *op2(Call *c, Op op, const Node *x, const Node *y) { return build_binary(c->b, op, x, y); }
 

@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-static const char DAMAGED[] = "the file is damaged; export it again";
-
 typedef struct {
     Call *c;
     int kind;

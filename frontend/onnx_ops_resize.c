@@ -10,8 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-static const char DAMAGED[] = "the file is damaged; export it again";
-
 typedef enum { NEAREST, LINEAR, CUBIC } Kernel;
 
 typedef struct {

@@ -11,7 +11,7 @@ static const Node *from_tensor(Call *c, const Onnx__TensorProto *t)
 {
     Elements e;
     if (t && tensor_elements(c->im->source, t, c->origin, &e)) return build_const(c->b, e.type, e.data);
-    return fail(c, "the file is damaged; export it again", "its tensor cannot be read");
+    return fail(c, DAMAGED, "its tensor cannot be read");
 }
 
 static const Node *reals_of(Call *c, int rank, int64_t n, const float *v)
@@ -41,7 +41,7 @@ void import_constant(Call *c, int a)
     else if (attr(c, "value_string") || attr(c, "value_strings"))
         fail(c, "leave strings out of the model", "string constants are not supported");
     else
-        fail(c, "the file is damaged; export it again", "a constant without a value");
+        fail(c, DAMAGED, "a constant without a value");
 }
 
 // dims given as a constant list; -1 and the like are refused.
@@ -59,7 +59,7 @@ void import_constant_of_shape(Call *c, int a)
     const Node *one = v ? from_tensor(c, v->t) : build_scalar(c->b, 0);
     if (!one) return;
     if (type_lanes(one->type) != 1) {
-        fail(c, "the file is damaged; export it again", "its value is not one number");
+        fail(c, DAMAGED, "its value is not one number");
         return;
     }
     result(c, 0, build_broadcast(c->b, build_reshape(c->b, one, 0, dims.v), (int)dims.n, dims.v));
@@ -94,7 +94,7 @@ void import_range(Call *c, int a)
     double start = 0, limit = 0, delta = 0;
     if (!real_arg(c, 0, "start", &start) || !real_arg(c, 1, "limit", &limit) || !real_arg(c, 2, "step", &delta)) return;
     if (delta == 0 || !isfinite(start) || !isfinite(limit) || !isfinite(delta)) {
-        fail(c, "the file is damaged; export it again", "its step is zero or a bound is not finite");
+        fail(c, DAMAGED, "its step is zero or a bound is not finite");
         return;
     }
     double count = fmax(0, ceil((limit - start) / delta));
@@ -211,8 +211,7 @@ void import_top_k(Call *c, int a)
     int axis = 0;
     if (!x || !axis_of(c, axis64, x->type.rank, &axis) || (c->opset >= 10 && !int_arg(c, 1, "k", &k))) return;
     if (k < 0 || k > x->type.dim[axis]) {
-        fail(c, "the file is damaged; export it again", "k is %lld of %lld", (long long)k,
-             (long long)x->type.dim[axis]);
+        fail(c, DAMAGED, "k is %lld of %lld", (long long)k, (long long)x->type.dim[axis]);
         return;
     }
     LastAxes l = last_axes(x, 1, (int64_t[]){axis});
@@ -328,7 +327,7 @@ void import_one_hot(Call *c, int a)
         !axis_of(c, attr_int(c, "axis", -1), index->type.rank + 1, &axis))
         return;
     if (type_lanes(values->type) != 2 || index->type.rank >= MAX_RANK || depth < 1) {
-        fail(c, "the file is damaged; export it again", "its values are not (off, on), or its depth is not positive");
+        fail(c, DAMAGED, "its values are not (off, on), or its depth is not positive");
         return;
     }
     int64_t dim[MAX_RANK];
@@ -383,8 +382,7 @@ static bool dense(Call *c, double **inverse, double **det, const Node **x)
     if (!*x) return false;
     Type t = (*x)->type;
     if (t.rank < 2 || t.dim[t.rank - 1] != t.dim[t.rank - 2] || t.dim[t.rank - 1] > 4096)
-        return fail(c, "the file is damaged; export it again", "%s is not a square matrix",
-                    type_text(call_arena(c), t)) != NULL;
+        return fail(c, DAMAGED, "%s is not a square matrix", type_text(call_arena(c), t)) != NULL;
     int64_t n = t.dim[t.rank - 1], count = n ? type_lanes(t) / (n * n) : 0;
     if (!charge_work(c, (double)count * (double)(n * n) * (double)n)) return false;
     *inverse = ARENA_ARRAY(call_arena(c), double, type_lanes(t) + 1);

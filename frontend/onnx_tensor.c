@@ -170,7 +170,7 @@ static bool shape_of(Source *s, const Origin *where, const Onnx__TensorProto *t,
 
 static const void *elements(Source *s, const Origin *where, const Onnx__TensorProto *t, int64_t n)
 {
-    const char *name = t->name ? t->name : "?", *damaged = "the file is damaged; export it again";
+    const char *name = t->name ? t->name : "?", *damaged = DAMAGED;
     int64_t bytes = n * TYPES[t->data_type].bytes;
     if (t->segment) return bad(s, where, t, damaged, "it is stored in segments"), NULL;
     if (t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
