@@ -7,7 +7,8 @@
  *
  * Nothing here computes with floats: they are moved as 32-bit words (get32, put32) and tested by their bits.
  *
- * Sections: words, descriptor, processor, tiles, prepared state, calls, entries, self test, open. */
+ * Sections: words, descriptor, policy, processor, tiles, rows, prepared state, calls, entries, self test, open (of what
+ * is linked in; on Linux also file, look, load). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -161,7 +162,7 @@ static size_t round_up(size_t value, size_t step) { return (value + step - 1) / 
 
 static void *align_up(const void *p, size_t step) { return (void *)(((uintptr_t)p + step - 1) / step * step); }
 
-/* ---- descriptor: reading and checking ------------------------------------------------------------------------ */
+/* ---- descriptor: reading and checking ----------------------------------------------------------------------- */
 
 static const void *at_offset(const nfcc_model *m, uint64_t offset) { return (const char *)m + offset; }
 
@@ -364,6 +365,8 @@ static nfcc_status model_check(const nfcc_model *m, const Image *image)
     return programs_ok(m, image) ? NFCC_OK : NFCC_ABI;
 }
 
+/* ---- policy: what a descriptor that was checked becomes ----------------------------------------------------- */
+
 static const char *text_of(const nfcc_model *m, uint32_t at) { return at ? at_offset(m, at) : ""; }
 
 static nfcc_value describe(const nfcc_model *m, const Value *value)
@@ -506,7 +509,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     set_work_size(p);
 }
 
-/* ---- processor ----------------------------------------------------------------------------------------------- */
+/* ---- processor ---------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
@@ -553,7 +556,7 @@ static unsigned cpu_features(void) { return 0; }
 static bool default_environment(void) { return true; }
 #endif
 
-/* ---- tiles --------------------------------------------------------------------------------------------------- */
+/* ---- tiles -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     int slot;
@@ -618,6 +621,8 @@ static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
     for (size_t t = 0; tile->slot == FEW && t < tile->rows; t++)
         memmove(lane_of(to, 0, t), lane_of(from, 0, t), lanes * 4);
 }
+
+/* ---- rows: arrays into the lanes of a tile and back --------------------------------------------------------- */
 
 /* Sixteen words, of four rows or of four lanes, change places in registers: rows enter and leave a tile of 16 and more
  * in blocks of these. Compilers without such vectors move words one by one. */
@@ -805,7 +810,7 @@ static bool any_bad(const Tile *tile)
     return bad;
 }
 
-/* ---- prepared state ------------------------------------------------------------------------------------------ */
+/* ---- prepared state ----------------------------------------------------------------------------------------- */
 
 /* In the caller's memory from the first multiple of 64 on: this head, rows * stride words, OVERREAD words, rows bytes
  * (1: the row's contexts are not finite). A row holds its PREP lanes if `full`, else its EARLY lanes and `late` runs
@@ -860,7 +865,7 @@ static const Prepared *prepared_of(const nfcc_policy *p, const void *memory)
     return s->magic == PREPARED_MAGIC && s->policy == policy_tag(p) ? s : NULL;
 }
 
-/* ---- calls --------------------------------------------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const nfcc_policy *p;
@@ -1168,7 +1173,7 @@ static nfcc_status prepare_rows(Call *call, bool full, void *memory)
     return s->any_bad ? NFCC_NOT_FINITE : NFCC_OK;
 }
 
-/* ---- entries ------------------------------------------------------------------------------------------------- */
+/* ---- entries ------------------------------------------------------------------------------------------------ */
 
 const nfcc_info *nfcc_get_info(const nfcc_policy *p) { return p ? &p->info : NULL; }
 
@@ -1374,7 +1379,7 @@ nfcc_status nfcc_draw(const nfcc_policy *p, uint64_t seed, uint64_t first_row, s
     return draw_rows(&call, z);
 }
 
-/* ---- self test ----------------------------------------------------------------------------------------------- */
+/* ---- self test ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
     unsigned char *base; /* NULL: only measure */
@@ -1588,7 +1593,7 @@ nfcc_status nfcc_selftest(const nfcc_policy *p, void *memory, size_t size)
     return equal ? NFCC_OK : NFCC_GOLDEN;
 }
 
-/* ---- open ---------------------------------------------------------------------------------------------------- */
+/* ---- open --------------------------------------------------------------------------------------------------- */
 
 static nfcc_status admit(const nfcc_model *m, const Image *image)
 {
@@ -1641,6 +1646,8 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
 #else
 #define MACHINE EM_NONE
 #endif
+
+/* ---- file: its headers, before the loader sees them --------------------------------------------------------- */
 
 /* The dynamic loader trusts a file's headers and maps and follows what they say: a file that was cut or damaged would
  * kill the process. So they are looked at first. */
@@ -1814,6 +1821,8 @@ static nfcc_status file_check(ElfFile *f, bool any_machine)
     return headers_ok(f) ? NFCC_OK : NFCC_FILE;
 }
 
+/* ---- look: a file of any machine, as data ------------------------------------------------------------------- */
+
 /* The segments as the loader would lay them out, without code: for a policy of any machine. */
 static bool lay_out_segments(const ElfFile *f, unsigned char *memory, Image *image)
 {
@@ -1877,6 +1886,8 @@ static nfcc_status look(const char *path, nfcc_policy **out)
     close(f.fd);
     return status;
 }
+
+/* ---- load: the library, its weights, nfcc_open -------------------------------------------------------------- */
 
 /* dlopen takes a name that it has seen for the file it has seen under it, even when the file has been replaced since (a
  * policy compiled again while the old one is in use). So spell the name differently for each file: bit by bit its inode
