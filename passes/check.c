@@ -1,6 +1,6 @@
-// Every compile proves itself (design, "Checked, always"). In double, here: the exported graph's own outputs against the
-// derived programs, the round trip, and the log-determinant against finite differences where the graph exports none, or
-// where no inverse proves it. check_plan.c then compares the Plan with these numbers; golden.c makes the rows that
+// Every compile proves itself. In double, here: the exported graph's own outputs against the derived programs, the round
+// trip, and the log-determinant against finite differences where the graph exports none, or where no inverse proves it.
+// check_plan.c then compares the Plan with these numbers; golden.c makes the rows that
 // policy.so carries.
 //
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.

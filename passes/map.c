@@ -1,4 +1,5 @@
-// One exported map and its inverse: solving, the inverse as a function, numbers for tests.
+// A Map (flow.h): one input of the exported graph and the output lanes that are taken for its image. Solved here; its
+// inverse as a function, and its numbers on drawn rows, by which roles are tried and checks made.
 #include "base.h"
 #include "flow.h"
 

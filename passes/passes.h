@@ -69,7 +69,7 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
 // The last arrow: a lowered module -> Plan.
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32]);
 
-// ---- checks (check.c, check_plan.c, golden.c): "Checked, always" of the design
+// ---- checks of every compile (check.c, check_plan.c, golden.c)
 typedef struct {
     size_t rows; // 0: 32, fewer of a very large model
     uint64_t seed;

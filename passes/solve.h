@@ -1,5 +1,5 @@
 // The solver: which lanes become known from which, in what order. That order is the inverse program and its
-// log-determinant (design, section 1).
+// log-determinant (README.md, "How a flow is inverted").
 #pragma once
 #include "one_lane.h"
 
