@@ -22,6 +22,7 @@
 #include "base.h"
 #include "flow.h"
 #include "grad.h"
+#include "panels.h"
 #include "pipeline.h"
 
 #include <math.h>
@@ -255,6 +256,20 @@ static const Function *renamed(Context *cx, const Function *f, const char *name)
     return copy;
 }
 
+// In panels where the other programs are, so that both read one copy of the weights.
+static const Function *run_program(Context *cx, const Function *f)
+{
+    if (!panels_any(f)) return renamed(cx, f, "run");
+    Context lanes = {.arena = arena_new(), .diag = cx->diag};
+    Builder *b = builder_new(cx, "run");
+    LaneEnv *env = lane_env_new(&lanes, f, b);
+    lane_env_inputs(env);
+    emit_forward(env);
+    for (int i = 0; i < f->n_outputs; i++) build_output(b, f->outputs[i].name, lane_env_value(env, f->outputs[i].node));
+    arena_free(lanes.arena);
+    return builder_finish(b);
+}
+
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow)
 {
     const Function *f = NULL, *functions[6];
@@ -263,7 +278,7 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
     if (!decide_roles(cx, m, options, flow, &f, &map)) return NULL;
     flow->denoise = flow->is_flow ? options->denoise : 0;
     int n = 0;
-    functions[n++] = renamed(cx, module_function(m, "main"), "run");
+    functions[n++] = run_program(cx, module_function(m, "main"));
     if (flow->is_flow) {
         double limit = options->max_condition > 0 ? options->max_condition : 1e6;
         if (flow->condition > limit) {

@@ -77,12 +77,12 @@ static int64_t panel_inputs(const Node *w, const Keyed *columns, int64_t first, 
     return inputs;
 }
 
-static bool linear_panels(Panels *p, LaneEnv *env, const Node *n)
+// The width of the panels of product n, and its columns in their order; 0: it has none.
+static int64_t find_panels(const Node *n, Keyed *columns)
 {
     const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1];
-    if (type_lanes(n->type) != N || K * N < LEAST_WEIGHTS || N < 2 * LEAST_WIDTH) return false;
-    Keyed *columns = heap_array(N, sizeof *columns);
+    if (type_lanes(n->type) != N || K * N < LEAST_WEIGHTS || N < 2 * LEAST_WIDTH) return 0;
     int64_t panels = N / LEAST_WIDTH < MOST_PANELS ? N / LEAST_WIDTH : MOST_PANELS, products = 0;
     for (int64_t c = 0; c < N; c++) columns[c].lane = c;
     bool sparse = column_inputs(w, columns, K * N * 7 / 10) * 10 < K * N * 7;
@@ -92,10 +92,30 @@ static bool linear_panels(Panels *p, LaneEnv *env, const Node *n)
         int64_t count = N - c < width ? N - c : width;
         products += count * panel_inputs(w, columns, c, count);
     }
-    sparse = sparse && products * 10 < K * N * 8;
-    for (int64_t c = 0; sparse && c < N; c += width) emit_group(p, env, n, columns + c, N - c < width ? N - c : width);
+    return sparse && products * 10 < K * N * 8 ? width : 0;
+}
+
+static bool linear_panels(Panels *p, LaneEnv *env, const Node *n)
+{
+    int64_t N = type_last(n->type);
+    Keyed *columns = heap_array(N, sizeof *columns);
+    int64_t width = find_panels(n, columns);
+    for (int64_t c = 0; width && c < N; c += width) emit_group(p, env, n, columns + c, N - c < width ? N - c : width);
     free(columns);
-    return sparse;
+    return width > 0;
+}
+
+bool panels_any(const Function *f)
+{
+    bool any = false;
+    for (int i = 0; i < f->n_nodes && !any; i++) {
+        const Node *n = f->nodes[i];
+        if (n->op != OP_linear) continue;
+        Keyed *columns = heap_array(type_last(n->type), sizeof *columns);
+        any = find_panels(n, columns) > 0;
+        free(columns);
+    }
+    return any;
 }
 
 // ---- what follows them

@@ -8,5 +8,6 @@ typedef struct {
     int cap;
 } Panels;
 
+bool panels_any(const Function *f); // some product of f has panels
 // Build node n in panels; false: it has none, the caller builds it whole.
 bool panels_forward(Panels *panels, LaneEnv *env, const Node *n);
