@@ -1,13 +1,15 @@
 // Runs of a move: boxes of up to MOVE_AXES axes, along each of which source and destination rise evenly (plan.h).
 //
 // Found from the inside out: neighbours of equal shape that differ by one constant become one, then the results again,
-// once per axis. The taps of a convolution's windows come to a few records a line of the picture, the triangle of a
-// causal mask to one a token.
+// once per axis; where neighbours differ, groups of a few that repeat (the padding around a picture's corner, channel by
+// channel) become one each. The taps of a convolution's windows come to a few records a line of the picture, the
+// triangle of a causal mask to one a token.
 #include "planner.h"
 
 #include <stdlib.h>
 
 enum { LEAST_LANES = 1024, SMALLER = 8 }; // below that, or less than so many times smaller, tables are good enough
+enum { MOST_PERIOD = 8 };
 
 static bool same_shape(const MoveRun *a, const MoveRun *b, int from)
 {
@@ -18,23 +20,48 @@ static bool same_shape(const MoveRun *a, const MoveRun *b, int from)
     return true;
 }
 
+// How often `period` runs come one after the other, each by a constant further than the one before.
+static uint32_t rounds_of(const MoveRun *runs, uint32_t n, uint32_t period, int axis)
+{
+    uint32_t i = period;
+    for (; i < n; i++) {
+        const MoveRun *a = &runs[i - period], *b = &runs[i];
+        if (!same_shape(a, b, axis + 1)) break;
+        if (i >= 2 * period &&
+            (b->src - a->src != a->src - a[-(int)period].src || b->dst - a->dst != a->dst - a[-(int)period].dst))
+            break;
+    }
+    return i / period;
+}
+
+// Two rounds of several runs may be chance.
+static uint32_t best_period(const MoveRun *runs, uint32_t n, int axis, uint32_t *rounds)
+{
+    for (uint32_t period = 1; period <= MOST_PERIOD && period < n; period++) {
+        *rounds = rounds_of(runs, n, period, axis);
+        if (*rounds >= (period == 1 ? 2 : 3)) return period;
+    }
+    *rounds = 1;
+    return 1;
+}
+
 // Joins neighbours along `axis`, those inside of it being done; gives how many are left.
 static uint32_t join_runs(MoveRun *runs, uint32_t n, int axis)
 {
     uint32_t kept = 0;
-    for (uint32_t i = 0, end; i < n; i = end) {
-        MoveRun run = runs[i];
-        end = i + 1;
-        if (end < n && same_shape(&run, &runs[end], axis + 1)) {
-            run.axis[axis].src = runs[end].src - run.src;
-            run.axis[axis].dst = runs[end].dst - run.dst;
-            while (end < n && same_shape(&run, &runs[end], axis + 1) &&
-                   runs[end].src - runs[end - 1].src == run.axis[axis].src &&
-                   runs[end].dst - runs[end - 1].dst == run.axis[axis].dst)
-                end++;
-            run.axis[axis].count = (int32_t)(end - i);
+    for (uint32_t i = 0, rounds; i < n;) {
+        uint32_t period = best_period(runs + i, n - i, axis, &rounds);
+        for (uint32_t k = 0; k < period; k++) {
+            MoveRun run = runs[i + k];
+            if (rounds > 1) {
+                const MoveRun *next = &runs[i + k + period];
+                run.axis[axis].src = next->src - run.src;
+                run.axis[axis].dst = next->dst - run.dst;
+                run.axis[axis].count = (int32_t)rounds;
+            }
+            runs[kept++] = run;
         }
-        runs[kept++] = run;
+        i += period * rounds;
     }
     return kept;
 }

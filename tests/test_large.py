@@ -1,6 +1,7 @@
 """What large flows are made of, small: attention token by token as repeats, masked nets in rounds, convolutions."""
 import math
 import os
+import re
 import resource
 import subprocess
 
@@ -109,6 +110,23 @@ def test_very_large_models_are_checked_on_fewer_rows(tool, tmp_path):
     assert "rows (the model is large) in double" in done.stdout
     assert "32 rows" not in done.stdout
     assert os.path.getsize(tmp_path / "policy.so") < 3 << 20  # windows and biases are not listed place by place: 13 MB
+
+
+def test_masked_matrices_stand_once(tool, tmp_path):
+    """@run reads the panels of to_latent; 128 x 256, 256 x 256 and 256 x 256 numbers, half of them 0."""
+    path = tmp_path / "maf.onnx"
+    large.maf(path, 128, 256)
+    done = tool(path, "-o", tmp_path / "policy.so")
+    kib = float(re.search(r"weights ([\d.]+) KB", done.stdout)[1])
+    assert kib < 4 * (128 + 256 + 256) * 256 / 1024 * 1.5  # panels and rounds 1.25; with the exported ones 2.3
+
+
+def test_padding_is_no_table(tool, tmp_path):
+    """The taps that lie outside of a picture, around its corners too, are a few boxes: 207 KB instead of 261."""
+    path = tmp_path / "glow.onnx"
+    large.glow(path, 32, 1, 1, 16)
+    tool(path, "-o", tmp_path / "policy.so")
+    assert os.path.getsize(tmp_path / "policy.so") < 235_000
 
 
 def cpu_seconds(path, folder, *words):
