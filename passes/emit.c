@@ -24,9 +24,18 @@ static LaneRef *new_refs(int64_t n)
     return refs;
 }
 
+static bool is_whole(const Node *n, const int64_t *lanes, int64_t count)
+{
+    int64_t i = 0;
+    while (i < count && lanes[i] == i) i++;
+    return i == type_lanes(n->type);
+}
+
 // Operand k of n at the given output lanes.
 static const Node *operand_at(LaneEnv *env, const Node *n, int k, const int64_t *lanes, int64_t count)
 {
+    const Node *row = is_whole(n, lanes, count) ? lane_env_row(env, n->in[k], count) : NULL;
+    if (row) return row;
     LaneRef *refs = new_refs(count);
     for (int64_t i = 0; i < count; i++) refs[i] = lane_env_get(env, lane_operand(n, k, lanes[i]));
     const Node *v = lanes_gather(env->b, refs, count);
@@ -41,13 +50,6 @@ static const Node *result_at(LaneEnv *env, const Node *n, const int64_t *lanes, 
     const Node *v = lanes_gather(env->b, refs, count);
     free(refs);
     return v;
-}
-
-static bool is_whole(const Node *n, const int64_t *lanes, int64_t count)
-{
-    int64_t i = 0;
-    while (i < count && lanes[i] == i) i++;
-    return i == type_lanes(n->type);
 }
 
 static void set_result(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count, const Node *now)

@@ -134,22 +134,37 @@ void lane_env_inputs(LaneEnv *env)
 
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
 
-// n, or the parts that it joins in order, as whole values; false: not all are.
-static bool whole_parts(const LaneEnv *env, const Node *n, const Node **parts)
+const Node *lane_env_whole(LaneEnv *env, const Node *n, Type type)
 {
-    bool joined = n->op == OP_move;
-    for (int k = 0; k < (joined ? n->n_in : 1); k++) parts[k] = env->whole[joined ? n->in[k]->id : n->id];
-    for (int k = 0; k < (joined ? n->n_in : 1); k++)
-        if (!parts[k]) return false;
-    return true;
+    if (n->op != OP_move) {
+        const Node *whole = node_is_const(n) ? lane_env_get(env, (LaneRef){n, 0}).node : env->whole[n->id];
+        return whole ? build_move(env->b, type, 1, &whole, NULL) : NULL;
+    }
+    const Node *few[4], **parts = n->n_in <= 4 ? few : heap_array(n->n_in, sizeof *parts), *value = NULL;
+    int k = 0;
+    while (k < n->n_in && (parts[k] = env->whole[n->in[k]->id])) k++;
+    if (k == n->n_in) value = build_move(env->b, type, k, parts, n->map);
+    if (parts != few) free(parts);
+    return value;
+}
+
+static bool names_one_lane(const Node *move)
+{
+    int64_t n = type_lanes(move->type), i = 1;
+    while (i < n && move->map && move->map[i] == move->map[0]) i++;
+    return i >= n;
+}
+
+const Node *lane_env_row(LaneEnv *env, const Node *operand, int64_t n)
+{
+    if (type_lanes(operand->type) == 1) n = 1;
+    if (n > 1 && operand->op == OP_move && names_one_lane(operand)) return NULL;
+    return lane_env_whole(env, operand, type_vector(n));
 }
 
 const Node *lane_env_value(LaneEnv *env, const Node *n)
 {
-    const Node **parts = heap_array(n->n_in + 1, sizeof *parts), *value = NULL;
-    if ((n->op != OP_move || !n->map) && whole_parts(env, n, parts))
-        value = build_move(env->b, n->type, n->op == OP_move ? n->n_in : 1, parts, NULL);
-    free(parts);
+    const Node *value = node_is_const(n) ? NULL : lane_env_whole(env, n, n->type);
     if (value) return value;
     int64_t lanes = type_lanes(n->type);
     LaneRef *refs = heap_array(lanes, sizeof *refs), zero = {build_scalar(env->b, 0), 0};

@@ -40,6 +40,11 @@ void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now);
 void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now); // lane i of n is lane i of now
 // The canonical lane i of n, looked up.
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i);
+// The whole of n, or its lanes as a value of this type, where they need not be looked up one by one: n is a constant, or
+// it, or what it moves, stands whole. Else NULL.
+const Node *lane_env_whole(LaneEnv *env, const Node *n, Type type);
+// The n lanes of an operand of an elementwise node of n lanes, as lanes_gather gives them; NULL as above.
+const Node *lane_env_row(LaneEnv *env, const Node *operand, int64_t n);
 // The whole of n: its lanes looked up, those that are not there 0.
 const Node *lane_env_value(LaneEnv *env, const Node *n);
 // Rows and columns of a constant matrix; NULL list: all.

@@ -88,8 +88,43 @@ static LaneKey elementwise_key(const Node *n, const LaneRef *in)
     return key;
 }
 
+// Is some lane of this constant one that alias_of and minus_inf_plus look for?
+static bool is_plain(const Node *c)
+{
+    int64_t lanes = type_lanes(c->type);
+    for (int64_t i = 0; i < lanes; i++) {
+        double v = const_at(c, i);
+        if (v == 0 || v == 1 || v == -INFINITY) return false;
+    }
+    return true;
+}
+
+// Where no lane can become anything but n of its operands' lanes, and they stand whole: no look at single lanes.
+static bool rebuild_as_it_is(Lanes *s, const Node *n)
+{
+    int64_t lanes = type_lanes(n->type);
+    bool any = false; // an operand that is no constant
+    if (s->numbers || n->op == OP_select) return false;
+    if (s->need && memchr(s->need + s->env->base[n->id], false, (size_t)lanes)) return false;
+    for (int k = 0; k < n->n_in; k++) {
+        if (node_is_const(n->in[k]) && !is_plain(n->in[k])) return false;
+        any = any || !node_is_const(n->in[k]);
+    }
+    const Node *ops[3];
+    for (int k = 0; k < n->n_in && any; k++)
+        if (node_is_const(n->in[k])) lane_env_get(s->env, (LaneRef){n->in[k], 0}); // constants come first
+    for (int k = 0; k < n->n_in && any; k++) any = (ops[k] = lane_env_row(s->env, n->in[k], lanes)) != NULL;
+    if (!any) return false;
+    const Node *now = lanes_apply(s->b, n, ops);
+    if (type_lanes(now->type) == lanes) lane_env_set_all(s->env, n, now);
+    for (int64_t i = 0; i < lanes && type_lanes(now->type) < lanes; i++)
+        lane_env_set(s->env, (LaneRef){n, i}, (LaneRef){now, 0});
+    return true;
+}
+
 static void rebuild_elementwise(Lanes *s, const Node *n)
 {
+    if (rebuild_as_it_is(s, n)) return;
     int64_t lanes = type_lanes(n->type), m = 0;
     LaneRef *in[3] = {0};
     LaneKey *keys = s->numbers ? heap_array(lanes, sizeof *keys) : NULL;
