@@ -28,14 +28,14 @@ int64_t few_weight_bytes(MatrixKind kind) { return kind == MATRIX_SHORT ? 2 : 4;
 
 bool few_near(const Gen *g) { return !g->ahead && g->info.level == LEVEL_AVX512; }
 
-// Two rows by many vectors, four by half of them, eight by few (AVX2: four rows at most); single vectors that are left,
-// and those with chains abreast.
+// Near: two rows by many vectors, four by half of them, eight by few; single vectors that are left, and those with chains
+// abreast. Else four rows at a time, and single vectors.
 FewShape few_shape(const Gen *g, int i)
 {
-    static const FewShape wide[FEW_SHAPES] = {{2, 8, 1}, {4, 4, 1}, {8, 2, 1}, {8, 1, 1}, {4, 1, SIDE_BY_SIDE}},
-                          narrow[FEW_SHAPES] = {{4, 2, 1}, {4, 2, 1}, {4, 2, 1}, {4, 1, 1}, {4, 1, 1}};
-    if (!few_near(g)) i = i == FEW_PAIR ? FEW_FOUR : i == FEW_ABREAST ? FEW_SINGLE : i;
-    return g->info.sums >= MOST_SUMS ? wide[i] : narrow[i];
+    static const FewShape near[FEW_SHAPES] = {{2, 8, 1}, {4, 4, 1}, {8, 2, 1}, {8, 1, 1}, {4, 1, SIDE_BY_SIDE}},
+                          wide[] = {{4, 4, 1}, {8, 1, 1}}, narrow[] = {{4, 2, 1}, {4, 1, 1}};
+    if (few_near(g)) return near[i];
+    return (g->info.sums >= MOST_SUMS ? wide : narrow)[i >= FEW_SINGLE];
 }
 
 static Value is_set(const Block *b, int64_t flag)

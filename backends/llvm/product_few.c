@@ -1,4 +1,4 @@
-// Products of few rows of one token: one function for all of them, which reads each weight once for up to eight rows.
+// Products of few rows of one token: one function for all of them, for which each weight comes from memory once.
 // Rows lie apart in memory (abi.h), so a row's inputs and outputs are contiguous, as they are for one row alone.
 //
 //     out[r][n] = sum over k of x[r][k] * w[k][n]    by blocks of rows x vectors of outputs (few_block.c)
