@@ -1,4 +1,4 @@
-// Runs the program `to_event` of a policy in each of its tile sizes: what backend_test.c cross-compiles to compare
+// Runs the program `to_event` of a policy in each of its tile sizes: what plan_compiled.c cross-compiles to compare
 // other machines' bits. driver POLICY.so ROWS IN OUT. IN: [rows][lanes] words of in-port 0, then of PREP. OUT: for one
 // row, eight at once, T = 16, 32, 64 all out-ports, each [rows][lanes].
 #include "abi.h"
