@@ -124,6 +124,9 @@ void print_checks(FILE *out, const Build *b, size_t native_rows)
                    r->exported_error, r->round_trip, r->log_det_error,
                    r->finite_differences ? " (finite differences)" : "");
     }
+    if (r->redrawn)
+        print_line(out, "saturated", "%zu of the %zu rows were drawn again nearer the base's centre", r->redrawn,
+                   r->rows);
     if (b->checked_float) print_float(out, b);
     if (native_rows) print_line(out, "compiled", "%zu rows of every entry equal the Plan's interpreter", native_rows);
     if (b->reference_error >= 0)

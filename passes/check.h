@@ -24,6 +24,10 @@ Check check_start(Context *cx, const Module *imported, const Module *derived, co
 void check_run_programs(Check *c, const CheckOptions *options);
 // A derived program on the drawn contexts and `last`.
 void check_run_program(Check *c, const Function *f, const double *last, double *const *out);
+// All outputs of @main on the inputs.
+double **check_exported(Check *c);
+// Draws z of the saturated rows again, the `tries`th time; false where nothing is to be done (check_saturation.c).
+bool check_redraw(Check *c, int tries);
 // Contexts and `last`, as the derived programs take them.
 const double **check_inputs(Check *c, const double *last);
 

@@ -350,6 +350,13 @@ static bool *find_clips(const Solver *s)
     return clips;
 }
 
+const bool *solve_clips(Context *cx, const Function *f)
+{
+    Solver s = {.cx = cx, .f = f};
+    find_users(&s);
+    return find_clips(&s);
+}
+
 // ---- functions of one lane
 
 static bool visit_function(Solver *s, const Node *n)

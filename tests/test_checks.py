@@ -1,0 +1,85 @@
+"""The checks of a compile: rows that saturate are drawn again, and a log_prob or log_det that is off is told how."""
+import numpy as np
+import pytest
+
+import nfcc
+
+# x = tanh(4 z + 0.1), with the clip that guards atanh at the way back: |4 z + 0.1| > 7.25 does not come back.
+SQUASH = """module stage=imported
+port in "x" f32[3] batch 0
+port out "z" f32[3] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,3]) {
+    low: f32[1,3] = max x, -0.999999
+    u: f32[1,3] = min low, 0.999999
+    v: f32[1,3] = atanh u
+    t: f32[1,3] = sub v, 0.1
+    z: f32[1,3] = mul t, 0.25
+    p: f32[1,3] = mul u, u
+    q: f32[1,3] = sub 1, p
+    l: f32[1,3] = log q
+    s: f32[1] = reduce_sum l
+    m: f32[1] = neg s
+    log_det: f32[1] = add m, -4.1588830833596715
+    return z, log_det
+}
+"""
+
+
+def test_rows_that_saturate_are_drawn_again(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(SQUASH)
+    said = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+    assert "rows were drawn again nearer the base's centre" in said
+    policy = nfcc.open(tmp_path / "p.so")
+    z = np.random.default_rng(1).standard_normal((50, 3)).astype(np.float32)
+    x, log_det = policy.to_event(z)
+    v = 4 * z.astype(np.float64) + 0.1
+    np.testing.assert_allclose(x, np.tanh(v), atol=1e-6)
+    np.testing.assert_allclose(log_det, (2 * (np.log(2) - v - np.logaddexp(0, -2 * v)) + np.log(4)).sum(1), rtol=1e-5)
+
+
+def test_where_nothing_saturates_all_rows_stay(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(SQUASH.replace("mul t, 0.25", "mul t, 1").replace("-4.1588830833596715", "0"))
+    assert "drawn again" not in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+
+
+def test_a_wrong_clip_is_no_saturation(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(SQUASH.replace("0.999999", "0.3"))
+    error = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
+    assert "to_latent(to_event(z)) differs from z" in error and "--base (uniform: on 0 to 1)" in error
+
+
+# z = 2 x; log_prob = -z.z / 2 + {rest}
+NORMAL = """module stage=imported
+port in "x" f32[3] batch 0
+port out "{name}" f32[] batch 0
+func @main(x: f32[1,3]) {{
+    z: f32[1,3] = mul x, 2
+    s: f32[1,3] = mul z, z
+    r: f32[1] = reduce_sum s
+    h: f32[1] = mul r, -0.5
+    t: f32[1,3] = tanh z
+    g: f32[1,3] = mul t, 0.01
+    e: f32[1] = reduce_sum g
+    n: f32[1] = add h, {rest}
+    w: f32[1] = {last}
+    return w
+}}
+"""
+RIGHT = 3 * np.log(2) - 1.5 * np.log(2 * np.pi)
+
+
+@pytest.mark.parametrize("rest, last, hint", [
+    (3 * np.log(2), "add n, 0", "the normaliser 3 log(2 pi) / 2 is missing"),
+    (RIGHT + 0.5, "add n, 0", "it is 0.5 too much in every row"),
+    (RIGHT, "add n, e", "a guard like log(1 - a^2 + 1e-6)"),
+])
+def test_a_log_prob_that_is_off_is_told_how(tool, tmp_path, rest, last, hint):
+    (tmp_path / "m.nf").write_text(NORMAL.format(name="log_prob", rest=repr(float(rest)), last=last))
+    assert hint in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
+
+
+def test_a_log_det_of_the_other_sign(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(SQUASH.replace("mul t, 0.25", "mul t, 1").replace(
+        "log_det: f32[1] = add m, -4.1588830833596715", "log_det: f32[1] = add s, 0"))
+    assert "it is -1 times that in every row" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
