@@ -216,7 +216,7 @@ static bool bounds(Collector *c, int64_t first, LaneRef r, bool outside)
 // A constant inside and -inf outside, not the linear tails of a spline, which ask the same question.
 static bool is_outside(LaneRef r) { return lane_is_const(r) && lane_value(r) == -INFINITY; }
 
-static void uniform_terms(Collector *c, LaneRef r)
+static void uniform_terms(Collector *c, LaneRef r, double weight)
 {
     int64_t first = c->n;
     bool ok = r.node->op == OP_log, outside = false;
@@ -226,7 +226,10 @@ static void uniform_terms(Collector *c, LaneRef r)
         ok = lane_is_const(x) && lane_is_const(y) && outside != is_outside(y);
     }
     ok = ok && bounds(c, first, lane_operand(r.node, 0, r.lane), outside);
-    for (int64_t i = first; i < c->n && ok; i++) ok = c->squares[i].low < c->squares[i].high;
+    for (int64_t i = first; i < c->n && ok; i++) {
+        ok = c->squares[i].low < c->squares[i].high;
+        c->squares[i].weight = -weight; // as the other bases' terms: negative in a log_prob
+    }
     if (!ok) c->n = first;
 }
 
@@ -277,7 +280,7 @@ static void collect_leaf(Collector *c, LaneRef r, double weight)
     case BASE_NORMAL: found = factor(&s, r, square_of, false, &found, 0) && (found || lane_twice(&s)); break;
     case BASE_LAPLACE: found = factor(&s, r, abs_of, false, &found, 0) && found; break;
     case BASE_LOGISTIC: found = logistic_term(&s, r); break;
-    case BASE_UNIFORM: uniform_terms(c, r); break;
+    case BASE_UNIFORM: uniform_terms(c, r, weight); break;
     case BASE_STUDENT_T: found = student_term(&s, r); break;
     case BASE_GRAPH:
     case BASE_COUNT: break;
@@ -385,7 +388,7 @@ static int64_t choose(Square *s, int64_t n, BaseKind base, double sign)
 {
     int64_t m = 0, plain = 0;
     for (int64_t i = 0; i < n; i++)
-        if (base == BASE_UNIFORM || weight_of(&s[i], base) * sign < 0) {
+        if (weight_of(&s[i], base) * sign < 0) {
             s[m] = s[i];
             plain += is_plain(&s[m], base, sign);
             m++;
@@ -468,7 +471,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
     collect(&c, lane_canonical(out, 0), 1);
     if (base == BASE_LOGISTIC) pair_halves(&c);
     int64_t negative = 0;
-    for (int64_t i = 0; i < c.n; i++) negative += base == BASE_UNIFORM || weight_of(&c.squares[i], base) < 0;
+    for (int64_t i = 0; i < c.n; i++) negative += weight_of(&c.squares[i], base) < 0;
     if (!c.n) return NULL;
     double sign = negative * 2 >= c.n ? 1 : -1;
     int64_t n = choose(c.squares, c.n, base, sign);

@@ -58,6 +58,15 @@ def test_written_so(tool, tmp_path, name):
     assert np.isneginf(outside[:2]).all() and np.isfinite(outside[2])
 
 
+def test_the_negative_of_a_uniform(tool, tmp_path):
+    text = MODEL.format(test=TESTS["each"]).replace("return log_prob", "loss: f32[1] = neg log_prob\n    return loss")
+    (tmp_path / "m.nf").write_text(text.replace('port out "log_prob"', 'port out "loss"'))
+    said = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+    assert "'loss' (negative)" in said and "uniform" in said
+    x = np.array([[0.5, -1, 2], [0.5, -1, 3.5]], np.float32)
+    np.testing.assert_allclose(nfcc.open(tmp_path / "p.so").log_prob(x), [-2.0794415, -np.inf], atol=1e-5)
+
+
 # z = 2 x + 0.5; a mixture of two normals of equal weight, with means 1 and -1: both terms and their logarithm.
 MIXTURE = """module stage=imported
 port in "{x}" f32[2] batch 0
