@@ -254,25 +254,26 @@ bool varies(const OneLaneFinder *q, const Single *s, LaneRef r)
 
 bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r)
 {
-    while (!lane_same(r, s->v)) {
+    for (int turns = 0; !lane_same(r, s->v);) {
         const Node *n = r.node;
-        if (!op_elementwise(n->op) || n->n_in > 2) return false;
+        if (!op_elementwise(n->op) || n->n_in > 2 || turns == MOST_TURNS) return false;
         int k = varies(q, s, lane_operand(n, 0, r.lane)) ? 0 : 1;
         LaneRef other = n->n_in == 2 ? lane_operand(n, 1 - k, r.lane) : r;
         if (n->n_in == 2 && !is_known(q, other)) return false;
+        turns += n->op == OP_neg || n->op == OP_min || n->op == OP_max;
         switch ((int)n->op) {
         case OP_neg:
         case OP_add:
-        case OP_sub:
         case OP_min:
         case OP_max: break;
+        case OP_sub: turns += k == 1; break;
         case OP_div:
-            if (k == 1) return false;
-            if (!lane_sign(other, 0)) return false;
+        case OP_mul: {
+            int sign = n->op == OP_div && k == 1 ? 0 : lane_sign(other, 0);
+            if (!sign) return false;
+            turns += sign < 0;
             break;
-        case OP_mul:
-            if (!lane_sign(other, 0)) return false;
-            break;
+        }
         default: return false;
         }
         r = lane_operand(n, k, r.lane);

@@ -15,6 +15,9 @@
 #include "lane_env.h"
 #include "poly.h"
 
+// Clamps and falling steps between v and what is compared.
+enum { MOST_TURNS = 12 };
+
 // A lane between u and v, the same one in every function of the group.
 typedef struct {
     const Node *node;

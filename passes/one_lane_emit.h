@@ -1,4 +1,4 @@
-// What the emission of one-lane functions shares: one_lane_emit.c (ways), one_lane_points.c (tests of v).
+// What the emission of one-lane functions shares: one_lane_emit.c (ways), one_lane_tests.c (tests of v).
 #pragma once
 #include "one_lane.h"
 

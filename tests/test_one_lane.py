@@ -365,6 +365,15 @@ def bend(t):
     return t("select", below, t("neg", lane(t)), t("add", t("mul", -3, lane(t)), t("mul", -2, t("move", "p"))))
 
 
+def clamped_often(t):
+    """2 x - p above p, where the comparison sees x through more clamps than are walked back."""
+    h = lane(t)
+    for k in range(14):
+        h = t("min", h, 5 + k) if k % 2 else t("max", h, -5 - k)
+    below = t("lt", h, t("move", "p"), dtype="bool")
+    return t("select", below, lane(t), t("sub", t("mul", 2, lane(t)), t("move", "p")))
+
+
 SOLVED = {
     "softsign": lambda t: t("div", lane(t), t("add", 1, t("abs", lane(t)))),
     "falling": lambda t: t("div", t("mul", lane(t), -2), t("add", 3, t("abs", lane(t)))),
@@ -383,6 +392,7 @@ REFUSED = {
     "silu": (lambda t: t("mul", lane(t), t("sigmoid", lane(t))), "neither solved nor proved monotone"),
     "abs": (lambda t: t("abs", lane(t)), "rises in one branch and falls in another"),
     "clamp": (lambda t: t("max", lane(t), 0), "a clamp has no inverse"),
+    "clamped_often": (clamped_often, "compares with something that is not known"),
 }
 
 
