@@ -4,7 +4,8 @@
 //   atanh:     0.5 (log(1 + x) - log(1 - x)), 0.5 log((1 + x) / (1 - x)), the same with log1p, / 2 for 0.5
 //   logit:     log(x / (1 - x)), log x - log(1 - x), the same with log1p, -log(1 / x - 1)
 //   sigmoid:   1 / (1 + e^-x)
-//   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x)
+//   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x),
+//              isnan(x) ? x : softplus(x), as JAX writes it
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
@@ -241,6 +242,8 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if (n->type.dtype != T_F32 || !op_elementwise(n->op)) return NULL;
     if (n->op == OP_log && in[0]->op == OP_exp) return in[0]->in[0];
     if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type)) return in[2];
+    if (n->op == OP_select && tests_nan(in[0], in[1]) && in[2]->op == OP_softplus && in[2]->in[0] == in[1])
+        return in[2];
     if (n->op == OP_select && tests_finite(in[0], in[1]) && type_equal(in[1]->type, n->type)) return in[1];
     const Node *copy = build_like(b, n, in), *x = NULL;
     if (copy->type.rank != n->type.rank || type_lanes(copy->type) != type_lanes(n->type)) return copy;
