@@ -10,6 +10,7 @@ enum { MOST_ALIKE = 32 }; // so many maps of one kind know their numbers
 typedef struct {
     uint64_t hash;
     const ScalarInstr *code;
+    uint32_t n_code;
     uint64_t known[MOST_ALIKE]; // hashes of the different words so far
     int n;                      // MOST_ALIKE + 1: more
     Learned learned;            // those words that differ
@@ -41,18 +42,29 @@ static uint64_t words_hash(const MapStep *s)
     return h;
 }
 
-static int *slot_of(const Numbers *numbers, uint64_t hash)
+static bool alike(const Kind *kind, uint64_t hash, const MapStep *s)
+{
+    if (kind->hash != hash || kind->n_code != s->n_code) return false;
+    for (uint32_t k = 0; k < s->n_code; k++) {
+        const ScalarInstr *a = &kind->code[k], *b = &s->code[k];
+        bool same = a->op == b->op && a->a == b->a && a->b == b->b && a->c == b->c;
+        if (!same || (a->op != S_imm && a->imm != b->imm)) return false;
+    }
+    return true;
+}
+
+static int *slot_of(const Numbers *numbers, uint64_t hash, const MapStep *s)
 {
     size_t at = hash >> 20 & (numbers->size - 1);
-    while (numbers->table[at] && numbers->kinds[numbers->table[at] - 1].hash != hash)
+    while (numbers->table[at] && !alike(&numbers->kinds[numbers->table[at] - 1], hash, s))
         at = (at + 1) & (numbers->size - 1);
     return &numbers->table[at];
 }
 
 static Kind *kind_of(Context *cx, Numbers *numbers, const MapStep *s)
 {
-    Kind kind = {.hash = kind_hash(s), .code = s->code};
-    int *slot = slot_of(numbers, kind.hash);
+    Kind kind = {.hash = kind_hash(s), .code = s->code, .n_code = s->n_code};
+    int *slot = slot_of(numbers, kind.hash, s);
     if (!*slot) {
         ARENA_PUSH(cx->arena, numbers->kinds, numbers->n, numbers->cap, kind);
         *slot = numbers->n;
@@ -87,6 +99,6 @@ const Numbers *numbers_of(Context *cx, const Plan *plan, int steps)
 const Learned *numbers_learned(const Numbers *numbers, const MapStep *s)
 {
     static const Learned none = {{0}};
-    const Kind *kind = &numbers->kinds[*slot_of(numbers, kind_hash(s)) - 1];
+    const Kind *kind = &numbers->kinds[*slot_of(numbers, kind_hash(s), s) - 1];
     return kind->n > MOST_ALIKE ? &kind->learned : &none;
 }
