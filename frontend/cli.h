@@ -56,6 +56,8 @@ enum {
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
     O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                  \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
+    O(max_graph_error, "--max-graph-error", "E", CMD_MODEL,                                                           \
+      "accept a log_prob or log_det that is off by this from what the graph's structure gives (1e-5)")                \
     O(weights, "--weights", "TYPE", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                   \
       "f32, or matrices in 16 bits: f16, or bf16, which also rounds what they multiply; bench: several with commas")  \
     O(no_verify, "--no-verify", NULL, CMD_COMPILE | CMD_RUN | CMD_BENCH, "skip the checks")                           \

@@ -163,6 +163,7 @@ static bool check_double(Session *s, Build *b, CheckOptions *rows, const char *i
     if (b->imported->stage >= STAGE_DERIVED || !b->derived) return true;
     session_stage(s, "checking in double");
     if (inputs && !rows_inputs(s, b, inputs, rows)) return false;
+    if (!option_double(s->options, OPT_max_graph_error, &rows->max_graph_error)) return false;
     b->checked_double = true;
     return check_flow(&s->cx, b->imported, b->derived, &b->flow, rows, &b->report);
 }

@@ -124,12 +124,12 @@ static double worst_difference(const double *a, const double *b, double scale, s
 // Constants were rounded to f32 by the exporter, to 16 bits in a graph that computes so.
 static double limit_of(const Check *c) { return module_note(c->imported, "floats") ? 2e-3 : 1e-5; }
 
-static void differ(Check *c, int output, double error, double exported, double derived, const char *hint)
+static void differ(Check *c, int output, double error, double limit, double exported, double derived, const char *hint)
 {
     diag_error(c->cx, NULL, hint,
                "output '%s' differs from what the graph's structure gives: %.9g exported, %.9g derived (relative error "
                "%.3g, limit %.0e)",
-               c->imported->outputs[output].name, exported, derived, error, limit_of(c));
+               c->imported->outputs[output].name, exported, derived, error, limit);
 }
 
 // All outputs of a function on its own inputs.
@@ -182,8 +182,7 @@ static const char *what_is_wrong(const Check *c, const double *claimed, const do
         return arena_format(a, "it is %.6g times that in every row: leave the factor out", high);
     if (error <= 1e-2)
         return "a guard like log(1 - a^2 + 1e-6), or constants rounded at the export, may be why: export without them, "
-               "or "
-               "--no-verify takes what the structure gives";
+               "or --max-graph-error 1e-2 takes what the structure gives";
     return NULL;
 }
 
@@ -196,10 +195,10 @@ static void compare_scalar(Check *c, int output, const double *derived, double s
     double *claimed = exported_output(c, output), *wanted = check_numbers(c->cx, c->rows);
     double error = worst_difference(claimed, derived, scale, c->rows, 1, extra, &at);
     if (error > c->report->exported_error) c->report->exported_error = error;
-    if (error <= limit_of(c)) return;
+    if (error <= c->graph_limit) return;
     for (size_t r = 0; r < c->rows; r++) wanted[r] = scale * derived[r];
     const char *better = what_is_wrong(c, claimed, wanted, error);
-    differ(c, output, error, claimed[at], wanted[at], better ? better : hint);
+    differ(c, output, error, c->graph_limit, claimed[at], wanted[at], better ? better : hint);
 }
 
 static void compare_exported(Check *c)
@@ -228,7 +227,8 @@ static void compare_exported(Check *c)
     double error = worst_difference(claimed, derived, 1, c->rows, c->dims, NULL, &at);
     if (error > c->report->exported_error) c->report->exported_error = error;
     if (error > limit_of(c))
-        differ(c, output, error, claimed[at], derived[at], "this is a bug of nfcc: please report it with the model");
+        differ(c, output, error, limit_of(c), claimed[at], derived[at],
+               "this is a bug of nfcc: please report it with the model");
 }
 
 static void compare_round_trip(Check *c)
@@ -372,6 +372,7 @@ Check check_start(Context *cx, const Module *imported, const Module *derived, co
     c.to_event = module_function(derived, "to_event");
     c.rows = options->rows ? options->rows : default_rows(c.main);
     c.dims = (size_t)flow->dims;
+    c.graph_limit = options->max_graph_error > 0 ? options->max_graph_error : limit_of(&c);
     report->rows = c.rows;
     report->few_rows = !options->rows && c.rows < DEFAULT_ROWS;
     draw_inputs(&c, options);
@@ -400,7 +401,8 @@ static void compare_run(Check *c)
         size_t at = 0;
         double error = worst_difference(main, now, 1, c->rows, lanes, NULL, &at);
         if (error > limit_of(c))
-            differ(c, o, error, main[at], now[at], "this is a bug of nfcc: please report it with the model");
+            differ(c, o, error, limit_of(c), main[at], now[at],
+                   "this is a bug of nfcc: please report it with the model");
     }
 }
 

@@ -14,6 +14,7 @@ typedef struct Check {
     double *log_det_z, *log_prob_z; // by to_event
     double **exported;              // @main's outputs on `in`, NULL: not evaluated yet
     CheckReport *report;
+    double graph_limit; // of an exported log_prob or log_det, relative to its terms
 } Check;
 
 double *check_numbers(Context *cx, size_t n);

@@ -76,6 +76,7 @@ typedef struct {
     const double *const *contexts; // given rows [rows][lanes] per context, or NULL: standard normal
     const double *x;               // given events, or NULL: to_event of drawn z
     const double *z;               // given latents of a flow that has no to_latent, or NULL: drawn
+    double max_graph_error;        // of the exported log_prob and log_det, relative; 0: rounding of constants
 } CheckOptions;
 
 typedef struct {

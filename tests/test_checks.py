@@ -79,6 +79,17 @@ def test_a_log_prob_that_is_off_is_told_how(tool, tmp_path, rest, last, hint):
     assert hint in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
 
 
+def test_a_guard_in_the_log_prob_is_accepted_on_request(tool, tmp_path):
+    """policy.so then has the transform's own log_prob, the graph's is off by the guard; half that limit refuses."""
+    (tmp_path / "m.nf").write_text(NORMAL.format(name="log_prob", rest=repr(float(RIGHT)), last="add n, e"))
+    done = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--max-graph-error", "1e-2")
+    off = float(done.stdout.split("in double: graph ")[1].split(",")[0])
+    assert 1e-5 < off < 1e-2
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--max-graph-error", str(off / 2), code=1)
+    x = np.zeros((1, 3), np.float32)
+    assert nfcc.open(tmp_path / "p.so").log_prob(x)[0] == pytest.approx(RIGHT, abs=1e-5)
+
+
 def test_a_log_det_of_the_other_sign(tool, tmp_path):
     (tmp_path / "m.nf").write_text(SQUASH.replace("mul t, 0.25", "mul t, 1").replace(
         "log_det: f32[1] = add m, -4.1588830833596715", "log_det: f32[1] = add s, 0"))
