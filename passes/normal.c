@@ -1,8 +1,9 @@
 // normal: composites that exporters write out become one op again, so that each has one inverse, one derivative and
 // one accurate implementation.
 //
-//   atanh:     0.5 (log(1 + x) - log(1 - x)), 0.5 log((1 + x) / (1 - x)), the same with log1p, / 2 for 0.5
-//   logit:     log(x / (1 - x)), log x - log(1 - x), the same with log1p, -log(1 / x - 1)
+//   atanh:     log(1 + x) - log(1 - x) and log((1 + x) / (1 - x)), also with log1p, are 2 atanh x; half of that is atanh x
+//   logit:     log(x / (1 - x)), log x - log(1 - x), the same with log1p, -log(1 / x - 1);
+//              log(x - lo) - log(hi - x) and log((x - lo) / (hi - x)) are the logit of (x - lo) / (hi - lo)
 //   sigmoid:   1 / (1 + e^-x)
 //   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x),
 //              isnan(x) ? x : softplus(x), as JAX writes it
@@ -58,18 +59,18 @@ static const Node *log_one_minus(const Node *n)
     return n->op == OP_log ? one_minus(n->in[0]) : NULL;
 }
 
-static const Node *find_atanh(const Node *n)
+// Half of n is the atanh of it.
+static const Node *find_half_atanh(const Node *n)
 {
-    const Node *twice = scaled(n, 0.5), *x = NULL, *y = NULL;
-    if (!twice) return NULL;
-    if (twice->op == OP_sub) {
-        x = log_one_plus(twice->in[0]);
-        y = log_one_minus(twice->in[1]);
-    } else if (twice->op == OP_log && twice->in[0]->op == OP_div) {
-        x = one_plus(twice->in[0]->in[0]);
-        y = one_minus(twice->in[0]->in[1]);
+    const Node *x = NULL, *y = NULL;
+    if (n->op == OP_sub) {
+        x = log_one_plus(n->in[0]);
+        y = log_one_minus(n->in[1]);
+    } else if (n->op == OP_log && n->in[0]->op == OP_div) {
+        x = one_plus(n->in[0]->in[0]);
+        y = one_minus(n->in[0]->in[1]);
     }
-    return x && x == y ? x : NULL;
+    return x == y ? x : NULL;
 }
 
 static const Node *find_logit(const Node *n)
@@ -86,6 +87,36 @@ static const Node *find_logit(const Node *n)
         if (over && over->op == OP_div && is_value(over->in[0], 1)) x = y = over->in[1];
     }
     return x == y ? x : NULL;
+}
+
+// x + c, c + x, x - c of a constant c: x, and lo = -c in the graph's shapes.
+static const Node *above(Builder *b, const Node *n, const Node **lo)
+{
+    for (int k = 0; n->op == OP_add && k < 2; k++)
+        if (node_is_const(n->in[k])) {
+            *lo = build_unary(b, OP_neg, n->in[k]);
+            return n->in[1 - k];
+        }
+    if (n->op != OP_sub || !node_is_const(n->in[1])) return NULL;
+    *lo = n->in[1];
+    return n->in[0];
+}
+
+// (x - lo) / (hi - lo), whose logit n is.
+static const Node *find_logit_between(Builder *b, const Node *n)
+{
+    const Node *over = NULL, *under = NULL, *lo = NULL;
+    if (n->op == OP_sub && n->in[0]->op == OP_log && n->in[1]->op == OP_log) {
+        over = n->in[0]->in[0];
+        under = n->in[1]->in[0];
+    } else if (n->op == OP_log && n->in[0]->op == OP_div) {
+        over = n->in[0]->in[0];
+        under = n->in[0]->in[1];
+    }
+    if (!over || under->op != OP_sub || !node_is_const(under->in[0])) return NULL;
+    const Node *x = above(b, over, &lo);
+    if (x != under->in[1]) return NULL;
+    return build_binary(b, OP_div, over, build_binary(b, OP_sub, under->in[0], lo));
 }
 
 static const Node *find_sigmoid(const Node *n)
@@ -247,8 +278,12 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if (n->op == OP_select && tests_finite(in[0], in[1]) && type_equal(in[1]->type, n->type)) return in[1];
     const Node *copy = build_like(b, n, in), *x = NULL;
     if (copy->type.rank != n->type.rank || type_lanes(copy->type) != type_lanes(n->type)) return copy;
-    if ((x = find_atanh(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_atanh, x);
+    if ((x = scaled(copy, 0.5)) && (x = scaled(x, 2)) && x->op == OP_atanh) return x;
+    if ((x = find_half_atanh(copy)) && type_lanes(x->type) == type_lanes(n->type))
+        return build_binary(b, OP_mul, build_unary(b, OP_atanh, x), build_scalar(b, 2));
     if ((x = find_logit(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_logit, x);
+    if ((x = find_logit_between(b, copy)) && type_lanes(x->type) == type_lanes(n->type))
+        return build_unary(b, OP_logit, x);
     if ((x = find_sigmoid(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_sigmoid, x);
     if ((x = find_softplus(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_softplus, x);
     return copy;
