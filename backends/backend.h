@@ -56,4 +56,5 @@ const char *emit_header(Context *cx, const Plan *plan, const char *name);
 // The descriptor and tables as bytes (code offsets 0: a backend fills them in, see abi.h), shared by all backends.
 // Ends where the weights begin (64-byte aligned), `weights` bytes of them.
 const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler,
-                              WeightType type, size_t weights, const uint32_t *cost, uint32_t cost_two, bool shares_prep);
+                              WeightType type, size_t weights, const uint32_t *cost, uint32_t cost_two,
+                              bool shares_prep);
