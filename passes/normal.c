@@ -266,6 +266,12 @@ static const Node *mask_logits(Builder *b, const Node *n, const Node *const *in,
     return NULL;
 }
 
+// x, if it has as many lanes as what is made of it.
+static const Node *as_large(const Node *x, const Node *n)
+{
+    return x && type_lanes(x->type) == type_lanes(n->type) ? x : NULL;
+}
+
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
     const int64_t *logits = user;
@@ -278,14 +284,13 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if (n->op == OP_select && tests_finite(in[0], in[1]) && type_equal(in[1]->type, n->type)) return in[1];
     const Node *copy = build_like(b, n, in), *x = NULL;
     if (copy->type.rank != n->type.rank || type_lanes(copy->type) != type_lanes(n->type)) return copy;
-    if ((x = scaled(copy, 0.5)) && (x = scaled(x, 2)) && x->op == OP_atanh) return x;
-    if ((x = find_half_atanh(copy)) && type_lanes(x->type) == type_lanes(n->type))
+    if ((x = scaled(copy, 0.5)) && (x = as_large(scaled(x, 2), n)) && x->op == OP_atanh) return x;
+    if ((x = as_large(find_half_atanh(copy), n)))
         return build_binary(b, OP_mul, build_unary(b, OP_atanh, x), build_scalar(b, 2));
-    if ((x = find_logit(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_logit, x);
-    if ((x = find_logit_between(b, copy)) && type_lanes(x->type) == type_lanes(n->type))
-        return build_unary(b, OP_logit, x);
-    if ((x = find_sigmoid(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_sigmoid, x);
-    if ((x = find_softplus(copy)) && type_lanes(x->type) == type_lanes(n->type)) return build_unary(b, OP_softplus, x);
+    if ((x = as_large(find_logit(copy), n))) return build_unary(b, OP_logit, x);
+    if ((x = as_large(find_logit_between(b, copy), n))) return build_unary(b, OP_logit, x);
+    if ((x = as_large(find_sigmoid(copy), n))) return build_unary(b, OP_sigmoid, x);
+    if ((x = as_large(find_softplus(copy), n))) return build_unary(b, OP_softplus, x);
     return copy;
 }
 
