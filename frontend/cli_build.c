@@ -79,6 +79,7 @@ static bool weight_type(Session *s, WeightType *type)
 bool flow_options(Session *s, FlowOptions *f)
 {
     WeightType type;
+    double limit = 0; // of the checks, which read it again
     const Options *o = s->options;
     *f = (FlowOptions){.event = o->value[OPT_event],
                        .latent = o->value[OPT_latent],
@@ -90,7 +91,8 @@ bool flow_options(Session *s, FlowOptions *f)
                        .neg_log_prob = o->value[OPT_neg_log_prob]};
     return weight_type(s, &type) && parse_clip(o->value[OPT_clip], f) && parse_base(o->value[OPT_base], f) &&
            option_double(o, OPT_denoise, &f->denoise) && parse_entries(s->arena, o->value[OPT_entries], f) &&
-           option_double(o, OPT_max_condition, &f->max_condition);
+           option_double(o, OPT_max_condition, &f->max_condition) && option_double(o, OPT_max_error, &limit) &&
+           option_double(o, OPT_max_graph_error, &limit);
 }
 
 // ---- import

@@ -134,9 +134,7 @@ static void json_report(const Session *s, const Build *b, bool ok, bool checks, 
 static bool options_ok(Session *s)
 {
     FlowOptions f;
-    double number = 0;
-    return flow_options(s, &f) && option_double(s->options, OPT_max_error, &number) &&
-           option_double(s->options, OPT_max_graph_error, &number) && backend_of(s);
+    return flow_options(s, &f) && backend_of(s);
 }
 
 static void print_text(Session *s, const Build *b, bool ok, bool checks, size_t native_rows)

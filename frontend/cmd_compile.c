@@ -302,10 +302,7 @@ static int compile(Session *s)
     if (!parse_emit(s->arena, o->value[OPT_emit], &j.kinds) || !(j.name = name_of(s))) return WRONG_USAGE;
     if (!(j.backend = backend_of(s)) || !target_of(s, &j.target)) return WRONG_USAGE;
     FlowOptions f;
-    double number = 0;
-    if (!flow_options(s, &f) || !option_double(o, OPT_max_error, &number) ||
-        !option_double(o, OPT_max_graph_error, &number))
-        return WRONG_USAGE;
+    if (!flow_options(s, &f)) return WRONG_USAGE;
     if (!may_write_all(s, &j)) return IO_FAILED;
     bool verify = !o->value[OPT_no_verify];
     if (!build_run(s, o->args[0], j.name, verify, o->value[OPT_verify_inputs], o->value[OPT_reference], &b))

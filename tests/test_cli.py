@@ -63,6 +63,8 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--max-graph-error", "much"], "number"),
+    (["bench", "m.onnx", "--max-error", "much"], "number"),
+    (["bench", "m.onnx", "--max-graph-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--weights", "f8"], "bf16"),
     (["m.onnx", "--stop-after", "merge-linaer"], "did you mean 'merge-linear'"),
     (["chekc", "m.onnx"], "did you mean 'check'"),
