@@ -85,7 +85,7 @@ static bool older_than_a_day(int dir, const char *entry)
 }
 
 // `.NAME.nfcc-PID.PLACE` and what follows a point; true if no process PID lives, or, elsewhere, none can any more.
-static bool is_stale(int dir, const char *entry, const char *prefix)
+static bool is_stale(int dir, const char *entry, const char *prefix, uint32_t place)
 {
     size_t n = strlen(prefix);
     if (strncmp(entry, prefix, n) || !isdigit((unsigned char)entry[n])) return false;
@@ -93,16 +93,16 @@ static bool is_stale(int dir, const char *entry, const char *prefix)
     errno = 0;
     long pid = strtol(entry + n, &end, 10);
     if (errno || pid <= 0 || pid > INT32_MAX || (*end && *end != '.')) return false;
-    bool here = *end && strtoul(end + 1, &end, 16) == this_place() && *end == '.';
+    bool here = *end && strtoul(end + 1, &end, 16) == place && *end == '.';
     return here ? kill((pid_t)pid, 0) < 0 && errno == ESRCH : older_than_a_day(dir, entry);
 }
 
-static void remove_stale(const char *dir, const char *prefix)
+static void remove_stale(const char *dir, const char *prefix, uint32_t place)
 {
     DIR *d = opendir(dir);
     if (!d) return;
     for (struct dirent *e; (e = readdir(d));)
-        if (is_stale(dirfd(d), e->d_name, prefix)) unlinkat(dirfd(d), e->d_name, 0);
+        if (is_stale(dirfd(d), e->d_name, prefix, place)) unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
 }
 
@@ -182,9 +182,9 @@ bool file_begin(Context *cx, const char *path, NewFile *file)
     file->name = final_name(cx, base);
     file->dir = folder_of(cx, path);
     const char *prefix = arena_format(cx->arena, ".%s.nfcc-", file->name);
-    remove_stale(file->dir, prefix);
-    file->temp =
-        arena_format(cx->arena, "%s/%s%ld.%08x.new", file->dir, prefix, (long)getpid(), (unsigned)this_place());
+    uint32_t place = this_place();
+    remove_stale(file->dir, prefix, place);
+    file->temp = arena_format(cx->arena, "%s/%s%ld.%08x.new", file->dir, prefix, (long)getpid(), (unsigned)place);
     hold_signals(file);
     return true;
 }

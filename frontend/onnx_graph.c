@@ -424,15 +424,14 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
                .key = hash_mix(c->key, (uint64_t)iteration),
                .nodes = g->node,
                .n_nodes = g->n_node};
-    const char *damaged = DAMAGED;
-    if (s.depth > MAX_DEPTH) return fail(c, damaged, "graphs are nested deeper than %d", MAX_DEPTH) != NULL;
+    if (s.depth > MAX_DEPTH) return fail(c, DAMAGED, "graphs are nested deeper than %d", MAX_DEPTH) != NULL;
     if ((int)g->n_input < n_in || (int)g->n_output != n_out)
-        return fail(c, damaged, "its subgraph has %zu inputs and %zu outputs instead of %d and %d", g->n_input,
+        return fail(c, DAMAGED, "its subgraph has %zu inputs and %zu outputs instead of %d and %d", g->n_input,
                     g->n_output, n_in, n_out) != NULL;
     if (!bind_initializers(c->im, &s, g)) return (c->failed = true), false;
     for (int i = 0; i < n_in; i++)
         if (!bind(scratch_arena(c->im->cx), &s, g->input[i]->name ? g->input[i]->name : "", in[i]))
-            return fail(c, damaged, "two inputs of its subgraph have one name") != NULL;
+            return fail(c, DAMAGED, "two inputs of its subgraph have one name") != NULL;
     run_nodes(c->im, &s, NULL);
     builder_origin(c->b, c->origin);
     Call inner = *c;

@@ -170,26 +170,26 @@ static bool shape_of(Source *s, const Origin *where, const Onnx__TensorProto *t,
 
 static const void *elements(Source *s, const Origin *where, const Onnx__TensorProto *t, int64_t n)
 {
-    const char *name = t->name ? t->name : "?", *damaged = DAMAGED;
+    const char *name = t->name ? t->name : "?";
     int64_t bytes = n * TYPES[t->data_type].bytes;
-    if (t->segment) return bad(s, where, t, damaged, "it is stored in segments"), NULL;
+    if (t->segment) return bad(s, where, t, DAMAGED, "it is stored in segments"), NULL;
     if (t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
         const char *location = entry(t, "location");
-        if (!location) return bad(s, where, t, damaged, "its external data has no location"), NULL;
+        if (!location) return bad(s, where, t, DAMAGED, "its external data has no location"), NULL;
         const unsigned char *raw =
             source_bytes(s, location, entry_number(t, "offset", 0), entry_number(t, "length", -1), bytes, name);
         return raw ? from_raw(s->cx->arena, t->data_type, n, raw) : NULL;
     }
     if (t->has_raw_data) {
         if ((int64_t)t->raw_data.len != bytes)
-            return bad(s, where, t, damaged,
+            return bad(s, where, t, DAMAGED,
                        arena_format(s->cx->arena, "it holds %zu bytes, its shape needs %lld", t->raw_data.len,
                                     (long long)bytes)),
                    NULL;
         return n ? from_raw(s->cx->arena, t->data_type, n, t->raw_data.data) : "";
     }
     if ((int64_t)typed_count(t) != n)
-        return bad(s, where, t, damaged,
+        return bad(s, where, t, DAMAGED,
                    arena_format(s->cx->arena, "it holds %zu elements, its shape needs %lld", typed_count(t),
                                 (long long)n)),
                NULL;

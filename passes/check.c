@@ -1,7 +1,6 @@
 // Every compile proves itself. In double, here: the exported graph's own outputs against the derived programs, the round
 // trip, and the log-determinant against finite differences where the graph exports none, or where no inverse proves it.
-// check_plan.c then compares the Plan with these numbers; golden.c makes the rows that
-// policy.so carries.
+// check_plan.c then compares the Plan with these numbers; golden.c makes the rows that policy.so carries.
 //
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
 // There are 32; of a model of more than 2^25 multiplications a row fewer, at least 8: its lanes are many samples already.

@@ -36,8 +36,7 @@ static uint64_t sum_before(const uint64_t *tree, int i)
 // to be there. 0: no earlier use. The tree holds each matrix at its last use so far.
 static uint64_t *reuse_distances(Context *cx, const Program *p)
 {
-    size_t size = 64;
-    while (size < 2 * (size_t)p->n_steps) size *= 2;
+    size_t size = hash_slots((size_t)p->n_steps);
     LastUse *table = ARENA_ARRAY(scratch_arena(cx), LastUse, size);
     uint64_t *tree = ARENA_ARRAY(scratch_arena(cx), uint64_t, p->n_steps + 1);
     uint64_t *distance = ARENA_ARRAY(scratch_arena(cx), uint64_t, p->n_steps + 1);

@@ -580,8 +580,7 @@ static void find_levels(Merge *m)
 static const Function *merge_function(Weights *weights, const Function *f)
 {
     Arena *a = scratch_arena(weights->cx);
-    Merge m = {.cx = weights->cx, .f = f, .weights = weights, .table_size = 64};
-    while (m.table_size < 2 * (size_t)f->n_nodes) m.table_size *= 2;
+    Merge m = {.cx = weights->cx, .f = f, .weights = weights, .table_size = hash_slots((size_t)f->n_nodes)};
     m.table = ARENA_ARRAY(a, int, m.table_size);
     m.level = ARENA_ARRAY(a, int, f->n_nodes + 1);
     m.user = ARENA_ARRAY(a, int, f->n_nodes + 1);

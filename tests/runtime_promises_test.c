@@ -230,9 +230,19 @@ static void test_bulk_arguments(void **state)
     assert_int_equal(noise.next, 6);
 }
 
+// A policy and what all of its functions write into.
+typedef struct {
+    nfcc_policy *policy;
+    Memory memory;
+    void *test;
+    size_t test_size;
+} Everything;
+
 // Every function that may be called after open.
-static unsigned call_everything(const nfcc_policy *p, const Memory *m, void *test, size_t test_size)
+static unsigned call_everything(const Everything *e)
 {
+    const nfcc_policy *p = e->policy;
+    const Memory *m = &e->memory;
     static float wide[30][FAKE_WIDE], sum[30][FAKE_WIDE];
     static int64_t count[30][FAKE_COUNT];
     const void *in[] = {wide, count};
@@ -250,25 +260,36 @@ static unsigned call_everything(const nfcc_policy *p, const Memory *m, void *tes
     status |= nfcc_score(p, m->prepared, 3, made.x[0], made.z[0], m->work);
     status |= nfcc_draw(p, 1, 2, 30, made.z[0], m->work);
     status |= nfcc_run(p, 30, in, out, m->work);
-    status |= nfcc_selftest(p, test, test_size);
+    status |= nfcc_selftest(p, e->test, e->test_size);
     return status;
+}
+
+static Everything everything_of(const char *name)
+{
+    Everything e = {.policy = fake_open(name, FAKE_LARGE, 0)};
+    e.memory = memory_for(e.policy, 30, 0);
+    e.test_size = nfcc_selftest_size(e.policy);
+    e.test = malloc(e.test_size);
+    fill(30, 3);
+    return e;
+}
+
+static void everything_free(Everything *e)
+{
+    free(e->test);
+    release(e->memory);
+    nfcc_close(e->policy);
 }
 
 static void test_no_allocation(void **state)
 {
     (void)state;
-    nfcc_policy *p = fake_open("allocation.so", FAKE_LARGE, 0);
-    Memory m = memory_for(p, 30, 0);
-    size_t size = nfcc_selftest_size(p);
-    void *test = malloc(size);
-    fill(30, 3);
+    Everything e = everything_of("allocation.so");
     int before = allocations;
-    unsigned status = call_everything(p, &m, test, size);
+    unsigned status = call_everything(&e);
     assert_int_equal(allocations, before);
     assert_int_equal(status, NFCC_OK);
-    free(test);
-    release(m);
-    nfcc_close(p);
+    everything_free(&e);
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -276,23 +297,17 @@ static void test_no_allocation(void **state)
 static void test_no_system_call(void **state)
 {
     (void)state;
-    nfcc_policy *p = fake_open("seccomp.so", FAKE_LARGE, 0);
-    Memory m = memory_for(p, 30, 0);
-    size_t size = nfcc_selftest_size(p);
-    void *test = malloc(size);
-    fill(30, 3);
+    Everything e = everything_of("seccomp.so");
     pid_t child = fork();
     if (child == 0) {
         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) _exit(77); // not allowed here: nothing shown
-        syscall(SYS_exit, (int)call_everything(p, &m, test, size));
+        syscall(SYS_exit, (int)call_everything(&e));
     }
     int status = 0;
     waitpid(child, &status, 0);
     if (!WIFEXITED(status)) fail_msg("a system call: signal %d", WTERMSIG(status));
     assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
-    free(test);
-    release(m);
-    nfcc_close(p);
+    everything_free(&e);
 }
 
 // Bulk with every allocation failing in turn: a status, and with one more all is well.

@@ -86,8 +86,7 @@ static void note_words(Kind *kind, const MapStep *s)
 const Numbers *numbers_of(Context *cx, const Plan *plan, int steps)
 {
     Numbers *numbers = ARENA_NEW(cx->arena, Numbers);
-    numbers->size = 64;
-    while (numbers->size < 2 * (size_t)steps) numbers->size *= 2;
+    numbers->size = hash_slots((size_t)steps);
     numbers->table = ARENA_ARRAY(cx->arena, int, numbers->size);
     const Step *s;
     for (int id = 0; id < PROGRAM_COUNT; id++)

@@ -19,6 +19,14 @@ static inline uint64_t hash_text(uint64_t h, const char *text)
     return h ^ h >> 29;
 }
 
+// Slots of an open-addressing table for n entries: a power of two, at least half of them free.
+static inline size_t hash_slots(size_t n)
+{
+    size_t slots = 64;
+    while (slots < 2 * n) slots *= 2;
+    return slots;
+}
+
 static inline uint64_t hash_bytes(uint64_t h, const void *data, size_t size)
 {
     const unsigned char *p = data;
