@@ -102,7 +102,7 @@ static inline bool one_lane_rounds(const Node *n)
 void one_lane_emit(LaneEnv *env, const OneLane *g);
 // log|du/dv| of each function, all lanes being in env: a vector (or one lane for all).
 const Node *one_lane_log_slope(LaneEnv *env, const OneLane *g);
-// From emit.c: forward lanes of one node, and the inverse of one elementwise step.
+// From emit_forward.c and emit_inverse.c: forward lanes of one node, the inverse of one elementwise step.
 void emit_forward_lanes(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count);
 const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u);
 const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other);

@@ -247,7 +247,7 @@ static void add_cosh(Emit *e, Slope *s, double scale, const Node *w)
     add_log(e, s, scale, bin(e, OP_sub, bin(e, OP_add, a, softplus_of(e, a, -2)), num(e, double_log(2.0))));
 }
 
-// The slope of a unary bijection u = f(v); forms as in emit.c.
+// The slope of a unary bijection u = f(v); forms as in emit_log_det.c.
 static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const Node *u)
 {
     const Node *zero = num(e, 0);

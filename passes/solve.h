@@ -54,12 +54,12 @@ const char *solve_text(Context *cx, const Solution *s);
 // a [k][k] becomes the unit matrix, `inverse` its inverse (invert.c); false where it is singular.
 bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det);
 
-// ---- emission (emit.c)
+// ---- emission (emit_inverse.c, emit_forward.c, emit_log_det.c)
 // Build the steps into env (whose `from` is s->f); the lanes known at the start are set already.
 void emit_solution(LaneEnv *env, const Solution *s);
 // Build every node of the function forward; the inputs are set already.
 void emit_forward(LaneEnv *env);
 // The same for the lanes that have no value yet.
 void emit_missing(LaneEnv *env);
-// Sum of log|d out / d in| over the steps, all lanes of s->f being in env: f32[1]. See emit.c for the rules.
+// Sum of log|d out / d in| over the steps, all lanes of s->f being in env: f32[1]. See emit_log_det.c for the rules.
 const Node *emit_log_det(LaneEnv *env, const Solution *s);

@@ -1,0 +1,135 @@
+// Backward steps: a node of the solved function whose output lanes are known gives an operand, v = f^-1(u).
+//
+//   u = a + b, a - b, a * b, a / b           v from u and the other operand
+//   u = exp v, log v, sqrt v, expm1 v, ...   v = log u, exp u, u^2, log1p u, ...
+//   u = x W (+ b + add)                      v = (u - known part) W_block^-1, folded into one product
+//
+// emit_solution writes all steps in the solver's order: that is the inverse program.
+#include "emit.h"
+
+static const Node *num(LaneEnv *env, double v) { return build_scalar(env->b, v); }
+
+// u / c, where c = exp s is written u * exp(-s).
+static const Node *divide(LaneEnv *env, const Node *u, const Node *c)
+{
+    if (c->op == OP_exp)
+        return build_binary(env->b, OP_mul, u, build_unary(env->b, OP_exp, build_unary(env->b, OP_neg, c->in[0])));
+    return build_binary(env->b, OP_div, u, c);
+}
+
+const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u)
+{
+    Builder *b = env->b;
+    switch ((int)n->op) {
+    case OP_neg: return build_unary(b, OP_neg, u);
+    case OP_exp: return build_unary(b, OP_log, u);
+    case OP_log: return build_unary(b, OP_exp, u);
+    case OP_sqrt: return build_binary(b, OP_mul, u, u);
+    case OP_log1p: return build_unary(b, OP_expm1, u);
+    case OP_expm1: return build_unary(b, OP_log1p, u);
+    case OP_atan: return build_unary(b, OP_tan, u);
+    case OP_sinh: return build_unary(b, OP_asinh, u);
+    case OP_asinh: return build_unary(b, OP_sinh, u);
+    case OP_tanh: return build_unary(b, OP_atanh, u);
+    case OP_atanh: return build_unary(b, OP_tanh, u);
+    case OP_sigmoid: return build_unary(b, OP_logit, u);
+    case OP_logit: return build_unary(b, OP_sigmoid, u);
+    case OP_softplus: // u + log(1 - e^-u)
+        return build_binary(
+            b, OP_add, u,
+            build_unary(b, OP_log, build_unary(b, OP_neg, build_unary(b, OP_expm1, build_unary(b, OP_neg, u)))));
+    case OP_leaky_relu: return build_alpha(b, OP_leaky_relu, u, 1 / n->alpha);
+    case OP_elu: {
+        const Node *below = build_unary(
+            b, OP_log1p, build_binary(b, OP_mul, build_binary(b, OP_min, u, num(env, 0)), num(env, 1 / n->alpha)));
+        return build_select(b, build_binary(b, OP_lt, num(env, 0), u), u, below);
+    }
+    default: return NULL;
+    }
+}
+
+const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *u, const Node *other)
+{
+    Builder *b = env->b;
+    switch ((int)n->op) {
+    case OP_add: return build_binary(b, OP_sub, u, other);
+    case OP_sub: return k == 0 ? build_binary(b, OP_add, u, other) : build_binary(b, OP_sub, other, u);
+    case OP_mul: return divide(env, u, other);
+    case OP_div: return k == 0 ? build_binary(b, OP_mul, u, other) : build_binary(b, OP_div, other, u);
+    default: return u; // a clip in front of atanh or log: the identity
+    }
+}
+
+static void emit_backward_step(LaneEnv *env, const SolveStep *s)
+{
+    const Node *n = s->node;
+    // a lane may stand behind several output lanes; the first one gives it
+    const Node *u = emit_result_at(env, n, s->lanes, s->n), *v;
+    if (n->n_in == 1)
+        v = emit_inverse_unary(env, n, u);
+    else
+        v = emit_inverse_binary(env, n, s->operand, u, emit_operand_at(env, n, 1 - s->operand, s->lanes, s->n));
+    int64_t have = type_lanes(v->type);
+    for (int64_t i = 0; i < s->n; i++)
+        lane_env_set(env, lane_operand(n, s->operand, s->lanes[i]), (LaneRef){v, have == 1 ? 0 : i});
+}
+
+// x[rows] = (u[cols] - b - add - x_known W_known) W^-1, as one product of [u[cols], add, x_known] with constant
+// weights.
+static void emit_block_step(LaneEnv *env, const SolveStep *s)
+{
+    const Node *n = s->node, *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1], k = s->k, n_known = 0;
+    int32_t *known = heap_array(K, sizeof *known);
+    for (int64_t r = 0; r < K; r++) {
+        bool unknown = false, weight = false;
+        for (int64_t i = 0; i < k && !unknown; i++) unknown = s->rows[i] == r;
+        for (int64_t j = 0; j < k && !weight && !unknown; j++) weight = const_at(w, r * N + s->cols[j]) != 0;
+        if (weight) known[n_known++] = (int32_t)r;
+    }
+    bool has_add = n->n_in > 3, has_bias = n->n_in > 2 && n->in[2];
+    int64_t inputs = k + (has_add ? k : 0) + n_known, at = 0;
+    double *m = heap_array(inputs * k, sizeof *m), *bias = heap_array(k, sizeof *bias);
+    LaneRef *refs = emit_refs(inputs * s->n);
+    for (int64_t j = 0; j < k; j++)
+        for (int64_t i = 0; i < k; i++) {
+            double inv = s->inverse[j * k + i];
+            m[j * k + i] = inv;
+            if (has_add) m[(k + j) * k + i] = -inv;
+            if (has_bias) bias[i] -= const_at(n->in[2], s->cols[j]) * inv;
+            for (int64_t r = 0; r < n_known; r++)
+                m[(inputs - n_known + r) * k + i] -= const_at(w, known[r] * N + s->cols[j]) * inv;
+        }
+    for (int64_t t = 0; t < s->n; t++) {
+        for (int64_t j = 0; j < k; j++) refs[at++] = lane_env_get(env, (LaneRef){n, s->lanes[t] * N + s->cols[j]});
+        for (int64_t j = 0; j < k && has_add; j++)
+            refs[at++] = lane_env_lane(env, n->in[3], s->lanes[t] * N + s->cols[j]);
+        for (int64_t r = 0; r < n_known; r++) refs[at++] = lane_env_lane(env, n->in[0], s->lanes[t] * K + known[r]);
+    }
+    int64_t xd[2] = {s->n, inputs}, wd[2] = {inputs, k};
+    const Node *x = lanes_gather_as(env->b, refs, type_make(T_F32, 2, xd));
+    const Node *b = has_bias ? build_reals(env->b, type_vector(k), bias) : NULL;
+    const Node *now = build_linear(env->b, x, build_reals(env->b, type_make(T_F64, 2, wd), m), b, NULL);
+    for (int64_t t = 0; t < s->n; t++)
+        for (int64_t i = 0; i < k; i++)
+            lane_env_set(env, lane_canonical(n->in[0], s->lanes[t] * K + s->rows[i]), (LaneRef){now, t * k + i});
+    free(known);
+    free(m);
+    free(bias);
+    free(refs);
+}
+
+void emit_solution(LaneEnv *env, const Solution *s)
+{
+    for (int i = 0; i < s->n_steps; i++) {
+        const SolveStep *step = &s->steps[i];
+        builder_origin(env->b, step->node->origin);
+        switch (step->kind) {
+        case STEP_FORWARD: emit_forward_lanes(env, step->node, step->lanes, step->n); break;
+        case STEP_BACKWARD: emit_backward_step(env, step); break;
+        case STEP_BLOCK: emit_block_step(env, step); break;
+        case STEP_FUNCTION: one_lane_emit(env, step->function); break;
+        }
+    }
+    builder_origin(env->b, NULL);
+}
