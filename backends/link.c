@@ -1,5 +1,5 @@
-// Object -> shared object, by lld as a process. The object reaches lld through a memory file, so that only the
-// result touches the disk; -nostdlib -z defs prove that it needs nothing.
+// Object -> file of a shared object. What needs nothing is laid out here (shared_object.c) and written piece by piece;
+// what calls OpenBLAS is linked by lld as a process, which gets the object through a memory file.
 #define _GNU_SOURCE // memfd_create, pipe2
 #include "file.h"
 #include "target.h"
@@ -35,7 +35,7 @@ static const char *find_lld(Context *cx)
     if (!lld) lld = in_path(cx, "ld.lld");
     if (!lld && !access(debian, X_OK)) lld = debian;
     if (!lld)
-        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), or use --emit o and link yourself",
+        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), or use --backend llvm, which needs none",
                    "the linker ld.lld is not on PATH");
     return lld;
 }
@@ -112,36 +112,34 @@ static void link_error(Context *cx, const char *path, int status, const char *me
     }
 }
 
-static bool link_to(Context *cx, const NewFile *file, int object, const TargetInfo *info, bool needs_blas)
+static bool link_to_blas(Context *cx, const NewFile *file, int object, const TargetInfo *info)
 {
     const char *lld = find_lld(cx);
     if (!lld) return false;
-    const char *argv[32] = {lld,
-                            "-m",
-                            info->emulation,
-                            "-shared",
-                            "-nostdlib",
-                            "-z",
-                            "defs",
-                            "-z",
-                            "noseparate-code",
-                            "--gc-sections",
-                            "--discard-all",
-                            "--hash-style=gnu",
-                            "--build-id=none",
-                            "-soname",
-                            file->name,
-                            "-o",
-                            file->temp,
-                            arena_format(cx->arena, "/proc/self/fd/%d", object)};
-    int n = 18;
-    if (needs_blas) {
-        argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s", info->debian);
-        argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian);
-        argv[n++] = "-L/usr/local/lib";
-        argv[n++] = "-L/usr/lib";
-        argv[n++] = "-lopenblas";
-    }
+    const char *argv[] = {lld,
+                          "-m",
+                          info->emulation,
+                          "-shared",
+                          "-nostdlib",
+                          "-z",
+                          "defs",
+                          "-z",
+                          "noseparate-code",
+                          "--gc-sections",
+                          "--discard-all",
+                          "--hash-style=gnu",
+                          "--build-id=none",
+                          "-soname",
+                          file->name,
+                          "-o",
+                          file->temp,
+                          arena_format(cx->arena, "/proc/self/fd/%d", object),
+                          arena_format(cx->arena, "-L/usr/lib/%s", info->debian),
+                          arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian),
+                          "-L/usr/local/lib",
+                          "-L/usr/lib",
+                          "-lopenblas",
+                          NULL};
     char *messages = NULL;
     int status = run(cx, argv, &messages);
     if (status == 0) return true;
@@ -149,7 +147,25 @@ static bool link_to(Context *cx, const NewFile *file, int object, const TargetIn
     return false;
 }
 
-// lld gives the mode of a program; what it was made from said nothing about it.
+static bool link_by_lld(Context *cx, const Bytes *object, const Target *target, const NewFile *file)
+{
+    int fd = memory_file(cx, object);
+    TargetInfo info = target_info(target, WEIGHTS_F32);
+    bool good = fd >= 0 && link_to_blas(cx, file, fd, &info);
+    if (fd >= 0) close(fd);
+    return good;
+}
+
+static bool link_alone(Context *cx, const Bytes *object, const NewFile *file, int fd)
+{
+    const Bytes *shared = shared_object(cx, object, file->name);
+    if (!shared) return false;
+    if (write_all(fd, shared)) return true;
+    file_error(cx, file->path);
+    return false;
+}
+
+// A library's, whatever made the file.
 static void set_mode(const char *path)
 {
     mode_t hidden = umask(0);
@@ -162,13 +178,10 @@ bool link_shared(Context *cx, const Bytes *object, const Target *target, bool ne
 {
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;
-    int room = file_create(cx, &file, bytes_size(object));
-    if (room < 0) return false;
-    close(room);
-    int fd = memory_file(cx, object);
-    TargetInfo info = target_info(target, WEIGHTS_F32);
-    bool good = fd >= 0 && link_to(cx, &file, fd, &info, needs_blas);
-    if (fd >= 0) close(fd);
+    int fd = file_create(cx, &file, bytes_size(object));
+    if (fd < 0) return false;
+    bool good = needs_blas ? link_by_lld(cx, object, target, &file) : link_alone(cx, object, &file, fd);
+    close(fd);
     if (good) set_mode(file.temp);
     if (!good || file_interrupted() || (check && !check(user, file.temp))) {
         file_abandon(&file);
