@@ -96,6 +96,19 @@ bool map_flat(const MapStep *s)
     return true;
 }
 
+// PREP may have fewer rows than WORK.
+bool map_joined(const MapStep *s)
+{
+    if (s->n < JOINED_LANES) return false;
+    for (uint32_t i = 0; i < s->n_args; i++) {
+        Pattern p = pattern_of(&s->args[i], s->n);
+        bool alike = s->args[i].space == SPACE_WORK && p.step == 1,
+             one = s->args[i].space == SPACE_CONST && p.step == 0;
+        if (!p.one_level || !(alike || one)) return false;
+    }
+    return true;
+}
+
 static void map_arg_key(Gen *g, StepKey *k, const Access *a, uint32_t n)
 {
     Pattern p = pattern_of(a, n);
@@ -110,7 +123,7 @@ static void map_arg_key(Gen *g, StepKey *k, const Access *a, uint32_t n)
 static void map_key(Gen *g, StepKey *k, const MapStep *s)
 {
     bool flat = map_flat(s);
-    WORDS(flat ? 0 : s->n, s->n_args, s->n_outs, s->n_code);
+    WORDS(flat ? 0 : s->n, s->n_args, s->n_outs, s->n_code, map_joined(s));
     for (uint32_t i = 0; i < s->n_args; i++) map_arg_key(g, k, &s->args[i], s->n);
     for (uint32_t i = 0; i < s->n_outs; i++) {
         word(g, k, s->outs[i].value);

@@ -2,7 +2,8 @@
 // else of rows of one lane.
 //
 // Lanes are visited by two loops, `outer` over runs and `inner` within a run, where the arguments of two levels
-// agree on the length of a run; else by one loop, and lane numbers of such arguments are computed.
+// agree on the length of a run; else by one loop, and lane numbers of such arguments are computed. For T > 1, where
+// all arguments lie as the results do, the rows of all lanes are one run of floats (map_joined).
 #include "llvm.h"
 
 #include <string.h>
@@ -248,6 +249,29 @@ static void run_by_rows(Map *m, Value run, Value *value)
     loop_end(g, &l, NULL);
 }
 
+// T > 1, joined. One vector's chain of operations is longer than what the CPU has in flight of it: JOINED_VECTORS of
+// them go side by side. The last ones may pass the end by less than sixteen lanes (plan.h).
+enum { JOINED_VECTORS = 2 };
+
+static void run_joined(Map *m, Value *value)
+{
+    Gen *g = m->g;
+    Value args[MAP_MAX_ARGS];
+    m->width *= JOINED_VECTORS;
+    for (int a = 0; a < (int)m->s->n_args; a++)
+        args[a] = m->arg[a].shared ? load_rows(g, m->arg[a], NULL, m->width) : NULL;
+    Value floats_in_all = LLVMBuildMul(g->b, m->run, g->rows, "");
+    Value vectors = LLVMBuildUDiv(g->b, add(g, floats_in_all, word_i64(g, m->width - 1)), word_i64(g, m->width), "");
+    Loop l = loop_of(g, vectors);
+    Value at = mul(g, l.i, 4 * m->width);
+    for (int a = 0; a < (int)m->s->n_args; a++)
+        if (!m->arg[a].shared) args[a] = load(g, floats(g, m->width), bytes_at(g, m->arg[a].base, at));
+    code_emit(m, args, value);
+    for (uint32_t o = 0; o < m->s->n_outs; o++)
+        store(g, as_float(m, value[m->s->outs[o].value]), bytes_at(g, m->out[o].base, at));
+    loop_end(g, &l, NULL);
+}
+
 // The length that all arguments of two levels share and that divides n; else n. Short runs waste vectors of lanes.
 static int64_t run_of(const Map *m)
 {
@@ -289,6 +313,10 @@ void map_emit(Gen *g, const MapStep *s)
         if (is_learned(learned, k)) m.number[k] = word_arg(g);
     set_runs(&m);
     Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
+    if (g->tile > 1 && map_joined(s)) {
+        run_joined(&m, value);
+        return;
+    }
     Loop l = loop_begin(g, m.runs);
     if (g->tile == 1)
         run_by_lanes(&m, l.i, value);
