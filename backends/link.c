@@ -1,6 +1,7 @@
 // Object -> file of a shared object. What needs nothing is laid out here (shared_object.c) and written piece by piece;
 // what calls OpenBLAS is linked by lld as a process, which gets the object through a memory file.
 #define _GNU_SOURCE // memfd_create, pipe2
+#include "base/unfinished.h"
 #include "file.h"
 #include "target.h"
 
@@ -183,7 +184,7 @@ bool link_shared(Context *cx, const Bytes *object, const Target *target, bool ne
     bool good = needs_blas ? link_by_lld(cx, object, target, &file) : link_alone(cx, object, &file, fd);
     close(fd);
     if (good) set_mode(file.temp);
-    if (!good || file_interrupted() || (check && !check(user, file.temp))) {
+    if (!good || unfinished_interrupted() || (check && !check(user, file.temp))) {
         file_abandon(&file);
         return false;
     }

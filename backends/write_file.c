@@ -1,9 +1,8 @@
 // Writing files atomically; see file.h.
 #include "file.h"
 
-#include "base/hash.h"
+#include "base/unfinished.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char *remedy(int error)
@@ -63,80 +61,6 @@ bool write_all(int fd, const Bytes *bytes)
     return true;
 }
 
-// Where process numbers mean the same: this boot of this machine, this container.
-static uint32_t this_place(void)
-{
-    char text[200] = "";
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t boot = fd < 0 ? 0 : read(fd, text, 100);
-    if (fd >= 0) close(fd);
-    if (boot < 0) boot = 0;
-    ssize_t space = readlink("/proc/self/ns/pid", text + boot, 99);
-    text[boot + (space < 0 ? 0 : space)] = 0;
-    return (uint32_t)hash_text(HASH_START, text);
-}
-
-enum { DAY = 24 * 60 * 60 };
-
-static bool older_than_a_day(int dir, const char *entry)
-{
-    struct stat s;
-    return !fstatat(dir, entry, &s, AT_SYMLINK_NOFOLLOW) && time(NULL) - s.st_mtime > DAY;
-}
-
-// `.NAME.nfcc-PID.PLACE` and what follows a point; true if no process PID lives, or, elsewhere, none can any more.
-static bool is_stale(int dir, const char *entry, const char *prefix, uint32_t place)
-{
-    size_t n = strlen(prefix);
-    if (strncmp(entry, prefix, n) || !isdigit((unsigned char)entry[n])) return false;
-    char *end;
-    errno = 0;
-    long pid = strtol(entry + n, &end, 10);
-    if (errno || pid <= 0 || pid > INT32_MAX || (*end && *end != '.')) return false;
-    bool here = *end && strtoul(end + 1, &end, 16) == place && *end == '.';
-    return here ? kill((pid_t)pid, 0) < 0 && errno == ESRCH : older_than_a_day(dir, entry);
-}
-
-static void remove_stale(const char *dir, const char *prefix, uint32_t place)
-{
-    DIR *d = opendir(dir);
-    if (!d) return;
-    for (struct dirent *e; (e = readdir(d));)
-        if (is_stale(dirfd(d), e->d_name, prefix, place)) unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-}
-
-// ---- signals
-static const int endings[] = {SIGINT, SIGTERM, SIGHUP};
-enum { N_ENDINGS = sizeof endings / sizeof *endings };
-
-static bool ends_us(int number)
-{
-    struct sigaction now;
-    return !sigaction(number, NULL, &now) && now.sa_handler != SIG_IGN;
-}
-
-static void hold_signals(NewFile *file)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    for (int i = 0; i < N_ENDINGS; i++)
-        if (ends_us(endings[i])) sigaddset(&set, endings[i]);
-    pthread_sigmask(SIG_BLOCK, &set, &file->signals);
-}
-
-bool file_interrupted(void)
-{
-    sigset_t waiting;
-    bool any = false;
-    for (int i = 0; i < N_ENDINGS && !sigpending(&waiting); i++)
-        any = any || (sigismember(&waiting, endings[i]) && ends_us(endings[i]));
-    return any;
-}
-
-// What waits is delivered here, with nothing left to tidy up.
-static void end_file(const NewFile *file) { pthread_sigmask(SIG_SETMASK, &file->signals, NULL); }
-
 static bool may_become_file(Context *cx, const char *path)
 {
     struct stat s;
@@ -146,14 +70,6 @@ static bool may_become_file(Context *cx, const char *path)
     else
         diag_io_error(cx, "give the name of a file with -o", "%s: is not a regular file", path);
     return false;
-}
-
-// NAME of `.NAME.nfcc-PID`; any other name is itself.
-static const char *final_name(Context *cx, const char *base)
-{
-    const char *mark = strstr(base, ".nfcc-");
-    if (*base != '.' || !mark || mark == base || !mark[6] || mark[6 + strspn(mark + 6, "0123456789")]) return base;
-    return arena_format(cx->arena, "%.*s", (int)(mark - base) - 1, base + 1);
 }
 
 static const char *folder_of(Context *cx, const char *path)
@@ -178,14 +94,14 @@ bool file_begin(Context *cx, const char *path, NewFile *file)
         diag_io_error(cx, "give the name of a file with -o", "'%s': is not the name of a file", path);
         return false;
     }
-    file->path = path;
-    file->name = final_name(cx, base);
-    file->dir = folder_of(cx, path);
-    const char *prefix = arena_format(cx->arena, ".%s.nfcc-", file->name);
-    uint32_t place = this_place();
-    remove_stale(file->dir, prefix, place);
-    file->temp = arena_format(cx->arena, "%s/%s%ld.%08x.new", file->dir, prefix, (long)getpid(), (unsigned)place);
-    hold_signals(file);
+    char *temp = unfinished_name(path);
+    if (!temp) {
+        file_error(cx, path);
+        return false;
+    }
+    *file = (NewFile){path, folder_of(cx, path), base, arena_string(cx->arena, temp), {{0}}};
+    free(temp);
+    unfinished_hold(&file->signals);
     return true;
 }
 
@@ -193,12 +109,12 @@ bool file_begin(Context *cx, const char *path, NewFile *file)
 void file_abandon(const NewFile *file)
 {
     unlink(file->temp);
-    const char *base = strrchr(file->temp, '/') + 1;
+    const char *slash = strrchr(file->temp, '/'), *base = slash ? slash + 1 : file->temp;
     DIR *d = opendir(file->dir);
     for (struct dirent *e; d && (e = readdir(d));)
         if (!strncmp(e->d_name, base, strlen(base))) unlinkat(dirfd(d), e->d_name, 0);
     if (d) closedir(d);
-    end_file(file);
+    unfinished_release(&file->signals);
 }
 
 int file_create(Context *cx, const NewFile *file, size_t size)
@@ -206,7 +122,7 @@ int file_create(Context *cx, const NewFile *file, size_t size)
     int fd = open(file->temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         file_error(cx, file->path);
-        end_file(file);
+        unfinished_release(&file->signals);
         return -1;
     }
     int error = size ? posix_fallocate(fd, 0, (off_t)size) : 0;
@@ -234,7 +150,7 @@ bool file_commit(Context *cx, const NewFile *file)
 {
     if (sync_path(file->temp, O_RDONLY) && !rename(file->temp, file->path)) {
         sync_path(file->dir, O_RDONLY | O_DIRECTORY); // the name; the file itself is safe already
-        end_file(file);
+        unfinished_release(&file->signals);
         return true;
     }
     file_error(cx, file->path);

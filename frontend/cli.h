@@ -167,9 +167,8 @@ bool build_shared(Session *s, const Build *b, const char *path, bool verify, siz
 bool cli_native_check(Context *cx, const Plan *plan, const char *path, double tolerance);
 const Backend *backend_of(Session *s);   // NULL after a usage message
 bool target_of(Session *s, Target *out); // false after a usage message
-// A policy.so in a new temporary folder.
-bool build_temporary(Session *s, const Build *b, bool verify, size_t *native_rows, char **path);
-void remove_temporary(Session *s, const char *path);
+// The same under TMPDIR, opened, and no file any more. NULL, and *code, after a message.
+nfcc_policy *build_opened(Session *s, const Build *b, bool verify, size_t *native_rows, int *code);
 nfcc_policy *open_policy(Arena *arena, const char *path, int *code); // NULL after a message
 
 // ---- printing

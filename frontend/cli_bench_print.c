@@ -58,6 +58,7 @@ void bench_print_head(FILE *out, bool rate)
     fprintf(out, "\n%-9s %-28s %7s %7s %3s %9s %9s %9s %9s %9s %9s %9s %11s %6s", "backend", "entry", "rows", "samples",
             "thr", "min us", "P50", "P90", "P99", "P99.9", "P99.99", "max", "rows/s", "limit");
     fprintf(out, rate ? " %9s %9s %9s\n" : "\n", "late P99", "late max", "missed");
+    fflush(out);
 }
 
 static void print_us(FILE *out, double seconds)

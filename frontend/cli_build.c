@@ -3,11 +3,13 @@
 #include "cli_entry.h"
 
 #include "base.h"
+#include "base/unfinished.h"
 #include "cli_rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // ---- what the user said
 static bool parse_clip(const char *text, FlowOptions *f)
@@ -262,18 +264,60 @@ static bool check_native(void *user, const char *unchecked)
     return false;
 }
 
+static const Bytes *emit_object(NativeCheck *c, Target *target)
+{
+    c->backend = backend_of(c->s);
+    if (!c->backend || !target_of(c->s, target)) return NULL;
+    session_stage(c->s, "generating code");
+    return c->backend->emit(&c->s->cx, c->b->plan, target, "nfcc_model", NULL);
+}
+
+static bool link_object(NativeCheck *c, const Bytes *object, const Target *target, const char *path, bool verify,
+                        size_t *native_rows)
+{
+    session_stage(c->s, "linking");
+    bool blas = !strcmp(c->backend->name, "openblas"),
+         checked = verify && target_runs_here(target, c->b->plan->weight_type);
+    *native_rows = checked ? 4 : 0;
+    return link_shared(&c->s->cx, object, target, blas, path, checked ? check_native : NULL, c);
+}
+
 bool build_shared(Session *s, const Build *b, const char *path, bool verify, size_t *native_rows)
 {
     Target target;
-    const Backend *backend = backend_of(s);
-    *native_rows = 0;
-    if (!backend || !target_of(s, &target)) return false;
-    session_stage(s, "generating code");
-    const Bytes *object = backend->emit(&s->cx, b->plan, &target, "nfcc_model", NULL);
-    if (!object) return false;
-    session_stage(s, "linking");
-    NativeCheck check = {s, b, backend};
-    bool blas = !strcmp(backend->name, "openblas"), checked = verify && target_runs_here(&target, b->plan->weight_type);
-    if (checked) *native_rows = 4;
-    return link_shared(&s->cx, object, &target, blas, path, checked ? check_native : NULL, &check);
+    NativeCheck c = {s, b, NULL};
+    const Bytes *object = emit_object(&c, &target);
+    return object && link_object(&c, object, &target, path, verify, native_rows);
+}
+
+static nfcc_policy *open_linked(NativeCheck *c, const Bytes *object, const Target *target, bool verify,
+                                size_t *native_rows, int *code)
+{
+    Arena *arena = c->s->arena;
+    const char *dir = getenv("TMPDIR");
+    char *folder = arena_format(arena, "%s/nfcc-XXXXXX", dir && *dir ? dir : "/tmp");
+    nfcc_policy *p = NULL;
+    if (!mkdtemp(folder)) {
+        diag_io_error(&c->s->cx, "set TMPDIR to a folder that can be written", "%s: cannot be made", folder);
+        return NULL;
+    }
+    const char *path = arena_format(arena, "%s/policy.so", folder);
+    if (link_object(c, object, target, path, verify, native_rows)) p = open_policy(arena, path, code);
+    unlink(path);
+    rmdir(folder);
+    return p;
+}
+
+nfcc_policy *build_opened(Session *s, const Build *b, bool verify, size_t *native_rows, int *code)
+{
+    Target target;
+    NativeCheck c = {s, b, NULL};
+    const Bytes *object = emit_object(&c, &target);
+    sigset_t before;
+    *code = WRONG_MODEL;
+    if (!object) return NULL;
+    unfinished_hold(&before);
+    nfcc_policy *p = open_linked(&c, object, &target, verify, native_rows, code);
+    unfinished_release(&before);
+    return p;
 }

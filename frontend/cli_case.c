@@ -164,17 +164,13 @@ static bool match_inputs(Case *c, const OnnxTensor **open)
 
 static bool run_native(Case *c, const void *const *in, void *const *out)
 {
-    char *path;
+    int code;
     size_t native_rows;
-    if (!build_temporary(c->s, &c->b, false, &native_rows, &path)) return false;
-    nfcc_policy *p = NULL;
-    nfcc_status status = nfcc_open(path, 0, &p);
-    if (!status) {
-        void *work = arena_alloc(c->s->arena, nfcc_get_info(p)->work_size + 1);
-        status = nfcc_run(p, c->rows, in, out, work);
-    }
+    nfcc_policy *p = build_opened(c->s, &c->b, false, &native_rows, &code);
+    if (!p) return false;
+    void *work = arena_alloc(c->s->arena, nfcc_get_info(p)->work_size + 1);
+    nfcc_status status = nfcc_run(p, c->rows, in, out, work);
     nfcc_close(p);
-    remove_temporary(c->s, path);
     if (status) diag_error(&c->s->cx, NULL, NULL, "run: %s", nfcc_status_text(status));
     return !c->s->diag.errors;
 }

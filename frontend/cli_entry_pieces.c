@@ -4,6 +4,8 @@
 // one prepared row serves N events: the same numbers for less work.
 #include "cli_entry_run.h"
 
+#include "base/unfinished.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@ typedef struct {
     Run *run;
     Out *outs;
     NpyWriter *writers; // one for each output; NULL before the first piece is computed
+    sigset_t signals;   // while there are writers: those that were held before
     int n_outs;
     bool one_of_n;
     size_t rows, n;           // of the call: N and K, or 1 and N * K when one context row serves all
@@ -144,6 +147,7 @@ static int create_files(Job *j)
     NpyError error;
     int code = make_folder(r->arena, r->request->dir);
     if (code) return code;
+    unfinished_hold(&j->signals);
     j->writers = ARENA_ARRAY(r->arena, NpyWriter, j->n_outs + 1);
     for (int i = 0; i < j->n_outs; i++) {
         const char *path = arena_format(r->arena, "%s/%s.npy", r->request->dir, j->outs[i].name);
@@ -363,6 +367,7 @@ static int do_all(Job *j)
         code = do_piece(j, &p);
         pace(j, seconds() - start);
         show_progress(j, p.first + p.rows * p.n);
+        if (unfinished_interrupted()) code = IO_FAILED; // the signal itself says so
     }
     return code ? code : finish_outputs(j);
 }
@@ -377,6 +382,7 @@ int entry_run_pieces(Run *r)
     j.out = ARENA_ARRAY(r->arena, void *, j.n_outs + 1);
     int code = do_all(&j);
     if (code && j.writers) npy_abandon(j.writers, (size_t)j.n_outs);
+    if (j.writers) unfinished_release(&j.signals);
     for (int i = 0; i < j.n_outs; i++) free(j.outs[i].buffer);
     return code;
 }

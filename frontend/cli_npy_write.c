@@ -5,6 +5,7 @@
 #endif
 #include "cli_npy.h"
 
+#include "base/unfinished.h"
 #include "cli_npy_fail.h"
 
 #include <errno.h>
@@ -29,15 +30,6 @@ static size_t make_head(const Array *a, char *out, size_t room)
     memcpy(out, "\x93NUMPY\1\0", 8);
     out[8] = (char)(n & 255), out[9] = (char)(n >> 8);
     return 10 + (size_t)n;
-}
-
-static char *temporary_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    size_t head = slash ? (size_t)(slash - path) + 1 : 0, room = strlen(path) + 40;
-    char *name = malloc(room);
-    if (name) snprintf(name, room, "%.*s.%s.nfcc-%ld", (int)head, path, path + head, (long)getpid());
-    return name;
 }
 
 static const char *not_written(const NpyWriter *w, int why, NpyError *e)
@@ -71,7 +63,7 @@ const char *npy_create(const char *path, const Array *shape, NpyWriter *w, NpyEr
 {
     char head[1024];
     size_t n = make_head(shape, head, sizeof head);
-    *w = (NpyWriter){.path = path, .temporary = temporary_name(path), .file = -1};
+    *w = (NpyWriter){.path = path, .temporary = unfinished_name(path), .file = -1};
     if (!w->temporary) return fail(e, "out of memory");
     w->file = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (w->file < 0 || !take_space(w->file, n + shape->count * npy_type_size(shape->type)))

@@ -309,17 +309,14 @@ static Build with_weights(Bench *b, WeightType type)
 
 static bool bench_built(Bench *b, const char *backend, WeightType type)
 {
-    char *path;
     size_t native_rows;
-    int code = DONE;
+    int code;
     Build build = with_weights(b, type);
     b->options.value[OPT_backend] = backend;
-    if (!build_temporary(b->s, &build, !b->options.value[OPT_no_verify], &native_rows, &path)) return false;
+    nfcc_policy *p = build_opened(b->s, &build, !b->options.value[OPT_no_verify], &native_rows, &code);
     session_stage(b->s, NULL);
-    nfcc_policy *p = open_policy(b->arena, path, &code);
     if (p) measure_all(b, &build, backend, p);
     nfcc_close(p);
-    remove_temporary(b->s, path);
     return p != NULL;
 }
 

@@ -168,38 +168,19 @@ int cmd_check(const Options *o)
     return finish(s, &b, ok, false, 0);
 }
 
-bool build_temporary(Session *s, const Build *b, bool verify, size_t *native_rows, char **path)
-{
-    const char *dir = getenv("TMPDIR");
-    char *folder = arena_format(s->arena, "%s/nfcc-XXXXXX", dir && *dir ? dir : "/tmp");
-    if (!mkdtemp(folder)) {
-        diag_io_error(&s->cx, "set TMPDIR to a folder that can be written", "%s: cannot be made", folder);
-        return false;
-    }
-    *path = arena_format(s->arena, "%s/policy.so", folder);
-    if (build_shared(s, b, *path, verify, native_rows)) return true;
-    rmdir(folder);
-    return false;
-}
-
-void remove_temporary(Session *s, const char *path)
-{
-    unlink(path);
-    rmdir(arena_format(s->arena, "%.*s", (int)(strrchr(path, '/') - path), path));
-}
-
 int cmd_verify(const Options *o)
 {
     Session *s = session_new(o, o->args[0]);
     Build b;
-    char *path;
     size_t native_rows = 0;
     if (!options_ok(s)) return session_finish(s, WRONG_USAGE);
     bool ok = build_run(s, o->args[0], policy_name(s->arena, o->args[0]), true, o->value[OPT_inputs],
                         o->value[OPT_reference], &b);
     if (ok) {
-        ok = build_temporary(s, &b, true, &native_rows, &path);
-        if (ok) remove_temporary(s, path);
+        int code;
+        nfcc_policy *p = build_opened(s, &b, true, &native_rows, &code);
+        ok = p != NULL;
+        nfcc_close(p);
     }
     return finish(s, &b, ok, true, native_rows);
 }

@@ -207,13 +207,12 @@ static nfcc_status call_interp(void *user, const EntryCall *c)
 }
 
 // ---- the command
-static int run_policy(const Options *o, const char *path, const EntryRequest *q)
+// Closes it; NULL: it could not be opened, for the reason `code`.
+static int run_policy(Arena *arena, nfcc_policy *p, int code, const EntryRequest *q)
 {
-    int code;
-    nfcc_policy *p = open_policy(o->arena, path, &code);
     if (!p) return code;
     EntryEngine engine = entry_native(p);
-    code = entry_run(o->arena, &engine, q);
+    code = entry_run(arena, &engine, q);
     nfcc_close(p);
     return code;
 }
@@ -234,16 +233,14 @@ static int run_interp(Session *s, const EntryRequest *q)
 static int run_model(Session *s, const EntryRequest *q)
 {
     Build b;
-    char *path;
+    int code;
     size_t native_rows;
     bool verify = !s->options->value[OPT_no_verify];
     if (!build_run(s, s->options->args[0], policy_name(s->arena, s->options->args[0]), verify, NULL, NULL, &b))
         return WRONG_MODEL;
-    if (!build_temporary(s, &b, verify, &native_rows, &path)) return WRONG_MODEL;
+    nfcc_policy *p = build_opened(s, &b, verify, &native_rows, &code);
     session_stage(s, "running");
-    int code = run_policy(s->options, path, q);
-    remove_temporary(s, path);
-    return code;
+    return run_policy(s->arena, p, code, q);
 }
 
 int cmd_run(const Options *o)
@@ -258,7 +255,9 @@ int cmd_run(const Options *o)
     }
     if (is_policy(o->args[0])) {
         if (backend) return usage_error("--backend belongs to a model: '%.200s' is compiled already", o->args[0]);
-        return run_policy(o, o->args[0], &q);
+        int why;
+        nfcc_policy *p = open_policy(o->arena, o->args[0], &why);
+        return run_policy(o->arena, p, why, &q);
     }
     Session *s = session_new(o, o->args[0]);
     bool interp = backend && !strcmp(backend, "interp");

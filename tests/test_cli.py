@@ -430,6 +430,28 @@ def test_run_bulk_leaves_nothing_behind(lander, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize("words", [["run", "sample", "obs=obs.npy", "--samples", "100000000", "-o", "out"],
+                                   ["bench", "--rows", "1", "--seconds", "1", "--warmup", "0"]])
+def test_interrupted_work_leaves_nothing_behind(tool, tmp_path, words):
+    """Ctrl-C while rows are written, or while a model that was compiled under TMPDIR is measured."""
+    np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
+    (tmp_path / "tmp").mkdir()
+    run = subprocess.Popen([zoo.NFCC, words[0], tool.model("lander_nfbc"), *words[1:], "--no-verify"], cwd=tmp_path,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"TMPDIR": tmp_path / "tmp"},
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    if words[0] == "run":
+        while not (tmp_path / "out").exists() or not os.listdir(tmp_path / "out"):
+            assert run.poll() is None
+            time.sleep(0.01)
+    else:
+        assert any(line.startswith(b"llvm") for line in run.stdout)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == -signal.SIGINT
+    run.stdout.close()
+    left = [f for _, _, files in os.walk(tmp_path) for f in files]
+    assert left == ["obs.npy"] and os.listdir(tmp_path / "tmp") == []
+
+
 def test_run_progress(lander, tmp_path):
     """On a terminal, and only of what takes longer than a second."""
     np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
