@@ -1,5 +1,5 @@
-// Object -> file of a shared object. What needs nothing is laid out here (shared_object.c) and written piece by piece;
-// what calls OpenBLAS is linked by lld as a process, which gets the object through a memory file.
+// Object -> shared object, by lld as a process. The object reaches lld through a memory file, so that only the
+// result touches the disk; -nostdlib -z defs prove that it needs nothing.
 #define _GNU_SOURCE // memfd_create, pipe2
 #include "base/unfinished.h"
 #include "file.h"
@@ -36,7 +36,7 @@ static const char *find_lld(Context *cx)
     if (!lld) lld = in_path(cx, "ld.lld");
     if (!lld && !access(debian, X_OK)) lld = debian;
     if (!lld)
-        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), or use --backend llvm, which needs none",
+        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), or use --emit o and link yourself",
                    "the linker ld.lld is not on PATH");
     return lld;
 }
@@ -113,34 +113,36 @@ static void link_error(Context *cx, const char *path, int status, const char *me
     }
 }
 
-static bool link_to_blas(Context *cx, const NewFile *file, int object, const TargetInfo *info)
+static bool link_to(Context *cx, const NewFile *file, int object, const TargetInfo *info, bool needs_blas)
 {
     const char *lld = find_lld(cx);
     if (!lld) return false;
-    const char *argv[] = {lld,
-                          "-m",
-                          info->emulation,
-                          "-shared",
-                          "-nostdlib",
-                          "-z",
-                          "defs",
-                          "-z",
-                          "noseparate-code",
-                          "--gc-sections",
-                          "--discard-all",
-                          "--hash-style=gnu",
-                          "--build-id=none",
-                          "-soname",
-                          file->name,
-                          "-o",
-                          file->temp,
-                          arena_format(cx->arena, "/proc/self/fd/%d", object),
-                          arena_format(cx->arena, "-L/usr/lib/%s", info->debian),
-                          arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian),
-                          "-L/usr/local/lib",
-                          "-L/usr/lib",
-                          "-lopenblas",
-                          NULL};
+    const char *argv[32] = {lld,
+                            "-m",
+                            info->emulation,
+                            "-shared",
+                            "-nostdlib",
+                            "-z",
+                            "defs",
+                            "-z",
+                            "noseparate-code",
+                            "--gc-sections",
+                            "--discard-all",
+                            "--hash-style=gnu",
+                            "--build-id=none",
+                            "-soname",
+                            file->name,
+                            "-o",
+                            file->temp,
+                            arena_format(cx->arena, "/proc/self/fd/%d", object)};
+    int n = 18;
+    if (needs_blas) {
+        argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s", info->debian);
+        argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian);
+        argv[n++] = "-L/usr/local/lib";
+        argv[n++] = "-L/usr/lib";
+        argv[n++] = "-lopenblas";
+    }
     char *messages = NULL;
     int status = run(cx, argv, &messages);
     if (status == 0) return true;
@@ -148,25 +150,7 @@ static bool link_to_blas(Context *cx, const NewFile *file, int object, const Tar
     return false;
 }
 
-static bool link_by_lld(Context *cx, const Bytes *object, const Target *target, const NewFile *file)
-{
-    int fd = memory_file(cx, object);
-    TargetInfo info = target_info(target, WEIGHTS_F32);
-    bool good = fd >= 0 && link_to_blas(cx, file, fd, &info);
-    if (fd >= 0) close(fd);
-    return good;
-}
-
-static bool link_alone(Context *cx, const Bytes *object, const NewFile *file, int fd)
-{
-    const Bytes *shared = shared_object(cx, object, file->name);
-    if (!shared) return false;
-    if (write_all(fd, shared)) return true;
-    file_error(cx, file->path);
-    return false;
-}
-
-// A library's, whatever made the file.
+// lld gives the mode of a program; what it was made from said nothing about it.
 static void set_mode(const char *path)
 {
     mode_t hidden = umask(0);
@@ -179,10 +163,13 @@ bool link_shared(Context *cx, const Bytes *object, const Target *target, bool ne
 {
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;
-    int fd = file_create(cx, &file, bytes_size(object));
-    if (fd < 0) return false;
-    bool good = needs_blas ? link_by_lld(cx, object, target, &file) : link_alone(cx, object, &file, fd);
-    close(fd);
+    int room = file_create(cx, &file, bytes_size(object));
+    if (room < 0) return false;
+    close(room);
+    int fd = memory_file(cx, object);
+    TargetInfo info = target_info(target, WEIGHTS_F32);
+    bool good = fd >= 0 && link_to(cx, &file, fd, &info, needs_blas);
+    if (fd >= 0) close(fd);
     if (good) set_mode(file.temp);
     if (!good || unfinished_interrupted() || (check && !check(user, file.temp))) {
         file_abandon(&file);

@@ -30,10 +30,6 @@ enum { FEW_ROWS = 32 };
 TargetInfo target_info(const Target *target, WeightType type);
 bool target_other(const Target *target, WeightType type, TargetInfo *other);
 
-// The bytes of a shared object that exports the object's one visible symbol and needs nothing (shared_object.c). NULL
-// after a reported error.
-const Bytes *shared_object(Context *cx, const Bytes *object, const char *soname);
-
 // The emit functions of backends.def.
 #define BACKEND(id, emit, meaning) \
     const Bytes *emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll);

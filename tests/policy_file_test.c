@@ -333,47 +333,6 @@ static void broken_object(void **state)
     maker_free(m);
 }
 
-static const Bytes *object_of_c(Context *cx, const char *text)
-{
-    assert_true(write_file(cx, path_in(cx, "part.c"), text, strlen(text)));
-    run_command(arena_format(cx->arena, "cc -O1 -fPIC -fno-asynchronous-unwind-tables -c -o %s/part.o %s/part.c",
-                             scratch, scratch));
-    return read_file(cx, path_in(cx, "part.o"));
-}
-
-// What is no policy, since it is not alone, and what is: its functions and constants find each other.
-static void links_what_is_alone(void **state)
-{
-    (void)state;
-    Maker *m = maker_new(1);
-    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    static const char *const refused[][2] = {
-        {"int other(int x); int nfcc_model(int x); int nfcc_model(int x) { return other(x) + 1; }", "symbol other"},
-        {"int nfcc_model = 3;", "writable data"},
-        {"const int nfcc_model = 3, second = 4;", "second exported symbol"},
-        {"extern int unused; static const int nfcc_model = 3;", "no exported symbol"}};
-    const char *path = path_in(&m->cx, "part.so");
-    for (int i = 0; i < 4; i++) {
-        assert_false(link_shared(&m->cx, object_of_c(&m->cx, refused[i][0]), &target, false, path, NULL, NULL));
-        assert_int_equal(m->diag.n, i + 1);
-        assert_non_null(strstr(m->diag.list[i].text, refused[i][1]));
-        assert_int_not_equal(access(path, F_OK), 0);
-    }
-    const Bytes *object =
-        object_of_c(&m->cx, "static const int table[2000] = {[7] = 5, [1999] = 30}, small[3] = {1, 2, 3};"
-                            "static __attribute__((noinline)) int f(int i) { return table[i] + small[i & 1]; }"
-                            "int nfcc_model(int i); int nfcc_model(int i) { return f(i) * 100 + f(7); }");
-    assert_true(link_shared(&m->cx, object, &target, false, path, NULL, NULL));
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    assert_non_null(handle);
-    int (*function)(int);
-    *(void **)&function = dlsym(handle, "nfcc_model");
-    assert_int_equal(function(1999), 3207);
-    assert_null(dlsym(handle, "f"));
-    dlclose(handle);
-    maker_free(m);
-}
-
 static void die_writing(Context *cx, const char *path)
 {
     pid_t child = fork();
@@ -426,7 +385,7 @@ int main(void)
         TEST(equal_steps_share_code), TEST(many_numbers_share_code),
         TEST(typed_header),           TEST(refuses_folders),
         TEST(file_too_large),         TEST(broken_object),
-        TEST(writes_whole_files),     TEST(links_what_is_alone),
+        TEST(writes_whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
