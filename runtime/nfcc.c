@@ -37,7 +37,9 @@ enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,
     MOST_FEW = 8,        /* so many rows are a tile of few at most */
-    PREPARED_ROWS = 16,  /* up to so many context rows are prepared in full */
+    PREPARED_FEW = 16,   /* up to so many context rows are prepared in full */
+    PREPARED_ROWS = 256, /* up to so many, if these bytes hold them */
+    PREPARED_BYTES = 1 << 24,
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
@@ -705,6 +707,7 @@ static size_t store_fours(unsigned char *const row[4], const float *from, size_t
 enum { LANES_AT_ONCE = 64, ROWS_AT_ONCE = 4 };
 
 static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger_size(size_t a, size_t b) { return a > b ? a : b; }
 
 static void load_block(Lanes to, const unsigned char *const row[ROWS_AT_ONCE], size_t rows, size_t lanes, uint8_t *bad)
 {
@@ -790,19 +793,6 @@ static void spoil_rows(const Tile *tile, void *to, size_t lanes, uint32_t dtype)
                           dtype == NFCC_F32 ? NAN_BITS : 0);
 }
 
-/* One row for all of a tile: of 16 and more 16 words at a time, which compilers keep in registers. */
-static void repeat_row(const Tile *tile, Lanes to, const void *from, size_t lanes)
-{
-    enum { PIECE = 16 };
-    uint32_t piece[PIECE];
-    for (size_t t = 0; t < tile->rows && to.lane == 1; t++) memcpy(lane_of(to, 0, t), from, lanes * 4);
-    for (size_t l = 0; l < lanes && to.lane > 1; l++) {
-        uint32_t w = get32((const unsigned char *)from + 4 * l);
-        for (size_t t = 0; t < PIECE; t++) piece[t] = w;
-        for (size_t t = 0; t < tile->rows; t += PIECE) memcpy(lane_of(to, l, t), piece, sizeof piece);
-    }
-}
-
 static bool any_bad(const Tile *tile)
 {
     unsigned bad = 0;
@@ -812,20 +802,34 @@ static bool any_bad(const Tile *tile)
 
 /* ---- prepared state ----------------------------------------------------------------------------------------- */
 
-/* In the caller's memory from the first multiple of 64 on: this head, rows * stride words, OVERREAD words, rows bytes
- * (1: the row's contexts are not finite). A row holds its PREP lanes if `full`, else its EARLY lanes and `late` runs
- * for every tile: the same code, so the same bits, and of many rows the short form fits in memory. */
+/* In the caller's memory from the first multiple of 64 on: this head, `words` words of lanes, `rows` PreparedRow. A row
+ * holds its PREP lanes if `full`, else its EARLY lanes, one row after the other, and `late` runs for every tile: the
+ * same code, so the same bits, and of very many rows the short form fits in memory.
+ *
+ * Full rows lie in the tiles in which nfcc_prepare has worked them off, each as code takes it (abi.h): a call of as many
+ * rows has the same tiles and reads PREP where it is. */
 typedef struct {
     uint32_t magic, full;
-    uint64_t rows, stride, policy;
-    uint32_t any_bad, unused[7];
+    uint64_t rows, stride, words, policy;
+    uint32_t any_bad, unused[5];
 } Prepared;
 _Static_assert(sizeof(Prepared) == ALIGN, "rows of prepared state are aligned");
 #define PREPARED_MAGIC 0x70657270u
 
-static unsigned char *prepared_rows(const Prepared *s) { return (unsigned char *)(uintptr_t)(s + 1); }
-static const void *prepared_row(const Prepared *s, size_t row) { return prepared_rows(s) + row * s->stride * 4; }
-static uint8_t *prepared_flags(const Prepared *s) { return prepared_rows(s) + (s->rows * s->stride + OVERREAD) * 4; }
+/* bad: its contexts are not finite. Lane l is word (row - place) * stride + place + l * step. */
+typedef struct {
+    uint8_t bad, step, place;
+} PreparedRow;
+
+static float *prepared_words(const Prepared *s) { return (float *)(uintptr_t)(s + 1); }
+
+static PreparedRow *prepared_table(const Prepared *s) { return (PreparedRow *)(prepared_words(s) + s->words); }
+
+static Lanes prepared_row(const Prepared *s, size_t row)
+{
+    PreparedRow r = prepared_table(s)[row];
+    return (Lanes){prepared_words(s) + (row - r.place) * s->stride + r.place, r.step, s->stride};
+}
 
 /* Tells the policies of a process apart, so that another's prepared state is refused. */
 static uint64_t policy_tag(const nfcc_policy *p)
@@ -836,26 +840,50 @@ static uint64_t policy_tag(const nfcc_policy *p)
     return tag ^ p->model->weights_size << 16; /* one model, other options */
 }
 
-static bool prepares_in_full(const nfcc_policy *p, size_t rows)
-{
-    return rows <= PREPARED_ROWS || !program_of(p->model, NFCC_PROGRAM_LATE);
-}
-
 static size_t prepared_stride(const nfcc_policy *p, bool full)
 {
     return full ? round_up(p->model->prep_lanes, 16) : p->model->early_lanes;
 }
 
-static size_t prepared_bytes(const nfcc_policy *p, size_t rows, bool full)
+static bool prepares_in_full(const nfcc_policy *p, size_t rows)
 {
-    size_t bytes;
-    if (!multiply(rows, prepared_stride(p, full) * 4 + 1, &bytes) || bytes > SIZE_MAX / 4) return 0;
-    return bytes + ALIGN + sizeof(Prepared) + OVERREAD * 4;
+    return rows <= PREPARED_FEW ||
+           (rows <= PREPARED_ROWS && rows * prepared_stride(p, true) * 4 <= (size_t)PREPARED_BYTES);
+}
+
+/* The next tile of so many items; of few rows there are as many as are left. */
+static Choice next_tile(const nfcc_policy *p, Choice only, size_t left)
+{
+    Choice c = only.rows ? only : p->choice[left < TILE_MAX ? left : TILE_MAX];
+    if (c.slot == FEW && left < c.rows) c.rows = (uint8_t)left;
+    return c;
+}
+
+/* Tiles are whole, and code may read past the end of the last one. */
+static Prepared new_prepared(const nfcc_policy *p, Choice only, size_t rows, bool full)
+{
+    Prepared s = {.full = full, .rows = rows, .stride = prepared_stride(p, full), .policy = policy_tag(p)};
+    size_t slots = full ? 0 : rows, past = OVERREAD;
+    while (slots < rows) {
+        Choice c = next_tile(p, only, rows - slots);
+        slots += c.rows;
+        if (c.slot != FEW) past = larger_size(past, (size_t)OVERREAD * c.rows);
+    }
+    s.words = slots * s.stride + past;
+    return s;
+}
+
+static size_t prepared_bytes(const nfcc_policy *p, Choice only, size_t rows, bool full)
+{
+    size_t bytes, row = prepared_stride(p, full) * 4 + sizeof(PreparedRow);
+    if (!multiply(rows, row, &bytes) || bytes > SIZE_MAX / 4) return 0;
+    Prepared s = new_prepared(p, only, rows, full);
+    return ALIGN + sizeof s + s.words * 4 + rows * sizeof(PreparedRow);
 }
 
 size_t nfcc_prepared_size(const nfcc_policy *p, size_t rows)
 {
-    return p && rows ? prepared_bytes(p, rows, prepares_in_full(p, rows)) : 0;
+    return p && rows ? prepared_bytes(p, (Choice){0, 0}, rows, prepares_in_full(p, rows)) : 0;
 }
 
 /* NULL unless `memory` holds a state that nfcc_prepare made for this policy and that has not been moved. */
@@ -902,14 +930,6 @@ static Call new_call(const nfcc_policy *p, int program, void *work)
     return call;
 }
 
-/* The next tile; of few rows there are as many as are left. */
-static Choice next_tile(const Call *call, size_t left)
-{
-    Choice c = call->only.rows ? call->only : call->p->choice[left < TILE_MAX ? left : TILE_MAX];
-    if (c.slot == FEW && left < c.rows) c.rows = (uint8_t)left;
-    return c;
-}
-
 /* EARLY lanes, already at their place in the prep region -> PREP lanes. */
 static Lanes run_late(Call *call, const Tile *tile)
 {
@@ -918,34 +938,94 @@ static Lanes run_late(Call *call, const Tile *tile)
     return out ? port_lanes(call->prep, out, tile) : no_lanes;
 }
 
+/* Rows of a tile that have one context row. */
+typedef struct {
+    const float *from; /* its lane 0 */
+    size_t step, rows;
+} Run;
+
+static size_t runs_of(const Prepared *s, const Tile *tile, Run *run)
+{
+    size_t n = 0;
+    for (size_t t = 0; t < tile->rows; t++) {
+        Lanes row = prepared_row(s, tile->row[t]);
+        if (t == 0 || tile->row[t] != tile->row[t - 1]) run[n++] = (Run){row.at, row.lane, 0};
+        run[n - 1].rows++;
+    }
+    return n;
+}
+
+static void spread_few(const Prepared *s, const Tile *tile, Lanes to, size_t lanes)
+{
+    for (size_t t = 0; t < tile->rows; t++) {
+        Lanes from = prepared_row(s, tile->row[t]);
+        for (size_t l = 0; l < lanes; l++) put32(lane_of(to, l, t), get32(lane_of(from, l, 0)));
+    }
+}
+
+/* Full rows of the prepared state that lie in tiles of another size or serve several rows. Words are written four at a
+ * time: what is too much gives way to the next run, and behind the last lane may be lost. */
+static void spread_rows(const Prepared *s, const Tile *tile, Lanes to, size_t lanes)
+{
+    Run run[TILE_MAX];
+    size_t n = runs_of(s, tile, run);
+    for (size_t l = 0; l < lanes; l++) {
+        float *at = lane_of(to, l, 0);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t w = get32(run[i].from + l * run[i].step), four[4] = {w, w, w, w};
+            size_t rows = run[i].rows;
+            for (size_t t = 0; t < rows; t += 4) memcpy(at + t, four, sizeof four);
+            at += rows;
+        }
+    }
+}
+
+static bool lie_in_rows(const Prepared *s, const Tile *tile)
+{
+    bool all = true;
+    for (size_t t = 0; t < tile->rows; t++) all &= prepared_table(s)[tile->row[t]].step == 1;
+    return all;
+}
+
 /* Rows of the prepared state into the prep region: as PREP lanes, or as EARLY lanes at the place where `late` reads
  * them. */
-static Lanes load_prepared(Call *call, Tile *tile, bool one_row)
+static Lanes load_prepared(Call *call, Tile *tile)
 {
     const Prepared *s = call->prepared;
     const Port *early = in_port(call->p->model, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
-    size_t lanes = s->full ? call->p->model->prep_lanes : early ? early->lanes : 0;
-    Lanes to = s->full || !early ? lanes_of(call->prep, tile) : port_lanes(call->prep, early, tile);
+    bool late = !s->full && program_of(call->p->model, NFCC_PROGRAM_LATE);
+    size_t lanes = late ? early ? early->lanes : 0 : call->p->model->prep_lanes;
+    Lanes to = late && early ? port_lanes(call->prep, early, tile) : lanes_of(call->prep, tile);
     uint8_t bad[TILE_MAX];
     memcpy(bad, tile->bad, sizeof bad);
-    if (one_row)
-        repeat_row(tile, to, prepared_row(s, tile->row[0]), lanes);
+    bool in_rows = lie_in_rows(s, tile), several = s->full && call->n >= 4 && tile->slot != FEW;
+    if (in_rows && !several)
+        load_words(tile, to, tile->row, prepared_words(s), lanes, s->stride);
+    else if (tile->slot == FEW)
+        spread_few(s, tile, to, lanes);
     else
-        load_words(tile, to, tile->row, prepared_rows(s), lanes, s->stride);
+        spread_rows(s, tile, to, lanes);
     memcpy(tile->bad, bad,
            sizeof bad); /* finite contexts may well give infinite PREP lanes: that is no input's fault */
-    return s->full ? to : run_late(call, tile);
+    return late ? run_late(call, tile) : to;
 }
 
-/* A tile of few rows: one row of PREP lanes serves all that share it, and full ones are where they are. */
-static Lanes few_prep(Call *call, Tile *tile, bool one_row)
+/* The prepared state has the tile as it is to be read. */
+static bool lies_ready(const Call *call, const Tile *tile, bool one_row)
 {
     const Prepared *s = call->prepared;
+    const PreparedRow *first = &prepared_table(s)[tile->row[0]];
+    if (!s->full) return false;
+    if (tile->slot == FEW) return (one_row || call->n == 1) && lie_in_rows(s, tile);
+    return call->n == 1 && first->step == tile->rows && first->place == 0;
+}
+
+/* A tile of few rows: one row of PREP lanes serves all that share it. */
+static Lanes few_prep(Call *call, Tile *tile, bool one_row)
+{
     unsigned rows = tile->rows;
-    Lanes lanes = {(float *)(uintptr_t)prepared_row(s, tile->row[0]), 1, one_row ? 0 : s->stride};
-    if (s->full && (one_row || call->n == 1)) return lanes;
     if (one_row) tile->rows = 1;
-    lanes = load_prepared(call, tile, one_row);
+    Lanes lanes = load_prepared(call, tile);
     tile->rows = rows;
     if (one_row) lanes.row = 0;
     return lanes;
@@ -957,7 +1037,7 @@ static Lanes shared_prep(Call *call, Tile *tile)
     int slot = tile->slot;
     unsigned rows = tile->rows;
     if (call->p->model->shares_prep) tile->slot = SIXTEEN, tile->rows = TILE[SIXTEEN];
-    Lanes lanes = load_prepared(call, tile, true);
+    Lanes lanes = load_prepared(call, tile);
     tile->slot = slot, tile->rows = rows;
     return lanes;
 }
@@ -967,11 +1047,16 @@ static Lanes tile_prep(Call *call, Tile *tile)
 {
     if (!call->prepared || call->p->model->prep_lanes == 0) return no_lanes;
     bool one_row = tile->row[0] == tile->row[tile->rows - 1];
+    if (lies_ready(call, tile, one_row)) {
+        Lanes lanes = prepared_row(call->prepared, tile->row[0]);
+        if (tile->slot != FEW) return (Lanes){lanes.at, tile->rows, 1};
+        return (Lanes){lanes.at, 1, one_row ? 0 : lanes.row};
+    }
     unsigned rows = tile->slot == FEW ? 1 : call->p->model->shares_prep ? TILE[SIXTEEN] : tile->rows;
     if (!one_row || call->prep_rows != rows || call->prep_row != tile->row[0])
         call->prep_lanes = tile->slot == FEW ? few_prep(call, tile, one_row)
                            : one_row         ? shared_prep(call, tile)
-                                             : load_prepared(call, tile, false);
+                                             : load_prepared(call, tile);
     call->prep_rows = one_row ? rows : 0;
     call->prep_row = tile->row[0];
     return call->prep_lanes;
@@ -1039,7 +1124,7 @@ static void load_inputs(const Call *call, Tile *tile, Lanes prep)
     const Program *program = &call->p->model->programs[call->program];
     for (uint32_t i = 0; i < program->n_in; i++) load_port(call, tile, &ports_in(call->p->model, program)[i], prep);
     if (call->prepared && call->prepared->any_bad)
-        for (unsigned t = 0; t < tile->rows; t++) tile->bad[t] |= prepared_flags(call->prepared)[tile->row[t]];
+        for (unsigned t = 0; t < tile->rows; t++) tile->bad[t] |= prepared_table(call->prepared)[tile->row[t]].bad;
 }
 
 static void store_outputs(const Call *call, const Tile *tile)
@@ -1113,7 +1198,7 @@ static nfcc_status run_call(Call *call)
     bool bad = false;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
-        set_tile(&tile, next_tile(call, call->items - at), at, call->items, call->n);
+        set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, call->n);
         Lanes prep = tile_prep(call, &tile);
         load_inputs(call, &tile, prep);
         run_code(call->p, call->program, &tile, call->main, prep);
@@ -1131,7 +1216,7 @@ static nfcc_status draw_rows(Call *call, float *z)
     size_t lanes = out_port(call->p->model, NFCC_PROGRAM_NOISE, NFCC_PORT_Z)->lanes;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
-        set_tile(&tile, next_tile(call, call->items - at), at, call->items, 1);
+        set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, 1);
         store_words(&tile, draw_tile(call, &tile), tile.item, z, lanes, lanes);
     }
     return NFCC_OK;
@@ -1154,20 +1239,32 @@ static Lanes prepare_tile(Call *call, Tile *tile, bool full, size_t *lanes)
     return run_late(call, tile);
 }
 
+/* What prepare_tile made of the tile's rows, `lanes` of each. */
+static void keep_tile(Prepared *s, const Tile *tile, Lanes from, size_t lanes)
+{
+    bool whole = s->full && tile->slot != FEW;
+    PreparedRow *table = prepared_table(s) + tile->item[0];
+    float *to = prepared_words(s) + tile->item[0] * s->stride;
+    for (unsigned t = 0; t < tile->used; t++)
+        table[t] = (PreparedRow){tile->bad[t], (uint8_t)(whole ? tile->rows : 1), (uint8_t)(whole ? t : 0)};
+    s->any_bad |= any_bad(tile);
+    if (!from.at) return;
+    if (whole)
+        memcpy(to, from.at, lanes * tile->rows * 4);
+    else
+        store_words(tile, from, tile->item, prepared_words(s), lanes, s->stride);
+}
+
 static nfcc_status prepare_rows(Call *call, bool full, void *memory)
 {
     Prepared *s = align_up(memory, ALIGN);
-    *s = (Prepared){.full = full, .rows = call->items, .stride = prepared_stride(call->p, full)};
-    s->policy = policy_tag(call->p);
-    memset(prepared_rows(s) + s->rows * s->stride * 4, 0, OVERREAD * 4);
+    *s = new_prepared(call->p, call->only, call->items, full);
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
         size_t lanes;
-        set_tile(&tile, next_tile(call, call->items - at), at, call->items, 1);
+        set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, 1);
         Lanes from = prepare_tile(call, &tile, full, &lanes);
-        if (from.at) store_words(&tile, from, tile.item, prepared_rows(s), lanes, s->stride);
-        memcpy(prepared_flags(s) + at, tile.bad, tile.used);
-        s->any_bad |= any_bad(&tile);
+        keep_tile(s, &tile, from, lanes);
     }
     s->magic = PREPARED_MAGIC;
     return s->any_bad ? NFCC_NOT_FINITE : NFCC_OK;
@@ -1416,7 +1513,7 @@ static size_t lay_out(SelfTest *test, const nfcc_policy *p, void *base)
 {
     Carver c = {.base = base};
     bool flow = p->info.event_size > 0;
-    size_t rows = p->model->golden_rows, word = rows * 4;
+    size_t rows = p->model->golden_rows, word = rows * 4, prepared = 0;
     *test = (SelfTest){.p = p, .rows = rows};
     test->in = flow ? p->info.contexts : p->info.inputs;
     test->n_in = flow ? p->info.n_contexts : p->info.n_inputs;
@@ -1435,8 +1532,11 @@ static size_t lay_out(SelfTest *test, const nfcc_policy *p, void *base)
     test->z = carve(&c, word * p->info.event_size);
     test->log_prob = carve(&c, word);
     test->log_det = carve(&c, word);
-    size_t full = prepared_bytes(p, rows, true), early = prepared_bytes(p, rows, false);
-    test->prepared = carve(&c, full > early ? full : early);
+    for (int slot = 0; slot < NFCC_TILES; slot++) {
+        Choice only = {(uint8_t)slot, (uint8_t)TILE[slot]};
+        prepared = larger_size(prepared, prepared_bytes(p, only, rows, true));
+    }
+    test->prepared = carve(&c, larger_size(prepared, prepared_bytes(p, (Choice){0, 0}, rows, false)));
     test->work = carve(&c, p->info.work_size);
     return c.used;
 }
@@ -1570,7 +1670,7 @@ static bool is_golden(SelfTest *test, Choice only)
     if (test->p->info.event_size == 0) return graph_is_golden(test, only);
     run_flow(test, only, true);
     bool equal = flow_is_golden(test);
-    if (!program_of(test->p->model, NFCC_PROGRAM_LATE)) return equal;
+    if (test->p->model->prep_lanes == 0) return equal;
     run_flow(test, only, false);
     return equal & flow_is_golden(test);
 }

@@ -155,7 +155,7 @@ static Piece piece_at(const Job *job, size_t index)
 
 /* ---- workers */
 
-/* Of a piece's rows or of the last piece's: fewer rows may take more, since few are prepared in full. */
+/* Of a piece's rows or of the last piece's: fewer rows may take more (nfcc_prepared_size). */
 static size_t prepared_size(const Job *job)
 {
     size_t most = nfcc_prepared_size(job->policy, job->rows), rest = job->call->rows % job->rows;

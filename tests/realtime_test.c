@@ -127,7 +127,8 @@ static nfcc_status call(CallId id, size_t rows, size_t n)
     return NFCC_NO_ENTRY;
 }
 
-static const size_t SHAPES[][2] = {{1, 1}, {1, MOST_SAMPLES}, {MOST_ROWS, 1}, {3, 2}}; // all tiles, both prepared forms
+static const size_t SHAPES[][2] = {
+    {1, 1}, {1, MOST_SAMPLES}, {MOST_ROWS, 1}, {3, 2}}; // all tiles; the self test has both prepared forms
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
 // 0, or the first status that is not OK.

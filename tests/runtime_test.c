@@ -37,20 +37,20 @@ static void test_tilings(void **state)
         for (size_t rows = 1; rows <= 20; rows++) check_entries(p, rows, 1, 0);
         for (size_t n = 2; n <= 20; n++) check_entries(p, 1, n, 0);
         check_entries(p, 3, 47, 0);
+        for (size_t n = 2; n <= 6; n++) check_entries(p, 41, n, 0);
         nfcc_close(p);
     }
 }
 
-// A row's bits do not depend on its neighbours: rows one by one, of a prepared state of few rows and of many.
-static void test_rows_alone(void **state)
+// A row's bits do not depend on its neighbours: rows one by one, of a prepared state of few rows and of `rows`.
+static void check_rows_alone(size_t rows)
 {
-    (void)state;
     nfcc_policy *p = fake_static();
-    Memory many = memory_for(p, 70, 0), one = memory_for(p, 1, 0);
-    fill(70, 1);
-    assert_int_equal(nfcc_prepare(p, 70, data.context, many.prepared, many.work), NFCC_OK);
+    Memory many = memory_for(p, rows, 0), one = memory_for(p, 1, 0);
+    fill(rows, 1);
+    assert_int_equal(nfcc_prepare(p, rows, data.context, many.prepared, many.work), NFCC_OK);
     assert_int_equal(nfcc_to_event(p, many.prepared, 1, data.z[0], made.x[0], NULL, many.work), NFCC_OK);
-    for (size_t r = 0; r < 70; r++) {
+    for (size_t r = 0; r < rows; r++) {
         const void *context[] = {data.obs[r], data.goal[r], &data.flag[r]};
         float x[FAKE_D];
         assert_int_equal(nfcc_prepare(p, 1, context, one.prepared, one.work), NFCC_OK);
@@ -59,6 +59,23 @@ static void test_rows_alone(void **state)
     }
     release(many);
     release(one);
+}
+
+static void test_rows_alone(void **state)
+{
+    (void)state;
+    check_rows_alone(70);
+    check_rows_alone(257);
+}
+
+// More than 256 rows are kept in short form.
+static void test_prepared_size(void **state)
+{
+    (void)state;
+    nfcc_policy *p = fake_static();
+    size_t whole = nfcc_prepared_size(p, 256), early = nfcc_prepared_size(p, 257);
+    assert_true(whole >= (size_t)256 * 4 * FAKE_PREP && early < whole);
+    for (size_t rows = 2; rows <= 256; rows++) assert_true(nfcc_prepared_size(p, rows) >= rows * 4 * FAKE_PREP);
 }
 
 // Equal candidates: the first. A candidate that is NaN never wins, whatever its place; where all are, the row is NaN.
@@ -368,10 +385,13 @@ static void test_info(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_entries),    cmocka_unit_test(test_tilings),    cmocka_unit_test(test_rows_alone),
-        cmocka_unit_test(test_best),       cmocka_unit_test(test_best_order), cmocka_unit_test(test_base),
-        cmocka_unit_test(test_run),        cmocka_unit_test(test_integers),   cmocka_unit_test(test_event_overflows),
-        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_arguments),  cmocka_unit_test(test_info),
+        cmocka_unit_test(test_entries),    cmocka_unit_test(test_tilings),
+        cmocka_unit_test(test_rows_alone), cmocka_unit_test(test_prepared_size),
+        cmocka_unit_test(test_best),       cmocka_unit_test(test_best_order),
+        cmocka_unit_test(test_base),       cmocka_unit_test(test_run),
+        cmocka_unit_test(test_integers),   cmocka_unit_test(test_event_overflows),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_info),
     };
     if (argc < 2) return 2;
     fake_library = argv[1];

@@ -145,7 +145,6 @@ void tile_costs(const Gen *g, uint32_t *to, uint32_t *two)
     double cost[ALL_COSTS] = {0};
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) add_step(g, &r, s, cost);
-    for (int i = 0; i < 3; i++) cost[NFCC_COST_16 + i] += 1.2 * g->plan->prep_lanes * (16 << i); // transposed
     for (int i = 0; i < NFCC_COSTS; i++) to[i] = (uint32_t)fmin(cost[i], 4e9);
     *two = (uint32_t)fmin(cost[COST_TWO], 4e9);
 }

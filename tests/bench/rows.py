@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """rows.py MODEL.onnx ...: how long nfcc takes for n = 1 .. 200 rows of a model, each with a context of its own. A cliff is an n
 for which cutting the call in two would pay: t(n) > 1.1 (t(m) + t(n - m)) for some m. Prints t(n), t(n) / t(1) and the best
-split for each n, then the worst of all. Preparing is timed too: more than 16 contexts are prepared in part, and the rest is
-done in the entry, which alone would look like a cliff. Smallest times of several rounds; a shared machine needs many."""
+split for each n, then the worst of all. Entries alone read contexts that are prepared; of more than 256 rows the rest of that is
+done in the entry. Smallest times of several rounds; a shared machine needs many."""
 import argparse
 import json
 import os
