@@ -128,8 +128,8 @@ static bool count_rows(const Run *r, const Input *in, size_t *rows)
     const Array *a = &in->file.array;
     const nfcc_value *v = in->value;
     size_t rank = (size_t)a->rank;
-    *rows = v->size ? a->count / v->size : 0;
-    if (*rows == 0) return false;
+    if (v->size == 0) return false;
+    *rows = a->count / v->size;
     if (rank == v->rank + 1 && ends_with(a, 1, v->shape, v->rank)) return true;
     if (rank == v->rank && *rows == 1 && ends_with(a, 0, v->shape, v->rank)) return true;
     if (rank == 2 && a->dim[1] == v->size) return true;
@@ -189,7 +189,7 @@ static int agree_on_rows(Run *r)
         Input *in = &r->inputs[i];
         if (!in->path) continue;
         size_t rows = in == event && in->rows % samples == 0 ? in->rows / samples : in->rows;
-        if (rows > r->rows) r->rows = rows;
+        if (rows == 0 || (r->rows && rows > r->rows)) r->rows = rows;
     }
     for (int i = 0; i < r->n_inputs; i++) {
         Input *in = &r->inputs[i];

@@ -359,6 +359,10 @@ static bool make_buffers(Job *j)
 static int do_all(Job *j)
 {
     int code = DONE;
+    if (!j->run->rows) { // empty files
+        code = create_files(j);
+        return code ? code : finish_outputs(j);
+    }
     if (!make_buffers(j)) return fail(WRONG_MODEL, "out of memory");
     set_items(j, FIRST_ITEMS);
     j->start = seconds();

@@ -21,13 +21,16 @@ static bool request_of(const Options *o, EntryRequest *q)
         !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature) ||
         !option_u64(o, OPT_run_threads, &threads))
         return false;
+    if (!isfinite((float)temperature))
+        usage_error("--temperature %s: too large for float32", o->value[OPT_temperature]);
     if (threads > 1024) usage_error("--threads %s: at most 1024", o->value[OPT_run_threads]);
     if (o->value[OPT_samples] && !q->samples) usage_error("--samples 0: at least 1 is wanted");
     if (!entry_bit(q->entry)) usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, ~0u));
     q->threads = (unsigned)threads;
     q->temperature = (float)temperature;
     q->has_temperature = o->value[OPT_temperature] != NULL;
-    return (!o->value[OPT_samples] || q->samples) && threads <= 1024 && entry_bit(q->entry);
+    return isfinite((float)temperature) && (!o->value[OPT_samples] || q->samples) && threads <= 1024 &&
+           entry_bit(q->entry);
 }
 
 static bool is_policy(const char *path)

@@ -32,7 +32,8 @@ static void catch_bugs(void) { signal(SIGPIPE, SIG_IGN); }
 static void crashed(int number)
 {
     (void)number;
-    static const char text[] = "nfcc: internal error: this is a bug in nfcc; no output was written\n";
+    static const char text[] =
+        "nfcc: internal error: a bug in nfcc (or the code of a damaged POLICY.so); no output was written\n";
     if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(INTERNAL);
     _exit(INTERNAL);
 }

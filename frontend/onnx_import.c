@@ -190,19 +190,30 @@ static bool instantiate(Importer *im, const Inputs *all, double *const *constant
     return run_main(im, all->n_inputs, names, in, (int)g->n_output, out);
 }
 
+// The axis that grows with the rows. False, reported: a row gives several places of it.
+static bool find_batch_axis(Importer *im, const Value *v, const Origin *where, int *axis)
+{
+    Type one = v->node->type;
+    *axis = -1;
+    for (int a = 0; v->many && im->many_rows > 1 && a < one.rank && *axis < 0; a++)
+        if (v->many->dim[a] == one.dim[a] * im->many_rows) *axis = a;
+    if (*axis < 0 || one.dim[*axis] == 1) return true;
+    diag_error(im->cx, where, "give the rows of the batch an axis of their own, [N, K, ...]",
+               "each row of the batch gives %lld rows of this output", (long long)one.dim[*axis]);
+    return false;
+}
+
 // One output as the graph's user sees it: a tensor, one row of it if rows were written into a constant.
 static const Node *output_node(Importer *im, const Value *v, const char *name, int *batch_axis)
 {
     Origin where = {name, "output", NULL, NULL};
-    *batch_axis = -1;
     if (v->kind != VALUE_TENSOR || v->mask) {
         diag_error(im->cx, &where, "leave it out of the export; or write the selection with torch.where",
                    "not a tensor of fixed shape");
         return NULL;
     }
     const Node *n = v->node;
-    for (int a = 0; v->many && a < n->type.rank; a++)
-        if (*batch_axis < 0 && im->many_rows > 1 && v->many->dim[a] == n->type.dim[a] * im->many_rows) *batch_axis = a;
+    if (!find_batch_axis(im, v, &where, batch_axis)) return NULL;
     if (*batch_axis >= 0 || !n->type.rank) return n;
     if (!im->many && !im->no_batch && n->type.dim[0] == 1) *batch_axis = 0;
     if (im->fixed && im->many && node_is_const(n) && n->type.dim[0] == im->many_rows) {

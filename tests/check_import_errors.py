@@ -512,6 +512,12 @@ def resize_of_a_fixed_batch():
                  [ints("image", 8, 2, 3, 4), ints("sizes", 8, 2, 6, 9)], x=(8, 24)), None
 
 
+def several_rows_of_a_row():
+    """As x.repeat_interleave(3, 0) in front of a sampler."""
+    nodes = [node("Unsqueeze", ["x", "one"], ["u"]), node("Expand", ["u", "times"], ["v"]), node("Reshape", ["v", "flat"], ["y"])]
+    return model(nodes, [ints("one", 1), ints("times", 1, 3, 1), ints("flat", -1, 4)]), "each row of the batch gives 3 rows"
+
+
 def limit():
     not os.environ.get("NFCC_NO_LIMIT") and resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
     resource.setrlimit(resource.RLIMIT_CPU, (10, 10))

@@ -504,6 +504,17 @@ def test_run_shares_one_row(tool, lander, files, rows):
     assert a.shape == (16,) and (a == b).all()
 
 
+def test_run_without_rows(tool, lander, files, rows):
+    """As a shard of a data set may be: files without rows, of the right shapes."""
+    np.save(files / "none.npy", rows["obs"][:0])
+    np.save(files / "one.npy", rows["obs"][:1])
+    for words in (["to_latent", "x=none.npy", "obs=none.npy"], ["to_latent", "x=none.npy", "obs=one.npy"],
+                  ["sample", "obs=none.npy", "--samples", "3"]):
+        tool("run", lander / "policy.so", *words, "-o", "out", cwd=files)
+    out = outputs(files / "out")
+    assert out["z"].shape == (0, 8) and out["log_det"].shape == (0,) and out["x"].shape == (0, 3, 8)
+
+
 @pytest.mark.parametrize("convert,said", [
     (lambda a: a.astype(np.float64), "float64"), (lambda a: a.astype(np.float16), "float16"),
     (lambda a: np.asfortranarray(a), "Fortran"), (lambda a: a.astype(">f4"), "big endian")])
@@ -521,7 +532,9 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["to_latent", "x=x.npy", "obs=obs.npy", "y=x.npy"], 2, "its inputs: obs, x"),
     (["to_latent", "x=x.npy", "obs=obs.npy", "--samples", "3"], 2, "--samples"),
     (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2, "--temperature"),
+    (["sample", "obs=obs.npy", "--temperature", "1e39"], 2, "too large for float32"),
     (["sample", "obs=obs.npy", "--samples", "0"], 2, "at least 1"),
+    (["log_prob", "x=x.npy", "obs=empty.npy"], 2, "16 rows; wanted 0"),
     (["sample_best", "obs=obs.npy"], 2, "needs --samples"),
     (["log_prob", "x=bad.npy", "obs=obs.npy"], 2, "wanted as [N, 8], got [3, 5]"),
     (["log_prob", "x=few.npy", "obs=obs.npy"], 2, "3 rows"),
@@ -530,6 +543,7 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
 def test_run_refuses(tool, lander, files, words, code, said):
     np.save(files / "bad.npy", np.zeros((3, 5), np.float32))
     np.save(files / "few.npy", np.zeros((3, 8), np.float32))
+    np.save(files / "empty.npy", np.zeros((0, 8), np.float32))
     done = tool("run", lander / "policy.so", *words, "-o", "out", cwd=files, code=code)
     assert said in done.stderr and not (files / "out").exists()
 
