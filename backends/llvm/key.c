@@ -46,11 +46,19 @@ static void product_key(Gen *g, StepKey *k, const GemmStep *s)
     word(g, k, (uint32_t)c.cuts);
 }
 
+bool transposed_even(const GemmStep *s) { return s->n % (s->n < GEMM_GROUP ? 16 : GEMM_GROUP) == 0; }
+
 static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    WORDS(s->k >= 8, s->k % 8, s->n >= GEMM_GROUP, s->n % GEMM_GROUP);
+    bool even = transposed_even(s);
+    WORDS(s->k >= 8, s->k % 8, even, even ? 0 : s->n % GEMM_GROUP, s->n >= GEMM_GROUP && !even);
     count(g, k, s->k);
-    if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);
+    if (even)
+        count(g, k, s->n);
+    else if (s->n >= GEMM_GROUP)
+        count(g, k, s->n / GEMM_GROUP);
+    one_row(k);
+    word(g, k, (uint32_t)least(s->n, GEMM_GROUP));
 }
 
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)

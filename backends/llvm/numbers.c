@@ -4,7 +4,7 @@
 
 #include "base/hash.h"
 
-enum { MOST_ALIKE = 32 }; // so many maps of one kind know their numbers
+enum { MOST_ALIKE = 8 }; // so many maps of one kind know their numbers
 
 // Maps of equal code but for the words of its S_imm.
 typedef struct {

@@ -79,10 +79,11 @@ static int twin_order(const void *a, const void *b)
     return x->all < y->all ? -1 : x->all > y->all;
 }
 
+// Transposed ones have little code but that of T > 1.
 static uint32_t key_hash(Gen *g, const Step *s, bool known)
 {
     StepKey k = step_key(g, s, known, false);
-    return words_hash(k.words, k.n_words);
+    return words_hash(k.words, s->gemm.transposed ? k.n_rows : k.n_words);
 }
 
 // As code is made of it: where a policy has products of several tokens with weights of their own, that code serves the
@@ -91,7 +92,7 @@ static Step as_emitted(const Unit *u, const Step *s)
 {
     Step one = *s;
     if (s->kind != STEP_GEMM || !u->has_apart) return one;
-    one.gemm.apart = s->gemm.apart || (s->gemm.m == 1 && s->gemm.n % 16 == 0 && !s->gemm.transposed);
+    one.gemm.apart = s->gemm.apart || (s->gemm.m == 1 && s->gemm.n % 16 == 0);
     return one;
 }
 

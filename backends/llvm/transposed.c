@@ -13,22 +13,65 @@ enum { SLOTS = 16, MOST_OUTPUTS = 8, MOST_SUMS = 32 };
 // `n` outputs from the block's first on, of one token; v vectors of rows from `row` on.
 typedef struct {
     int n, v;
-    int64_t rest;              // outputs of the product behind the whole groups
-    bool grouped;              // there are whole groups
-    bool paired;               // the words of w are pairs (llvm.h)
-    Value k_all, rows, groups; // i64; rows of w: K, or its pairs
-    Operand x, w, out;         // w: the whole matrix; x, out: of the token
-    Value k, row;              // first output, first row (i64)
+    int64_t rest;        // outputs of the product behind the whole groups
+    bool grouped;        // there are whole groups
+    bool paired;         // the words of w are pairs (llvm.h)
+    Value k_all, rows;   // i64; rows of w: K, or its pairs
+    Value groups, width; // whole groups and their outputs (i64)
+    Operand x, w, out;   // w: the whole matrix; x, out: of the token
+    Value k, row;        // first output, first row (i64)
     uint32_t x_space;
 } Block;
 
-// Row k + i of the group at `first` of `width` weights, from column `col` (i64) on. A block begins at an even k.
-static Operand weights_at(Gen *g, const Block *b, Value first, int64_t width, int i, Value col)
+// Outputs of the product that lie together: `full` sixteens and `rest`.
+typedef struct {
+    Value first, width, full; // i64
+    int rest;
+} Group;
+
+static Group whole_group(Gen *g, const Block *b, Value i)
+{
+    return (Group){LLVMBuildMul(g->b, i, b->width, ""), b->width, LLVMBuildUDiv(g->b, b->width, word_i64(g, SLOTS), ""),
+                   0};
+}
+
+static Group last_group(Gen *g, const Block *b)
+{
+    return (Group){mul(g, b->groups, GEMM_GROUP), word_i64(g, b->rest), word_i64(g, b->rest / SLOTS),
+                   (int)b->rest % SLOTS};
+}
+
+static bool has_full(const Group *s) { return !LLVMIsConstant(s->full) || LLVMConstIntGetZExtValue(s->full); }
+static Value behind_full(Gen *g, const Group *s) { return mul(g, s->full, SLOTS); }
+
+enum { NEAR_ROWS = 4 }; // of weights, which one address reaches
+
+typedef struct {
+    Operand at[MOST_OUTPUTS / NEAR_ROWS];
+} Rows;
+
+static Operand frozen(Gen *g, Operand o)
+{
+    o.base = LLVMBuildFreeze(g->b, o.base, "");
+    return o;
+}
+
+// Row k of a group's weights and those behind it, from column `col` (i64) on. A block begins at an even k. Frozen: else
+// LLVM keeps an address for each row, in memory.
+static Rows rows_at(Gen *g, const Block *b, const Group *s, Value col)
 {
     Value k = b->paired ? LLVMBuildLShr(g->b, b->k, word_i64(g, 1), "") : b->k;
-    Operand group = operand_at(g, b->w, LLVMBuildMul(g->b, first, b->rows, ""));
-    Operand row = operand_fixed(g, operand_at(g, group, mul(g, k, width)), (b->paired ? i / 2 : i) * width);
-    return operand_at(g, row, col);
+    Operand group = operand_at(g, b->w, LLVMBuildMul(g->b, s->first, b->rows, ""));
+    Operand at = operand_at(g, operand_at(g, group, LLVMBuildMul(g->b, k, s->width, "")), col);
+    if (!LLVMIsConstant(s->width)) at = frozen(g, at);
+    Operand behind = operand_at(g, at, mul(g, s->width, NEAR_ROWS));
+    return (Rows){{at, LLVMIsConstant(s->width) ? behind : frozen(g, behind)}};
+}
+
+static Operand row_of(Gen *g, const Block *b, const Group *s, const Rows *rows, int i)
+{
+    if (b->paired) i /= 2;
+    return operand_at(g, rows->at[i / NEAR_ROWS], mul(g, s->width, i % NEAR_ROWS));
 }
 
 static Value load_slots(Gen *g, const Block *b, Operand w, int i)
@@ -54,25 +97,25 @@ static Value first_slots(Gen *g, Value some, Value all, int64_t n)
 }
 
 // Sixteen (the first `n` of them) elements from column `col` of a group on.
-static void slots_step(Gen *g, const Block *b, Value first, int64_t width, Value col, int64_t n, Value *sum)
+static void slots_step(Gen *g, const Block *b, const Group *s, Value col, int64_t n, Value *sum)
 {
-    Value x = load_lanes(g, operand_at(g, operand_at(g, b->x, first), col), SLOTS);
+    Value x = load_lanes(g, operand_at(g, operand_at(g, b->x, s->first), col), SLOTS);
+    Rows rows = rows_at(g, b, s, col);
     for (int i = 0; i < b->n; i++) {
-        Value w = load_slots(g, b, weights_at(g, b, first, width, i, col), i), next = fma_of(g, x, w, sum[i]);
+        Value w = load_slots(g, b, row_of(g, b, s, &rows, i), i), next = fma_of(g, x, w, sum[i]);
         sum[i] = n < SLOTS ? first_slots(g, next, sum[i], n) : next;
     }
 }
 
-static void slots_group(Gen *g, const Block *b, Value first, int64_t width, Value *sum)
+static void slots_group(Gen *g, const Block *b, const Group *s, Value *sum)
 {
-    int64_t full = width / SLOTS, rest = width % SLOTS;
-    if (full) {
-        Loop l = loop_begin(g, full);
+    if (has_full(s)) {
+        Loop l = loop_of(g, s->full);
         for (int i = 0; i < b->n; i++) sum[i] = loop_phi(g, &l, sum[i]);
-        slots_step(g, b, first, width, mul(g, l.i, SLOTS), SLOTS, sum);
+        slots_step(g, b, s, mul(g, l.i, SLOTS), SLOTS, sum);
         loop_end(g, &l, sum);
     }
-    if (rest) slots_step(g, b, first, width, word_i64(g, full * SLOTS), rest, sum);
+    if (s->rest) slots_step(g, b, s, behind_full(g, s), s->rest, sum);
 }
 
 // Slots `half` wide of each output of a, then of b (or none): the lower or the upper halves.
@@ -112,10 +155,14 @@ static void slots_emit(Gen *g, const Block *b)
     if (b->grouped) {
         Loop l = loop_of(g, b->groups);
         for (int i = 0; i < b->n; i++) sum[i] = loop_phi(g, &l, sum[i]);
-        slots_group(g, b, mul(g, l.i, GEMM_GROUP), GEMM_GROUP, sum);
+        Group s = whole_group(g, b, l.i);
+        slots_group(g, b, &s, sum);
         loop_end(g, &l, sum);
     }
-    if (b->rest) slots_group(g, b, mul(g, b->groups, GEMM_GROUP), b->rest, sum);
+    if (b->rest) {
+        Group s = last_group(g, b);
+        slots_group(g, b, &s, sum);
+    }
     store(g, slots_tree(g, sum, b->n), operand_at(g, b->out, b->k).base);
 }
 
@@ -124,32 +171,32 @@ static void slots_emit(Gen *g, const Block *b)
 static Value row_at(Gen *g, const Block *b, int v) { return add(g, b->row, word_i64(g, v * g->width)); }
 
 // One element: x of all rows times the weights of all outputs.
-static void rows_step(Gen *g, const Block *b, Value first, int64_t width, Value col, Value *sum)
+static void rows_step(Gen *g, const Block *b, const Group *s, Value col, Value *sum)
 {
-    Operand x = operand_at(g, operand_at(g, b->x, first), col);
+    Operand x = operand_at(g, operand_at(g, b->x, s->first), col);
     Value held[MOST_SUMS];
     for (int v = 0; v < b->v; v++) held[v] = load_rows(g, x, row_at(g, b, v), g->width);
+    Rows rows = rows_at(g, b, s, col);
     for (int i = 0; i < b->n; i++) {
-        Value w = load_weight(g, b, weights_at(g, b, first, width, i, col), i);
+        Value w = load_weight(g, b, row_of(g, b, s, &rows, i), i);
         for (int v = 0; v < b->v; v++) sum[i * b->v + v] = fma_of(g, held[v], w, sum[i * b->v + v]);
     }
 }
 
 // Elements j, j + 16, ... of a group; the last one may not be there (it is computed and not taken).
-static void rows_group(Gen *g, const Block *b, Value first, int64_t width, Value j, Value *sum)
+static void rows_group(Gen *g, const Block *b, const Group *s, Value j, Value *sum)
 {
     int sums = b->n * b->v;
-    int64_t full = width / SLOTS, rest = width % SLOTS;
-    if (full) {
-        Loop l = loop_begin(g, full);
+    if (has_full(s)) {
+        Loop l = loop_of(g, s->full);
         for (int i = 0; i < sums; i++) sum[i] = loop_phi(g, &l, sum[i]);
-        rows_step(g, b, first, width, add(g, mul(g, l.i, SLOTS), j), sum);
+        rows_step(g, b, s, add(g, mul(g, l.i, SLOTS), j), sum);
         loop_end(g, &l, sum);
     }
-    if (!rest) return;
-    Value next[MOST_SUMS], there = LLVMBuildICmp(g->b, LLVMIntULT, j, word_i64(g, rest), "");
+    if (!s->rest) return;
+    Value next[MOST_SUMS], there = LLVMBuildICmp(g->b, LLVMIntULT, j, word_i64(g, s->rest), "");
     for (int i = 0; i < sums; i++) next[i] = sum[i];
-    rows_step(g, b, first, width, add(g, j, word_i64(g, full * SLOTS)), next);
+    rows_step(g, b, s, add(g, j, behind_full(g, s)), next);
     for (int i = 0; i < sums; i++) sum[i] = LLVMBuildSelect(g->b, there, next[i], sum[i], "");
 }
 
@@ -160,45 +207,31 @@ static void rows_partial(Gen *g, const Block *b, Value j, Value *sum)
     if (b->grouped) {
         Loop l = loop_of(g, b->groups);
         for (int i = 0; i < sums; i++) sum[i] = loop_phi(g, &l, sum[i]);
-        rows_group(g, b, mul(g, l.i, GEMM_GROUP), GEMM_GROUP, j, sum);
+        Group s = whole_group(g, b, l.i);
+        rows_group(g, b, &s, j, sum);
         loop_end(g, &l, sum);
     }
-    if (b->rest) rows_group(g, b, mul(g, b->groups, GEMM_GROUP), b->rest, j, sum);
-}
-
-static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum);
-
-// p[j] + p[j + step] in two passes of one piece of code, which keeps the code small.
-static void rows_pair_loop(Gen *g, const Block *b, Value j, int step, Value *sum)
-{
-    Value before[MOST_SUMS];
-    int sums = b->n * b->v;
-    Loop l = loop_begin(g, 2);
-    for (int i = 0; i < sums; i++) before[i] = loop_phi(g, &l, splat_float(g, 0.0f, g->width));
-    Value first = LLVMBuildICmp(g->b, LLVMIntEQ, l.i, word_i64(g, 0), "");
-    rows_tree(g, b, add(g, j, mul(g, l.i, step)), step * 2, sum);
-    for (int i = 0; i < sums; i++) {
-        Value both = LLVMBuildFAdd(g->b, before[i], sum[i], "");
-        sum[i] = LLVMBuildSelect(g->b, first, sum[i], both, "");
+    if (b->rest) {
+        Group s = last_group(g, b);
+        rows_group(g, b, &s, j, sum);
     }
-    loop_end(g, &l, sum);
 }
 
-// Partial j of the level that has `step` partials: p[j] + p[j + step], down to the sixteen themselves.
+// Partial j of the level that has `step` partials: p[j] + p[j + step], down to the sixteen themselves; in two passes of
+// one piece of code, which keeps the code small. To -0 any number may be added.
 static void rows_tree(Gen *g, const Block *b, Value j, int step, Value *sum)
 {
     if (step == SLOTS) {
         rows_partial(g, b, j, sum);
         return;
     }
-    if (step < SLOTS / 2) {
-        rows_pair_loop(g, b, j, step, sum);
-        return;
-    }
-    Value other[MOST_SUMS];
-    rows_partial(g, b, j, sum);
-    rows_partial(g, b, add(g, j, word_i64(g, step)), other);
-    for (int i = 0; i < b->n * b->v; i++) sum[i] = LLVMBuildFAdd(g->b, sum[i], other[i], "");
+    Value before[MOST_SUMS];
+    int sums = b->n * b->v;
+    Loop l = loop_begin(g, 2);
+    for (int i = 0; i < sums; i++) before[i] = loop_phi(g, &l, splat_float(g, -0.0f, g->width));
+    rows_tree(g, b, add(g, j, mul(g, l.i, step)), step * 2, sum);
+    for (int i = 0; i < sums; i++) sum[i] = LLVMBuildFAdd(g->b, before[i], sum[i], "");
+    loop_end(g, &l, sum);
 }
 
 static void rows_emit(Gen *g, const Block *b)
@@ -251,18 +284,33 @@ static void outputs_emit(Gen *g, Block b, uint32_t k, int most)
     }
 }
 
-// The counts behind the lane numbers: tokens of own weights, K, whole groups of the product's outputs where there are
-// any.
+// How many there are and how wide, from the next arg: of even ones N, else the whole groups, where there are any. The
+// code of T = 1 knows the width: its loads are to come without instructions between them.
+static void set_groups(Gen *g, Block *b, const GemmStep *s)
+{
+    b->rest = transposed_even(s) ? 0 : s->n % GEMM_GROUP;
+    b->grouped = transposed_even(s) || s->n >= GEMM_GROUP;
+    b->width = word_i64(g, GEMM_GROUP);
+    if (!transposed_even(s)) {
+        b->groups = b->grouped ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
+        return;
+    }
+    Value n = count_arg(g, s->n), one = LLVMBuildICmp(g->b, LLVMIntULT, n, b->width, "");
+    b->width = g->tile == 1 ? word_i64(g, least(s->n, GEMM_GROUP)) : LLVMBuildSelect(g->b, one, n, b->width, "");
+    b->groups = LLVMBuildUDiv(g->b, add(g, n, word_i64(g, GEMM_GROUP - 1)), word_i64(g, GEMM_GROUP), "");
+}
+
+// The counts behind the lane numbers: tokens of own weights, K, what set_groups reads.
 void transposed_emit(Gen *g, const GemmStep *s)
 {
     GemmOperands o = gemm_operands(g, s);
-    Block b = {.v = 1, .rest = s->n % GEMM_GROUP, .grouped = s->n >= GEMM_GROUP, .w = o.w};
+    Block b = {.v = 1, .w = o.w};
     b.paired = o.kind == MATRIX_PAIRS;
     b.x_space = s->x_space;
     b.k_all = b.rows = count_arg(g, s->k);
     if (b.paired) b.rows = pairs_of(g, b.k_all);
-    b.groups = b.grouped ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
-    Value n_all = add(g, mul(g, b.groups, GEMM_GROUP), word_i64(g, b.rest));
+    set_groups(g, &b, s);
+    Value n_all = add(g, LLVMBuildMul(g->b, b.groups, b.width, ""), word_i64(g, b.rest));
     bool wide = g->info.level == LEVEL_AVX512;
     if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
     int most = wide && b.v == 1 ? 8 : 4;
