@@ -149,9 +149,13 @@ def test_noise(policy):
     assert np.array_equal(first, policy.sample(noise=nfcc.Noise(5, 2**64 - 1), contexts=given))
     still = policy.sample(noise=nfcc.Noise(temperature=0), contexts=given)
     assert np.array_equal(still, x_of(np.zeros(3, np.float32), given["obs"]))
-    for temperature in (-1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="temperature"):
+    for temperature in (-1, float("nan"), float("inf"), 1e39, "1"):
+        with pytest.raises(ValueError, match="temperature: wanted a finite float32"):
             policy.sample(noise=nfcc.Noise(1, 0, temperature), contexts=given)
+    for refused in ({"out": np.empty(5, np.float32)}, {"n": 10**12}):
+        with pytest.raises((ValueError, MemoryError)):
+            policy.sample(noise=noise, contexts=given, **refused)
+    assert noise.next == 0  # a call that is refused draws nothing
     for arguments in ({}, {"noise": nfcc.Noise(1), "z": normals(3)}):
         with pytest.raises(TypeError, match="either noise="):
             policy.sample(contexts=given, **arguments)

@@ -238,8 +238,14 @@ class Noise:
 
     def _take(self, rows: int) -> _Noise:
         """The C form of the next `rows` rows; threads that share a Noise get different ones."""
+        try:
+            temperature = c_float(self.temperature).value
+        except TypeError:
+            temperature = -1
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(f"temperature: wanted a finite float32 from 0 on, got {self.temperature!r}")
         with _noise_lock:
-            noise = _Noise(_whole("seed", self.seed), _whole("next", self.next), self.temperature, None)
+            noise = _Noise(_whole("seed", self.seed), _whole("next", self.next), temperature, None)
             self.next = (self.next + rows) % 2**64
         return noise
 
@@ -372,8 +378,8 @@ class Prepared:
             raise ValueError(f"{name}: wanted {wanted}, got {_show(array.shape)}")
         return array, lead, lead[-1] if len(lead) > len(self._batch) else 1
 
-    def _noise(self, n: Optional[int], noise: Optional[Noise], z: Any) -> Tuple[_Noise, Tuple[int, ...], int, Any]:
-        """The C noise, the outputs' shape in front of E, n, and the array that must outlive the call."""
+    def _draws(self, n: Optional[int], noise: Optional[Noise], z: Any) -> Tuple[Tuple[int, ...], int, Optional[Array]]:
+        """The outputs' shape in front of E, n, and z as an array, if given."""
         if (noise is None) == (z is None):
             raise TypeError("wanted either noise=nfcc.Noise(seed=...) or z= (for the deterministic action: "
                             "noise=nfcc.Noise(temperature=0))")
@@ -382,16 +388,19 @@ class Prepared:
             if n is not None and lead != self._batch + (n,):
                 wanted = self._batch + (n,) + self.policy._event().shape
                 raise ValueError(f"z: wanted {_show(wanted)}, got {_show(array.shape)}")
-            return _Noise(0, 0, 0, _address(array)), lead, given, array
+            return lead, given, array
         if not isinstance(noise, Noise):
             raise TypeError(f"noise: wanted nfcc.Noise(seed=...), got {noise!r}")
         if n is not None and (not isinstance(n, (int, np.integer)) or n < 0):
             raise TypeError(f"n: wanted a number of samples per context row, got {n!r}")
-        if not np.isfinite(noise.temperature) or noise.temperature < 0:
-            raise ValueError(f"temperature: wanted a finite number from 0 on, got {noise.temperature}")
         count = 1 if n is None else int(n)
-        lead = self._batch if n is None else self._batch + (count,)
-        return noise._take(count * (1 if self.rows is None else self.rows)), lead, count, None
+        return self._batch if n is None else self._batch + (count,), count, None
+
+    def _noise(self, noise: Optional[Noise], count: int, z: Optional[Array]) -> _Noise:
+        """The C noise. It comes last: a call that is refused for another reason leaves the stream where it was."""
+        if noise is None or z is not None:
+            return _Noise(0, 0, 0, _address(z))
+        return noise._take(count * (1 if self.rows is None else self.rows))
 
     def to_latent(self, x: Any, *, out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
         """x [*B, n, *E] or [*B, *E] -> (z as x, log_det [*B, n] or [*B]), log_det = log abs det dz/dx."""
@@ -447,8 +456,9 @@ class Prepared:
 
     def _draw(self, entry: str, n: Optional[int], noise: Optional[Noise], z: Any, out: Optional[Array]) -> Array:
         self.policy._require(entry)
-        c_noise, lead, count, _keep = self._noise(n, noise, z)
+        lead, count, given = self._draws(n, noise, z)
         x = _output("x", out, lead + self.policy._event().shape)
+        c_noise = self._noise(noise, count, given)
         self._entry(entry, count, byref(c_noise), count, _address(x))
         return x
 
@@ -466,10 +476,11 @@ class Prepared:
                             out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
         """(x [*B, n, *E], log_prob [*B, n]), without n [*B, *E] and [*B]."""
         self.policy._require("sample_and_log_prob")
-        c_noise, lead, count, _keep = self._noise(n, noise, z)
+        lead, count, given = self._draws(n, noise, z)
         first, second = _two(out)
         x = _output("x", first, lead + self.policy._event().shape)
         log_prob = _output("log_prob", second, lead)
+        c_noise = self._noise(noise, count, given)
         self._entry("sample_and_log_prob", count, byref(c_noise), count, _address(x), _address(log_prob))
         return x, log_prob
 
@@ -477,12 +488,13 @@ class Prepared:
                     out: Optional[Sequence[Optional[Array]]] = None) -> Tuple[Array, Array]:
         """The most likely of n samples of each row: (x [*B, *E], log_prob [*B]). z, if given: [*B, n, *E]."""
         self.policy._require("sample_best")
-        c_noise, _lead, count, _keep = self._noise(n, noise, z)
+        _lead, count, given = self._draws(n, noise, z)
         if count < 1:
             raise ValueError("n: wanted at least one sample per context row")
         first, second = _two(out)
         x = _output("x", first, self._batch + self.policy._event().shape)
         log_prob = _output("log_prob", second, self._batch)
+        c_noise = self._noise(noise, count, given)
         self._entry("sample_best", count, byref(c_noise), count, _address(x), _address(log_prob))
         return x, log_prob
 
