@@ -44,8 +44,8 @@ bool target_runs_here(const Target *target, WeightType type); // this host can e
 typedef bool LinkCheck(void *user, const char *unchecked);
 bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
                  LinkCheck *check, void *user);
-// False, reported, if no file can be made there: asked before anything is computed.
-bool file_possible(Context *cx, const char *path);
+// False, reported, if no file can be made there (`streams`: nor a pipe or /dev/null is): asked before anything is computed.
+bool file_possible(Context *cx, const char *path, bool streams);
 // The same atomic write for any file (o, h, ll, nf).
 bool write_file(Context *cx, const char *path, const void *data, size_t size);
 bool write_bytes(Context *cx, const char *path, const Bytes *bytes);

@@ -16,15 +16,15 @@ static const char *remedy(int error)
 {
     switch (error) {
     case ENOSPC:
-    case EDQUOT: return "free some space, or choose another folder with -o";
+    case EDQUOT: return "free some space, or choose another folder";
     case EACCES:
     case EPERM:
-    case EROFS: return "choose a folder that you may write to with -o";
-    case ENOENT: return "make the folder first, or choose another with -o";
-    case ENOTDIR: return "a part of the path is a file; choose another path with -o";
+    case EROFS: return "choose a folder that you may write to";
+    case ENOENT: return "make the folder first, or choose another";
+    case ENOTDIR: return "a part of the path is a file; choose another path";
     case EFBIG: return "the system limits the size of files (ulimit -f)";
-    case ENAMETOOLONG: return "choose a shorter name with -o";
-    default: return "choose another path with -o";
+    case ENAMETOOLONG: return "choose a shorter name";
+    default: return "choose another path";
     }
 }
 
@@ -66,9 +66,9 @@ static bool may_become_file(Context *cx, const char *path)
     struct stat s;
     if (stat(path, &s) || S_ISREG(s.st_mode)) return true;
     if (S_ISDIR(s.st_mode))
-        diag_io_error(cx, "give the name of a file with -o", "%s: is a folder", path);
+        diag_io_error(cx, "give the name of a file", "%s: is a folder", path);
     else
-        diag_io_error(cx, "give the name of a file with -o", "%s: is not a regular file", path);
+        diag_io_error(cx, "give the name of a file", "%s: is not a regular file", path);
     return false;
 }
 
@@ -78,8 +78,16 @@ static const char *folder_of(Context *cx, const char *path)
     return !slash ? "." : slash == path ? "/" : arena_format(cx->arena, "%.*s", (int)(slash - path), path);
 }
 
-bool file_possible(Context *cx, const char *path)
+// A pipe, a terminal, /dev/null: nothing to rename.
+static bool is_stream(const char *path)
 {
+    struct stat s;
+    return !stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
+bool file_possible(Context *cx, const char *path, bool streams)
+{
+    if (streams && is_stream(path)) return true;
     if (!may_become_file(cx, path)) return false;
     if (!access(folder_of(cx, path), W_OK | X_OK)) return true;
     file_error(cx, path);
@@ -91,7 +99,7 @@ bool file_begin(Context *cx, const char *path, NewFile *file)
     if (!may_become_file(cx, path)) return false;
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     if (!*base) {
-        diag_io_error(cx, "give the name of a file with -o", "'%s': is not the name of a file", path);
+        diag_io_error(cx, "give the name of a file", "'%s': is not the name of a file", path);
         return false;
     }
     char *temp = unfinished_name(path);
@@ -158,7 +166,6 @@ bool file_commit(Context *cx, const NewFile *file)
     return false;
 }
 
-// A pipe, a terminal, /dev/null: nothing to rename.
 static bool write_stream(Context *cx, const char *path, const Bytes *bytes)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -170,8 +177,7 @@ static bool write_stream(Context *cx, const char *path, const Bytes *bytes)
 
 bool write_bytes(Context *cx, const char *path, const Bytes *bytes)
 {
-    struct stat s;
-    if (!stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return write_stream(cx, path, bytes);
+    if (is_stream(path)) return write_stream(cx, path, bytes);
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;
     int fd = file_create(cx, &file, bytes_size(bytes));

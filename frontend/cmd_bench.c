@@ -45,6 +45,8 @@ static int split(Arena *arena, const char *text, const char ***out)
     return n;
 }
 
+enum { MOST = 1 << 30 };
+
 static bool numbers(Bench *b, OptionId id, const char *otherwise, const char **text, uint64_t **out, int *n)
 {
     const char **words;
@@ -55,10 +57,11 @@ static bool numbers(Bench *b, OptionId id, const char *otherwise, const char **t
         char *end;
         errno = 0;
         (*out)[i] = strtoull(words[i], &end, 10);
-        if (*end || errno || (*out)[i] < 1 || (*out)[i] > 1u << 30 || strchr(words[i], '-')) *n = 0;
+        if (*end || errno || (*out)[i] < 1 || (*out)[i] > MOST || strchr(words[i], '-')) *n = 0;
     }
     if (!*n)
-        usage_error("%s %.100s: whole numbers from 1 on are wanted, as in %s", option_spelling(id), *text, otherwise);
+        usage_error("%s %.100s: whole numbers from 1 to %d are wanted, as in %s", option_spelling(id), *text, MOST,
+                    otherwise);
     return *n > 0;
 }
 
@@ -140,8 +143,8 @@ static bool choose_timing(Bench *b)
         usage_error("--rate %s: calls a second are wanted, more than 0 and at most 1000000", o->value[OPT_rate]);
         return false;
     }
-    if (!b->report.samples || b->report.samples > 1u << 30) {
-        usage_error("--samples: a number from 1 on is wanted");
+    if (!b->report.samples || b->report.samples > MOST) {
+        usage_error("--samples: a whole number from 1 to %d is wanted", MOST);
         return false;
     }
     return ok;
@@ -180,7 +183,8 @@ static bool choose(Bench *b)
         if (b->threads[i] > 1024) return usage_error("--threads: at most 1024"), false;
     if (!b->options.value[OPT_cpu]) b->options.value[OPT_cpu] = "native"; // a benchmark is of this machine
     r->target_cpu = b->options.value[OPT_cpu];
-    return pin(b) && flow_options(b->s, &flow);
+    Target target;
+    return pin(b) && flow_options(b->s, &flow) && target_of(b->s, &target);
 }
 
 // Unless said: everything that a user of the policy waits for.
@@ -340,6 +344,14 @@ static int engines(const Bench *b)
 }
 
 // ---- files
+static bool reports_possible(Bench *b)
+{
+    static const OptionId ids[] = {OPT_json_file, OPT_html};
+    for (int i = 0; i < 2; i++)
+        if (b->options.value[ids[i]] && !file_possible(&b->s->cx, b->options.value[ids[i]], true)) return false;
+    return true;
+}
+
 static bool write_report(Bench *b, OptionId id, void (*print)(FILE *, const BenchReport *))
 {
     const char *path = b->options.value[id];
@@ -357,6 +369,7 @@ static bool write_report(Bench *b, OptionId id, void (*print)(FILE *, const Benc
 static int run(Bench *b)
 {
     const char *path = b->options.args[0];
+    if (!reports_possible(b)) return IO_FAILED;
     b->options.value[OPT_backend] = NULL;
     if (!build_run(b->s, path, policy_name(b->arena, path), !b->options.value[OPT_no_verify], NULL, NULL, &b->build))
         return WRONG_MODEL;

@@ -69,7 +69,7 @@ static bool is_file(const struct stat *st, const char *path)
     return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
 }
 
-// Before anything is computed: the file can be written, and is not what is read.
+// Before anything is computed: the file can be written, and is not what is read. A stream takes what is no library.
 static bool may_write(Session *s, const char *path, bool streams)
 {
     struct stat st;
@@ -78,8 +78,7 @@ static bool may_write(Session *s, const char *path, bool streams)
         diag_io_error(&s->cx, "give another name with -o", "%s: is a file of the model itself", path);
         return false;
     }
-    // A pipe or /dev/null takes what is no library.
-    return (streams && !stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) || file_possible(&s->cx, path);
+    return file_possible(&s->cx, path, streams);
 }
 
 // ---- text form
