@@ -21,6 +21,8 @@ typedef struct {
     Operand x, w, out;   // w: the whole matrix; x, out: of the token
     Value k, row;        // first output, first row (i64)
     uint32_t x_space;
+    Value lines; // T = 1: lines of weights that each row fetches ahead in a group (i64); NULL: none
+    Value fetch; // where they begin, bytes from the block's weights on
 } Block;
 
 // Outputs of the product that lie together: `full` sixteens and `rest`.
@@ -96,6 +98,31 @@ static Value first_slots(Gen *g, Value some, Value all, int64_t n)
     return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, SLOTS), "");
 }
 
+// What a block has in a group.
+static Value block_bytes(Gen *g, const Block *b)
+{
+    return mul(g, LLVMBuildMul(g->b, b->width, b->w.lane_bytes, ""), b->paired ? MOST_OUTPUTS / 2 : MOST_OUTPUTS);
+}
+
+// A block's weights follow the one's before in each group. Several rows fetch a part of them each, so that all compute
+// while weights come; one alone is as fast without.
+static Value fetched_lines(Gen *g, const Block *b)
+{
+    Value rows = few_rows(g, g->shape), lines = LLVMBuildUDiv(g->b, block_bytes(g, b), word_i64(g, LINE_BYTES), "");
+    Value part = LLVMBuildUDiv(g->b, add(g, lines, add(g, rows, word_i64(g, -1))), rows, "");
+    Value alone = LLVMBuildICmp(g->b, LLVMIntEQ, rows, word_i64(g, 1), "");
+    return LLVMBuildSelect(g->b, alone, word_i64(g, 0), part, "");
+}
+
+static void fetch_ahead(Gen *g, const Block *b, const Group *s)
+{
+    Value at = bytes_at(g, rows_at(g, b, s, word_i64(g, 0)).at[0].base, b->fetch);
+    Loop l = loop_maybe(g, b->lines);
+    Value args[] = {bytes_at(g, at, mul(g, l.i, LINE_BYTES)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
+    call(g, "llvm.prefetch", g->ptr, args, 4);
+    loop_end(g, &l, NULL);
+}
+
 // Sixteen (the first `n` of them) elements from column `col` of a group on.
 static void slots_step(Gen *g, const Block *b, const Group *s, Value col, int64_t n, Value *sum)
 {
@@ -156,6 +183,7 @@ static void slots_emit(Gen *g, const Block *b)
         Loop l = loop_of(g, b->groups);
         for (int i = 0; i < b->n; i++) sum[i] = loop_phi(g, &l, sum[i]);
         Group s = whole_group(g, b, l.i);
+        if (b->lines && b->n == MOST_OUTPUTS) fetch_ahead(g, b, &s);
         slots_group(g, b, &s, sum);
         loop_end(g, &l, sum);
     }
@@ -257,6 +285,7 @@ static void block_emit(Gen *g, const Block *b)
     Block own = *b;
     own.x.base = bytes_at(g, b->x.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, b->x_space), ""));
     own.out.base = bytes_at(g, b->out.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, SPACE_WORK), ""));
+    if (b->lines) own.fetch = add(g, block_bytes(g, b), mul(g, LLVMBuildMul(g->b, rows.i, b->lines, ""), LINE_BYTES));
     slots_emit(g, &own);
     loop_end(g, &rows, NULL);
 }
@@ -314,6 +343,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     bool wide = g->info.level == LEVEL_AVX512;
     if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
     int most = wide && b.v == 1 ? 8 : 4;
+    if (g->tile == 1 && g->ahead && wide) b.lines = fetched_lines(g, &b);
     Loop l = loop_of(g, o.tokens);
     b.x = operand_at(g, o.x, LLVMBuildMul(g->b, l.i, n_all, ""));
     b.out = operand_at(g, o.out, LLVMBuildMul(g->b, l.i, b.k_all, ""));
