@@ -3,6 +3,7 @@
 // most 4 GiB and 1100 times its packed size (deflate's limit), so a hostile file costs little.
 #include "cli_npy.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,7 +166,7 @@ const char *npz_read(const char *path, Npz *out, NpyError *error)
 {
     *out = (Npz){0};
     FILE *f = fopen(path, "rb");
-    if (!f) return fail(error, "cannot be read");
+    if (!f) return fail(error, strerror(errno));
     const char *wrong = NULL;
     long size = fseek(f, 0, SEEK_END) ? -1 : ftell(f);
     unsigned char *bytes = size >= 0 ? malloc((size_t)size + 1) : NULL;

@@ -53,6 +53,8 @@ static const struct {
      "export the model with torch.onnx.export"},
     {"\200\2", "this is a Python pickle, such as an old PyTorch .pt file, no ONNX file",
      "export the model with torch.onnx.export"},
+    {"\223NUMPY", "this is an array of NumPy, no ONNX file",
+     "the model comes first: nfcc run MODEL.onnx ENTRY x=x.npy"},
     {"\211HDF", "this is an HDF5 file, no ONNX file", "export the model to ONNX"},
     {"version https://git-lfs", "this is the pointer of Git LFS, not the model itself", "git lfs pull fetches it"},
 };

@@ -62,6 +62,7 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--target", "z80"], "z80"),
     (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
+    (["m.onnx", "-o", "p.so", "--max-error", "0"], "above 0"),
     (["m.onnx", "-o", "p.so", "--max-graph-error", "much"], "number"),
     (["bench", "m.onnx", "--max-error", "much"], "number"),
     (["bench", "m.onnx", "--max-graph-error", "much"], "number"),
@@ -89,7 +90,7 @@ def test_missing_and_broken_models(tool, tmp_path):
 
 
 @pytest.mark.parametrize("start,said", [(b"\x7fELF\2\1", "nfcc info"), (b"PK\3\4", "torch.onnx.export"),
-                                        (b"\x80\2}q", "torch.onnx.export"), (b"\x89HDF\r\n", "HDF5"),
+                                        (b"\x80\2}q", "torch.onnx.export"), (b"\x89HDF\r\n", "HDF5"), (b"\x93NUMPY\1\0", "NumPy"),
                                         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull")])
 def test_other_files(tool, tmp_path, start, said):
     (tmp_path / "m.onnx").write_bytes(start + bytes(100))
