@@ -493,14 +493,3 @@ Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char 
     arena_free(own.scratch);
     return m;
 }
-
-Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32])
-{
-    size_t size = 0;
-    unsigned char *bytes = read_model_file(cx, path, &size);
-    if (!bytes) return NULL;
-    if (hash) sha256(bytes, size, hash);
-    Module *m = onnx_load_bytes(cx, bytes, size, path, options);
-    free(bytes);
-    return m;
-}

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE // O_PATH
 #include "onnx_import.h"
 
+#include "base/parallel.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -164,6 +166,37 @@ unsigned char *read_model_file(Context *cx, const char *path, size_t *size)
                       : why         ? strerror(why)
                                     : "cannot be read");
     return bytes;
+}
+
+// A file that is being imported and, beside it, hashed: neither needs the other.
+typedef struct {
+    Context *cx;
+    const char *path;
+    const unsigned char *bytes;
+    size_t size;
+    const ImportOptions *options;
+    unsigned char *hash;
+    Module *m;
+} Load;
+
+static void load_or_hash(void *user, int i)
+{
+    Load *l = user;
+    if (i == 0)
+        l->m = onnx_load_bytes(l->cx, l->bytes, l->size, l->path, l->options);
+    else
+        sha256(l->bytes, l->size, l->hash);
+}
+
+Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32])
+{
+    size_t size = 0;
+    unsigned char *bytes = read_model_file(cx, path, &size);
+    if (!bytes) return NULL;
+    Load l = {cx, path, bytes, size, options, hash, NULL};
+    parallel_for(hash ? 2 : 1, load_or_hash, &l);
+    free(bytes);
+    return l.m;
 }
 
 // ---- external data

@@ -278,19 +278,28 @@ static void start_with_noise(Context *cx, const Flow *flow, Pool *pool, Program 
     pool->n = n;
 }
 
-// Lanes of constants in the function that has most: so many CONST will hold, and few more.
-static uint64_t constant_lanes(const Module *m)
+static int by_data(const void *a, const void *b)
 {
-    uint64_t most = 0;
-    for (int i = 0; i < m->n_functions; i++) {
-        uint64_t lanes = 0;
-        for (int k = 0; k < m->functions[i]->n_nodes; k++) {
-            const Node *n = m->functions[i]->nodes[k];
-            if (node_is_const(n)) lanes += (uint64_t)type_lanes(n->type) + 15;
-        }
-        if (lanes > most) most = lanes;
-    }
-    return most;
+    const Node *x = *(const Node *const *)a, *y = *(const Node *const *)b;
+    if (x->data != y->data) return (uintptr_t)x->data < (uintptr_t)y->data ? -1 : 1;
+    int64_t n = type_lanes(x->type), k = type_lanes(y->type);
+    return (n < k) - (n > k); // the larger first: the others are its beginning
+}
+
+// Lanes of all constants, those of several functions once: so many CONST will hold, and few more.
+static uint64_t constant_lanes(Context *cx, const Module *m)
+{
+    const Node **all = NULL;
+    int n = 0, cap = 0;
+    uint64_t lanes = 0;
+    for (int i = 0; i < m->n_functions; i++)
+        for (int k = 0; k < m->functions[i]->n_nodes; k++)
+            if (node_is_const(m->functions[i]->nodes[k]))
+                ARENA_PUSH(scratch_arena(cx), all, n, cap, m->functions[i]->nodes[k]);
+    if (n) qsort(all, (size_t)n, sizeof *all, by_data);
+    for (int i = 0; i < n; i++)
+        if (!i || all[i]->data != all[i - 1]->data) lanes += (uint64_t)type_lanes(all[i]->type) + 15;
+    return lanes;
 }
 
 static void plan_programs(Context *cx, Plan *plan, Pool *pool, const Module *m)
@@ -315,7 +324,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->name = name;
     memcpy(plan->hash, hash, 32);
     plan->given_only = flow->base_kind == BASE_STUDENT_T || flow->base_kind == BASE_GRAPH;
-    pool_reserve(&pool, constant_lanes(m) + (1 << 16));
+    pool_reserve(&pool, constant_lanes(&own, m) + (1 << 16));
     start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
     plan_programs(&own, plan, &pool, m);
     arena_free(own.scratch);
