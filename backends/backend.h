@@ -17,16 +17,19 @@ typedef struct Bytes {
     const void *data;
     size_t size;
     const struct Bytes *rest; // what follows, or NULL
+    const struct Bytes *also; // of an object's first piece: another one that is linked with it, or NULL
 } Bytes;
 
+enum { MOST_OBJECTS = 4 };         // of one policy
 size_t bytes_size(const Bytes *b); // of all pieces
 
 typedef struct Backend {
     const char *name;
     const char *meaning;
     // Machine code with the descriptor `symbol` (nfcc_model_header and all that follows). NULL after reported errors.
-    // ll (or NULL): also the LLVM IR as text.
-    const Bytes *(*emit)(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll);
+    // one: in a single object; else several may have to be linked together. ll (or NULL): also the LLVM IR as text.
+    const Bytes *(*emit)(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                         const char **ll);
 } Backend;
 
 const Backend *backend_find(const char *name); // or NULL
@@ -38,7 +41,7 @@ const char *target_resolve(Context *cx, Target *target);
 const char *compiler_name(Context *cx);
 bool target_runs_here(const Target *target, WeightType type); // this host can execute it
 
-// Object -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
+// Object, and those beside it -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
 // synced, renamed (file.h). needs_blas: openblas backend only. `check` (or NULL) sees the finished file under its
 // temporary name; false: it is not kept.
 typedef bool LinkCheck(void *user, const char *unchecked);

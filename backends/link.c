@@ -52,6 +52,27 @@ static int memory_file(Context *cx, const Bytes *object)
     return -1;
 }
 
+// The objects, and how many there are.
+typedef struct {
+    int fd[MOST_OBJECTS];
+    int n;
+} Objects;
+
+static void close_objects(const Objects *o)
+{
+    for (int i = 0; i < o->n; i++) close(o->fd[i]);
+}
+
+static bool open_objects(Context *cx, const Bytes *object, Objects *o)
+{
+    for (o->n = 0; object; object = object->also) {
+        int fd = memory_file(cx, object);
+        if (fd < 0) return false;
+        o->fd[o->n++] = fd;
+    }
+    return true;
+}
+
 static char *read_text(Context *cx, int fd)
 {
     char *text = arena_alloc(cx->arena, 2001);
@@ -113,7 +134,7 @@ static void link_error(Context *cx, const char *path, int status, const char *me
     }
 }
 
-static bool link_to(Context *cx, const NewFile *file, int object, const TargetInfo *info, bool needs_blas)
+static bool link_to(Context *cx, const NewFile *file, const Objects *objects, const TargetInfo *info, bool needs_blas)
 {
     const char *lld = find_lld(cx);
     if (!lld) return false;
@@ -133,9 +154,9 @@ static bool link_to(Context *cx, const NewFile *file, int object, const TargetIn
                             "-soname",
                             file->name,
                             "-o",
-                            file->temp,
-                            arena_format(cx->arena, "/proc/self/fd/%d", object)};
-    int n = 18;
+                            file->temp};
+    int n = 17;
+    for (int i = 0; i < objects->n; i++) argv[n++] = arena_format(cx->arena, "/proc/self/fd/%d", objects->fd[i]);
     if (needs_blas) {
         argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s", info->debian);
         argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian);
@@ -166,10 +187,10 @@ bool link_shared(Context *cx, const Bytes *object, const Target *target, bool ne
     int room = file_create(cx, &file, bytes_size(object));
     if (room < 0) return false;
     close(room);
-    int fd = memory_file(cx, object);
+    Objects objects;
     TargetInfo info = target_info(target, WEIGHTS_F32);
-    bool good = fd >= 0 && link_to(cx, &file, fd, &info, needs_blas);
-    if (fd >= 0) close(fd);
+    bool good = open_objects(cx, object, &objects) && link_to(cx, &file, &objects, &info, needs_blas);
+    close_objects(&objects);
     if (good) set_mode(file.temp);
     if (!good || unfinished_interrupted() || (check && !check(user, file.temp))) {
         file_abandon(&file);

@@ -277,7 +277,7 @@ static const Bytes *emit_object(NativeCheck *c, Target *target)
     c->backend = backend_of(c->s);
     if (!c->backend || !target_of(c->s, target)) return NULL;
     session_stage(c->s, "generating code");
-    return c->backend->emit(&c->s->cx, c->b->plan, target, "nfcc_model", NULL);
+    return c->backend->emit(&c->s->cx, c->b->plan, target, "nfcc_model", false, NULL);
 }
 
 static bool link_object(NativeCheck *c, const Bytes *object, const Target *target, const char *path, bool verify,

@@ -192,7 +192,7 @@ static bool write_object(Session *s, const Build *b, const Job *j)
 {
     const char *ll = NULL;
     const char *symbol = arena_format(s->arena, "nfcc_model_%s", j->name); // as emit_header declares it
-    const Bytes *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, j->kinds & KIND_LL ? &ll : NULL);
+    const Bytes *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, true, j->kinds & KIND_LL ? &ll : NULL);
     if (!object) return false;
     bool ok = true;
     if (j->kinds & KIND_O) ok = write_bytes(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_O), object);

@@ -184,7 +184,7 @@ static void equal_steps_share_code(void **state)
     maker_plan(m);
     m->plan.programs[PROGRAM_TO_LATENT] = m->plan.programs[PROGRAM_TO_EVENT];
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", NULL);
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", true, NULL);
     const char *path = path_in(&m->cx, "shared.o");
     assert_true(write_bytes(&m->cx, path, object));
     assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' reduce_'", path)), "2\n");
@@ -198,11 +198,30 @@ static void many_numbers_share_code(void **state)
     add_maps_alike(m, 40);
     maker_plan(m);
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", NULL);
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", true, NULL);
     const char *path = path_in(&m->cx, "numbers.o");
     assert_true(write_bytes(&m->cx, path, object));
     assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' map_'", path)), "2\n");
     maker_free(m);
+}
+
+// Code of which threads make parts: what these know of each other nobody else sees. One object is what a user links.
+static void parts_are_linked(void **state)
+{
+    (void)state;
+    static const char *const targets[][2] = {{"x86_64-linux-gnu", "x86-64-v3"}, {"aarch64-linux-gnu", "generic"}};
+    for (int i = 0; i < 2; i++) {
+        Maker *m = maker_new(12);
+        for (uint32_t n = 1; n < 40; n++) add_gemm(m, 1 + n % 2, 3 * n, 7 * n, 3 * n);
+        Target target = {targets[i][0], targets[i][1]};
+        const Backend *llvm = backend_find("llvm");
+        assert_null(llvm->emit(&m->cx, maker_plan(m), &target, "nfcc_model", true, NULL)->also);
+        assert_non_null(llvm->emit(&m->cx, maker_plan(m), &target, "nfcc_model", false, NULL)->also);
+        const char *so = compile_plan(m, "llvm", targets[i][0], targets[i][1], "parts.so");
+        const char *exported = output_of(&m->cx, arena_format(m->cx.arena, "nm -D %s | sed 's/.* //'", so));
+        assert_string_equal(exported, "nfcc_model\n");
+        maker_free(m);
+    }
 }
 
 static void typed_header(void **state)
@@ -282,7 +301,7 @@ static void refuses_folders(void **state)
     (void)state;
     Maker *m = small_plan();
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    const Bytes *object = backend_find("llvm")->emit(&m->cx, maker_plan(m), &target, "nfcc_model", NULL);
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, maker_plan(m), &target, "nfcc_model", true, NULL);
     const char *const bad[] = {scratch, path_in(&m->cx, "no/such.so"), "/dev/null/x.so", "/dev/full"};
     for (int i = 0; i < 4; i++) {
         size_t before = m->diag.n;
@@ -303,7 +322,7 @@ static void file_too_large(void **state)
     (void)state;
     Maker *m = small_plan();
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    const Bytes *object = backend_find("llvm")->emit(&m->cx, maker_plan(m), &target, "nfcc_model", NULL);
+    const Bytes *object = backend_find("llvm")->emit(&m->cx, maker_plan(m), &target, "nfcc_model", true, NULL);
     struct rlimit before, small;
     getrlimit(RLIMIT_FSIZE, &before);
     small = before;
@@ -326,7 +345,7 @@ static void broken_object(void **state)
     (void)state;
     Maker *m = maker_new(1);
     Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    Bytes garbage = {"not an object", 13, NULL};
+    Bytes garbage = {"not an object", 13, NULL, NULL};
     assert_false(link_shared(&m->cx, &garbage, &target, false, path_in(&m->cx, "broken.so"), NULL, NULL));
     assert_int_equal(m->diag.errors, 1);
     assert_int_equal(scratch_files(), 0);
@@ -385,7 +404,7 @@ int main(void)
         TEST(equal_steps_share_code), TEST(many_numbers_share_code),
         TEST(typed_header),           TEST(refuses_folders),
         TEST(file_too_large),         TEST(broken_object),
-        TEST(writes_whole_files),
+        TEST(writes_whole_files),     TEST(parts_are_linked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

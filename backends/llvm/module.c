@@ -10,10 +10,8 @@
 // Everything refers to everything else by distances within the file, so it needs no relocations when loaded.
 #include "unit.h"
 
-#include <llvm-c/Analysis.h>
 #include <llvm-c/ErrorHandling.h>
 #include <llvm-c/Target.h>
-#include <llvm-c/Transforms/PassBuilder.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,15 +98,6 @@ static void fatal(const char *reason)
     exit(4);
 }
 
-static void remember(LLVMDiagnosticInfoRef info, void *user)
-{
-    Unit *u = user;
-    char *message = LLVMGetDiagInfoDescription(info);
-    if (!u->problem && LLVMGetDiagInfoSeverity(info) <= LLVMDSWarning)
-        u->problem = arena_string(u->g.cx->arena, message);
-    LLVMDisposeMessage(message);
-}
-
 static void initialize_targets(void)
 {
     LLVMInitializeX86TargetInfo();
@@ -143,22 +132,27 @@ static const char *tune_name(Context *cx, const char *tune)
     return copy;
 }
 
-static bool unit_open(Unit *u)
+LLVMTargetMachineRef machine_of(const Gen *g)
 {
-    Gen *g = &u->g;
-    LLVMTargetRef llvm_target;
+    LLVMTargetRef target;
     char *message = NULL;
-    initialize_targets();
-    if (LLVMGetTargetFromTriple(g->info.llvm, &llvm_target, &message)) {
+    if (LLVMGetTargetFromTriple(g->info.llvm, &target, &message)) {
         diag_error(g->cx, NULL, "use an LLVM that was built for it", "LLVM cannot make code for %s: %s", g->info.llvm,
                    message);
         LLVMDisposeMessage(message);
-        return false;
+        return NULL;
     }
-    u->machine = LLVMCreateTargetMachine(llvm_target, g->info.llvm, g->info.isa, "", LLVMCodeGenLevelDefault,
-                                         LLVMRelocPIC, LLVMCodeModelSmall);
+    return LLVMCreateTargetMachine(target, g->info.llvm, g->info.isa, "", LLVMCodeGenLevelDefault, LLVMRelocPIC,
+                                   LLVMCodeModelSmall);
+}
+
+static bool unit_open(Unit *u)
+{
+    Gen *g = &u->g;
+    initialize_targets();
+    u->machine = machine_of(g);
+    if (!u->machine) return false;
     g->llvm = LLVMContextCreate();
-    LLVMContextSetDiagnosticHandler(g->llvm, remember, u);
     g->module = LLVMModuleCreateWithNameInContext(g->plan->name ? g->plan->name : "policy", g->llvm);
     LLVMSetTarget(g->module, g->info.llvm);
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(u->machine);
@@ -177,48 +171,10 @@ static void unit_close(Unit *u)
     LLVMDisposeTargetMachine(u->machine);
 }
 
-static void internal_error(Unit *u, const char *what, char *message)
+void internal_error(Unit *u, const char *what, const char *message)
 {
     diag_error(u->g.cx, NULL, "this is a bug of nfcc; please report it with the model", "internal error: %s: %s", what,
                message);
-    LLVMDisposeMessage(message);
-}
-
-static bool optimise(Unit *u)
-{
-    char *message = NULL;
-    if (LLVMVerifyModule(u->g.module, LLVMReturnStatusAction, &message)) {
-        internal_error(u, "malformed code", message);
-        return false;
-    }
-    LLVMDisposeMessage(message);
-    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-    // No pass that widens, unrolls or recognises library calls: the code has its shape already. No licm: it would
-    // hoist the spread weights of a whole product and spill them; what is worth hoisting was emitted outside.
-    LLVMErrorRef error = LLVMRunPasses(u->g.module, "function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg)",
-                                       u->machine, options);
-    LLVMDisposePassBuilderOptions(options);
-    if (!error) return true;
-    char *text_of = LLVMGetErrorMessage(error);
-    internal_error(u, "optimiser", LLVMCreateMessage(text_of));
-    LLVMDisposeErrorMessage(text_of);
-    return false;
-}
-
-static const Bytes *object_of(Unit *u)
-{
-    LLVMMemoryBufferRef buffer;
-    char *message = NULL;
-    if (LLVMTargetMachineEmitToMemoryBuffer(u->machine, u->g.module, LLVMObjectFile, &message, &buffer)) {
-        internal_error(u, "code generation", message);
-        return NULL;
-    }
-    size_t size = LLVMGetBufferSize(buffer);
-    void *object = arena_copy(u->g.cx->arena, LLVMGetBufferStart(buffer), size);
-    LLVMDisposeMemoryBuffer(buffer);
-    if (!u->problem) return object_with_weights(u->g.cx, object, size, layout_weights(&u->g), layout_size(u->g.layout));
-    internal_error(u, "code generation", LLVMCreateMessage(u->problem));
-    return NULL;
 }
 
 static void emit_level(Unit *u, int level)
@@ -248,19 +204,11 @@ static void emit_all(Unit *u, const Target *target, const char *symbol, bool wit
     emit_descriptor(u, target, symbol, with_weights);
 }
 
-static const char *module_text(Unit *u)
-{
-    char *printed = LLVMPrintModuleToString(u->g.module);
-    const char *copy = arena_string(u->g.cx->arena, printed);
-    LLVMDisposeMessage(printed);
-    return copy;
-}
-
 typedef void GemmEmit(Gen *g, const GemmStep *s);
 
 // The object, or (ll) the module as text, which holds its weights itself.
 static const Bytes *emit_module(Context *cx, const Plan *plan, const Target *target, const char *symbol, GemmEmit *gemm,
-                                const char **ll)
+                                bool one, const char **ll)
 {
     Unit u = {.g = {.cx = cx, .plan = plan, .gemm = gemm}};
     u.g.layout = layout_of(&u.g);
@@ -273,15 +221,16 @@ static const Bytes *emit_module(Context *cx, const Plan *plan, const Target *tar
     if (layout_size(u.g.layout) > IN_CACHE) u.g.ahead = layout_short(u.g.layout) ? AHEAD / 2 : AHEAD;
     if (!unit_open(&u)) return NULL;
     emit_all(&u, target, symbol, ll != NULL);
-    bool good = optimise(&u);
-    if (good && ll) *ll = module_text(&u);
-    const Bytes *object = good && !ll ? object_of(&u) : NULL;
+    const Bytes *object = NULL;
+    Bytes *first = ll ? NULL : compile_parts(&u, one);
+    if (ll) *ll = module_text(&u);
+    if (first) object = object_with_weights(cx, first, layout_weights(&u.g), layout_size(u.g.layout));
     unit_close(&u);
     return object;
 }
 
-const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll,
-                            GemmEmit *gemm)
+const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                            const char **ll, GemmEmit *gemm)
 {
     if (plan->weight_lanes > 480000000) {
         diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most 480 million",
@@ -289,13 +238,14 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
         return NULL;
     }
     LLVMInstallFatalErrorHandler(fatal);
-    if (ll) emit_module(cx, plan, target, symbol, gemm, ll);
-    const Bytes *object = ll && !*ll ? NULL : emit_module(cx, plan, target, symbol, gemm, NULL);
+    if (ll) emit_module(cx, plan, target, symbol, gemm, one, ll);
+    const Bytes *object = ll && !*ll ? NULL : emit_module(cx, plan, target, symbol, gemm, one, NULL);
     LLVMResetFatalErrorHandler();
     return object;
 }
 
-const Bytes *llvm_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, const char **ll)
+const Bytes *llvm_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                       const char **ll)
 {
-    return llvm_emit_with(cx, plan, target, symbol, ll, gemm_emit);
+    return llvm_emit_with(cx, plan, target, symbol, one, ll, gemm_emit);
 }

@@ -34,21 +34,24 @@ static void grow_symbols(char *object, int section, uint64_t from, uint64_t to)
 static Bytes *piece(Context *cx, const void *data, size_t size, const Bytes *rest)
 {
     Bytes *b = ARENA_NEW(cx->arena, Bytes);
-    *b = (Bytes){data, size, rest};
+    *b = (Bytes){data, size, rest, NULL};
     return b;
 }
 
-const Bytes *object_with_weights(Context *cx, void *object, size_t size, const void *weights, size_t weights_size)
+// object: one piece, which becomes the first.
+const Bytes *object_with_weights(Context *cx, Bytes *object, const void *weights, size_t size)
 {
     int index;
-    Elf64_Shdr *s = section_named(object, WEIGHTS_SECTION, &index);
+    char *bytes = (char *)(uintptr_t)object->data;
+    Elf64_Shdr *s = section_named(bytes, WEIGHTS_SECTION, &index);
     if (!s) return NULL;
-    size_t start = (size + LINE - 1) / LINE * LINE, total = s->sh_size + weights_size + WEIGHTS_PAD;
+    size_t start = (object->size + LINE - 1) / LINE * LINE, total = s->sh_size + size + WEIGHTS_PAD;
     const void *pad = arena_alloc(cx->arena, WEIGHTS_PAD);
-    Bytes *tail = piece(cx, (char *)object + s->sh_offset, s->sh_size,
-                        piece(cx, weights, weights_size, piece(cx, pad, WEIGHTS_PAD, NULL)));
-    grow_symbols(object, index, s->sh_size, total);
+    Bytes *tail =
+        piece(cx, bytes + s->sh_offset, s->sh_size, piece(cx, weights, size, piece(cx, pad, WEIGHTS_PAD, NULL)));
+    grow_symbols(bytes, index, s->sh_size, total);
     s->sh_offset = start;
     s->sh_size = total;
-    return piece(cx, object, size, piece(cx, pad, start - size, tail));
+    object->rest = piece(cx, pad, start - object->size, tail);
+    return object;
 }

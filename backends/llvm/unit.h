@@ -53,7 +53,6 @@ typedef struct {
     Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk, rounds;
     LLVMTypeRef walk_type;
     Value program[2][PROGRAM_COUNT][NFCC_TILES];
-    const char *problem; // first message of LLVM
 } Unit;
 
 // ---- which steps are distinct, and how the lists have them (steps.c)
@@ -80,3 +79,10 @@ void emit_code_table(Unit *u, int t);
 void emit_walk(Unit *u);
 void emit_rounds(Unit *u);
 void emit_program(Unit *u, int id, int t);
+
+// ---- the module as text or as objects (module.c, parts.c)
+
+LLVMTargetMachineRef machine_of(const Gen *g); // NULL after a reported error
+void internal_error(Unit *u, const char *what, const char *message);
+const char *module_text(Unit *u);
+Bytes *compile_parts(Unit *u, bool one); // several objects (Bytes.also), or one
