@@ -17,19 +17,26 @@ typedef struct Bytes {
     const void *data;
     size_t size;
     const struct Bytes *rest; // what follows, or NULL
-    const struct Bytes *also; // of an object's first piece: another one that is linked with it, or NULL
 } Bytes;
 
-enum { MOST_OBJECTS = 4 };         // of one policy
 size_t bytes_size(const Bytes *b); // of all pieces
+
+// Weights pass through neither LLVM nor the linker: they are written behind the descriptor, which ends its section.
+#define DESCRIPTOR_SECTION ".rodata.nfcc"
+typedef struct Object {
+    const Bytes *bytes;
+    const struct Object *also; // which is linked with it, or NULL
+    const Bytes *weights; // of the first: what follows the descriptor in the linked file; NULL: it is in the object
+} Object;
+enum { MOST_OBJECTS = 4 }; // of one policy
 
 typedef struct Backend {
     const char *name;
     const char *meaning;
     // Machine code with the descriptor `symbol` (nfcc_model_header and all that follows). NULL after reported errors.
     // one: in a single object; else several may have to be linked together. ll (or NULL): also the LLVM IR as text.
-    const Bytes *(*emit)(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
-                         const char **ll);
+    const Object *(*emit)(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                          const char **ll);
 } Backend;
 
 const Backend *backend_find(const char *name); // or NULL
@@ -45,7 +52,7 @@ bool target_runs_here(const Target *target, WeightType type); // this host can e
 // synced, renamed (file.h). needs_blas: openblas backend only. `check` (or NULL) sees the finished file under its
 // temporary name; false: it is not kept.
 typedef bool LinkCheck(void *user, const char *unchecked);
-bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
+bool link_shared(Context *cx, const Object *object, const Target *target, bool needs_blas, const char *path,
                  LinkCheck *check, void *user);
 // False, reported, if no file can be made there (`streams`: nor a pipe or /dev/null is): asked before anything is computed.
 bool file_possible(Context *cx, const char *path, bool streams);

@@ -154,6 +154,6 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     h.cost_two = cost_two;
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);
-    *bytes = (Bytes){b.data, b.n, NULL, NULL};
+    *bytes = (Bytes){b.data, b.n, NULL};
     return bytes;
 }

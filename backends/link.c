@@ -1,10 +1,12 @@
-// Object -> shared object, by lld as a process. The object reaches lld through a memory file, so that only the
-// result touches the disk; -nostdlib -z defs prove that it needs nothing.
+// Objects -> shared object, by lld as a process. They reach it through memory files, so that only the result touches
+// the disk; -nostdlib -z defs prove that it needs nothing. The linker leaves a hole behind the descriptor, and the
+// weights are written there: their only copy on the way to the file.
 #define _GNU_SOURCE // memfd_create, pipe2
 #include "base/unfinished.h"
 #include "file.h"
 #include "target.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -42,35 +44,44 @@ static const char *find_lld(Context *cx)
 }
 
 // The object as a file without a name. The linker opens it by number, so it stays open across exec.
-static int memory_file(Context *cx, const Bytes *object)
+static int memory_file(Context *cx, const Bytes *bytes)
 {
     int fd = memfd_create("policy.o", 0);
-    if (fd >= 0 && write_all(fd, object)) return fd;
-    diag_io_error(cx, "free some memory", "the object file (%zu bytes) does not fit in memory: %s", bytes_size(object),
+    if (fd >= 0 && write_all(fd, bytes)) return fd;
+    diag_io_error(cx, "free some memory", "the object file (%zu bytes) does not fit in memory: %s", bytes_size(bytes),
                   strerror(errno));
     if (fd >= 0) close(fd);
     return -1;
 }
 
-// The objects, and how many there are.
+// What the linker reads: the objects and, last, a script that makes the hole.
 typedef struct {
-    int fd[MOST_OBJECTS];
+    int fd[MOST_OBJECTS + 1];
     int n;
-} Objects;
+} Inputs;
 
-static void close_objects(const Objects *o)
+static void close_inputs(const Inputs *in)
 {
-    for (int i = 0; i < o->n; i++) close(o->fd[i]);
+    for (int i = 0; i < in->n; i++) close(in->fd[i]);
 }
 
-static bool open_objects(Context *cx, const Bytes *object, Objects *o)
+static bool add_input(Context *cx, Inputs *in, const Bytes *bytes)
 {
-    for (o->n = 0; object; object = object->also) {
-        int fd = memory_file(cx, object);
-        if (fd < 0) return false;
-        o->fd[o->n++] = fd;
-    }
-    return true;
+    int fd = memory_file(cx, bytes);
+    if (fd >= 0) in->fd[in->n++] = fd;
+    return fd >= 0;
+}
+
+static bool open_inputs(Context *cx, const Object *object, Inputs *in)
+{
+    const char *script = arena_format(cx->arena,
+                                      "SECTIONS { " DESCRIPTOR_SECTION " : ALIGN(64) { *(" DESCRIPTOR_SECTION
+                                      ") . += %zu; } } INSERT BEFORE .text;\n",
+                                      bytes_size(object->weights));
+    in->n = 0;
+    for (const Object *o = object; o; o = o->also)
+        if (!add_input(cx, in, o->bytes)) return false;
+    return add_input(cx, in, &(Bytes){script, strlen(script), NULL});
 }
 
 static char *read_text(Context *cx, int fd)
@@ -134,7 +145,7 @@ static void link_error(Context *cx, const char *path, int status, const char *me
     }
 }
 
-static bool link_to(Context *cx, const NewFile *file, const Objects *objects, const TargetInfo *info, bool needs_blas)
+static bool link_to(Context *cx, const NewFile *file, const Inputs *in, const TargetInfo *info, bool needs_blas)
 {
     const char *lld = find_lld(cx);
     if (!lld) return false;
@@ -148,7 +159,7 @@ static bool link_to(Context *cx, const NewFile *file, const Objects *objects, co
                             "-z",
                             "noseparate-code",
                             "--gc-sections",
-                            "--discard-all",
+                            "--strip-all",
                             "--hash-style=gnu",
                             "--build-id=none",
                             "-soname",
@@ -156,7 +167,10 @@ static bool link_to(Context *cx, const NewFile *file, const Objects *objects, co
                             "-o",
                             file->temp};
     int n = 17;
-    for (int i = 0; i < objects->n; i++) argv[n++] = arena_format(cx->arena, "/proc/self/fd/%d", objects->fd[i]);
+    for (int i = 0; i < in->n; i++) {
+        if (i == in->n - 1) argv[n++] = "-T";
+        argv[n++] = arena_format(cx->arena, "/proc/self/fd/%d", in->fd[i]);
+    }
     if (needs_blas) {
         argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s", info->debian);
         argv[n++] = arena_format(cx->arena, "-L/usr/lib/%s/openblas-pthread", info->debian);
@@ -171,6 +185,34 @@ static bool link_to(Context *cx, const NewFile *file, const Objects *objects, co
     return false;
 }
 
+// ---- the hole
+static void *read_at(Context *cx, int fd, uint64_t at, uint64_t size)
+{
+    void *bytes = arena_alloc(cx->arena, size);
+    return pread(fd, bytes, size, (off_t)at) == (ssize_t)size ? bytes : NULL;
+}
+
+// Where the descriptor's section ends; 0: nowhere.
+static uint64_t section_end(Context *cx, int fd)
+{
+    const Elf64_Ehdr *e = read_at(cx, fd, 0, sizeof *e);
+    const Elf64_Shdr *s = e ? read_at(cx, fd, e->e_shoff, e->e_shnum * sizeof *s) : NULL;
+    const char *names = s ? read_at(cx, fd, s[e->e_shstrndx].sh_offset, s[e->e_shstrndx].sh_size) : NULL;
+    for (int i = 0; names && i < e->e_shnum; i++)
+        if (!strcmp(names + s[i].sh_name, DESCRIPTOR_SECTION)) return s[i].sh_offset + s[i].sh_size;
+    return 0;
+}
+
+static bool write_weights(Context *cx, const NewFile *file, const Bytes *weights)
+{
+    int fd = open(file->temp, O_RDWR | O_CLOEXEC);
+    uint64_t size = bytes_size(weights), end = fd >= 0 ? section_end(cx, fd) : 0;
+    bool good = end > size && lseek(fd, (off_t)(end - size), SEEK_SET) > 0 && write_all(fd, weights);
+    if (!good) file_error(cx, file->path);
+    if (fd >= 0) close(fd);
+    return good;
+}
+
 // lld gives the mode of a program; what it was made from said nothing about it.
 static void set_mode(const char *path)
 {
@@ -179,18 +221,31 @@ static void set_mode(const char *path)
     chmod(path, 0755 & ~hidden);
 }
 
-bool link_shared(Context *cx, const Bytes *object, const Target *target, bool needs_blas, const char *path,
+static bool link_inputs(Context *cx, const NewFile *file, const Object *object, const Target *target, bool needs_blas)
+{
+    Inputs in;
+    TargetInfo info = target_info(target, WEIGHTS_F32);
+    bool good = open_inputs(cx, object, &in) && link_to(cx, file, &in, &info, needs_blas);
+    close_inputs(&in);
+    return good && write_weights(cx, file, object->weights);
+}
+
+static size_t size_of(const Object *object)
+{
+    size_t size = bytes_size(object->weights);
+    for (const Object *o = object; o; o = o->also) size += bytes_size(o->bytes);
+    return size;
+}
+
+bool link_shared(Context *cx, const Object *object, const Target *target, bool needs_blas, const char *path,
                  LinkCheck *check, void *user)
 {
     NewFile file;
     if (!file_begin(cx, path, &file)) return false;
-    int room = file_create(cx, &file, bytes_size(object));
+    int room = file_create(cx, &file, size_of(object));
     if (room < 0) return false;
     close(room);
-    Objects objects;
-    TargetInfo info = target_info(target, WEIGHTS_F32);
-    bool good = open_objects(cx, object, &objects) && link_to(cx, &file, &objects, &info, needs_blas);
-    close_objects(&objects);
+    bool good = link_inputs(cx, &file, object, target, needs_blas);
     if (good) set_mode(file.temp);
     if (!good || unfinished_interrupted() || (check && !check(user, file.temp))) {
         file_abandon(&file);

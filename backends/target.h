@@ -31,8 +31,8 @@ TargetInfo target_info(const Target *target, WeightType type);
 bool target_other(const Target *target, WeightType type, TargetInfo *other);
 
 // The emit functions of backends.def.
-#define BACKEND(id, emit, meaning)                                                                       \
-    const Bytes *emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one, \
-                      const char **ll);
+#define BACKEND(id, emit, meaning)                                                                        \
+    const Object *emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one, \
+                       const char **ll);
 #include "backends.def"
 #undef BACKEND

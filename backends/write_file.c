@@ -192,5 +192,5 @@ bool write_bytes(Context *cx, const char *path, const Bytes *bytes)
 
 bool write_file(Context *cx, const char *path, const void *data, size_t size)
 {
-    return write_bytes(cx, path, &(Bytes){data, size, NULL, NULL});
+    return write_bytes(cx, path, &(Bytes){data, size, NULL});
 }

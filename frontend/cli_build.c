@@ -272,7 +272,7 @@ static bool check_native(void *user, const char *unchecked)
     return false;
 }
 
-static const Bytes *emit_object(NativeCheck *c, Target *target)
+static const Object *emit_object(NativeCheck *c, Target *target)
 {
     c->backend = backend_of(c->s);
     if (!c->backend || !target_of(c->s, target)) return NULL;
@@ -280,7 +280,7 @@ static const Bytes *emit_object(NativeCheck *c, Target *target)
     return c->backend->emit(&c->s->cx, c->b->plan, target, "nfcc_model", false, NULL);
 }
 
-static bool link_object(NativeCheck *c, const Bytes *object, const Target *target, const char *path, bool verify,
+static bool link_object(NativeCheck *c, const Object *object, const Target *target, const char *path, bool verify,
                         size_t *native_rows)
 {
     session_stage(c->s, "linking");
@@ -294,11 +294,11 @@ bool build_shared(Session *s, const Build *b, const char *path, bool verify, siz
 {
     Target target;
     NativeCheck c = {s, b, NULL};
-    const Bytes *object = emit_object(&c, &target);
+    const Object *object = emit_object(&c, &target);
     return object && link_object(&c, object, &target, path, verify, native_rows);
 }
 
-static nfcc_policy *open_linked(NativeCheck *c, const Bytes *object, const Target *target, bool verify,
+static nfcc_policy *open_linked(NativeCheck *c, const Object *object, const Target *target, bool verify,
                                 size_t *native_rows, int *code)
 {
     Arena *arena = c->s->arena;
@@ -320,7 +320,7 @@ nfcc_policy *build_opened(Session *s, const Build *b, bool verify, size_t *nativ
 {
     Target target;
     NativeCheck c = {s, b, NULL};
-    const Bytes *object = emit_object(&c, &target);
+    const Object *object = emit_object(&c, &target);
     sigset_t before;
     *code = WRONG_MODEL;
     if (!object) return NULL;

@@ -192,10 +192,10 @@ static bool write_object(Session *s, const Build *b, const Job *j)
 {
     const char *ll = NULL;
     const char *symbol = arena_format(s->arena, "nfcc_model_%s", j->name); // as emit_header declares it
-    const Bytes *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, true, j->kinds & KIND_LL ? &ll : NULL);
+    const Object *object = j->backend->emit(&s->cx, b->plan, &j->target, symbol, true, j->kinds & KIND_LL ? &ll : NULL);
     if (!object) return false;
     bool ok = true;
-    if (j->kinds & KIND_O) ok = write_bytes(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_O), object);
+    if (j->kinds & KIND_O) ok = write_bytes(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_O), object->bytes);
     if (j->kinds & KIND_LL && !ll)
         diag_error(&s->cx, NULL, "use --backend llvm", "--emit ll: backend %s makes no LLVM IR", j->backend->name);
     if (ok && ll) ok = write_file(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_LL), ll, strlen(ll));

@@ -386,7 +386,7 @@ static bool native(Gen *g, const Plan *plan)
     Target target = {0};
     const char *error = target_resolve(&g->cx, &target);
     if (error) return false;
-    const Bytes *object = backend_find("llvm")->emit(&g->cx, plan, &target, "nfcc_model", false, NULL);
+    const Object *object = backend_find("llvm")->emit(&g->cx, plan, &target, "nfcc_model", false, NULL);
     char path[] = "flow-XXXXXX";
     int fd = mkstemp(path);
     if (fd < 0) return false;

@@ -226,7 +226,7 @@ const char *compile_plan(Maker *m, const char *backend, const char *triple, cons
     assert_null(wrong);
     plan_verify(maker_plan(m), &m->cx);
     assert_no_errors(m);
-    const Bytes *object = backend_find(backend)->emit(&m->cx, maker_plan(m), &target, "nfcc_model", false, NULL);
+    const Object *object = backend_find(backend)->emit(&m->cx, maker_plan(m), &target, "nfcc_model", false, NULL);
     assert_no_errors(m);
     assert_non_null(object);
     const char *path = path_in(&m->cx, name);

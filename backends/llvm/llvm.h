@@ -184,10 +184,9 @@ MatrixKind layout_matrix(const Layout *l, uint32_t lane, uint32_t *at); // where
 const void *layout_weights(Gen *g);                                     // all of them, layout_size bytes
 
 // ---- object.c
-// The descriptor's section, which LLVM ends where the weights begin: it gets them, and zeros behind them.
-#define WEIGHTS_SECTION ".rodata.nfcc"
 enum { WEIGHTS_PAD = 128 }; // reads may run 16 lanes over
-const Bytes *object_with_weights(Context *cx, Bytes *object, const void *weights, size_t size);
+// object, which is one piece, with the weights: in it, or beside it.
+Object *object_with_weights(Context *cx, Object *object, bool in_it, const void *weights, size_t size);
 
 // ---- key.c
 bool lengths_vary(const Plan *plan); // reductions of more lengths than code is to be made for
@@ -291,5 +290,5 @@ Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, 
 void tile_costs(const Gen *g, uint32_t *to, uint32_t *two); // cost and cost_two of abi.h
 
 // ---- module.c
-const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
-                            const char **ll, void (*gemm)(Gen *g, const GemmStep *s));
+const Object *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                             const char **ll, void (*gemm)(Gen *g, const GemmStep *s));

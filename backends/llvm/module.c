@@ -87,7 +87,7 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol, b
     LLVMDeleteGlobal(start);
     LLVMSetGlobalConstant(global, true);
     LLVMSetAlignment(global, 64);
-    LLVMSetSection(global, WEIGHTS_SECTION);
+    LLVMSetSection(global, DESCRIPTOR_SECTION);
     LLVMSetVisibility(global, LLVMProtectedVisibility);
 }
 
@@ -207,8 +207,8 @@ static void emit_all(Unit *u, const Target *target, const char *symbol, bool wit
 typedef void GemmEmit(Gen *g, const GemmStep *s);
 
 // The object, or (ll) the module as text, which holds its weights itself.
-static const Bytes *emit_module(Context *cx, const Plan *plan, const Target *target, const char *symbol, GemmEmit *gemm,
-                                bool one, const char **ll)
+static const Object *emit_module(Context *cx, const Plan *plan, const Target *target, const char *symbol,
+                                 GemmEmit *gemm, bool one, const char **ll)
 {
     Unit u = {.g = {.cx = cx, .plan = plan, .gemm = gemm}};
     u.g.layout = layout_of(&u.g);
@@ -221,16 +221,15 @@ static const Bytes *emit_module(Context *cx, const Plan *plan, const Target *tar
     if (layout_size(u.g.layout) > IN_CACHE) u.g.ahead = layout_short(u.g.layout) ? AHEAD / 2 : AHEAD;
     if (!unit_open(&u)) return NULL;
     emit_all(&u, target, symbol, ll != NULL);
-    const Bytes *object = NULL;
-    Bytes *first = ll ? NULL : compile_parts(&u, one);
+    Object *object = ll ? NULL : compile_parts(&u, one);
     if (ll) *ll = module_text(&u);
-    if (first) object = object_with_weights(cx, first, layout_weights(&u.g), layout_size(u.g.layout));
+    if (object) object = object_with_weights(cx, object, one, layout_weights(&u.g), layout_size(u.g.layout));
     unit_close(&u);
     return object;
 }
 
-const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
-                            const char **ll, GemmEmit *gemm)
+const Object *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                             const char **ll, GemmEmit *gemm)
 {
     if (plan->weight_lanes > 480000000) {
         diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most 480 million",
@@ -239,13 +238,13 @@ const Bytes *llvm_emit_with(Context *cx, const Plan *plan, const Target *target,
     }
     LLVMInstallFatalErrorHandler(fatal);
     if (ll) emit_module(cx, plan, target, symbol, gemm, one, ll);
-    const Bytes *object = ll && !*ll ? NULL : emit_module(cx, plan, target, symbol, gemm, one, NULL);
+    const Object *object = ll && !*ll ? NULL : emit_module(cx, plan, target, symbol, gemm, one, NULL);
     LLVMResetFatalErrorHandler();
     return object;
 }
 
-const Bytes *llvm_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
-                       const char **ll)
+const Object *llvm_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                        const char **ll)
 {
     return llvm_emit_with(cx, plan, target, symbol, one, ll, gemm_emit);
 }

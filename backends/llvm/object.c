@@ -1,5 +1,6 @@
 // Weights never pass through LLVM, which copies a constant five times on its way to an object. Its object holds the
-// descriptor alone in a section of its own; here that section moves to the file's end and grows over the weights:
+// descriptor alone in a section of its own. They are written behind it when the policy is linked (link.c); in an object
+// for other linkers that section moves to the file's end and grows over the weights:
 //
 //     LLVM's object | padding | the section's bytes, weights, zeros
 //
@@ -34,24 +35,26 @@ static void grow_symbols(char *object, int section, uint64_t from, uint64_t to)
 static Bytes *piece(Context *cx, const void *data, size_t size, const Bytes *rest)
 {
     Bytes *b = ARENA_NEW(cx->arena, Bytes);
-    *b = (Bytes){data, size, rest, NULL};
+    *b = (Bytes){data, size, rest};
     return b;
 }
 
-// object: one piece, which becomes the first.
-const Bytes *object_with_weights(Context *cx, Bytes *object, const void *weights, size_t size)
+Object *object_with_weights(Context *cx, Object *object, bool in_it, const void *weights, size_t size)
 {
     int index;
-    char *bytes = (char *)(uintptr_t)object->data;
-    Elf64_Shdr *s = section_named(bytes, WEIGHTS_SECTION, &index);
+    const Bytes *code = object->bytes;
+    char *bytes = (char *)(uintptr_t)code->data;
+    Elf64_Shdr *s = section_named(bytes, DESCRIPTOR_SECTION, &index);
     if (!s) return NULL;
-    size_t start = (object->size + LINE - 1) / LINE * LINE, total = s->sh_size + size + WEIGHTS_PAD;
-    const void *pad = arena_alloc(cx->arena, WEIGHTS_PAD);
-    Bytes *tail =
-        piece(cx, bytes + s->sh_offset, s->sh_size, piece(cx, weights, size, piece(cx, pad, WEIGHTS_PAD, NULL)));
+    size_t start = (code->size + LINE - 1) / LINE * LINE, total = s->sh_size + size + WEIGHTS_PAD;
+    const void *zeros = arena_alloc(cx->arena, WEIGHTS_PAD);
+    object->weights = piece(cx, weights, size, piece(cx, zeros, WEIGHTS_PAD, NULL));
     grow_symbols(bytes, index, s->sh_size, total);
+    if (!in_it) return object;
+    const Bytes *section = piece(cx, bytes + s->sh_offset, s->sh_size, object->weights);
+    object->bytes = piece(cx, bytes, code->size, piece(cx, zeros, start - code->size, section));
+    object->weights = NULL;
     s->sh_offset = start;
     s->sh_size = total;
-    object->rest = piece(cx, pad, start - object->size, tail);
     return object;
 }

@@ -193,16 +193,18 @@ static bool verified(Unit *u)
     return !bad;
 }
 
-static Bytes *copy_of(Arena *arena, LLVMMemoryBufferRef buffer, Bytes *before)
+static Object *copy_of(Arena *arena, LLVMMemoryBufferRef buffer, Object *before)
 {
+    Object *o = ARENA_NEW(arena, Object);
     Bytes *b = ARENA_NEW(arena, Bytes);
     size_t size = LLVMGetBufferSize(buffer);
-    *b = (Bytes){arena_copy(arena, LLVMGetBufferStart(buffer), size), size, NULL, NULL};
-    if (before) before->also = b;
-    return b;
+    *b = (Bytes){arena_copy(arena, LLVMGetBufferStart(buffer), size), size, NULL};
+    o->bytes = b;
+    if (before) before->also = o;
+    return o;
 }
 
-Bytes *compile_parts(Unit *u, bool one)
+Object *compile_parts(Unit *u, bool one)
 {
     if (!verified(u)) return NULL;
     int *owner = NULL, n = share_out(u, one, &owner);
@@ -218,7 +220,7 @@ Bytes *compile_parts(Unit *u, bool one)
     part[0].machine = u->machine;
     LLVMContextSetDiagnosticHandler(u->g.llvm, remember, &part[0]);
     parallel_for(n, compile_part, part);
-    Bytes *first = NULL, *last = NULL;
+    Object *first = NULL, *last = NULL;
     for (int i = 0; i < n; i++) {
         if (!part[i].object || part[i].problem)
             internal_error(u, part[i].stage, part[i].problem ? part[i].problem : "no reason given");

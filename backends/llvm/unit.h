@@ -85,4 +85,4 @@ void emit_program(Unit *u, int id, int t);
 LLVMTargetMachineRef machine_of(const Gen *g); // NULL after a reported error
 void internal_error(Unit *u, const char *what, const char *message);
 const char *module_text(Unit *u);
-Bytes *compile_parts(Unit *u, bool one); // several objects (Bytes.also), or one
+Object *compile_parts(Unit *u, bool one); // several objects, or one

@@ -131,8 +131,8 @@ static void gemm_by_blas(Gen *g, const GemmStep *s)
     loop_end(g, &l, NULL);
 }
 
-const Bytes *openblas_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
-                           const char **ll)
+const Object *openblas_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
+                            const char **ll)
 {
     if (target_runs_here(target, WEIGHTS_F32)) return llvm_emit_with(cx, plan, target, symbol, one, ll, gemm_by_blas);
     diag_error(cx, NULL, "use --backend llvm for other machines, or --cpu native",
