@@ -54,6 +54,7 @@ static double eval_unary(Op op, double x, double alpha)
     case OP_sigmoid: return x >= 0 ? 1 / (1 + double_exp(-x)) : double_exp(x) / (1 + double_exp(x));
     case OP_logit: return double_log(x) - double_log1p(-x);
     case OP_softplus: return x > 0 ? x + double_log1p(double_exp(-x)) : double_log1p(double_exp(x));
+    case OP_softplus_inv: return x < 1 ? double_log(double_expm1(x)) : x + double_log1p(-double_exp(-x));
     case OP_erf: return double_erf(x);
     case OP_floor: return floor(x);
     case OP_ceil: return ceil(x);
@@ -88,6 +89,13 @@ static double eval_binary(Op op, double a, double b, bool integer)
     case OP_xor: return (a != 0) != (b != 0);
     default: return NAN;
     }
+}
+
+double eval_scalar(Op op, double alpha, const double *in)
+{
+    OpKind kind = op_info(op)->kind;
+    if (kind == KIND_UNARY) return eval_unary(op, in[0], alpha);
+    return kind == KIND_BINARY ? eval_binary(op, in[0], in[1], false) : in[0] != 0 ? in[1] : in[2];
 }
 
 // The ops that nets are made of, as loops that need no call; false: any other.

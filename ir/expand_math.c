@@ -238,6 +238,17 @@ static int logit_(MapCode *m, int x)
     return pick(m, less(m, x, num(m, 0.35f)), near_zero, above);
 }
 
+// log(e^x - 1) below 0.35, x + log(1 - e^-x) above 1.4; between, where it passes 0, log1p(2 (e^(x - log 2) - 1)), log 2 in
+// two floats.
+static int softplus_inv(MapCode *m, int x)
+{
+    int low = less(m, x, num(m, 0.35f)), middle = less(m, x, num(m, 1.4f));
+    int d = sub(m, sub(m, x, num(m, LN2)), num(m, LN2_LOW));
+    int e = expm1_(m, pick(m, low, x, pick(m, middle, d, negate(m, x))));
+    int far = add(m, log_(m, pick(m, low, e, negate(m, e))), pick(m, low, num(m, 0), x));
+    return pick(m, low, far, pick(m, middle, log1p_(m, add(m, e, e)), far));
+}
+
 // ---- circular functions
 typedef struct {
     int sine, cosine; // of r
@@ -490,6 +501,7 @@ int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
     case OP_sigmoid: return sigmoid_(m, a);
     case OP_logit: return logit_(m, a);
     case OP_softplus: return softplus_(m, a);
+    case OP_softplus_inv: return softplus_inv(m, a);
     case OP_erf: return erf_(m, a);
     case OP_floor: return floor_(m, a);
     case OP_ceil: return ceil_(m, a);

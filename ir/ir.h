@@ -203,3 +203,5 @@ void eval_function(const Function *f, size_t rows, const double *const *in, doub
                    void *user);
 // Value of one node from its operands' values; all lane-major [lanes][rows]. What folding uses with rows = 1.
 void eval_node(const Node *n, size_t rows, const double *const *in, double *out);
+// Of one elementwise op on numbers.
+double eval_scalar(Op op, double alpha, const double *in);

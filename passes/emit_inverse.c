@@ -34,10 +34,8 @@ const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u)
     case OP_atanh: return build_unary(b, OP_tanh, u);
     case OP_sigmoid: return build_unary(b, OP_logit, u);
     case OP_logit: return build_unary(b, OP_sigmoid, u);
-    case OP_softplus: // u + log(1 - e^-u)
-        return build_binary(
-            b, OP_add, u,
-            build_unary(b, OP_log, build_unary(b, OP_neg, build_unary(b, OP_expm1, build_unary(b, OP_neg, u)))));
+    case OP_softplus: return build_unary(b, OP_softplus_inv, u);
+    case OP_softplus_inv: return build_unary(b, OP_softplus, u);
     case OP_leaky_relu: return build_alpha(b, OP_leaky_relu, u, 1 / n->alpha);
     case OP_elu: {
         const Node *below = build_unary(

@@ -316,6 +316,7 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
     case OP_sigmoid: return mul(b, d, mul(b, y, one_minus(b, y)));
     case OP_logit: return divide(b, d, mul(b, x, one_minus(b, x)));
     case OP_softplus: return mul(b, d, build_unary(b, OP_sigmoid, x));
+    case OP_softplus_inv: return neg(b, divide(b, d, build_unary(b, OP_expm1, neg(b, x))));
     case OP_erf: return mul(b, mul(b, d, num(b, 1.1283791670955125739)), build_unary(b, OP_exp, neg(b, square(b, x))));
     case OP_leaky_relu: return build_select(b, less(b, num(b, 0), x), d, mul(b, d, num(b, n->alpha)));
     case OP_elu:
@@ -408,6 +409,7 @@ static bool has_derivative(Op op)
     case OP_sigmoid:
     case OP_logit:
     case OP_softplus:
+    case OP_softplus_inv:
     case OP_erf:
     case OP_leaky_relu:
     case OP_elu:

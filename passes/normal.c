@@ -7,6 +7,11 @@
 //   sigmoid:   1 / (1 + e^-x)
 //   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x),
 //              isnan(x) ? x : softplus(x), as JAX writes it
+//   inverse softplus: x + log(1 - e^-x), also with log1p and expm1, log(e^x - 1), x > 20 ? x : one of these
+//   tanh:      (e^x - e^-x) / (e^x + e^-x), (e^2x - 1) / (e^2x + 1), (1 - e^-2x) / (1 + e^-2x)
+//   algebraic: x / sqrt(1 + x^2) is tanh(asinh x), x / sqrt(1 - x^2) is sinh(atanh x)
+//   signed:    sign(x) y(|x|) of y(0) = 0 is x < 0 ? -y : y
+//   leaky_relu: max(x, a x) of 0 < a < 1, min(x, a x) of a > 1
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
@@ -127,6 +132,101 @@ static const Node *find_sigmoid(const Node *n)
 }
 
 static const Node *exponent(const Node *n) { return n && n->op == OP_exp ? n->in[0] : NULL; }
+
+static const Node *exp_minus_one(const Node *n) // e^x - 1
+{
+    if (n->op == OP_expm1) return n->in[0];
+    if (n->op == OP_sub && is_value(n->in[1], 1)) return exponent(n->in[0]);
+    for (int k = 0; n->op == OP_add && k < 2; k++)
+        if (is_value(n->in[k], -1)) return exponent(n->in[1 - k]);
+    return NULL;
+}
+
+// log(1 - e^-x), in its several forms: x.
+static const Node *log_one_minus_exp(const Node *n)
+{
+    const Node *e = exponent(log_one_minus(n)), *minus = n->op == OP_log ? scaled(n->in[0], -1) : NULL;
+    if (!e && minus) e = exp_minus_one(minus);
+    return e ? scaled(e, -1) : NULL;
+}
+
+static const Node *find_softplus_inv(const Node *n)
+{
+    for (int k = 0; n->op == OP_add && k < 2; k++)
+        if (log_one_minus_exp(n->in[1 - k]) == n->in[k]) return n->in[k];
+    if (n->op == OP_select && n->in[2]->op == OP_softplus_inv && n->in[0]->op == OP_lt && n->in[1] == n->in[2]->in[0] &&
+        n->in[0]->in[1] == n->in[1] && node_is_const(n->in[0]->in[0]))
+        return n->in[1];
+    return n->op == OP_log ? exp_minus_one(n->in[0]) : NULL;
+}
+
+// (e^x - e^-x) / (e^x + e^-x), (e^2x - 1) / (e^2x + 1), (1 - e^-2x) / (1 + e^-2x): *scale x is what tanh is of.
+static const Node *find_tanh(const Node *n, double *scale)
+{
+    if (n->op != OP_div || n->in[0]->op != OP_sub || n->in[1]->op != OP_add) return NULL;
+    const Node *p = n->in[0]->in[0], *q = n->in[0]->in[1];
+    const Node *const *sum = n->in[1]->in;
+    if (!(p == sum[0] && q == sum[1]) && !(p == sum[1] && q == sum[0])) return NULL;
+    const Node *up = exponent(p), *down = exponent(q);
+    *scale = up && down ? 1 : up ? 0.5 : -0.5;
+    if (up && down) return scaled(down, -1) == up ? up : NULL;
+    return is_value(up ? q : p, 1) ? up ? up : down : NULL;
+}
+
+// x / sqrt(1 + x^2) is tanh(asinh x) (sign 1), x / sqrt(1 - x^2) is sinh(atanh x) (sign -1).
+static const Node *find_algebraic(const Node *n, int *sign)
+{
+    for (int k = 0; (n->op == OP_mul && k < 2) || (n->op == OP_div && k < 1); k++) {
+        const Node *x = n->in[k], *root = n->in[1 - k];
+        if (n->op == OP_mul) root = root->op == OP_div && is_value(root->in[0], 1) ? root->in[1] : NULL;
+        if (!root || root->op != OP_sqrt) continue;
+        const Node *up = one_plus(root->in[0]), *down = one_minus(root->in[0]), *square = down ? down : up;
+        *sign = down ? -1 : 1;
+        if (!square) continue;
+        if (square->op == OP_mul && square->in[0] == x && square->in[1] == x) return x;
+        if (square->op == OP_pow && square->in[0] == x && is_value(square->in[1], 2)) return x;
+    }
+    return NULL;
+}
+
+// n's value where x is 0; NaN: it is not made of x and numbers alone.
+static double value_at_zero(const Node *n, const Node *x, int depth)
+{
+    double in[3] = {0, 0, 0};
+    if (n == x) return 0;
+    if (node_is_const(n)) return type_lanes(n->type) <= 65536 && const_is_splat(n, in) ? in[0] : NAN;
+    if (!op_elementwise(n->op) || depth == 8) return NAN;
+    for (int k = 0; k < n->n_in; k++) in[k] = value_at_zero(n->in[k], x, depth + 1);
+    return eval_scalar(n->op, n->alpha, in);
+}
+
+// sign(x) y, y a function of x that is 0 at 0: x, and y.
+static const Node *find_signed(const Node *n, const Node **y)
+{
+    for (int k = 0; n->op == OP_mul && k < 2; k++) {
+        if (n->in[k]->op != OP_sign) continue;
+        const Node *x = n->in[k]->in[0];
+        *y = n->in[1 - k];
+        if (value_at_zero(*y, x, 0) == 0) return x;
+    }
+    return NULL;
+}
+
+// max(x, a x), a < 1, and min(x, a x), a > 1, are a leaky_relu.
+static const Node *find_leaky_relu(const Node *n, double *alpha)
+{
+    for (int k = 0; (n->op == OP_max || n->op == OP_min) && k < 2; k++) {
+        const Node *x = n->in[k], *y = n->in[1 - k];
+        bool product = y->op == OP_mul, left = product && y->in[0] == x;
+        if (!product && !(y->op == OP_div && y->in[0] == x)) continue;
+        if (product && !left && y->in[1] != x) continue;
+        const Node *c = left || !product ? y->in[1] : y->in[0];
+        if (!node_is_const(c) || type_lanes(c->type) > 65536 || !const_is_splat(c, alpha)) continue;
+        if (!product) *alpha = 1 / *alpha;
+        if (*alpha > 0 && (n->op == OP_max) == (*alpha < 1)) return x;
+    }
+    return NULL;
+}
 
 // max(x, 0) + softplus(-|x|), where log1p(e^-|x|) has become softplus already.
 static const Node *find_logaddexp(const Node *n)
@@ -291,6 +391,18 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if ((x = as_large(find_logit_between(b, copy), n))) return build_unary(b, OP_logit, x);
     if ((x = as_large(find_sigmoid(copy), n))) return build_unary(b, OP_sigmoid, x);
     if ((x = as_large(find_softplus(copy), n))) return build_unary(b, OP_softplus, x);
+    if ((x = as_large(find_softplus_inv(copy), n))) return build_unary(b, OP_softplus_inv, x);
+    double number = 0;
+    if ((x = as_large(find_tanh(copy, &number), n)))
+        return build_unary(b, OP_tanh, number == 1 ? x : build_binary(b, OP_mul, x, build_scalar(b, number)));
+    int sign = 0;
+    if ((x = as_large(find_algebraic(copy, &sign), n)))
+        return sign > 0 ? build_unary(b, OP_tanh, build_unary(b, OP_asinh, x))
+                        : build_unary(b, OP_sinh, build_unary(b, OP_atanh, x));
+    const Node *y = NULL;
+    if ((x = as_large(find_signed(copy, &y), n)))
+        return build_select(b, build_binary(b, OP_lt, x, build_scalar(b, 0)), build_unary(b, OP_neg, y), y);
+    if ((x = as_large(find_leaky_relu(copy, &number), n))) return build_alpha(b, OP_leaky_relu, x, number);
     return copy;
 }
 

@@ -252,14 +252,36 @@ bool varies(const OneLaneFinder *q, const Single *s, LaneRef r)
     return at == -1 || (at > 0 && !s->fixed[at - 1]);
 }
 
-bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r)
+double one_lane_threshold(Op op, int k, double c, double number)
 {
+    const double v[3] = {number};
+    switch ((int)op) {
+    case OP_neg: return -number;
+    case OP_add: return number - c;
+    case OP_sub: return k == 0 ? number + c : c - number;
+    case OP_mul: return number / c;
+    case OP_div: return k == 0 ? number * c : NAN;
+    default: return one_lane_rising(op) ? eval_scalar(one_lane_rising(op), 0, v) : NAN;
+    }
+}
+
+const double *lane_number_of(LaneRef r, double *v)
+{
+    return lane_is_const(r) && type_lanes(r.node->type) <= 65536 && const_is_splat(r.node, v) ? v : NULL;
+}
+
+bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *threshold)
+{
+    double at = threshold ? *threshold : 0, c = 0;
+    bool number = threshold != NULL;
     for (int turns = 0; !lane_same(r, s->v);) {
         const Node *n = r.node;
         if (!op_elementwise(n->op) || n->n_in > 2 || turns == MOST_TURNS) return false;
         int k = varies(q, s, lane_operand(n, 0, r.lane)) ? 0 : 1;
         LaneRef other = n->n_in == 2 ? lane_operand(n, 1 - k, r.lane) : r;
         if (n->n_in == 2 && !is_known(q, other)) return false;
+        number = number && (n->n_in == 1 || lane_number_of(other, &c));
+        if (number && n->op != OP_min && n->op != OP_max) at = one_lane_threshold(n->op, k, c, at);
         turns += n->op == OP_neg || n->op == OP_min || n->op == OP_max;
         switch ((int)n->op) {
         case OP_neg:
@@ -274,7 +296,8 @@ bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r)
             turns += sign < 0;
             break;
         }
-        default: return false;
+        default:
+            if (!one_lane_rising(n->op) || !number || !isfinite(at)) return false;
         }
         r = lane_operand(n, k, r.lane);
     }
@@ -287,8 +310,9 @@ static bool compares(const OneLaneFinder *q, const Single *s, LaneRef r)
     const Node *n = r.node;
     if (n->op != OP_lt && n->op != OP_le) return false;
     LaneRef x = lane_operand(n, 0, r.lane), y = lane_operand(n, 1, r.lane);
-    if (varies(q, s, x)) return is_known(q, y) && walkable(q, s, x);
-    return is_known(q, x) && walkable(q, s, y);
+    double c;
+    if (varies(q, s, x)) return is_known(q, y) && walkable(q, s, x, lane_number_of(y, &c));
+    return is_known(q, x) && walkable(q, s, y, lane_number_of(x, &c));
 }
 
 int64_t one_lane_bins(const LaneRef *lanes, int n)
@@ -305,7 +329,7 @@ int64_t one_lane_bins(const LaneRef *lanes, int n)
 static bool numbers_bins(const OneLaneFinder *q, const Single *s, LaneRef r)
 {
     int64_t bins = one_lane_rounds(r.node) ? one_lane_bins(s->lanes, s->n) : 0;
-    return bins > 1 && bins <= MOST_BINS && walkable(q, s, lane_operand(r.node, 0, r.lane));
+    return bins > 1 && bins <= MOST_BINS && walkable(q, s, lane_operand(r.node, 0, r.lane), NULL);
 }
 
 static int compare_lanes(const void *a, const void *b)
@@ -451,6 +475,9 @@ static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single,
     WayFinder w = {
         .q = q, .a = a, .slots = slots, .n_slots = shape[0]->n, .v_slot = shape[0]->v_slot, .n = n, .first = single[0]};
     w.truth = ARENA_ARRAY(a, int8_t, w.n_slots);
+    w.side = ARENA_ARRAY(a, int8_t, w.n_slots);
+    w.constant = ARENA_ARRAY(a, bool, w.n_slots);
+    w.number = ARENA_ARRAY(a, double, w.n_slots);
     const Way *way = find_way(&w, 0);
     bool ok = true;
     if (!way || way == &DEAD) return NULL;

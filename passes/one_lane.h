@@ -82,6 +82,25 @@ const char *one_lane_text(Context *cx, const OneLane *g);
 int one_lane_sign(LaneRef r);
 int one_lane_sign_within(LaneRef r, int depth); // looking less far the larger depth is
 bool one_lane_invertible(const Node *n, int k);
+// The inverse of a rising unary op whose values are compared with a number; 0: it has none here.
+static inline Op one_lane_rising(Op op)
+{
+    switch ((int)op) {
+    case OP_exp: return OP_log;
+    case OP_log: return OP_exp;
+    case OP_expm1: return OP_log1p;
+    case OP_log1p: return OP_expm1;
+    case OP_tanh: return OP_atanh;
+    case OP_atanh: return OP_tanh;
+    case OP_sigmoid: return OP_logit;
+    case OP_logit: return OP_sigmoid;
+    case OP_softplus: return OP_softplus_inv;
+    case OP_softplus_inv: return OP_softplus;
+    case OP_sinh: return OP_asinh;
+    case OP_asinh: return OP_sinh;
+    default: return (Op)0;
+    }
+}
 
 // With F = p + q other = 0: p' q - p q' by own, where own is t if F is of degree 1 in u (other = u), else u (other =
 // t).

@@ -268,6 +268,7 @@ static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const N
         add_log(e, s, 1, softplus_of(e, u, -1));
         break;
     case OP_softplus: add_log(e, s, -1, softplus_of(e, v, -1)); break;
+    case OP_softplus_inv: add_log(e, s, 1, softplus_of(e, u, -1)); break;
     case OP_atan: add_log(e, s, -1, build_unary(e->b, OP_log1p, bin(e, OP_mul, v, v))); break;
     case OP_sinh: add_cosh(e, s, 1, v); break;
     case OP_asinh: add_cosh(e, s, -1, u); break;

@@ -35,8 +35,13 @@ static inline int place_of(const OneLaneFinder *q, LaneRef r)
 }
 // Does the lane vary with v within a bin? Known and fixed lanes do not.
 bool varies(const OneLaneFinder *q, const Single *s, LaneRef r);
-// Is lane r a monotone function of v by steps that the emission can walk back (walk_back there)?
-bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r);
+// Is lane r a monotone function of v by steps that the emission can walk back (walk_back there)? threshold: the number
+// that r is compared with, or NULL: something else.
+bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *threshold);
+// r's number, if it is one: the same in every lane of its node, so that it serves all functions of a group. Else NULL.
+const double *lane_number_of(LaneRef r, double *v);
+// x at which a step (op of x as operand k and the number c) has the value `number`; NaN: not one number.
+double one_lane_threshold(Op op, int k, double c, double number);
 // Notes why n is refused. Always NULL.
 const void *refuse(OneLaneFinder *q, const Node *n, const char *why);
 
@@ -54,6 +59,10 @@ typedef struct {
     Assumed assumed[MOST_ASSUMED];
     int n_assumed;
     int8_t *truth; // by slot: 1, -1, 0: not assumed
+    // By slot, on the branch that is assumed (one_lane_kinks.c): the side that it takes, as truth; is it a number, which?
+    int8_t *side;
+    bool *constant;
+    double *number;
     int splits;
     unsigned fixed_above; // SHIFTED, SCALED by fixed lanes on the way down from u
 } WayFinder;
@@ -75,8 +84,10 @@ int way_slope(const WayFinder *w, const Way *way, bool *ok);
 // Is the way's first slot a position in a bin?
 bool is_position(const Way *way);
 bool assumed(const WayFinder *w, LaneRef lane, double *value);
-// Whether the test of slot s is decided: 1 true, -1 false, 0 no.
-int decided(const WayFinder *w, int s);
+// side, constant and number from truth and assumed.
+void settle_kinks(WayFinder *w);
+// One of these slots that is a kink of undecided side, or -1.
+int open_kink(const WayFinder *w, const bool *below);
 // Is operand k of slot s one number for all functions?
 bool operand_number(const WayFinder *w, int s, int k, double *value);
 

@@ -197,10 +197,15 @@ static bool joins(Ratio p, Ratio q) { return !p.root || !q.root || poly_equal(p.
 // max(x, 0) below a square root only hides rounding.
 static bool guards_root(const WayFinder *w, int s)
 {
+    const int *in = w->slots[s].in;
+    bool root = false;
     for (int i = 0; i < w->n_slots; i++)
-        for (int k = 0; k < 3; k++)
-            if (w->slots[i].in[k] == s && w->slots[i].node->op != OP_sqrt) return false;
-    return true;
+        for (int k = 0; k < 3; k++) {
+            if (w->slots[i].in[k] != s) continue;
+            root = w->slots[i].node->op == OP_sqrt;
+            if (!root) return false;
+        }
+    return root && (in[0] < 0 || in[1] < 0);
 }
 
 // select, abs, leaky_relu, min, max: the side that is taken, once its test is assumed.
@@ -209,7 +214,7 @@ static Ratio chosen_ratio(Rational *x, int s)
     WayFinder *w = x->w;
     Arena *a = w->a;
     const Slot *slot = &w->slots[s];
-    int side = decided(w, s);
+    int side = w->side[s];
     if ((slot->node->op == OP_max || slot->node->op == OP_min) && guards_root(w, s)) side = 1;
     if (!side) {
         x->wants = s;
@@ -231,6 +236,7 @@ static Ratio slot_ratio(Rational *x, int s)
     Arena *a = w->a;
     const Node *n = w->slots[s].node;
     if (s == x->t) return ratio(a, poly_symbol(a, 0));
+    if (w->constant[s]) return ratio(a, poly_number(a, w->number[s]));
     if (x->done[s] || x->failed) return x->value[s];
     Ratio p, q, r;
     double power = 0;

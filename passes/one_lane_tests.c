@@ -69,7 +69,11 @@ static void walk_back(Emit *e, Compare *c)
         push_step(c, n->op == OP_max ? OP_or : OP_and, with);
         break;
     }
-    default: break;
+    default: {
+        LaneRef *out = new_lanes(e, c->n);
+        points_apply(e, one_lane_rising(n->op), NULL, &c->k, c->n, out);
+        c->k = out;
+    }
     }
     for (int j = 0; j < c->n; j++) c->h[j] = lane_operand(n, k, c->h[j].lane);
 }

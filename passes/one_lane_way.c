@@ -35,6 +35,10 @@ bool assumed(const WayFinder *w, LaneRef lane, double *value)
 
 bool operand_number(const WayFinder *w, int s, int k, double *value)
 {
+    if (w->slots[s].in[k] >= 0) {
+        *value = w->number[w->slots[s].in[k]];
+        return w->constant[w->slots[s].in[k]];
+    }
     LaneRef r = slot_operand(w, s, k, 0);
     if (!lane_is_const(r)) return assumed(w, r, value);
     *value = lane_value(r);
@@ -140,12 +144,14 @@ static const Way *split(WayFinder *w, int test, int s)
     w->splits++;
     for (int k = 0; k < 2; k++) {
         assume_test(w, test, k == 0);
+        settle_kinks(w);
         way[k] = find_way(w, s);
         w->n_assumed = kept;
         w->truth[test] = 0;
         if (!way[k]) break;
     }
     w->splits--;
+    settle_kinks(w);
     if (!way[0] || !way[1]) return NULL;
     if (way[0] == &DEAD) return way[1];
     if (way[1] == &DEAD) return way[0];
@@ -154,14 +160,6 @@ static const Way *split(WayFinder *w, int test, int s)
     select->next = way[0];
     select->otherwise = way[1];
     return select;
-}
-
-int decided(const WayFinder *w, int s)
-{
-    double v = 0;
-    if (w->truth[s]) return w->truth[s];
-    if (w->slots[s].node->op == OP_select && assumed(w, slot_operand(w, s, 0, 0), &v)) return v != 0 ? 1 : -1;
-    return 0;
 }
 
 // ---- slots through which all leads
@@ -252,6 +250,22 @@ static const Way *each_cut(WayFinder *w, int s, bool bracket, int *wants)
     return NULL;
 }
 
+static void mark_below(const WayFinder *w, int s, bool *below)
+{
+    if (s < 0 || below[s] || w->constant[s]) return;
+    below[s] = true;
+    for (int k = 0; k < w->slots[s].node->n_in; k++) mark_below(w, w->slots[s].in[k], below);
+}
+
+// Each side of a kink for itself.
+static const Way *split_kink(WayFinder *w, int s)
+{
+    bool *below = ARENA_ARRAY(w->a, bool, w->n_slots);
+    mark_below(w, s, below);
+    int kink = open_kink(w, below);
+    return kink < 0 ? NULL : split(w, kink, s);
+}
+
 static const Way *rational(WayFinder *w, int s)
 {
     int wants = -1;
@@ -259,15 +273,17 @@ static const Way *rational(WayFinder *w, int s)
     if (!way && wants >= 0) way = split(w, wants, s);
     wants = -1;
     if (!way) way = each_cut(w, s, true, &wants);
+    if (!way) way = split_kink(w, s);
     if (way) return way;
     return refuse(w->q, w->slots[s].node, "uses its unknown lane more than once; neither solved nor proved monotone");
 }
 
-static int only_operand(const Slot *slot)
+static int only_operand(const WayFinder *w, int s)
 {
+    const Slot *slot = &w->slots[s];
     int found = -1;
     for (int k = 0; k < slot->node->n_in; k++) {
-        if (slot->in[k] < 0) continue;
+        if (slot->in[k] < 0 || w->constant[slot->in[k]]) continue;
         if (found >= 0) return -1;
         found = k;
     }
@@ -287,7 +303,7 @@ static const Way *through_root(WayFinder *w, int s)
     unsigned above = w->fixed_above;
     int at = s, wants = -1;
     for (int k; at != w->v_slot && is_root_step(w->slots[at].node->op); at = w->slots[at].in[k]) {
-        if ((k = only_operand(&w->slots[at])) < 0) break;
+        if ((k = only_operand(w, at)) < 0) break;
         if (above == POSITION && !root && w->fixed_above != POSITION) return NULL;
         inside[at] = true;
         root = root || w->slots[at].node->op == OP_sqrt;
@@ -303,17 +319,18 @@ const Way *find_way(WayFinder *w, int s)
     if (s == w->v_slot) return new_way(w, WAY_END, s);
     if (n->op == OP_select) {
         if (slot->in[0] >= 0) return refuse(w->q, n, "its condition is not a comparison");
-        int side = decided(w, s), k = side > 0 ? 1 : 2;
+        int side = w->side[s], k = side > 0 ? 1 : 2;
         if (!side) return split(w, s, s);
         return slot->in[k] < 0 ? &DEAD : chain(w, s, k, true);
     }
-    int found = only_operand(slot);
+    if (w->constant[s]) return refuse(w->q, n, "is constant on one side of a kink");
+    int found = only_operand(w, s);
     if (found < 0) return rational(w, s);
     const Way *rooted = through_root(w, s);
     if (rooted) return rooted;
     if (n->op == OP_min || n->op == OP_max) {
         // the identity where a test has chosen the interval, and on a function in bins, whose image the clamp only rounds
-        bool same = w->n_assumed || one_lane_bins(w->first->lanes, w->first->n);
+        bool same = w->side[s] > 0 || w->n_assumed || one_lane_bins(w->first->lanes, w->first->n);
         return same ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
     }
     if (!one_lane_invertible(n, found)) return rational(w, s);
@@ -342,8 +359,14 @@ bool tests_walkable(const WayFinder *w, const Way *way)
     if (t->node->op != OP_select) {
         int k = t->in[0] >= 0 ? 0 : 1;
         if (t->node->n_in == 2 && t->in[1 - k] >= 0) return false;
-        if (!walkable(w->q, w->first, slot_operand(w, way->test, k, 0))) return false;
-        if (t->node->n_in == 2 && !is_known(w->q, slot_operand(w, way->test, 1 - k, 0))) return false;
+        double zero = 0;
+        const double *with = &zero;
+        if (t->node->n_in == 2) {
+            LaneRef other = slot_operand(w, way->test, 1 - k, 0);
+            if (!is_known(w->q, other)) return false;
+            with = lane_number_of(other, &zero);
+        }
+        if (!walkable(w->q, w->first, slot_operand(w, way->test, k, 0), with)) return false;
     }
     return tests_walkable(w, way->next) && tests_walkable(w, way->otherwise);
 }

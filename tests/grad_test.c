@@ -111,7 +111,7 @@ static void every_unary(void **state)
     for (Op op = 0; op < OP_COUNT; op++) {
         if (op_info(op)->kind != KIND_UNARY) continue;
         const double *x = real;
-        if (op == OP_sqrt || op == OP_log || op == OP_log1p) x = positive;
+        if (op == OP_sqrt || op == OP_log || op == OP_log1p || op == OP_softplus_inv) x = positive;
         if (op == OP_asin || op == OP_acos || op == OP_atanh) x = unit;
         if (op == OP_logit) x = inside;
         if (op == OP_acosh) x = above;

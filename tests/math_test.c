@@ -98,6 +98,7 @@ static double exact_leaky(double x) { return x > 0 ? x : (double)0.01f * x; }
 static double exact_relu(double x) { return x < 0 ? 0 : x; }
 static double exact_sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 static double exact_logit(double x) { return log(x) - log1p(-x); }
+static double exact_softplus_inv(double x) { return x < 1 ? log(expm1(x)) : x + log1p(-exp(-x)); }
 static double exact_neg(double x) { return -x; }
 static double exact_isnan(double x) { return isnan(x); }
 static double exact_isinf(double x) { return isinf(x) ? 1 : 0; }
@@ -125,6 +126,7 @@ static const Unary functions[] = {
     {OP_acosh, 0, acosh, ALL, 2.0},
     {OP_atanh, 0, atanh, ALL, 2.5},
     {OP_logit, 0, exact_logit, ALL, 3.0},
+    {OP_softplus_inv, 0, exact_softplus_inv, ALL, 3.0},
     {OP_elu, 0.5, exact_elu, ALL, 2.0},
     {OP_sqrt, 0, sqrt, ALL, 0.5},
     {OP_leaky_relu, 0.01, exact_leaky, ALL, 0.5},
