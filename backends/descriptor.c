@@ -17,7 +17,10 @@ _Static_assert((int)PROGRAM_ENCODE == (int)NFCC_PROGRAM_ENCODE && (int)PROGRAM_L
                    (int)PROGRAM_TO_EVENT == (int)NFCC_PROGRAM_TO_EVENT &&
                    (int)PROGRAM_NOISE == (int)NFCC_PROGRAM_NOISE && (int)PROGRAM_RUN == (int)NFCC_PROGRAM_RUN &&
                    (int)PROGRAM_SCORE == (int)NFCC_PROGRAM_SCORE && (int)PROGRAM_ACT == (int)NFCC_PROGRAM_ACT &&
-                   (int)PROGRAM_BASE == (int)NFCC_PROGRAM_BASE && (int)PROGRAM_COUNT == (int)NFCC_PROGRAMS,
+                   (int)PROGRAM_BASE == (int)NFCC_PROGRAM_BASE &&
+                   (int)PROGRAM_TO_LATENT_EARLY == (int)NFCC_PROGRAM_TO_LATENT_EARLY &&
+                   (int)PROGRAM_TO_EVENT_EARLY == (int)NFCC_PROGRAM_TO_EVENT_EARLY &&
+                   (int)PROGRAM_COUNT == (int)NFCC_PROGRAMS,
                "plan.h and abi.h number the programs alike");
 _Static_assert((int)T_F32 == (int)NFCC_F32 && (int)T_F64 == (int)NFCC_F64 && (int)T_I64 == (int)NFCC_I64 &&
                    (int)T_BOOL == (int)NFCC_BOOL,

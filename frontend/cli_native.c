@@ -342,6 +342,15 @@ static bool check_run(Native *n)
     return true;
 }
 
+// The golden rows on every kind of tile, and from prepared state of both lengths (more rows than these checks have are
+// prepared in short).
+static bool check_golden(Native *n)
+{
+    size_t size = nfcc_selftest_size(n->policy);
+    if (n->tolerance > 0) return true;
+    return status_ok(n, "selftest", nfcc_selftest(n->policy, arena_alloc(n->cx->arena, size + 1), size));
+}
+
 static bool check_set(Native n, unsigned flags, unsigned *cpu)
 {
     nfcc_status status = nfcc_open(n.path, flags, &n.policy);
@@ -357,7 +366,7 @@ static bool check_set(Native n, unsigned flags, unsigned *cpu)
         n.prepared =
             arena_alloc(n.cx->arena, nfcc_prepared_size(n.policy, MOST_ROWS) + nfcc_prepared_size(n.policy, ROWS) + 1);
         make_board(&n);
-        ok = (!n.plan->event.lanes || check_flow_entries(&n)) && check_run(&n);
+        ok = (!n.plan->event.lanes || check_flow_entries(&n)) && check_run(&n) && check_golden(&n);
     }
     nfcc_close(n.policy);
     return ok;

@@ -30,6 +30,8 @@ const char *program_name(ProgramId id)
     case PROGRAM_SCORE: return "score";
     case PROGRAM_ACT: return "act";
     case PROGRAM_BASE: return "base";
+    case PROGRAM_TO_LATENT_EARLY: return "to_latent_early";
+    case PROGRAM_TO_EVENT_EARLY: return "to_event_early";
     case PROGRAM_COUNT: break;
     }
     return "?";

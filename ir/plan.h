@@ -201,6 +201,8 @@ typedef enum {
     PROGRAM_SCORE,
     PROGRAM_ACT,
     PROGRAM_BASE,
+    PROGRAM_TO_LATENT_EARLY, // the same from EARLY, where there are so many PREP lanes that a tile's leave the cache
+    PROGRAM_TO_EVENT_EARLY,
     PROGRAM_COUNT
 } ProgramId;
 

@@ -7,7 +7,9 @@
 //     @encode(contexts) -> e     the encoder: what the products read
 //     @late(e) -> p              all the products W_y y, and what else the programs read
 // and the programs (also @base) read p instead of the contexts. With a context per row only e is prepared and @late
-// runs next to the program; the arithmetic is the same.
+// runs next to the program; the arithmetic is the same. Where p is so long that a tile's would leave the cache before
+// it is read, both directions exist a second time: @to_latent_early and @to_event_early read e, and have each value of
+// p computed just before its use.
 #include "lane_env.h"
 #include "pipeline.h"
 #include "rewrite.h"
@@ -194,12 +196,35 @@ static void find_read(Shared *s, const Function *f, const bool *event, const Nod
         if (!event[f->outputs[i].node->id]) mark_read(s, now[f->outputs[i].node->id]);
 }
 
-// Where lane i of value v (a node of the shared builder, not a move) stands in p.
-typedef struct {
-    const Shared *s;
-    int64_t *base;
-    const Node *p;
-} Prepared;
+// Where the values that a function reads (nodes of the shared builder, no moves) stand: number k in `from` at lane
+// base[k]; or by itself, made from `early` when it is first read.
+typedef struct Prepared Prepared;
+struct Prepared {
+    const Node **values;
+    int n;
+    int64_t *base; // [n + 1]
+    const Node *from;
+    const Node **made;
+    const Prepared *early;
+};
+
+static Prepared prepared_new(Context *cx, const Node **values, int n)
+{
+    Prepared pr = {.values = values, .n = n, .base = ARENA_ARRAY(scratch_arena(cx), int64_t, n + 1)};
+    for (int i = 0; i < n; i++) pr.base[i + 1] = pr.base[i] + type_lanes(values[i]->type);
+    return pr;
+}
+
+static int64_t prepared_lanes(const Prepared *pr) { return pr->base[pr->n]; }
+
+static const Node *late_value(Builder *b, const Prepared *early, const Node *v);
+
+static LaneRef prepared_lane(Builder *b, const Prepared *pr, int k, int64_t lane)
+{
+    if (pr->from) return (LaneRef){pr->from, pr->base[k] + lane};
+    if (!pr->made[k]) pr->made[k] = late_value(b, pr->early, pr->values[k]);
+    return (LaneRef){pr->made[k], lane};
+}
 
 static const Node *from_prepared(Builder *b, const Prepared *pr, const Node *copy)
 {
@@ -212,30 +237,38 @@ static const Node *from_prepared(Builder *b, const Prepared *pr, const Node *cop
             refs[i] = (LaneRef){build_const(b, r.node->type, r.node->data), r.lane};
             continue;
         }
-        for (int k = 0; k < pr->s->n; k++)
-            if (pr->s->values[k] == r.node) refs[i] = (LaneRef){pr->p, pr->base[k] + r.lane};
+        for (int k = 0; k < pr->n; k++)
+            if (pr->values[k] == r.node) refs[i] = prepared_lane(b, pr, k, r.lane);
     }
     const Node *v = lanes_gather_as(b, refs, copy->type);
     free(refs);
     return v;
 }
 
-static const Function *without_context(Shared *s, const Function *f, const bool *event, const Node *const *copies,
-                                       int n_contexts, const int64_t *base)
+// A value of p from e: a product, or lanes of e.
+static const Node *late_value(Builder *b, const Prepared *early, const Node *v)
 {
-    Builder *b = builder_new(s->cx, f->name);
-    Prepared pr = {s, (int64_t *)base, base[s->n] ? build_input(b, "p", type_vector(base[s->n])) : NULL};
-    const Node **now = ARENA_ARRAY(scratch_arena(s->cx), const Node *, f->n_nodes + 1);
+    if (v->op != OP_linear) return from_prepared(b, early, v);
+    const Node *w = build_const(b, v->in[1]->type, v->in[1]->data);
+    const Node *bias = v->n_in > 2 && v->in[2] ? build_const(b, v->in[2]->type, v->in[2]->data) : NULL;
+    return build_linear(b, from_prepared(b, early, v->in[0]), w, bias, NULL);
+}
+
+// f in the builder b, which has the inputs of `pr`.
+static const Function *without_context(Context *cx, Builder *b, const Prepared *pr, const Function *f,
+                                       const bool *event, const Node *const *copies, int n_contexts)
+{
+    const Node **now = ARENA_ARRAY(scratch_arena(cx), const Node *, f->n_nodes + 1);
     for (int i = n_contexts; i < f->n_inputs; i++)
         now[f->inputs[i]->id] = build_input(b, f->inputs[i]->name, f->inputs[i]->type);
     for (int i = 0; i < f->n_nodes; i++) {
         const Node *n = f->nodes[i];
         if (!event[i] || n->op == OP_input) continue;
-        const Node **in = ARENA_ARRAY(scratch_arena(s->cx), const Node *, n->n_in + 1);
+        const Node **in = ARENA_ARRAY(scratch_arena(cx), const Node *, n->n_in + 1);
         for (int k = 0; k < n->n_in; k++) {
             if (!n->in[k]) continue;
             int id = n->in[k]->id;
-            if (!event[id] && !now[id]) now[id] = from_prepared(b, &pr, copies[id]);
+            if (!event[id] && !now[id]) now[id] = from_prepared(b, pr, copies[id]);
             in[k] = now[id];
         }
         builder_origin(b, n->origin);
@@ -244,7 +277,7 @@ static const Function *without_context(Shared *s, const Function *f, const bool 
     }
     for (int i = 0; i < f->n_outputs; i++) {
         int id = f->outputs[i].node->id;
-        if (!event[id]) now[id] = from_prepared(b, &pr, copies[id]);
+        if (!event[id]) now[id] = from_prepared(b, pr, copies[id]);
         build_output(b, f->outputs[i].name, now[id]);
     }
     return builder_finish(b);
@@ -253,7 +286,7 @@ static const Function *without_context(Shared *s, const Function *f, const bool 
 // ---- @encode and @late
 
 // e: what the products among p read, and every p that is no product.
-static void encode_output(Shared *s, int64_t *n_early, const Node ***early, int *count)
+static Prepared encode_output(Shared *s)
 {
     const Node **list = NULL;
     int n = 0, cap = 0;
@@ -272,76 +305,89 @@ static void encode_output(Shared *s, int64_t *n_early, const Node ***early, int 
             if (!seen) ARENA_PUSH(scratch_arena(s->cx), list, n, cap, read[k]);
         }
     }
-    *n_early = 0;
-    for (int i = 0; i < n; i++) *n_early += type_lanes(list[i]->type);
-    *early = list;
-    *count = n;
-    build_output(s->b, "e", build_move(s->b, type_vector(*n_early), n, list, NULL));
+    Prepared e = prepared_new(s->cx, list, n);
+    build_output(s->b, "e", build_move(s->b, type_vector(prepared_lanes(&e)), n, list, NULL));
+    return e;
 }
 
-static const Function *late_function(Shared *s, int64_t n_early, const Node *const *early, int n, int64_t n_prepared)
+static Prepared early_input(Builder *b, Prepared e)
 {
-    Builder *b = builder_new(s->cx, "late");
-    const Node *e = build_input(b, "e", type_vector(n_early)),
-               **parts = ARENA_ARRAY(scratch_arena(s->cx), const Node *, s->n + 1);
-    Shared names = {s->cx, b, (const Node **)early, n, n};
-    int64_t *base = ARENA_ARRAY(scratch_arena(s->cx), int64_t, n + 1);
-    for (int i = 0; i < n; i++) base[i + 1] = base[i] + type_lanes(early[i]->type);
-    Prepared pr = {&names, base, e};
-    for (int i = 0; i < s->n; i++) {
-        const Node *v = s->values[i];
-        if (v->op != OP_linear) {
-            parts[i] = from_prepared(b, &pr, v);
-            continue;
-        }
-        const Node *w = build_const(b, v->in[1]->type, v->in[1]->data);
-        const Node *bias = v->n_in > 2 && v->in[2] ? build_const(b, v->in[2]->type, v->in[2]->data) : NULL;
-        parts[i] = build_linear(b, from_prepared(b, &pr, v->in[0]), w, bias, NULL);
-    }
-    build_output(b, "p", build_move(b, type_vector(n_prepared), s->n, parts, NULL));
+    e.from = build_input(b, "e", type_vector(prepared_lanes(&e)));
+    return e;
+}
+
+static const Function *late_function(Context *cx, const Prepared *p, const Prepared *e)
+{
+    Builder *b = builder_new(cx, "late");
+    const Node **parts = ARENA_ARRAY(scratch_arena(cx), const Node *, p->n + 1);
+    Prepared early = early_input(b, *e);
+    for (int i = 0; i < p->n; i++) parts[i] = late_value(b, &early, p->values[i]);
+    build_output(b, "p", build_move(b, type_vector(prepared_lanes(p)), p->n, parts, NULL));
     return builder_finish(b);
 }
 
+// ---- the programs
+
+enum { FAR_PREP = 4096 }; // lanes: of 64 rows 1 MiB, a core's own cache
+
+typedef struct {
+    const Function *f;
+    const bool *event;
+    const Node *const *copies;
+    int n_contexts;
+} Part;
+
+static const Function *reads_prepared(Context *cx, const Part *part, Prepared p)
+{
+    Builder *b = builder_new(cx, part->f->name);
+    if (p.n) p.from = build_input(b, "p", type_vector(prepared_lanes(&p)));
+    return without_context(cx, b, &p, part->f, part->event, part->copies, part->n_contexts);
+}
+
+static const Function *reads_early(Context *cx, const Part *part, Prepared p, const Prepared *e)
+{
+    Builder *b = builder_new(cx, arena_format(cx->arena, "%s_early", part->f->name));
+    Prepared early = early_input(b, *e);
+    p.early = &early;
+    p.made = ARENA_ARRAY(scratch_arena(cx), const Node *, p.n + 1);
+    return without_context(cx, b, &p, part->f, part->event, part->copies, part->n_contexts);
+}
+
+static bool is_direction(const Function *f) { return !strcmp(f->name, "to_latent") || !strcmp(f->name, "to_event"); }
+
 Module *pass_hoist_context(const Module *m, Context *cx)
 {
-    int most = m->n_functions + 3;
-    const Function **programs = ARENA_ARRAY(scratch_arena(cx), const Function *, most),
-                   **out = ARENA_ARRAY(scratch_arena(cx), const Function *, most);
-    const bool **event = ARENA_ARRAY(scratch_arena(cx), const bool *, most);
-    const Node *const **copies = ARENA_ARRAY(scratch_arena(cx), const Node *const *, most);
-    int n_programs = 0, n_out = 0, n_contexts = 0;
-    for (int i = 0; i < m->n_functions; i++) {
-        const Function *f = m->functions[i];
-        if (strcmp(f->name, "run")) programs[n_programs++] = f;
-    }
-    if (n_programs) n_contexts = programs[0]->n_inputs - 1;
+    int most = m->n_functions + 5;
+    Part *parts = ARENA_ARRAY(scratch_arena(cx), Part, most);
+    const Function **out = ARENA_ARRAY(scratch_arena(cx), const Function *, most);
+    int n_parts = 0, n_out = 0, n_contexts = 0;
+    for (int i = 0; i < m->n_functions; i++)
+        if (strcmp(m->functions[i]->name, "run")) parts[n_parts++].f = m->functions[i];
+    if (n_parts) n_contexts = parts[0].f->n_inputs - 1;
     if (n_contexts <= 0) return module_new(cx, STAGE_FUSED, m->n_functions, m->functions, m);
-    const Function *run = module_function(m, "run");
+    const Function *run = module_function(m, "run"), *first = parts[0].f;
     Cuts cuts = {cx, NULL, 0, 0};
-    SplitUser run_user = {event_dependent(cx, run, programs[0], n_contexts), &cuts};
+    SplitUser run_user = {event_dependent(cx, run, first, n_contexts), &cuts};
     out[n_out++] =
         rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
     Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
     const Node **inputs = ARENA_ARRAY(scratch_arena(cx), const Node *, n_contexts);
-    for (int i = 0; i < n_contexts; i++)
-        inputs[i] = build_input(s.b, programs[0]->inputs[i]->name, programs[0]->inputs[i]->type);
-    for (int p = 0; p < n_programs; p++) {
-        SplitUser user = {event_dependent(cx, programs[p], programs[p], n_contexts), &cuts};
-        programs[p] = rewrite_function(cx, programs[p], split_rule, &user);
-        event[p] = event_dependent(cx, programs[p], programs[p], n_contexts);
-        copies[p] = copy_context_nodes(&s, programs[p], event[p], inputs, n_contexts);
-        find_read(&s, programs[p], event[p], copies[p]);
+    for (int i = 0; i < n_contexts; i++) inputs[i] = build_input(s.b, first->inputs[i]->name, first->inputs[i]->type);
+    for (Part *p = parts; p < parts + n_parts; p++) {
+        SplitUser user = {event_dependent(cx, p->f, p->f, n_contexts), &cuts};
+        p->f = rewrite_function(cx, p->f, split_rule, &user);
+        p->event = event_dependent(cx, p->f, p->f, n_contexts);
+        p->copies = copy_context_nodes(&s, p->f, p->event, inputs, n_contexts);
+        p->n_contexts = n_contexts;
+        find_read(&s, p->f, p->event, p->copies);
     }
-    int64_t *base = ARENA_ARRAY(scratch_arena(cx), int64_t, s.n + 1), n_early = 0;
-    for (int i = 0; i < s.n; i++) base[i + 1] = base[i] + type_lanes(s.values[i]->type);
-    for (int p = 0; p < n_programs; p++)
-        out[n_out++] = without_context(&s, programs[p], event[p], copies[p], n_contexts, base);
-    const Node **early = NULL;
-    int n_list = 0;
-    if (s.n) {
-        encode_output(&s, &n_early, &early, &n_list);
-        out[n_out++] = late_function(&s, n_early, early, n_list, base[s.n]);
-        out[n_out++] = builder_finish(s.b);
-    }
+    Prepared p = prepared_new(cx, s.values, s.n);
+    for (int i = 0; i < n_parts; i++) out[n_out++] = reads_prepared(cx, &parts[i], p);
+    if (!s.n) return module_new(cx, STAGE_FUSED, n_out, out, m);
+    Prepared e = encode_output(&s);
+    for (int i = 0; i < n_parts && prepared_lanes(&p) >= FAR_PREP; i++)
+        if (is_direction(parts[i].f)) out[n_out++] = reads_early(cx, &parts[i], p, &e);
+    out[n_out++] = late_function(cx, &p, &e);
+    out[n_out++] = builder_finish(s.b);
     return module_new(cx, STAGE_FUSED, n_out, out, m);
 }

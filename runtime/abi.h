@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define NFCC_ABI_MAGIC 0x6363666eu /* "nfcc" */
-#define NFCC_ABI_VERSION 1u
+#define NFCC_ABI_VERSION 2u
 #define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, but never 1 and 16 */
 
 enum {
@@ -34,6 +34,8 @@ enum {
     NFCC_PROGRAM_SCORE,
     NFCC_PROGRAM_ACT,
     NFCC_PROGRAM_BASE,
+    NFCC_PROGRAM_TO_LATENT_EARLY, /* the same from EARLY, with a context per row; may be absent */
+    NFCC_PROGRAM_TO_EVENT_EARLY,
     NFCC_PROGRAMS
 };
 enum { NFCC_F32, NFCC_F64, NFCC_I64, NFCC_BOOL }; /* element types of caller's arrays (F64 is not used) */

@@ -259,6 +259,10 @@ static const struct {
     [NFCC_PROGRAM_SCORE] = {BIT(X), BIT(SCORE) | BIT(LOG_PROB), BIT(X), BIT(SCORE)},
     [NFCC_PROGRAM_ACT] = {BIT(Z), BIT(ACT), BIT(Z), BIT(ACT)},
     [NFCC_PROGRAM_BASE] = {BIT(Z), BIT(Z), BIT(Z), BIT(Z)},
+    [NFCC_PROGRAM_TO_LATENT_EARLY] = {BIT(X) | BIT(EARLY), BIT(Z) | BIT(LOG_DET) | BIT(LOG_PROB), BIT(X) | BIT(EARLY),
+                                      0},
+    [NFCC_PROGRAM_TO_EVENT_EARLY] = {BIT(Z) | BIT(EARLY), BIT(X) | BIT(LOG_DET) | BIT(LOG_PROB) | BIT(ACT),
+                                     BIT(Z) | BIT(EARLY), BIT(X)},
 };
 
 static bool array_lanes_ok(const nfcc_model *m, const Port *port, uint32_t at, uint32_t n)
@@ -1062,6 +1066,27 @@ static Lanes tile_prep(Call *call, Tile *tile)
     return call->prep_lanes;
 }
 
+/* The program of the tile: with a context per row the one that reads EARLY lanes, where there is one and they are all
+ * that is needed. */
+static int tile_program(const Call *call, int program, const Tile *tile)
+{
+    const nfcc_model *m = call->p->model;
+    bool latent = program == NFCC_PROGRAM_TO_LATENT;
+    int early = latent ? NFCC_PROGRAM_TO_LATENT_EARLY : NFCC_PROGRAM_TO_EVENT_EARLY;
+    if ((!latent && program != NFCC_PROGRAM_TO_EVENT) || !program_of(m, early)) return program;
+    if (!call->prepared || call->prepared->full || tile->row[0] == tile->row[tile->rows - 1]) return program;
+    return call->input || !program_of(m, NFCC_PROGRAM_BASE) ? early : program; /* the base reads PREP */
+}
+
+/* The EARLY lanes of the tile's rows. Whether a context is finite is known already. */
+static void load_early(const Call *call, Tile *tile, Lanes to, size_t lanes)
+{
+    uint8_t bad[TILE_MAX];
+    memcpy(bad, tile->bad, sizeof bad);
+    load_words(tile, to, tile->row, prepared_words(call->prepared), lanes, call->prepared->stride);
+    memcpy(tile->bad, bad, sizeof bad);
+}
+
 static void fill_lane(const Tile *tile, Lanes lane, uint32_t w)
 {
     for (unsigned t = 0; t < tile->rows; t++) put32(lane_of(lane, 0, t), w);
@@ -1112,6 +1137,8 @@ static void load_port(const Call *call, Tile *tile, const Port *port, Lanes prep
             load_words(tile, to, tile->item, from, port->lanes, port->lanes);
         else
             load_elements(tile, to, from, port->lanes, dtype);
+    } else if (port->kind == NFCC_PORT_EARLY) {
+        load_early(call, tile, to, port->lanes);
     } else if (call->input) {
         load_words(tile, to, tile->item, call->input, port->lanes, port->lanes);
     } else {
@@ -1196,10 +1223,12 @@ static bool event_overflows(const Call *call)
 static nfcc_status run_call(Call *call)
 {
     bool bad = false;
+    int program = call->program;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
         set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, call->n);
-        Lanes prep = tile_prep(call, &tile);
+        call->program = tile_program(call, program, &tile);
+        Lanes prep = call->program == program ? tile_prep(call, &tile) : no_lanes;
         load_inputs(call, &tile, prep);
         run_code(call->p, call->program, &tile, call->main, prep);
         if (call->best)

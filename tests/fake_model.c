@@ -81,6 +81,19 @@ void fake_add_base(unsigned char *image, const void *base)
     m->size = t.used;
 }
 
+void fake_add_early(unsigned char *image, const void *base)
+{
+    nfcc_model_header *m = (nfcc_model_header *)image;
+    Tables t = {.base = image, .used = m->size};
+    add_program(&t, m, base, NFCC_PROGRAM_TO_LATENT_EARLY,
+                PORTS({NFCC_PORT_EARLY, 0, 16, FAKE_EARLY}, {NFCC_PORT_X, 0, 0, 3}),
+                PORTS({NFCC_PORT_Z, 0, 48, 3}, {NFCC_PORT_LOG_DET, 0, 64, 1}, {NFCC_PORT_LOG_PROB, 0, 65, 1}));
+    add_program(&t, m, base, NFCC_PROGRAM_TO_EVENT_EARLY,
+                PORTS({NFCC_PORT_EARLY, 0, 16, FAKE_EARLY}, {NFCC_PORT_Z, 0, 0, 3}),
+                PORTS({NFCC_PORT_X, 0, 48, 3}, {NFCC_PORT_LOG_DET, 0, 64, 1}, {NFCC_PORT_LOG_PROB, 0, 65, 1}));
+    m->size = t.used;
+}
+
 static void add_golden(Tables *t, nfcc_model_header *m)
 {
     float words[GOLDEN_ROWS][2 * FAKE_D + 2];

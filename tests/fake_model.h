@@ -16,6 +16,8 @@ extern unsigned char fake_image[FAKE_IMAGE];
 void fake_build(unsigned char *image, const void *base, size_t weights_size);
 // One more program in a built descriptor: noise gets the context's own mean and scale before it is z.
 void fake_add_base(unsigned char *image, const void *base);
+// Two more: both directions from EARLY lanes.
+void fake_add_early(unsigned char *image, const void *base);
 
 nfcc_policy *fake_static(void);                     // fake_image, built and opened
 nfcc_policy *fake_static_of(const uint32_t *costs); // with these estimates of what tiles cost

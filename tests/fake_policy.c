@@ -49,6 +49,40 @@ static void to_latent(float *work, const float *prep, const float *weights, size
     stress(work, prep, weights, T);
 }
 
+// From EARLY lanes, told from the others by the log_det.
+enum { EARLY = 16 };
+
+static float prep_here(const float *work, const float *weights, size_t T, size_t t, size_t d)
+{
+    return work[(EARLY + d % FAKE_EARLY) * T + t] * weights[d] + (float)d;
+}
+
+static void to_latent_early(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        float z[FAKE_D];
+        for (size_t d = 0; d < FAKE_D; d++)
+            work[(OUT + d) * T + t] = z[d] = fake_z(work[d * T + t], prep_here(work, weights, T, t, d));
+        work[(OUT + 16) * T + t] = FAKE_EARLY_LOG_DET;
+        work[(OUT + 17) * T + t] = fake_log_prob(z);
+    }
+    stress(work, prep, weights, T);
+}
+
+static void to_event_early(float *work, const float *prep, const float *weights, size_t T)
+{
+    for (size_t t = 0; t < T; t++) {
+        float z[FAKE_D];
+        for (size_t d = 0; d < FAKE_D; d++) {
+            z[d] = work[d * T + t];
+            work[(OUT + d) * T + t] = fake_x(z[d], prep_here(work, weights, T, t, d));
+        }
+        work[(OUT + 16) * T + t] = FAKE_EARLY_LOG_DET;
+        work[(OUT + 17) * T + t] = fake_log_prob(z);
+    }
+    stress(work, prep, weights, T);
+}
+
 static void to_event(float *work, const float *prep, const float *weights, size_t T)
 {
     for (size_t t = 0; t < T; t++) {
@@ -141,6 +175,8 @@ TILES(score)
 TILES(noise)
 TILES(run)
 TILES(base)
+TILES(to_latent_early)
+TILES(to_event_early)
 TILE_CODE(noise, 32)
 
 #define PICK(name) (slot == 0 ? name##_few : slot == 1 ? name##_16 : slot == 3 ? name##_64 : NULL)
@@ -156,6 +192,8 @@ __attribute__((visibility("default"))) nfcc_abi_code *fake_code(int program, int
     case NFCC_PROGRAM_NOISE: return slot == 2 ? noise_32 : PICK(noise);
     case NFCC_PROGRAM_RUN: return PICK(run);
     case NFCC_PROGRAM_BASE: return PICK(base);
+    case NFCC_PROGRAM_TO_LATENT_EARLY: return PICK(to_latent_early);
+    case NFCC_PROGRAM_TO_EVENT_EARLY: return PICK(to_event_early);
     default: return NULL;
     }
 }

@@ -12,6 +12,8 @@ enum { FAKE_TABLES = 16384, FAKE_IMAGE = FAKE_TABLES + (3 << 20) }; // bytes of 
 // Code of a program for tile TILE[slot]; NULL where the fake has none.
 nfcc_abi_code *fake_code(int program, int slot);
 
+#define FAKE_EARLY_LOG_DET 7.0f // of the programs that read EARLY lanes
+
 static inline float fake_weight(int l) { return 0.25f + 0.125f * (float)l; }
 static inline float fake_prep(const float *early, int l) { return early[l % FAKE_EARLY] * fake_weight(l) + (float)l; }
 static inline float fake_x(float z, float prep) { return 2 * z + prep; }

@@ -262,9 +262,9 @@ static void test_damaged_file(void **state)
     set32(l.file, FIELD(size), 0x7fffffff);
     assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
     set32(l.file, FIELD(size), ((nfcc_model_header *)(good + l.model))->size);
-    set32(l.file, FIELD(version), 2);
+    set32(l.file, FIELD(version), NFCC_ABI_VERSION + 1);
     assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
-    set32(l.file, FIELD(version), 1);
+    set32(l.file, FIELD(version), NFCC_ABI_VERSION);
     set32(l.file, FIELD(cpu), 1u << 31);
     assert_int_equal(open_bytes(l.file, l.size), NFCC_CPU);
     free(l.file);

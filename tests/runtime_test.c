@@ -177,6 +177,52 @@ static void test_base(void **state)
         }
 }
 
+// With a context per row, of which there are more than are prepared in full, the directions that read EARLY lanes are
+// taken. Tiles of one context, and a base that reads PREP, want the others. The results are the same.
+static void check_early(const nfcc_policy *p, size_t rows, size_t n, bool base, bool early)
+{
+    Memory m = memory_for(p, rows, 3);
+    nfcc_noise given = {.z = data.z[0]}, noise = NFCC_NOISE(SEED);
+    bool seen = false;
+    fill(rows, n);
+    expect(rows, n);
+    assert_int_equal(nfcc_prepare(p, rows, data.context, m.prepared, m.work), NFCC_OK);
+    assert_int_equal(nfcc_to_latent(p, m.prepared, n, data.x[0], made.z[0], made.log_det, m.work), NFCC_OK);
+    assert_int_equal(nfcc_log_prob(p, m.prepared, n, data.x[0], made.log_prob, m.work), NFCC_OK);
+    for (size_t i = 0; i < rows * n; i++) {
+        float lanes[FAKE_EARLY];
+        early_of(i / n, lanes);
+        for (int d = 0; d < FAKE_D; d++) assert_true(made.z[i][d] == fake_z(data.x[i][d], fake_prep(lanes, d)));
+        assert_true(made.log_prob[i] == fake_log_prob(made.z[i]));
+        seen = seen || made.log_det[i] == FAKE_EARLY_LOG_DET;
+    }
+    assert_int_equal(seen, early);
+    if (rows * n % 64 == 1) assert_true(made.log_det[rows * n - 1] != FAKE_EARLY_LOG_DET);
+    assert_int_equal(nfcc_sample(p, m.prepared, &given, n, made.x[0], m.work), NFCC_OK);
+    assert_same(made.x, data.x, rows * n * FAKE_D);
+    for (size_t i = 0; i < rows * n && !base; i++)
+        for (int d = 0; d < FAKE_D; d++) data.z[i][d] = fake_noise(SEED, i, d, 1);
+    expect(rows, n);
+    assert_int_equal(nfcc_sample_and_log_prob(p, m.prepared, &noise, n, made.x[0], made.log_prob, m.work), NFCC_OK);
+    if (!base) assert_same(made.x, data.x, rows * n * FAKE_D);
+    release(m);
+}
+
+static void test_early(void **state)
+{
+    (void)state;
+    static _Alignas(64) unsigned char memory[FAKE_MEMORY];
+    nfcc_policy *p = fake_static();
+    fake_add_early(fake_image, fake_image);
+    for (int base = 0; base < 2; base++) {
+        if (base) fake_add_base(fake_image, fake_image);
+        assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, memory, sizeof memory, &p), NFCC_OK);
+        check_early(p, 256, 1, base, false);
+        check_early(p, 257, 1, base, true);
+        check_early(p, 300, 3, base, true);
+    }
+}
+
 static void test_run(void **state)
 {
     (void)state;
@@ -385,12 +431,19 @@ static void test_info(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_entries),    cmocka_unit_test(test_tilings),
-        cmocka_unit_test(test_rows_alone), cmocka_unit_test(test_prepared_size),
-        cmocka_unit_test(test_best),       cmocka_unit_test(test_best_order),
-        cmocka_unit_test(test_base),       cmocka_unit_test(test_run),
-        cmocka_unit_test(test_integers),   cmocka_unit_test(test_event_overflows),
-        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_entries),
+        cmocka_unit_test(test_tilings),
+        cmocka_unit_test(test_rows_alone),
+        cmocka_unit_test(test_prepared_size),
+        cmocka_unit_test(test_best),
+        cmocka_unit_test(test_best_order),
+        cmocka_unit_test(test_base),
+        cmocka_unit_test(test_early),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_event_overflows),
+        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_info),
     };
     if (argc < 2) return 2;

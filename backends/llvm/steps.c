@@ -167,7 +167,7 @@ static bool *wide_steps(Unit *u, const Program *p)
 
 // ---- where fetching ahead turns (llvm.h)
 enum { GAP = 1 << 16 };   // bytes between the weights of a run at most: biases, scales
-enum { SMALL = 1 << 14 }; // products of fewer bytes are passed over
+enum { SMALL = 1 << 14 }; // products of fewer bytes are passed over, but where they go on with a run
 
 typedef struct {
     uint64_t from, to; // bytes
@@ -207,7 +207,7 @@ static const Stretch *find_turns(const Gen *g, const Program *p, int steps)
     for (Stretch *at = all + n; at-- > all;) {
         bool there = (int64_t)(at->to + turn) >= 0;
         at->turn = turn_to(at->to, there ? at->to + turn : at->to);
-        if (at->to - at->from < SMALL) continue;
+        if (at->to - at->from < SMALL && (at == all || !follows(at - 1, at))) continue;
         if (after) at->turn = follows(at, after) ? after->turn : turn_to(at->to, after->from);
         after = at;
     }
