@@ -101,18 +101,26 @@ static void sort_rows(LaneEnv *env, const Node *n, int64_t token, int32_t *rows,
     free(sorted);
 }
 
-// Tokens `tokens`, columns `cols` (NULL: all) of a product.
-static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
-                                const int32_t *cols, int64_t n_cols)
+// The rows that have a weight in one of the columns (NULL: all rows).
+static int64_t weighted_rows(const Node *w, const int32_t *cols, int64_t n_cols, int32_t *rows)
 {
-    const Node *w = n->in[1];
     int64_t K = w->type.dim[0], N = w->type.dim[1], n_rows = 0;
-    int32_t *rows = heap_array(K, sizeof *rows);
     for (int64_t k = 0; k < K; k++) {
         bool weight = !cols;
         for (int64_t c = 0; c < n_cols && !weight; c++) weight = const_at(w, k * N + cols[c]) != 0;
         if (weight) rows[n_rows++] = (int32_t)k;
     }
+    return n_rows;
+}
+
+// Tokens `tokens`, columns `cols` (NULL: all) of a product.
+static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
+                                const int32_t *cols, int64_t n_cols)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    int32_t *rows = heap_array(K, sizeof *rows);
+    int64_t n_rows = weighted_rows(w, cols, n_cols, rows);
     if (cols && n_tokens == 1) sort_rows(env, n, tokens[0], rows, n_rows);
     LaneRef *refs = emit_refs(n_tokens * (n_rows > n_cols ? n_rows : n_cols));
     LaneRef zero = {build_scalar(env->b, 0), 0};

@@ -24,79 +24,28 @@ int points_place(const OneLane *g, int i, LaneRef r)
     return -1;
 }
 
-// One elementwise op on built lanes, those apart that are decided lane by lane; the others in one vector.
-static bool decided(Emit *e, Op op, const LaneRef *in, LaneRef *out)
+// The result of an op on built lanes, where one of them or its constants decide it; else none.
+static LaneRef decided(Emit *e, Op op, const LaneRef *in)
 {
-    const Node *zero = num(e, 0), *one = num(e, 1);
+    const LaneRef zero = {num(e, 0), 0}, one = {num(e, 1), 0}, none = {NULL, 0};
     bool same = op_info(op)->kind == KIND_BINARY && lane_same(in[0], in[1]);
     bool c0 = lane_is_const(in[0]), c1 = op_info(op)->kind != KIND_UNARY && lane_is_const(in[1]);
     double x = c0 ? lane_value(in[0]) : NAN, y = c1 ? lane_value(in[1]) : NAN;
-    LaneRef none = {NULL, 0};
-    *out = none;
     switch ((int)op) {
-    case OP_sub:
-        if (same)
-            *out = (LaneRef){zero, 0};
-        else if (y == 0)
-            *out = in[0];
-        break;
-    case OP_add:
-        if (x == 0)
-            *out = in[1];
-        else if (y == 0)
-            *out = in[0];
-        break;
+    case OP_sub: return same ? zero : y == 0 ? in[0] : none;
+    case OP_add: return x == 0 ? in[1] : y == 0 ? in[0] : none;
     case OP_mul:
-        if (x == 0 || y == 0)
-            *out = (LaneRef){zero, 0};
-        else if (x == 1)
-            *out = in[1];
-        else if (y == 1)
-            *out = in[0];
-        break;
-    case OP_div:
-        if (x == 0)
-            *out = (LaneRef){zero, 0};
-        else if (same)
-            *out = (LaneRef){one, 0};
-        else if (y == 1)
-            *out = in[0];
-        break;
-    case OP_and:
-        if (x == 0 || y == 0)
-            *out = (LaneRef){zero, 0};
-        else if (x == 1)
-            *out = in[1];
-        else if (y == 1)
-            *out = in[0];
-        break;
-    case OP_or:
-        if (x == 1 || y == 1)
-            *out = (LaneRef){one, 0};
-        else if (x == 0)
-            *out = in[1];
-        else if (y == 0)
-            *out = in[0];
-        break;
+    case OP_and: return x == 0 || y == 0 ? zero : x == 1 ? in[1] : y == 1 ? in[0] : none;
+    case OP_or: return x == 1 || y == 1 ? one : x == 0 ? in[1] : y == 0 ? in[0] : none;
+    case OP_div: return x == 0 ? zero : same ? one : y == 1 ? in[0] : none;
     case OP_min:
-    case OP_max:
-        if (same) *out = in[0];
-        break;
-    case OP_select:
-        if (c0)
-            *out = x != 0 ? in[1] : in[2];
-        else if (lane_same(in[1], in[2]))
-            *out = in[1];
-        break;
+    case OP_max: return same ? in[0] : none;
+    case OP_select: return c0 ? in[x != 0 ? 1 : 2] : lane_same(in[1], in[2]) ? in[1] : none;
     case OP_le:
-        if (!(c0 && c1) && lanes_in_order(in[0], in[1], 0))
-            *out = (LaneRef){one, 0};
-        else if (!(c0 && c1) && lanes_in_order(in[1], in[0], 0) && !same)
-            *out = (LaneRef){zero, 0};
-        break;
-    default: break;
+        if (c0 && c1) return none;
+        return lanes_in_order(in[0], in[1], 0) ? one : !same && lanes_in_order(in[1], in[0], 0) ? zero : none;
+    default: return none;
     }
-    return out->node != NULL;
 }
 
 // `like`: the node whose op it is (its alpha and type); NULL: op on its own.
@@ -106,6 +55,7 @@ static const Node *apply(Emit *e, Op op, const Node *like, const Node *const *in
     return op_info(op)->kind == KIND_UNARY ? build_unary(e->b, op, in[0]) : build_binary(e->b, op, in[0], in[1]);
 }
 
+// One elementwise op on built lanes, those apart that are decided lane by lane; the others in one vector.
 void points_apply(Emit *e, Op op, const Node *like, LaneRef *const *in, int64_t n, LaneRef *out)
 {
     int n_in = like ? like->n_in : op_info(op)->kind == KIND_UNARY ? 1 : 2;
@@ -114,9 +64,9 @@ void points_apply(Emit *e, Op op, const Node *like, LaneRef *const *in, int64_t 
         LaneRef own[3];
         bool constant = true;
         for (int k = 0; k < n_in; k++) own[k] = in[k][j], constant = constant && lane_is_const(own[k]);
-        if (!constant && decided(e, op, own, &out[j])) continue;
         if (!constant) {
-            rest[n_rest++] = j;
+            out[j] = decided(e, op, own);
+            if (!out[j].node) rest[n_rest++] = j;
             continue;
         }
         const Node *v[3];
