@@ -27,7 +27,7 @@ static const Command commands[] = {
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 #ifdef __SANITIZE_ADDRESS__ // whose own report says more
-static void catch_bugs(void) { signal(SIGPIPE, SIG_IGN); }
+static void catch_bugs(void) {}
 #else
 static void crashed(int number)
 {
@@ -42,9 +42,15 @@ static void catch_bugs(void)
 {
     static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], crashed);
-    signal(SIGPIPE, SIG_IGN);
 }
 #endif
+
+// A closed pipe and a limit of the file size are errors of writing, which are told and leave nothing behind.
+static void ignore_write_signals(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
 
 // The command named by the first word; a model's name means compile.
 static const Command *find_command(int argc, char **argv)
@@ -93,6 +99,7 @@ static int dispatch(Arena *arena, int argc, char **argv)
 int main(int argc, char **argv)
 {
     catch_bugs();
+    ignore_write_signals();
     Arena *arena = arena_new();
     int code = dispatch(arena, argc, argv);
     arena_free(arena);

@@ -415,17 +415,18 @@ def test_interrupted_compile_leaves_nothing_behind(tool, tmp_path, number):
     assert os.listdir(folder) == ["p.so"] and (folder / "p.so").read_text() == "of before"
 
 
-def test_run_bulk_leaves_nothing_behind(lander, tmp_path):
+@pytest.mark.parametrize("words,said", [
+    (["run", "policy.so", "sample", "obs=obs.npy", "--samples", "100000", "-o", "out"], "x.npy"),
+    (["MODEL", "-o", "out/p.so", "--no-verify"], "p.so")])
+def test_full_disk_leaves_nothing_behind(tool, lander, tmp_path, words, said):
     """A disk (here: a limit of the file size) that is too small is said at once; no file is left."""
     np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
-
-    def small_disk():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-
-    done = subprocess.run([zoo.NFCC, "run", lander / "policy.so", "sample", "obs=obs.npy", "--samples", "100000", "-o", "out"],
-                          cwd=tmp_path, capture_output=True, text=True, preexec_fn=small_disk)
-    assert done.returncode == 3 and "x.npy: cannot be written: File too large" in done.stderr
+    (tmp_path / "policy.so").symlink_to(lander / "policy.so")
+    (tmp_path / "out").mkdir()
+    done = subprocess.run([zoo.NFCC, *(tool.model("lander_nfbc") if word == "MODEL" else word for word in words)], cwd=tmp_path,
+                          capture_output=True, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+    assert done.returncode == 3 and said + ": cannot be written: File too large" in done.stderr
     assert os.listdir(tmp_path / "out") == []
 
 
