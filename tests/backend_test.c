@@ -111,6 +111,21 @@ static void add_overlapping(Maker *m, uint32_t k, uint32_t n)
     *add_step(m, STEP_GEMM) = other;
 }
 
+// Weights that do not fit a core's own cache: fetched ahead, other blocks of few rows.
+static void far_weights_bits(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
+        Maker *m = maker_new(60);
+        m->weight_type = (WeightType)type;
+        uint32_t k = type == WEIGHTS_F32 ? 520 : 1030; // a little more than 1 MiB
+        add_gemm(m, 1, k, 520, k);
+        add_gemm(m, 1, 130, 64, 34);
+        add_transposed(m, 1, 43, 392);
+        check_everywhere(m);
+    }
+}
+
 static void short_weights_bits(void **state)
 {
     (void)state;
@@ -475,12 +490,12 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),         TEST(far_gemm_bits),      TEST(transposed_bits),     TEST(apart_bits),
-        TEST(gemm_blocks_bits),  TEST(short_weights_bits), TEST(short_weights_round), TEST(paired_bits),
-        TEST(paired_apart_bits), TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay),
-        TEST(map_bits),          TEST(map_access_bits),    TEST(reduce_bits),         TEST(move_bits),
-        TEST(matmul_bits),       TEST(repeat_bits),        TEST(take_bits),           TEST(empty_program),
-        TEST(every_cpu),         TEST(openblas_is_near),   TEST(many_numbers_bits),
+        TEST(gemm_bits),           TEST(far_gemm_bits),      TEST(transposed_bits),  TEST(apart_bits),
+        TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits), TEST(short_weights_round),
+        TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),    TEST(paired_plan),
+        TEST(small_matrices_stay), TEST(map_bits),           TEST(map_access_bits),  TEST(reduce_bits),
+        TEST(move_bits),           TEST(matmul_bits),        TEST(repeat_bits),      TEST(take_bits),
+        TEST(empty_program),       TEST(every_cpu),          TEST(openblas_is_near), TEST(many_numbers_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,8 +110,10 @@ static void add_step(const Gen *g, const Rates *r, const Step *s, double *cost)
 {
     bool gemm = s->kind == STEP_GEMM, together = gemm && gemm_takes_few(g, &s->gemm);
     double one = gemm ? gemm_one(r, &s->gemm) : other_one(r, s);
+    uint32_t at;
+    MatrixKind kind = gemm ? layout_matrix(g->layout, s->gemm.w, &at) : MATRIX_F32;
     cost[NFCC_COST_ONE] += one;
-    cost[COST_TWO] += together ? gemm_few(r, &s->gemm, few_near(g) ? 2 : 4) : 0;
+    cost[COST_TWO] += together ? gemm_few(r, &s->gemm, few_two(g, kind) ? 2 : 4) : 0;
     cost[NFCC_COST_FOUR] += together ? gemm_few(r, &s->gemm, 4) : 0;
     cost[NFCC_COST_EIGHT] += together ? gemm_few(r, &s->gemm, 8) : 0;
     cost[NFCC_COST_EACH] += together ? 0 : one;

@@ -38,7 +38,10 @@ typedef struct {
 } FewShape;
 // All weights fit a core's own cache, and a block's columns of them are four lines wide (AVX-512).
 bool few_near(const Gen *g);
-FewShape few_shape(const Gen *g, int i);
+// Two rows have blocks of their own: near, and where weights are of 16 bits, of which memory brings more than blocks for
+// four rows, half of them in vain, can multiply.
+bool few_two(const Gen *g, MatrixKind kind);
+FewShape few_shape(const Gen *g, MatrixKind kind, int i);
 LLVMTypeRef few_block_type(Gen *g);
 void few_block_emit(Gen *g, MatrixKind kind, FewShape shape);
 int64_t few_weight_bytes(MatrixKind kind);

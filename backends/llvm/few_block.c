@@ -28,13 +28,18 @@ int64_t few_weight_bytes(MatrixKind kind) { return kind == MATRIX_SHORT ? 2 : 4;
 
 bool few_near(const Gen *g) { return !g->ahead && g->info.level == LEVEL_AVX512; }
 
+bool few_two(const Gen *g, MatrixKind kind)
+{
+    return g->info.level == LEVEL_AVX512 && (few_near(g) || kind != MATRIX_F32);
+}
+
 // Near: two rows by many vectors, four by half of them, eight by few; single vectors that are left, and those with chains
-// abreast. Else four rows at a time, and single vectors.
-FewShape few_shape(const Gen *g, int i)
+// abreast. Else four rows at a time, two where few_two says so, and single vectors.
+FewShape few_shape(const Gen *g, MatrixKind kind, int i)
 {
     static const FewShape near[FEW_SHAPES] = {{2, 8, 1}, {4, 4, 1}, {8, 2, 1}, {8, 1, 1}, {4, 1, SIDE_BY_SIDE}},
                           wide[] = {{4, 4, 1}, {8, 1, 1}}, narrow[] = {{4, 2, 1}, {4, 1, 1}};
-    if (few_near(g)) return near[i];
+    if (few_near(g) || (i == FEW_PAIR && few_two(g, kind))) return near[i];
     return (g->info.sums >= MOST_SUMS ? wide : narrow)[i >= FEW_SINGLE];
 }
 

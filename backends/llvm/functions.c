@@ -135,7 +135,7 @@ static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
     Gen *g = &u->g;
     Arena *a = g->cx->arena;
     for (int i = 0; i < FEW_SHAPES; i++) {
-        FewShape s = few_shape(g, i), before = few_shape(g, i ? i - 1 : 0);
+        FewShape s = few_shape(g, kind, i), before = few_shape(g, kind, i ? i - 1 : 0);
         if (i && s.rows == before.rows && s.units == before.units && s.chains == before.chains) {
             g->few_block[kind][i] = g->few_block[kind][i - 1];
             continue;

@@ -9,8 +9,8 @@
 // speed). Between chunks the sums wait in `out`; each is one chain in the order of k all the same. Where the Plan cuts
 // K, its blocks are the chunks: chains from +0, added to `out`.
 //
-// Where they do (few_near): all of K is one chunk, and nothing is fetched; two rows have wider blocks of their own,
-// and of a K that is cut the few outputs that fill no block take the chunks abreast.
+// Where they do (few_near): all of K is one chunk, and nothing is fetched; two rows have wider blocks of their own
+// (few_two), and of a K that is cut the few outputs that fill no block take the chunks abreast.
 #include "few.h"
 
 enum { AHEAD = 1 << 14 };
@@ -80,7 +80,7 @@ LLVMTypeRef few_type(Gen *g)
 static Blocks blocks_new(const Few *f, int shape)
 {
     Gen *g = f->g;
-    FewShape s = few_shape(g, shape);
+    FewShape s = few_shape(g, f->kind, shape);
     Value rows = word_i64(g, s.rows);
     return (Blocks){g->few_block[f->kind][shape], word_i64(g, s.units), rows, pieces(g, f->rows, rows)};
 }
@@ -94,7 +94,7 @@ static Blocks blocks_where(Gen *g, Value condition, Blocks a, Blocks b)
 static void set_blocks(Few *f)
 {
     Gen *g = f->g;
-    Value up_to_four = LLVMBuildICmp(g->b, LLVMIntULE, f->rows, word_i64(g, few_shape(g, FEW_FOUR).rows), "");
+    Value up_to_four = LLVMBuildICmp(g->b, LLVMIntULE, f->rows, word_i64(g, few_shape(g, f->kind, FEW_FOUR).rows), "");
     f->pair = blocks_new(f, FEW_PAIR);
     f->wide = blocks_where(g, up_to_four, blocks_new(f, FEW_FOUR), blocks_new(f, FEW_EIGHT));
 }
@@ -188,7 +188,7 @@ static Chunk chunk_at(const Few *f, const Chunk *group, Value k)
 static Value pairs_divide(const Few *f, Value units)
 {
     Gen *g = f->g;
-    if (!few_near(g)) return never(g);
+    if (!few_two(g, f->kind)) return never(g);
     Value are_two = LLVMBuildICmp(g->b, LLVMIntULE, f->rows, f->pair.rows, "");
     return LLVMBuildAnd(g->b, are_two, equal(g, LLVMBuildURem(g->b, units, f->pair.units, ""), 0), "");
 }
