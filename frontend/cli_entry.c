@@ -1,5 +1,5 @@
 // An entry on NumPy files: which entries and inputs there are, and whether what was asked for fits. N is the most rows
-// of any input; an input of one row is shared.
+// of any input, 0 where one has none; an input of one row is shared.
 #include "cli_entry_run.h"
 
 #include <stdio.h>

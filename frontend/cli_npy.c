@@ -84,9 +84,11 @@ static const char *read_shape(const char *dict, NpyHeader *h, NpyError *e)
     }
 }
 
+static bool may_be_npy(const unsigned char *data, size_t n) { return n < 6 || !memcmp(data, "\x93NUMPY", 6); }
+
 static const char *read_header(const unsigned char *p, size_t size, NpyHeader *h, size_t *start, NpyError *e)
 {
-    if (size < 10 || memcmp(p, "\x93NUMPY", 6)) return fail(e, "not a .npy file");
+    if (size < 10 || !may_be_npy(p, size)) return fail(e, "not a .npy file");
     bool wide = p[6] >= 2;
     if (p[6] < 1 || p[6] > 3 || (wide && size < 12)) return fail(e, ".npy version %d is not known", p[6]);
     size_t length = p[8] | (size_t)p[9] << 8;
@@ -213,11 +215,12 @@ const char *npy_parse(const void *bytes, size_t size, Array *out, NpyError *e)
 }
 
 // ---- files
+// Of what begins otherwise, and may never end, only that.
 static unsigned char *read_all(int file, size_t *size)
 {
     unsigned char *data = NULL;
     size_t cap = 0, n = 0;
-    for (ssize_t got = 1; got; n += (size_t)got) {
+    for (ssize_t got = 1; got && may_be_npy(data, n); n += (size_t)got) {
         if (n == cap) {
             cap = cap ? cap * 2 : 1 << 16;
             unsigned char *more = realloc(data, cap);

@@ -195,8 +195,8 @@ static const CommandHelp helps[] = {
      "outputs, by their own names).\n"
      "Inputs: x, z and the contexts by their ONNX names; a context itself called x or z is ctx.x or ctx.z. z= "
      "replaces\n"
-     "the drawn noise. N is the most rows of any input; an input of one row is shared. Outputs are [N, ...];\n"
-     "with --samples K [N, K, ...] ([K, ...] without contexts). / in a name is written _."},
+     "the drawn noise. N is the most rows of any input, 0 where one has none; one row is shared.\n"
+     "Outputs are [N, ...]; with --samples K [N, K, ...] ([K, ...] without contexts). / in a name is written _."},
     {CMD_CHECK, "nfcc check MODEL.onnx [--explain] [--json]",
      "Say what the model is: roles, entries, and every problem found. --explain prints the inverse program."},
     {CMD_VERIFY, "nfcc verify MODEL.onnx [--inputs FILE.npz] [--reference FILE.npz] [--json]",

@@ -541,6 +541,7 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["log_prob", "x=bad.npy", "obs=obs.npy"], 2, "wanted as [N, 8], got [3, 5]"),
     (["log_prob", "x=few.npy", "obs=obs.npy"], 2, "3 rows"),
     (["log_prob", "x=none.npy", "obs=obs.npy"], 3, "none.npy"),
+    (["log_prob", "x=/dev/zero", "obs=obs.npy"], 3, "/dev/zero (input 'x'): not a .npy file"),
     (["scores", "x=x.npy", "obs=obs.npy"], 2, "'scores' is no entry; entries: to_latent")])
 def test_run_refuses(tool, lander, files, words, code, said):
     np.save(files / "bad.npy", np.zeros((3, 5), np.float32))
