@@ -51,18 +51,31 @@ static void emit_group(Panels *p, LaneEnv *env, const Node *n, const Keyed *lane
 
 // ---- products
 
-// How many inputs each column reads, and all of them. Half filled in where the matrix is not sparse: stops there.
-static int64_t column_inputs(const Node *w, Keyed *columns, int64_t most)
+static int32_t numbers_in(const float *row, int64_t n)
+{
+    int32_t k = 0;
+    for (int64_t i = 0; i < n; i++) k += row[i] != 0;
+    return k;
+}
+
+// At least 0.3 of it is zeros. Most matrices are not sparse: they are read once, by vectors, and no further than needed.
+static bool is_sparse(const Node *w)
 {
     int64_t K = w->type.dim[0], N = w->type.dim[1], all = 0;
     const float *f32 = w->type.dtype == T_F32 ? w->data : NULL;
-    for (int64_t k = 0; k < K && all <= most; k++)
-        for (int64_t c = 0; c < N; c++) {
-            bool reads = f32 ? f32[k * N + c] != 0 : const_at(w, k * N + c) != 0;
-            columns[c].key += reads;
-            all += reads;
-        }
-    return all;
+    for (int64_t k = 0; k < K && all * 10 < K * N * 7; k++) {
+        if (f32) all += numbers_in(f32 + k * N, N);
+        for (int64_t c = 0; c < N && !f32; c++) all += const_at(w, k * N + c) != 0;
+    }
+    return all * 10 < K * N * 7;
+}
+
+// How many inputs each column reads.
+static void column_inputs(const Node *w, Keyed *columns)
+{
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t c = 0; c < N; c++) columns[c].key += const_at(w, k * N + c) != 0;
 }
 
 // Columns with how many inputs each reads, and the inputs that each panel of `width` columns reads in all.
@@ -84,15 +97,16 @@ static int64_t find_panels(const Node *n, Keyed *columns)
     int64_t K = w->type.dim[0], N = w->type.dim[1];
     if (type_lanes(n->type) != N || K * N < LEAST_WEIGHTS || N < 2 * LEAST_WIDTH) return 0;
     int64_t panels = N / LEAST_WIDTH < MOST_PANELS ? N / LEAST_WIDTH : MOST_PANELS, products = 0;
+    if (!is_sparse(w)) return 0;
     for (int64_t c = 0; c < N; c++) columns[c].lane = c;
-    bool sparse = column_inputs(w, columns, K * N * 7 / 10) * 10 < K * N * 7;
+    column_inputs(w, columns);
     int64_t width = ((N + panels - 1) / panels + 15) & ~15ll;
-    if (sparse) qsort(columns, (size_t)N, sizeof *columns, by_key);
-    for (int64_t c = 0; sparse && c < N; c += width) {
+    qsort(columns, (size_t)N, sizeof *columns, by_key);
+    for (int64_t c = 0; c < N; c += width) {
         int64_t count = N - c < width ? N - c : width;
         products += count * panel_inputs(w, columns, c, count);
     }
-    return sparse && products * 10 < K * N * 8 ? width : 0;
+    return products * 10 < K * N * 8 ? width : 0;
 }
 
 static bool linear_panels(Panels *p, LaneEnv *env, const Node *n)
