@@ -304,6 +304,25 @@ static void map_bits(void **state)
     }
 }
 
+// Maps that tiles do as one run of floats: the last vectors pass the end, here of T = 16 rows by most lanes.
+static void joined_map_bits(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = {1, 2, 3, 5, 13, 33}, lengths[] = {12, 60, 200};
+    Maker *m = maker_new(31);
+    for (int i = 0; i < 18; i++) {
+        uint32_t n = sizes[i / 3];
+        AccessForm forms[] = {ACCESS_WHOLE, ACCESS_WHOLE, ACCESS_ONE};
+        add_map(m, n, n, lengths[i % 3], 2, forms, 3);
+        MapStep *s = &maker_last(m)->map;
+        s->args[0] = (Access){SPACE_WORK, 5, n, 0, 1};
+        s->args[1] = (Access){SPACE_WORK, 48, n, 0, 1};
+        s->args[2] = (Access){SPACE_CONST, 3, n, 0, 0};
+        if (i % 3 == 1) s->args[1].at = s->outs[0].at = m->out[m->n_out - 2].at = m->out[m->n_out - 4].at; // in place
+    }
+    check_everywhere(m);
+}
+
 static void many_numbers_bits(void **state)
 {
     (void)state;
@@ -493,9 +512,10 @@ int main(int argc, char **argv)
         TEST(gemm_bits),           TEST(far_gemm_bits),      TEST(transposed_bits),  TEST(apart_bits),
         TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits), TEST(short_weights_round),
         TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),    TEST(paired_plan),
-        TEST(small_matrices_stay), TEST(map_bits),           TEST(map_access_bits),  TEST(reduce_bits),
-        TEST(move_bits),           TEST(matmul_bits),        TEST(repeat_bits),      TEST(take_bits),
-        TEST(empty_program),       TEST(every_cpu),          TEST(openblas_is_near), TEST(many_numbers_bits),
+        TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),
+        TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),      TEST(repeat_bits),
+        TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),        TEST(openblas_is_near),
+        TEST(many_numbers_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,7 +107,6 @@ bool map_flat(const MapStep *s)
 // PREP may have fewer rows than WORK.
 bool map_joined(const MapStep *s)
 {
-    if (s->n < JOINED_LANES) return false;
     for (uint32_t i = 0; i < s->n_args; i++) {
         Pattern p = pattern_of(&s->args[i], s->n);
         bool alike = s->args[i].space == SPACE_WORK && p.step == 1,

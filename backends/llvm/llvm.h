@@ -219,7 +219,6 @@ typedef struct {
 Pattern pattern_of(const Access *a, uint32_t n);
 bool map_flat(const MapStep *s);       // all arguments have one level: n is a count that the code learns
 bool map_joined(const MapStep *s);     // T > 1: the rows of all lanes are one run
-enum { JOINED_LANES = 32 };            // from so many lanes on, since the code is longer
 int map_width(const TargetInfo *info); // words of a map's vectors
 
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows

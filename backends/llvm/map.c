@@ -249,15 +249,16 @@ static void run_by_rows(Map *m, Value run, Value *value)
     loop_end(g, &l, NULL);
 }
 
-// T > 1, joined. One vector's chain of operations is longer than what the CPU has in flight of it: JOINED_VECTORS of
-// them go side by side. The last ones may pass the end by less than sixteen lanes (plan.h).
-enum { JOINED_VECTORS = 2 };
+// T > 1, joined: vectors go side by side, since the chain of operations of one is longer than what a CPU has in flight
+// of it. A long code is busy by itself, and takes room. The last vectors may pass the end by less than sixteen lanes
+// (plan.h).
+static int vectors_abreast(const MapStep *s) { return s->n_code <= 40 ? 4 : s->n_code <= 128 ? 2 : 1; }
 
 static void run_joined(Map *m, Value *value)
 {
     Gen *g = m->g;
     Value args[MAP_MAX_ARGS];
-    m->width *= JOINED_VECTORS;
+    m->width *= vectors_abreast(m->s);
     for (int a = 0; a < (int)m->s->n_args; a++)
         args[a] = m->arg[a].shared ? load_rows(g, m->arg[a], NULL, m->width) : NULL;
     Value floats_in_all = LLVMBuildMul(g->b, m->run, g->rows, "");
