@@ -224,7 +224,7 @@ int map_width(const TargetInfo *info); // words of a map's vectors
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows
 void gemm_emit(Gen *g, const GemmStep *s);
 void transposed_emit(Gen *g, const GemmStep *s);
-bool transposed_even(const GemmStep *s); // its groups are equally wide, in sixteens: the code learns how many and how wide
+bool transposed_even(const GemmStep *s); // groups equally wide, in sixteens: the code learns their number and width
 void map_emit(Gen *g, const MapStep *s);
 void reduce_emit(Gen *g, const ReduceStep *s);
 void move_emit(Gen *g, const MoveStep *s);
