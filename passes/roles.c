@@ -154,6 +154,13 @@ static bool own_density(Roles *r, const Said *said)
 
 // ---- no decision
 
+static bool unsolved_fails(const Roles *r)
+{
+    diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved,
+               r->unsolved_why);
+    return false;
+}
+
 // An input and an output of one size, of which one is data and the other noise by their names.
 static bool named_pair(const Roles *r, int *in, int *out)
 {
@@ -217,11 +224,7 @@ static bool refuse_or_run(Roles *r)
     }
     r->strict = false;
     if (roles_by_log_prob(r)) return true; // its error says what is wrong
-    if (r->unsolved) {
-        diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved,
-                   r->unsolved_why);
-        return false;
-    }
+    if (r->unsolved) return unsolved_fails(r);
     if (!claims(r)) {
         r->flow->why = "no input and output are each other's image, and no output is a log_prob: not a flow";
         return true;
@@ -283,13 +286,16 @@ static bool agrees(Roles *r, const Said *said)
     return false;
 }
 
-static bool said_log_prob_fails(const Roles *r)
+static bool said_log_prob_fails(const Roles *r, const Said *said_ends)
 {
     const char *said = roles_said_log_prob(r);
     int i = roles_port(r->m->outputs, r->m->n_outputs, said);
     if (i < 0 || !roles_scalar_output(r, i)) return false;
-    diag_error(r->cx, NULL, "--event NAME takes it as it is, where the base is of no known form",
-               "output '%s' is not a log_prob that nfcc can split into a base and a flow", said);
+    if (r->unsolved) return unsolved_fails(r), true;
+    const char *hint = "--event NAME takes it as it is, where the base is of no known form";
+    if (r->options->base) hint = "leave --base out: --event NAME then takes the graph's own log_prob";
+    if (said_ends->event.name && !r->options->base) hint = "--entries run ships the graph as it is";
+    diag_error(r->cx, NULL, hint, "output '%s' is not a log_prob that nfcc can split into a base and a flow", said);
     return true;
 }
 
@@ -308,7 +314,7 @@ static bool decide(Roles *r)
         return agrees(r, &said);
     }
     if (own_density(r, &said)) return true;
-    if (said_log_prob_fails(r)) return false;
+    if (said_log_prob_fails(r, &said)) return false;
     if (said.event.name || said.latent.name) return by_word(r, &said, why);
     return by_names(r) || (r->cx->diag->errors == errors && refuse_or_run(r));
 }

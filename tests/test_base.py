@@ -148,6 +148,14 @@ def test_a_mixture_beside_its_latent_has_both_directions(tool, tmp_path):
         policy.sample(3, noise=nfcc.Noise(seed=1))
 
 
+def test_hints_about_a_base_of_no_known_form_lead_on(tool, tmp_path):
+    path = mixture(tmp_path, "a_0", "y", {"add_7": ("log_prob", "")})
+    said = ("-o", tmp_path / "p.so", "--log-prob", "add_7")
+    assert "hint: --event NAME" in tool(path, *said, code=1).stderr
+    assert "leave --base out" in tool(path, *said, "--event", "a_0", "--base", "normal", code=1).stderr
+    assert "entries: log_prob, score, run" in tool(path, *said, "--event", "a_0").stdout
+
+
 def test_a_sampler_of_a_mixture_is_not_taken_for_a_normal(tool, tmp_path):
     path = mixture(tmp_path, "noise", "noise", {"x_sample": ("y", "2"), "log_prob": ("log_prob", "")})
     assert "z must be given" in tool(path, "-o", tmp_path / "p.so").stdout
