@@ -65,6 +65,11 @@ static void golden_flow(Context *cx, Plan *plan, size_t rows)
     uint32_t *prep = prepared_words(cx, plan, rows, (const uint32_t *const *)contexts),
              *golden = ARENA_ARRAY(cx->arena, uint32_t, rows *stride + 1);
     const uint32_t *x = noise_words(cx, plan, GOLDEN_SEED, rows);
+    if (event->exists && plan->programs[PROGRAM_BASE].exists) { // as in sampling
+        uint32_t **out = output_words(cx, &plan->programs[PROGRAM_BASE], rows);
+        plan_run(plan, PROGRAM_BASE, rows, prep, &x, out);
+        x = port_words(&plan->programs[PROGRAM_BASE], out, PORT_Z);
+    }
     if (event->exists) {
         uint32_t **out = output_words(cx, event, rows);
         plan_run(plan, PROGRAM_TO_EVENT, rows, prep, &x, out);

@@ -176,6 +176,32 @@ def test_names_and_options_decide(tool, tmp_path):
                                                         code=1).stderr
 
 
+# ---- a mean and scale of the base, of an exported latent: sampling runs the program @base, and so do the golden rows
+
+SCALED = """module stage=imported
+port in "x" f32[2] batch 0
+port out "z" f32[2] batch 0
+port out "log_prob" f32[] batch 0
+func @main(x: f32[1,2]) {
+    z: f32[1,2] = mul x, 2
+    d: f32[1,2] = sub z, 0.5
+    u: f32[1,2] = div d, 4
+    q: f32[1,2] = mul u, u
+    s: f32[1] = reduce_sum q
+    h: f32[1] = mul s, -0.5
+    log_prob: f32[1] = add h, -3.2241714275292352
+    return z, log_prob
+}
+"""
+
+
+def test_a_scaled_base_passes_the_self_test(tool, tmp_path):
+    path = tmp_path / "scaled.nf"
+    path.write_text(SCALED)
+    assert "z is the exported latent" in tool(path, "-o", tmp_path / "p.so").stdout
+    assert "bit for bit" in tool("selftest", tmp_path / "p.so").stdout
+
+
 # ---- said with --base, where the graph shows none
 
 AFFINE = """module stage=imported
