@@ -48,9 +48,9 @@ const char *target_resolve(Context *cx, Target *target);
 const char *compiler_name(Context *cx);
 bool target_runs_here(const Target *target, WeightType type); // this host can execute it
 
-// Object, and those beside it -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a temporary file beside it,
-// synced, renamed (file.h). needs_blas: openblas backend only. `check` (or NULL) sees the finished file under its
-// temporary name; false: it is not kept.
+// Object, and those beside it -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a
+// temporary file beside it, synced, renamed (file.h). needs_blas: openblas backend only. `check` (or NULL) sees the
+// finished file under its temporary name; false: it is not kept.
 typedef bool LinkCheck(void *user, const char *unchecked);
 bool link_shared(Context *cx, const Object *object, const Target *target, bool needs_blas, const char *path,
                  LinkCheck *check, void *user);

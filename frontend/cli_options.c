@@ -117,6 +117,11 @@ static bool take_option(Options *o, Lists *l, unsigned command, char **argv, int
     if (id == OPT_context) {
         ARENA_PUSH(o->arena, l->contexts, l->n_contexts, l->contexts_cap, value);
     } else if (id == OPT_normalize) {
+        const char *file = strrchr(value, '=');
+        if (!file || file == value || !file[1]) {
+            usage_error("--normalize %.200s: NAME=FILE.npz is wanted, as in --normalize obs=obs_stats.npz", value);
+            return false;
+        }
         ARENA_PUSH(o->arena, l->normalize, l->n_normalize, l->normalize_cap, value);
     } else if (o->value[id] && *value && strcmp(o->value[id], value)) {
         usage_error("%s is given twice: '%.200s' and '%.200s'", row->spelling, o->value[id], value);

@@ -46,14 +46,10 @@ static bool read_scaling(Session *s, const char *name, const char *path, Scaling
     return true;
 }
 
+// NAME=FILE, as cli_options.c has seen.
 static bool read_context(Session *s, const char *text, Scaling *out)
 {
     const char *equals = strrchr(text, '=');
-    if (!equals || equals == text || !equals[1]) {
-        diag_error(&s->cx, NULL, "as in --normalize obs=obs_stats.npz", "--normalize %.200s: NAME=FILE.npz is wanted",
-                   text);
-        return false;
-    }
     return read_scaling(s, arena_format(s->arena, "%.*s", (int)(equals - text), text), equals + 1, out);
 }
 

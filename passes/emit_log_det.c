@@ -3,7 +3,8 @@
 //
 //   exp: v   log: -u   expm1: v   log1p: -u   sqrt: -log 2 - log|u|   tanh: 2 (log 2 - v - softplus(-2v))
 //   atanh: the same in u, negated   sigmoid: -softplus(v) - softplus(-v)   logit: the same in u, negated
-//   softplus: -softplus(-v)   softplus_inv: the same in u, negated   atan: -log1p(v^2)   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
+//   softplus: -softplus(-v)   softplus_inv: the same in u, negated   atan: -log1p(v^2)
+//   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
 //   leaky_relu, elu: 0 where v > 0, else log alpha (elu: + v)   a * b: log|b|   a / b: -log|b|, by b: log|a| - 2 log|b|
 //
 // and log|b| follows the lane to where it comes from: exp s gives s, sigmoid s gives -softplus(-s), products add.

@@ -64,6 +64,7 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--max-error", "0"], "above 0"),
     (["m.onnx", "-o", "p.so", "--max-graph-error", "much"], "number"),
+    (["m.onnx", "-o", "p.so", "--normalize", "obs"], "NAME=FILE.npz"),
     (["bench", "m.onnx", "--max-error", "much"], "number"),
     (["bench", "m.onnx", "--max-graph-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--weights", "f8"], "bf16"),

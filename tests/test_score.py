@@ -140,7 +140,6 @@ def test_units_in_two_steps(tool, tmp_path):
 @pytest.mark.parametrize("options, text", [
     (["--normalize", "obz=obs.npz"], "its inputs are: obs, x"),
     (["--normalize", "x=obs.npz"], "it is no context of real numbers"),
-    (["--normalize", "obs"], "NAME=FILE.npz is wanted"),
     (["--normalize", "obs=missing.npz"], "missing.npz"),
     (["--unnormalize", "short.npz"], "mean and std are 3 numbers, but the event has 8"),
     (["--unnormalize", "flat.npz"], "a std above 0"),
