@@ -9,7 +9,7 @@
 //   log x     x = 2^k m, m in [sqrt 1/2, sqrt 2); log m = 2 atanh s, s = (m - 1) / (m + 1)
 //   sin, cos  x = q pi/2 + r by the bits of 2/pi that matter (Payne and Hanek), series on |r| <= pi/4
 //   angle     of (s, c): a rough one, a, then exactly rotated back by it: tan d = (s cos a - c sin a) / (c cos a + s sin a)
-//   erf       Taylor series around the nearest quarter
+//   erf       Taylor series around the nearest quarter; its inverse by Newton steps on the same series
 #include "double_math.h"
 
 #include <math.h>
@@ -498,10 +498,11 @@ static const struct {
     {0x1.0000000000000p+0, -0x1.8cf81557d20b6p-56, 0x1.2dc119095729fp-52},
 };
 
-// erf(c + h) = erf c + slope (h + t1 h^2 / 2 + t2 h^3 / 3 + ...), t the series of e^(-2 c h - h^2).
-static double erf_near(int i, double h)
+// erf(c + h) = erf c + slope (h + t1 h^2 / 2 + t2 h^3 / 3 + ...), t the series of e^(-2 c h - h^2). What slope
+// multiplies:
+static double erf_rise(double c, double h)
 {
-    double c = i * 0.25, before = 0, t = 1, power = h, sum = 0;
+    double before = 0, t = 1, power = h, sum = 0;
     for (int n = 1; n < 20; n++) {
         double next = -2 * (c * t + before) / n;
         before = t;
@@ -509,7 +510,12 @@ static double erf_near(int i, double h)
         power *= h;
         sum += t * power / (n + 1);
     }
-    return ERF_AT[i].hi + (ERF_AT[i].lo + ERF_AT[i].slope * (h + sum));
+    return h + sum;
+}
+
+static double erf_near(int i, double h)
+{
+    return ERF_AT[i].hi + (ERF_AT[i].lo + ERF_AT[i].slope * erf_rise(i * 0.25, h));
 }
 
 double double_erf(double x)
@@ -526,6 +532,27 @@ double double_erf(double x)
     }
     Pair first = exact_product(x, ERF_1.hi);
     return first.hi + (first.lo + x * ERF_1.lo + first.hi * s);
+}
+
+// h at which erf(i / 4 + h) = a. Only the difference from erf(i / 4) counts, so that nothing is lost near 1.
+static double erf_step(int i, double a)
+{
+    double c = i * 0.25, rise = ((a - ERF_AT[i].hi) - ERF_AT[i].lo) / ERF_AT[i].slope;
+    double h = i ? -double_log1p(-2 * c * rise) / (2 * c) : rise; // right but for h^2 in the exponent
+    for (int n = 0; n < 5; n++) h -= (erf_rise(c, h) - rise) / double_exp(-h * (2 * c + h));
+    return h;
+}
+
+double double_erfinv(double x)
+{
+    double a = fabs(x);
+    if (isnan(x) || x == 0) return x;
+    if (a >= 1) return a == 1 ? copysign(INFINITY, x) : NAN;
+    int i = 0;
+    while (ERF_AT[i + 1].hi <= a) i++;
+    double h = erf_step(i, a);
+    if (h > 0.125) h = erf_step(++i, a);
+    return copysign(i * 0.25 + h, x);
 }
 
 // Eight at a time, each by the operations of erf_near in its order, so that divisions do not wait for each other.

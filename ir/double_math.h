@@ -22,4 +22,5 @@ double double_acosh(double x);
 double double_atanh(double x);
 double double_erf(double x);
 void double_erf_many(const double *x, double *out, size_t n); // out[i] = double_erf(x[i]), the same bits, faster
-double double_log_gamma(double x);                            // x > 0
+double double_erfinv(double x);
+double double_log_gamma(double x); // x > 0

@@ -56,6 +56,7 @@ static double eval_unary(Op op, double x, double alpha)
     case OP_softplus: return x > 0 ? x + double_log1p(double_exp(-x)) : double_log1p(double_exp(x));
     case OP_softplus_inv: return x < 1 ? double_log(double_expm1(x)) : x + double_log1p(-double_exp(-x));
     case OP_erf: return double_erf(x);
+    case OP_erfinv: return double_erfinv(x);
     case OP_floor: return floor(x);
     case OP_ceil: return ceil(x);
     case OP_round: return round_even(x);

@@ -377,6 +377,20 @@ static int erf_(MapCode *m, int x)
     return pick(m, less(m, a, num(m, 0.85f)), fma3(m, x, p, x), large);
 }
 
+// x f(w), w = -log(1 - x^2): f = 1 + P(w) below 6.25, error 2^-27, and s + G(s - 3), s = sqrt w, above, error 2^-26.
+static int erfinv(MapCode *m, int x)
+{
+    int a = magnitude(m, x), w = negate(m, log_(m, fma3(m, negate(m, a), a, num(m, 1))));
+    int p =
+        POLY(m, w, -0x1.d203b6p-4f, 0x1.db29dcp-3f, 0x1.7a8322p-7f, -0x1.32df14p-9f, -0x1.ef9eaap-14f, 0x1.39dce8p-15f,
+             0x1.ea9990p-18f, -0x1.896bf4p-19f, 0x1.9e806cp-22f, -0x1.a575d6p-26f, 0x1.5df874p-31f);
+    int s = map_op(m, S_fsqrt, w, 0, 0);
+    int g = POLY(m, sub(m, s, num(m, 3)), -0x1.561040p-3f, 0x1.b737b2p-10f, 0x1.357826p-7f, -0x1.f55778p-8f,
+                 0x1.75e5f6p-8f, -0x1.cde002p-9f, 0x1.656d88p-10f, -0x1.45f4d0p-13f, -0x1.b76deep-15f);
+    int large = pick(m, equal(m, a, num(m, 1)), num(m, INF), mul(m, a, add(m, s, g)));
+    return with_sign(m, pick(m, less(m, w, num(m, 6.25f)), fma3(m, a, p, a), large), sign_bit(m, x));
+}
+
 // ---- rounding
 // |x| + 2^23 - 2^23 rounds to nearest even; from 2^23 on every float is an integer. NaN and infinity pass.
 static int nearest_magnitude(MapCode *m, int a)
@@ -503,6 +517,7 @@ int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
     case OP_softplus: return softplus_(m, a);
     case OP_softplus_inv: return softplus_inv(m, a);
     case OP_erf: return erf_(m, a);
+    case OP_erfinv: return erfinv(m, a);
     case OP_floor: return floor_(m, a);
     case OP_ceil: return ceil_(m, a);
     case OP_round: return round_(m, a);

@@ -36,6 +36,8 @@ const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u)
     case OP_logit: return build_unary(b, OP_sigmoid, u);
     case OP_softplus: return build_unary(b, OP_softplus_inv, u);
     case OP_softplus_inv: return build_unary(b, OP_softplus, u);
+    case OP_erf: return build_unary(b, OP_erfinv, u);
+    case OP_erfinv: return build_unary(b, OP_erf, u);
     case OP_leaky_relu: return build_alpha(b, OP_leaky_relu, u, 1 / n->alpha);
     case OP_elu: {
         const Node *below = build_unary(

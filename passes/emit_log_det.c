@@ -5,6 +5,7 @@
 //   atanh: the same in u, negated   sigmoid: -softplus(v) - softplus(-v)   logit: the same in u, negated
 //   softplus: -softplus(-v)   softplus_inv: the same in u, negated   atan: -log1p(v^2)
 //   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
+//   erf: log(2 / sqrt pi) - v^2   erfinv: the same in u, negated
 //   leaky_relu, elu: 0 where v > 0, else log alpha (elu: + v)   a * b: log|b|   a / b: -log|b|, by b: log|a| - 2 log|b|
 //
 // and log|b| follows the lane to where it comes from: exp s gives s, sigmoid s gives -softplus(-s), products add.
@@ -136,6 +137,13 @@ static void add_log_cosh(Total *t, double scale, const Node *w, int64_t n)
     add_term(t, scale, build_binary(b, OP_add, a, s), n);
 }
 
+// log of erf's slope at w: log(2 / sqrt pi) - w^2
+static void add_log_normal(Total *t, double scale, const Node *w, int64_t n)
+{
+    t->constant += scale * LOG_ERF_SLOPE * (double)n;
+    add_term(t, -scale, build_binary(t->env->b, OP_mul, w, w), n);
+}
+
 static void add_unary(Total *t, const SolveStep *s)
 {
     LaneEnv *env = t->env;
@@ -168,6 +176,8 @@ static void add_unary(Total *t, const SolveStep *s)
     case OP_atan: add_term(t, -1, build_unary(b, OP_log1p, build_binary(b, OP_mul, v, v)), s->n); break;
     case OP_sinh: add_log_cosh(t, 1, v, s->n); break;
     case OP_asinh: add_log_cosh(t, -1, u, s->n); break;
+    case OP_erf: add_log_normal(t, 1, v, s->n); break;
+    case OP_erfinv: add_log_normal(t, -1, u, s->n); break;
     case OP_leaky_relu:
         add_term(t, 1, build_select(b, build_binary(b, OP_lt, zero, v), zero, build_scalar(b, double_log(n->alpha))),
                  s->n);

@@ -318,6 +318,7 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
     case OP_softplus: return mul(b, d, build_unary(b, OP_sigmoid, x));
     case OP_softplus_inv: return neg(b, divide(b, d, build_unary(b, OP_expm1, neg(b, x))));
     case OP_erf: return mul(b, mul(b, d, num(b, 1.1283791670955125739)), build_unary(b, OP_exp, neg(b, square(b, x))));
+    case OP_erfinv: return mul(b, mul(b, d, num(b, 0.88622692545275801365)), build_unary(b, OP_exp, square(b, y)));
     case OP_leaky_relu: return build_select(b, less(b, num(b, 0), x), d, mul(b, d, num(b, n->alpha)));
     case OP_elu:
         return build_select(b, less(b, num(b, 0), x), d,
@@ -411,6 +412,7 @@ static bool has_derivative(Op op)
     case OP_softplus:
     case OP_softplus_inv:
     case OP_erf:
+    case OP_erfinv:
     case OP_leaky_relu:
     case OP_elu:
     case OP_add:

@@ -82,6 +82,7 @@ const char *one_lane_text(Context *cx, const OneLane *g);
 int one_lane_sign(LaneRef r);
 int one_lane_sign_within(LaneRef r, int depth); // looking less far the larger depth is
 bool one_lane_invertible(const Node *n, int k);
+#define LOG_ERF_SLOPE 0.12078223763524522 // log(2 / sqrt pi), of the slope of erf at 0
 // The inverse of a rising unary op whose values are compared with a number; 0: it has none here.
 static inline Op one_lane_rising(Op op)
 {
@@ -96,6 +97,8 @@ static inline Op one_lane_rising(Op op)
     case OP_logit: return OP_sigmoid;
     case OP_softplus: return OP_softplus_inv;
     case OP_softplus_inv: return OP_softplus;
+    case OP_erf: return OP_erfinv;
+    case OP_erfinv: return OP_erf;
     case OP_sinh: return OP_asinh;
     case OP_asinh: return OP_sinh;
     default: return (Op)0;

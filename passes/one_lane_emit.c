@@ -247,6 +247,11 @@ static void add_cosh(Emit *e, Slope *s, double scale, const Node *w)
     add_log(e, s, scale, bin(e, OP_sub, bin(e, OP_add, a, softplus_of(e, a, -2)), num(e, double_log(2.0))));
 }
 
+static void add_normal(Emit *e, Slope *s, double scale, const Node *w)
+{
+    add_log(e, s, scale, bin(e, OP_sub, num(e, LOG_ERF_SLOPE), bin(e, OP_mul, w, w)));
+}
+
 // The slope of a unary bijection u = f(v); forms as in emit_log_det.c.
 static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const Node *u)
 {
@@ -272,6 +277,8 @@ static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const N
     case OP_atan: add_log(e, s, -1, build_unary(e->b, OP_log1p, bin(e, OP_mul, v, v))); break;
     case OP_sinh: add_cosh(e, s, 1, v); break;
     case OP_asinh: add_cosh(e, s, -1, u); break;
+    case OP_erf: add_normal(e, s, 1, v); break;
+    case OP_erfinv: add_normal(e, s, -1, u); break;
     case OP_leaky_relu: times(e, s, build_select(e->b, bin(e, OP_lt, zero, v), num(e, 1), num(e, n->alpha))); break;
     case OP_elu:
         add_log(e, s, 1,

@@ -108,6 +108,16 @@ static void check(const char *name, Function *f, Reference *ref, double lo, doub
     assert_true(isnan(f(-0.0)) || signbit(f(-0.0)) == (signbit(ref(-0.0L)) != 0));
 }
 
+// By Newton's steps on erf, or on erfc where erf is flat.
+static long double erfinv_long(long double y)
+{
+    long double a = fabsl(y), x = a < 0.5L ? a : sqrtl(-log1pl(-a));
+    if (!(a > 0 && a < 1)) return a == 1 ? copysignl(INFINITY, y) : a == 0 ? y : NAN;
+    for (int i = 0; i < 20; i++)
+        x -= (a < 0.5L ? erfl(x) - a : (1 - a) - erfcl(x)) * 0.886226925452758013649083741670572591L * expl(x * x);
+    return copysignl(x, y);
+}
+
 static void functions(void **unused)
 {
     (void)unused;
@@ -129,6 +139,7 @@ static void functions(void **unused)
     check("acosh", double_acosh, acoshl, 1, 100);
     check("atanh", double_atanh, atanhl, -1, 1);
     check("erf", double_erf, erfl, -7, 7);
+    check("erfinv", double_erfinv, erfinv_long, -1, 1);
 }
 
 // Small ranges, where an absolute error would show.
@@ -144,6 +155,7 @@ static void near_ends(void **unused)
         check_at("asin", double_asin, asinl, 1 - fabs(d), &worst);
         check_at("acosh", double_acosh, acoshl, 1 + fabs(d), &worst);
         check_at("atanh", double_atanh, atanhl, 1 - fabs(d), &worst);
+        check_at("erfinv", double_erfinv, erfinv_long, 1 - fabs(d), &worst);
         check_at("cos", double_cos, cosl, 1.5707963267948966 + d, &worst);
         check_at("sin", double_sin, sinl, floor(uniform(1, 1e6)) * 3.141592653589793, &worst);
         check_at("exp", double_exp, expl, uniform(-745.2, -708), &worst);

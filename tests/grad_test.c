@@ -112,7 +112,7 @@ static void every_unary(void **state)
         if (op_info(op)->kind != KIND_UNARY) continue;
         const double *x = real;
         if (op == OP_sqrt || op == OP_log || op == OP_log1p || op == OP_softplus_inv) x = positive;
-        if (op == OP_asin || op == OP_acos || op == OP_atanh) x = unit;
+        if (op == OP_asin || op == OP_acos || op == OP_atanh || op == OP_erfinv) x = unit;
         if (op == OP_logit) x = inside;
         if (op == OP_acosh) x = above;
         double alpha = op == OP_leaky_relu || op == OP_elu ? 0.3 : 0;

@@ -99,6 +99,13 @@ static double exact_relu(double x) { return x < 0 ? 0 : x; }
 static double exact_sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 static double exact_logit(double x) { return log(x) - log1p(-x); }
 static double exact_softplus_inv(double x) { return x < 1 ? log(expm1(x)) : x + log1p(-exp(-x)); }
+static double exact_erfinv(double y) // by Newton's steps on erf, or on erfc where erf is flat
+{
+    double a = fabs(y), x = a < 0.5 ? a : sqrt(-log1p(-a));
+    if (!(a > 0 && a < 1)) return a == 1 ? copysign(INFINITY, y) : a == 0 ? y : NAN;
+    for (int i = 0; i < 20; i++) x -= (a < 0.5 ? erf(x) - a : (1 - a) - erfc(x)) * 0.88622692545275801365 * exp(x * x);
+    return copysign(x, y);
+}
 static double exact_neg(double x) { return -x; }
 static double exact_isnan(double x) { return isnan(x); }
 static double exact_isinf(double x) { return isinf(x) ? 1 : 0; }
@@ -127,6 +134,7 @@ static const Unary functions[] = {
     {OP_atanh, 0, atanh, ALL, 2.5},
     {OP_logit, 0, exact_logit, ALL, 3.0},
     {OP_softplus_inv, 0, exact_softplus_inv, ALL, 3.0},
+    {OP_erfinv, 0, exact_erfinv, ALL, 2.0},
     {OP_elu, 0.5, exact_elu, ALL, 2.0},
     {OP_sqrt, 0, sqrt, ALL, 0.5},
     {OP_leaky_relu, 0.01, exact_leaky, ALL, 0.5},
@@ -208,9 +216,9 @@ static void test_sample(void **state)
 // Both sides of every edge: zeros, denormals, powers of two, the ends of ranges, infinities, NaN.
 static size_t edges(float *x)
 {
-    static const float middle[] = {0,       0.5f,       1,       2,       0.85f,       0.9f,       3.9f,
-                                   4,       88.722839f, 88.0f,   103.97f, 89.41f,      17.33f,     9.01f,
-                                   0x1p23f, 1e5f,       1.5708f, 3.1416f, 0.70710678f, 1.4142135f, 104};
+    static const float middle[] = {0,          0.5f,    1,           2,          0.85f,  0.9f,      3.9f,    4,
+                                   88.722839f, 88.0f,   103.97f,     89.41f,     17.33f, 9.01f,     0x1p23f, 1e5f,
+                                   1.5708f,    3.1416f, 0.70710678f, 1.4142135f, 104,    0.9990343f};
     size_t n = 0;
     for (size_t i = 0; i < sizeof middle / sizeof *middle; i++)
         for (int d = -40; d <= 40; d++) {

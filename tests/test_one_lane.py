@@ -3,7 +3,9 @@ tried on any parameters; softsign and its like. Rows that libraries have failed 
 outside, denormals, discriminants that are 0 but for rounding.
 
 NFCC_LONG=1: a million parameter rows for each spline."""
+import math
 import os
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -379,6 +381,7 @@ SOLVED = {
     "falling": lambda t: t("div", t("mul", lane(t), -2), t("add", 3, t("abs", lane(t)))),
     "atanh": lambda t: t("mul", 0.5, t("log", t("div", t("add", 1, lane(t)), t("sub", 1, lane(t))))),
     "asinh": lambda t: t("log", t("add", lane(t), t("sqrt", t("add", t("mul", lane(t), lane(t)), 1)))),
+    "erf": lambda t: t("erf", t("div", lane(t), t("add", 1, t("abs", lane(t))))),
     "ramp": ramp,
     "bend": bend,
     "tanh": lambda t: t("add", lane(t), t("tanh", lane(t))),
@@ -386,7 +389,7 @@ SOLVED = {
     "sigmoid": lambda t: t("add", t("mul", 0.2, lane(t)), t("mul", t("exp", t("move", "p")), t("sigmoid", lane(t)))),
     "cubic": lambda t: t("add", lane(t), t("mul", t("mul", lane(t), lane(t)), lane(t))),
 }
-BOUNDED = {"softsign", "falling", "sigmoid"}
+BOUNDED = {"softsign", "erf", "falling", "sigmoid"}
 REFUSED = {
     "square": (lambda t: t("mul", lane(t), lane(t)), "neither solved nor proved monotone"),
     "silu": (lambda t: t("mul", lane(t), t("sigmoid", lane(t))), "neither solved nor proved monotone"),
@@ -419,6 +422,60 @@ def test_solved(name, tool, tmp_path):
     assert all(np.isfinite(v).all() for v in (z, log_det, again, inverse_log_det, score))
     slope = np.exp(-np.abs(log_det)).min()  # the rounding of z, seen through the inverse
     assert np.abs(again - x).max() < 2e-6 / slope and np.abs(log_det + inverse_log_det).max() < 1e-4
+
+
+def cdf(t):
+    return t("mul", 0.5, t("add", 1, t("erf", t("div", lane(t), math.sqrt(2)))))
+
+
+@pytest.mark.parametrize("sampler", [False, True], ids=["density", "sampler"])
+@pytest.mark.parametrize("name", ["erf", "cdf"])
+def test_error_function_where_it_is_flat(name, sampler, tool, tmp_path):
+    """erf and the normal's distribution function, whose image is rounded, against double: inverse, log_det and score."""
+    body = cdf if name == "cdf" else lambda t: t("erf", lane(t))
+    roles = ("--event", "z", "--latent", "x") if sampler else ("--event", "x", "--latent", "z", "--base", "uniform")
+    tool(written(tmp_path, body), "-o", tmp_path / "f.so", *roles)
+    end = 2.0 ** -np.arange(2, 24)
+    y = np.concatenate([np.linspace(-0.999, 0.999, 998), 1 - end, end - 1, [0]])
+    z = np.resize((1 + y) / 2 if name == "cdf" else y, (len(y) // LANES + 1, LANES)).astype(np.float32)
+    p = np.zeros_like(z)
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        there, back = (policy.to_event, policy.to_latent) if sampler else (policy.to_latent, policy.to_event)
+        x, log_det = back(z, p=p)
+        again, there_log_det = there(x, p=p)
+        score = policy.score(z, p=p) if sampler else None
+    scale = 1 if name == "cdf" else math.sqrt(0.5)
+    share = z.astype(np.float64) if name == "cdf" else (1 + z.astype(np.float64)) / 2
+    quantile = np.vectorize(NormalDist().inv_cdf)(share)
+    want = scale * quantile
+    log_slope = (math.log(2 * math.sqrt(2)) if name == "erf" else 0) - math.log(2 * math.pi) / 2 - quantile**2 / 2
+    lost = 2**-24 / np.exp(log_slope) if name == "cdf" else 0  # by 2 z - 1, which the distribution function is solved to
+    allowed = 4e-7 * np.abs(want) + 1e-30 + lost
+    assert (np.abs(x - want) < allowed).all() and np.abs(again - z).max() < 3e-7
+    for value, sign in (log_det, -1), (there_log_det, 1):
+        assert (np.abs(value - sign * log_slope.sum(-1)) < (3e-6 + 2 * np.abs(want / scale**2) * allowed).sum(-1)).all()
+    if sampler:
+        want_score = want * (1 / scale**2 - 1) / np.exp(log_slope)
+        assert (np.abs(score - want_score) < (8e-7 + 4 * allowed) * (1 + quantile**2) / np.exp(log_slope)).all()
+
+
+def test_inverse_of_the_error_function(tool, tmp_path):
+    """A uniform event made normal: sqrt 2 erfinv(2 x - 1)."""
+    def probit(t):
+        return t("mul", t("erfinv", t("sub", t("mul", 2, lane(t)), 1)), math.sqrt(2))
+
+    tool(written(tmp_path, probit), "-o", tmp_path / "f.so", "--event", "x", "--latent", "z")
+    z = np.random.default_rng(10).standard_normal((2000, LANES)).astype(np.float32)
+    p = np.zeros_like(z)
+    with nfcc.open(str(tmp_path / "f.so")) as policy:
+        x, log_det = policy.to_event(z, p=p)
+        back, back_log_det = policy.to_latent(x, p=p)
+    wide = z.astype(np.float64)
+    log_slope = -(wide**2) / 2 - math.log(2 * math.pi) / 2
+    lost = 2**-22 / np.exp(log_slope)  # by the rounding of x
+    assert np.abs(x - np.vectorize(NormalDist().cdf)(wide)).max() < 2e-7 and (np.abs(back - z) < lost).all()
+    assert np.abs(log_det - log_slope.sum(-1)).max() < 3e-6 * LANES
+    assert (np.abs(back_log_det + log_slope.sum(-1)) < (3e-6 + 2 * np.abs(wide) * lost).sum(-1)).all()
 
 
 def test_bound_of_a_root(tool):
