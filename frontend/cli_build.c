@@ -78,18 +78,19 @@ static bool weight_type(Session *s, WeightType *type)
     return false;
 }
 
-// A limit, which who needs it reads again. 0 would be the default, not none.
-static bool limit_option(const Options *o, OptionId id)
+// A limit, if given. 0 would be the default, not none.
+static bool limit_option(const Options *o, OptionId id, double *limit)
 {
-    double limit = 1;
-    if (!option_double(o, id, &limit)) return false;
-    if (limit == 0) usage_error("%s 0: a number above 0 is wanted", option_spelling(id));
-    return limit > 0;
+    if (!option_double(o, id, limit)) return false;
+    bool zero = o->value[id] && *limit == 0;
+    if (zero) usage_error("%s 0: a number above 0 is wanted", option_spelling(id));
+    return !zero;
 }
 
 bool flow_options(Session *s, FlowOptions *f)
 {
     WeightType type;
+    double other; // who needs it reads it again
     const Options *o = s->options;
     *f = (FlowOptions){.event = o->value[OPT_event],
                        .latent = o->value[OPT_latent],
@@ -101,8 +102,8 @@ bool flow_options(Session *s, FlowOptions *f)
                        .neg_log_prob = o->value[OPT_neg_log_prob]};
     return weight_type(s, &type) && parse_clip(o->value[OPT_clip], f) && parse_base(o->value[OPT_base], f) &&
            option_double(o, OPT_denoise, &f->denoise) && parse_entries(s->arena, o->value[OPT_entries], f) &&
-           limit_option(o, OPT_max_condition) && option_double(o, OPT_max_condition, &f->max_condition) &&
-           limit_option(o, OPT_max_error) && limit_option(o, OPT_max_graph_error);
+           limit_option(o, OPT_max_condition, &f->max_condition) && limit_option(o, OPT_max_error, &other) &&
+           limit_option(o, OPT_max_graph_error, &other);
 }
 
 // ---- import

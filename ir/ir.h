@@ -144,6 +144,7 @@ int64_t int_of_real(double v);                     // towards zero; what does no
 double const_at(const Node *n, int64_t i);         // element i as double
 int64_t const_int_at(const Node *n, int64_t i);    // element i as integer
 bool const_is_splat(const Node *n, double *value); // all elements equal
+bool const_number(const Node *n, double *value);   // the same, of constants small enough to be asked often
 
 // ---- build: a function under construction
 typedef struct Builder Builder;

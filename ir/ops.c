@@ -139,6 +139,8 @@ bool const_is_splat(const Node *n, double *value)
     return true;
 }
 
+bool const_number(const Node *n, double *value) { return type_lanes(n->type) <= 65536 && const_is_splat(n, value); }
+
 const Function *module_function(const Module *m, const char *name)
 {
     for (int i = 0; i < m->n_functions; i++)

@@ -26,7 +26,7 @@
 static bool is_value(const Node *n, double v)
 {
     double s = 0;
-    return node_is_const(n) && type_lanes(n->type) <= 65536 && const_is_splat(n, &s) && fabs(s - v) <= 1e-7 * fabs(v);
+    return const_number(n, &s) && fabs(s - v) <= 1e-7 * fabs(v);
 }
 
 // n = c * x, x * c or x / (1/c)
@@ -195,7 +195,7 @@ static double value_at_zero(const Node *n, const Node *x, int depth)
 {
     double in[3] = {0, 0, 0};
     if (n == x) return 0;
-    if (node_is_const(n)) return type_lanes(n->type) <= 65536 && const_is_splat(n, in) ? in[0] : NAN;
+    if (node_is_const(n)) return const_number(n, in) ? in[0] : NAN;
     if (!op_elementwise(n->op) || depth == 8) return NAN;
     for (int k = 0; k < n->n_in; k++) in[k] = value_at_zero(n->in[k], x, depth + 1);
     return eval_scalar(n->op, n->alpha, in);
@@ -222,7 +222,7 @@ static const Node *find_leaky_relu(const Node *n, double *alpha)
         if (!product && !(y->op == OP_div && y->in[0] == x)) continue;
         if (product && !left && y->in[1] != x) continue;
         const Node *c = left || !product ? y->in[1] : y->in[0];
-        if (!node_is_const(c) || type_lanes(c->type) > 65536 || !const_is_splat(c, alpha)) continue;
+        if (!const_number(c, alpha)) continue;
         if (!product) *alpha = 1 / *alpha;
         if (*alpha > 0 && (n->op == OP_max) == (*alpha < 1)) return x;
     }

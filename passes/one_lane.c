@@ -265,10 +265,7 @@ double one_lane_threshold(Op op, int k, double c, double number)
     }
 }
 
-const double *lane_number_of(LaneRef r, double *v)
-{
-    return lane_is_const(r) && type_lanes(r.node->type) <= 65536 && const_is_splat(r.node, v) ? v : NULL;
-}
+const double *lane_number_of(LaneRef r, double *v) { return lane_is_const(r) && const_number(r.node, v) ? v : NULL; }
 
 bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *threshold)
 {

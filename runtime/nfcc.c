@@ -991,6 +991,16 @@ static bool lie_in_rows(const Prepared *s, const Tile *tile)
     return all;
 }
 
+/* Rows of the prepared state that lie one after the other. Finite contexts may well give infinite PREP lanes: that is
+ * no input's fault, and whether a context is finite is known already. */
+static void load_rows(const Prepared *s, Tile *tile, Lanes to, size_t lanes)
+{
+    uint8_t bad[TILE_MAX];
+    memcpy(bad, tile->bad, sizeof bad);
+    load_words(tile, to, tile->row, prepared_words(s), lanes, s->stride);
+    memcpy(tile->bad, bad, sizeof bad);
+}
+
 /* Rows of the prepared state into the prep region: as PREP lanes, or as EARLY lanes at the place where `late` reads
  * them. */
 static Lanes load_prepared(Call *call, Tile *tile)
@@ -1000,17 +1010,13 @@ static Lanes load_prepared(Call *call, Tile *tile)
     bool late = !s->full && program_of(call->p->model, NFCC_PROGRAM_LATE);
     size_t lanes = late ? early ? early->lanes : 0 : call->p->model->prep_lanes;
     Lanes to = late && early ? port_lanes(call->prep, early, tile) : lanes_of(call->prep, tile);
-    uint8_t bad[TILE_MAX];
-    memcpy(bad, tile->bad, sizeof bad);
     bool in_rows = lie_in_rows(s, tile), several = s->full && call->n >= 4 && tile->slot != FEW;
     if (in_rows && !several)
-        load_words(tile, to, tile->row, prepared_words(s), lanes, s->stride);
+        load_rows(s, tile, to, lanes);
     else if (tile->slot == FEW)
         spread_few(s, tile, to, lanes);
     else
         spread_rows(s, tile, to, lanes);
-    memcpy(tile->bad, bad,
-           sizeof bad); /* finite contexts may well give infinite PREP lanes: that is no input's fault */
     return late ? run_late(call, tile) : to;
 }
 
@@ -1078,15 +1084,6 @@ static int tile_program(const Call *call, int program, const Tile *tile)
     return call->input || !program_of(m, NFCC_PROGRAM_BASE) ? early : program; /* the base reads PREP */
 }
 
-/* The EARLY lanes of the tile's rows. Whether a context is finite is known already. */
-static void load_early(const Call *call, Tile *tile, Lanes to, size_t lanes)
-{
-    uint8_t bad[TILE_MAX];
-    memcpy(bad, tile->bad, sizeof bad);
-    load_words(tile, to, tile->row, prepared_words(call->prepared), lanes, call->prepared->stride);
-    memcpy(tile->bad, bad, sizeof bad);
-}
-
 static void fill_lane(const Tile *tile, Lanes lane, uint32_t w)
 {
     for (unsigned t = 0; t < tile->rows; t++) put32(lane_of(lane, 0, t), w);
@@ -1138,7 +1135,7 @@ static void load_port(const Call *call, Tile *tile, const Port *port, Lanes prep
         else
             load_elements(tile, to, from, port->lanes, dtype);
     } else if (port->kind == NFCC_PORT_EARLY) {
-        load_early(call, tile, to, port->lanes);
+        load_rows(call->prepared, tile, to, port->lanes);
     } else if (call->input) {
         load_words(tile, to, tile->item, call->input, port->lanes, port->lanes);
     } else {

@@ -2,6 +2,7 @@
 // others lack it). Each writes garbage into the padding of its lanes and reads 16 lanes past the end, as compiled code
 // may.
 #include "fake_policy.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 // The descriptor of the library: filled in by the test, in a copy of the file.
@@ -57,30 +58,29 @@ static float prep_here(const float *work, const float *weights, size_t T, size_t
     return work[(EARLY + d % FAKE_EARLY) * T + t] * weights[d] + (float)d;
 }
 
-static void to_latent_early(float *work, const float *prep, const float *weights, size_t T)
+static void run_early(float *work, const float *prep, const float *weights, size_t T, bool to_event)
 {
     for (size_t t = 0; t < T; t++) {
         float z[FAKE_D];
-        for (size_t d = 0; d < FAKE_D; d++)
-            work[(OUT + d) * T + t] = z[d] = fake_z(work[d * T + t], prep_here(work, weights, T, t, d));
+        for (size_t d = 0; d < FAKE_D; d++) {
+            float in = work[d * T + t], context = prep_here(work, weights, T, t, d);
+            z[d] = to_event ? in : fake_z(in, context);
+            work[(OUT + d) * T + t] = to_event ? fake_x(in, context) : z[d];
+        }
         work[(OUT + 16) * T + t] = FAKE_EARLY_LOG_DET;
         work[(OUT + 17) * T + t] = fake_log_prob(z);
     }
     stress(work, prep, weights, T);
 }
 
+static void to_latent_early(float *work, const float *prep, const float *weights, size_t T)
+{
+    run_early(work, prep, weights, T, false);
+}
+
 static void to_event_early(float *work, const float *prep, const float *weights, size_t T)
 {
-    for (size_t t = 0; t < T; t++) {
-        float z[FAKE_D];
-        for (size_t d = 0; d < FAKE_D; d++) {
-            z[d] = work[d * T + t];
-            work[(OUT + d) * T + t] = fake_x(z[d], prep_here(work, weights, T, t, d));
-        }
-        work[(OUT + 16) * T + t] = FAKE_EARLY_LOG_DET;
-        work[(OUT + 17) * T + t] = fake_log_prob(z);
-    }
-    stress(work, prep, weights, T);
+    run_early(work, prep, weights, T, true);
 }
 
 static void to_event(float *work, const float *prep, const float *weights, size_t T)
