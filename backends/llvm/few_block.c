@@ -97,6 +97,14 @@ static void fetch_ahead(const Block *b, Value k)
     }
 }
 
+// For all outputs; where slots are read, a pair is expanded in one.
+static Factor input(Gen *g, Value x)
+{
+    if (!reads_slots(g)) return whole(splat(g, x, g->width));
+    Value one = LLVMBuildInsertElement(g->b, LLVMGetPoison(floats(g, g->width)), x, word_i64(g, 0), "");
+    return (Factor){one, 0};
+}
+
 static void multiply_add(Block *b, Value k, int chain)
 {
     Gen *g = b->g;
@@ -109,11 +117,11 @@ static void multiply_add(Block *b, Value k, int chain)
         held[u] = load_lanes(g, operand_fixed(g, w, (int64_t)u * g->width), g->width);
     if (!few_near(g)) fetch_ahead(b, k);
     for (int i = 0; i < vectors_of(b); i += b->shape.units) {
-        Value row = b->x[i / b->shape.units],
-              input = splat(g, load(g, g->f32, bytes_at(g, row, mul(g, k, 4))), g->width);
+        Factor x = input(g, load(g, g->f32, bytes_at(g, b->x[i / b->shape.units], mul(g, k, 4))));
         for (int u = 0; u < b->shape.units; u++) {
             Value *sum = &b->sum[(i + u) * b->shape.chains + chain];
-            *sum = b->kind == MATRIX_PAIRS ? pairs_dot(g, input, held[u], *sum) : fma_of(g, input, held[u], *sum);
+            *sum = b->kind == MATRIX_PAIRS ? pairs_dot(g, x, whole(held[u]), *sum)
+                                           : fma_of(g, spread(g, x), held[u], *sum);
         }
     }
 }
@@ -126,8 +134,8 @@ static void run_inputs(Block *b, Value k, Value passes, int unroll, int chains)
     for (int i = 0; i < sums_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
     Value first = add(g, k, mul(g, l.i, unroll));
     for (int u = 0; u < unroll; u++) {
-        Value input = add(g, first, word_i64(g, u));
-        for (int c = 0; c < chains; c++) multiply_add(b, add(g, input, mul(g, b->count, c)), c);
+        Value at = add(g, first, word_i64(g, u));
+        for (int c = 0; c < chains; c++) multiply_add(b, add(g, at, mul(g, b->count, c)), c);
     }
     loop_end(g, &l, b->sum);
 }

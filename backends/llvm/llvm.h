@@ -170,7 +170,16 @@ void store(Gen *g, Value value, Value address);
 void store_first(Gen *g, Value vector, int n, int of, Value address); // the first n of `of` floats, no more
 Value load_rows(Gen *g, Operand o, Value row, int n);                 // rows row .. row + n of lane 0; splat if shared
 Value load_lanes(Gen *g, Operand o, int n);                           // lanes 0 .. n (T = 1, or CONST)
-Value gather(Gen *g, Value base, Value offsets, int n);               // floats at base + offsets (<n x i64>, bytes)
+// What is multiplied: a vector, or (slot >= 0) one of its slots, spread. NEON's multiply-add reads a slot by itself,
+// where a load that spreads would take its multiplying units.
+typedef struct {
+    Value v;
+    int slot;
+} Factor;
+static inline Factor whole(Value v) { return (Factor){v, -1}; }
+Value spread(Gen *g, Factor f);
+bool reads_slots(const Gen *g);
+Value gather(Gen *g, Value base, Value offsets, int n); // floats at base + offsets (<n x i64>, bytes)
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
@@ -281,7 +290,7 @@ void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value
 void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k, Value tokens);
 Value pairs_of(Gen *g, Value k);     // how many k inputs are
 Value pairs_stride(Gen *g, Value k); // lanes from token to token
-Value pairs_dot(Gen *g, Value x, Value w, Value sum);
+Value pairs_dot(Gen *g, Factor x, Factor w, Value sum);
 int pairs_sums(const TargetInfo *info);             // accumulators of a paired product that stay in registers
 Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats
 

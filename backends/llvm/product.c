@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, TWO_BLOCKS = 2, CACHE_LINE = 64, NEAR_INPUTS = 16 };
+enum { MOST_SUMS = 64, MOST_TOKENS = 6, TWO_BLOCKS = 2, CACHE_LINE = 64, NEAR_INPUTS = 16 };
 
 typedef struct {
     int m, n, v;
@@ -22,6 +22,8 @@ typedef struct {
     Value row;    // first row
     Value ahead;  // what this pass over K has to fetch begins here, `fetched` bytes for each k; NULL: nothing
     Value fetched;
+    const Value *inputs; // T = 1: by token, some neighbouring inputs, of which number `input` has its turn; or NULL
+    int input;
     Operand add, bias, out;
 } Block;
 
@@ -37,37 +39,40 @@ static Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
     return g->tile == 1 ? load_lanes(g, o, g->width) : load_rows(g, o, row_at(g, b, v), g->width);
 }
 
-static Value load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, int v)
+static Factor load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, int v)
 {
-    return load_rows(g, operand_at(g, x, mul(g, p->x_stride, m)), row_at(g, b, v), g->width);
+    if (b->inputs) return (Factor){b->inputs[m], b->input};
+    return whole(load_rows(g, operand_at(g, x, mul(g, p->x_stride, m)), row_at(g, b, v), g->width));
 }
 
 // The one step of all sums: of numbers, or of pairs (product_bf16.c).
-static Value multiply(Gen *g, const Product *p, Value x, Value w, Value sum)
+static Value multiply(Gen *g, const Product *p, Factor x, Factor w, Value sum)
 {
-    return p->paired ? pairs_dot(g, x, w, sum) : fma_of(g, x, w, sum);
+    return p->paired ? pairs_dot(g, x, w, sum) : fma_of(g, spread(g, x), spread(g, w), sum);
 }
 
-// Unit n of w for all rows: one weight, spread. Weights of 16 bits are expanded a vector at a time (`few`), units in
-// order.
-static Value spread_weight(Gen *g, const Block *b, Operand w, int n, Value *few)
+// Unit n of w for all rows: one weight. Those of 16 bits are expanded a vector at a time (`few`), units in order; so
+// are all loaded where slots are read.
+static Factor load_weight(Gen *g, const Block *b, Operand w, int n, Value *few)
 {
-    if (w.type == WEIGHTS_F32) return load_unit(g, b, w, n, 0);
+    if (w.type == WEIGHTS_F32 && !reads_slots(g)) return whole(load_unit(g, b, w, n, 0));
     if (n % g->width == 0) *few = load_lanes(g, operand_fixed(g, w, n), g->width);
-    Value number = splat_word(g, (uint32_t)(n % g->width), g->width);
-    return LLVMBuildShuffleVector(g->b, *few, LLVMGetPoison(LLVMTypeOf(*few)), number, "");
+    Factor f = {*few, n % g->width};
+    return reads_slots(g) ? f : whole(spread(g, f));
 }
 
 // x is held in registers, w passes by.
 static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
-    Value held[MOST_SUMS], few = NULL;
+    Factor held[MOST_SUMS], one = {0};
+    Value few = NULL;
+    bool is_one = w.shared && g->tile > 1;
     for (int m = 0; m < b->m; m++)
         for (int v = 0; v < b->v; v++) held[m * b->v + v] = load_x(g, p, b, x, m, v);
     for (int n = 0; n < b->n; n++) {
-        Value spread = w.shared && g->tile > 1 ? spread_weight(g, b, w, n, &few) : NULL;
+        if (is_one) one = load_weight(g, b, w, n, &few);
         for (int v = 0; v < b->v; v++) {
-            Value wv = spread ? spread : load_unit(g, b, w, n, v);
+            Factor wv = is_one ? one : whole(load_unit(g, b, w, n, v));
             for (int m = 0; m < b->m; m++) {
                 Value *s = &sum[(m * b->n + n) * b->v + v];
                 *s = multiply(g, p, held[m * b->v + v], wv, *s);
@@ -79,11 +84,12 @@ static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand 
 // w is held, x passes by; v = 1.
 static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
-    Value held[MOST_SUMS], few = NULL;
+    Factor held[MOST_SUMS];
+    Value few = NULL;
     for (int n = 0; n < b->n; n++)
-        held[n] = w.shared && g->tile > 1 ? spread_weight(g, b, w, n, &few) : load_unit(g, b, w, n, 0);
+        held[n] = w.shared && g->tile > 1 ? load_weight(g, b, w, n, &few) : whole(load_unit(g, b, w, n, 0));
     for (int m = 0; m < b->m; m++) {
-        Value xv = load_x(g, p, b, x, m, 0);
+        Factor xv = load_x(g, p, b, x, m, 0);
         for (int n = 0; n < b->n; n++) sum[m * b->n + n] = multiply(g, p, xv, held[n], sum[m * b->n + n]);
     }
 }
@@ -166,14 +172,27 @@ Cuts cuts_of(uint32_t k, uint32_t kb)
     return (Cuts){(int)least(cuts, SIDE_BY_SIDE + 1), whole};
 }
 
+// T = 1 where slots are read: the inputs of a pass are one load.
+static bool loads_inputs(const Gen *g) { return g->tile == 1 && reads_slots(g); }
+
+static const Value *load_inputs(Gen *g, const Product *p, const Block *b, Operand x, int n, Value *inputs)
+{
+    for (int m = 0; m < b->m; m++) inputs[m] = load_lanes(g, operand_at(g, x, mul(g, p->x_stride, m)), n);
+    return inputs;
+}
+
 // Chains side by side: number c starts at k = c * kb. All go on for `unroll` inputs from k on.
 static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value k, int unroll, Value *sum)
 {
     for (int c = 0; c < chains; c++) {
         Value first = add(g, k, mul(g, p->kb, c));
         Operand x = operand_at(g, b->x, first), w = operand_at(g, b->w, mul(g, first, p->w_stride));
-        for (int u = 0; u < unroll; u++)
-            multiply_add(g, p, b, operand_fixed(g, x, u), operand_fixed(g, w, u * p->w_stride), sum + c * sums_of(b));
+        Value inputs[MOST_TOKENS];
+        Block own = *b;
+        if (loads_inputs(g) && unroll > 1) own.inputs = load_inputs(g, p, b, x, unroll, inputs);
+        for (own.input = 0; own.input < unroll; own.input++)
+            multiply_add(g, p, &own, operand_fixed(g, x, own.input), operand_fixed(g, w, own.input * p->w_stride),
+                         sum + c * sums_of(b));
     }
     if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""), TO_L2);
     if (hurries(g, p)) prefetch_near(g, p, b, k);
@@ -190,9 +209,9 @@ static void run_loop(Gen *g, const Product *p, const Block *b, int chains, Value
     loop_end(g, &l, sum);
 }
 
-static int unroll_of(const Gen *g, int sums)
+static int unroll_of(const Gen *g, const Product *p, int sums)
 {
-    if (2 * sums > g->info.sums) return 1;
+    if (2 * sums > g->info.sums) return loads_inputs(g) && p->cut.whole ? 2 : 1;
     return sums <= 8 ? 4 : 2;
 }
 
@@ -208,7 +227,7 @@ static void run_known(Gen *g, const Product *p, const Block *b, int chains, Valu
 static void run_chains(Gen *g, const Product *p, const Block *b, int chains, Value k, Value count, bool maybe,
                        Value *sum)
 {
-    int unroll = unroll_of(g, sums_of(b) * chains);
+    int unroll = unroll_of(g, p, sums_of(b) * chains);
     if (LLVMIsConstant(count)) {
         run_known(g, p, b, chains, k, (int64_t)LLVMConstIntGetZExtValue(count), unroll, sum);
         return;
@@ -422,7 +441,7 @@ static Shape shape_of(const Gen *g, const Product *p)
     int64_t units = blocks_of(p->n, unit_lanes(g));
     int cuts = p->cut.cuts, sums = p->paired ? pairs_sums(&g->info) : g->info.sums;
     if (g->tile == 1) {
-        s.m = (int)least(p->m, 6);
+        s.m = (int)least(p->m, MOST_TOKENS);
         if (p->m == 1 && cuts <= SIDE_BY_SIDE) s.chains = cuts;
     } else if (p->w.shared) {
         int rows = g->info.level == LEVEL_AVX512 ? g->tile : 16;

@@ -38,15 +38,19 @@ static Value instruction(Gen *g, const char *name, Value *args, unsigned n)
     return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, NULL, 0), fn, args, n, "");
 }
 
-Value pairs_dot(Gen *g, Value x, Value w, Value sum)
+static Factor half_of(Gen *g, Factor f, bool second) { return (Factor){pairs_half(g, f.v, second), f.slot}; }
+
+Value pairs_dot(Gen *g, Factor x, Factor w, Value sum)
 {
     if (g->info.bf16) {
         LLVMTypeRef type = bfloats(g, 2 * g->width);
-        Value args[] = {sum, LLVMBuildBitCast(g->b, w, type, ""), LLVMBuildBitCast(g->b, x, type, "")};
+        Value args[] = {sum, LLVMBuildBitCast(g->b, spread(g, w), type, ""),
+                        LLVMBuildBitCast(g->b, spread(g, x), type, "")};
         return instruction(g, "llvm.x86.avx512bf16.dpbf16ps.512", args, 3);
     }
-    sum = fma_of(g, pairs_half(g, x, true), pairs_half(g, w, true), sum);
-    return fma_of(g, pairs_half(g, x, false), pairs_half(g, w, false), sum);
+    for (int second = 1; second >= 0; second--)
+        sum = fma_of(g, spread(g, half_of(g, x, second)), spread(g, half_of(g, w, second)), sum);
+    return sum;
 }
 
 // Expanded, each operand takes two registers.

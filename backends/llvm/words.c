@@ -284,6 +284,15 @@ Value load_rows(Gen *g, Operand o, Value row, int n)
 
 Value load_lanes(Gen *g, Operand o, int n) { return load_floats(g, o, n); }
 
+Value spread(Gen *g, Factor f)
+{
+    if (f.slot < 0) return f.v;
+    Value number = splat_word(g, (uint32_t)f.slot, g->width);
+    return LLVMBuildShuffleVector(g->b, f.v, LLVMGetPoison(LLVMTypeOf(f.v)), number, "");
+}
+
+bool reads_slots(const Gen *g) { return g->info.level == LEVEL_NEON; }
+
 Value gather(Gen *g, Value base, Value offsets, int n)
 {
     LLVMTypeRef overload[] = {floats(g, n), LLVMVectorType(g->ptr, (unsigned)n)};
