@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(ROOT, "runtime", "python")]
 
-from flows import Arithmetic  # noqa: E402
+from arithmetic import Arithmetic  # noqa: E402
 
 
 class Engine:

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from arithmetic import Arithmetic
+
 
 def base(o, z, dims):
     return o.shift(o.scale(o.sum(o.mul(z, z)), -0.5), -0.5 * dims * math.log(2 * math.pi))
@@ -172,20 +174,6 @@ class PushT:
         context = self.encode(o, obs)
         x = self.to_event(o, z, context)
         return (o.add(x, o.scale(o.gradient(lambda v: self.log_prob_in(o, v, context), x), sigma * sigma)),)
-
-
-class Arithmetic:
-    """What arrays of every library write alike."""
-
-    def add(self, a, b): return a + b
-    def sub(self, a, b): return a - b
-    def mul(self, a, b): return a * b
-    def div(self, a, b): return a / b
-    def neg(self, a): return -a
-    def scale(self, a, c): return a * c
-    def shift(self, a, c): return a + c
-    def constant(self, name): return self.p[name]
-    def sum(self, a): return a.sum(1)
 
 
 class NumPy(Arithmetic):

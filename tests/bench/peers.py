@@ -37,6 +37,7 @@ def options():
     p.add_argument("--rounds", type=int, help="turns (5; --quick 2)")
     p.add_argument("--nfcc", default=os.environ.get("NFCC", os.path.join(ROOT, "build", "nfcc")), help=argparse.SUPPRESS)
     p.add_argument("--here", action="store_true", help="use this Python as it is: install nothing")
+    p.add_argument("--options-only", action="store_true", help=argparse.SUPPRESS)  # ./dev asks before it builds
     p.add_argument("--ready", action="store_true", help=argparse.SUPPRESS)  # inside .venv-bench
     o = p.parse_args()
     o.peers = [w for w in o.peers.split(",") if w]
@@ -330,6 +331,8 @@ def run(o, folder):
 
 def main():
     o = options()
+    if o.options_only:
+        return
     if not o.here and not o.ready:
         environment(o)
     with tempfile.TemporaryDirectory(prefix="nfcc-bench-") as folder:

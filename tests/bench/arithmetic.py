@@ -1,0 +1,13 @@
+"""What arrays of every library write alike. Apart from flows.py, so that the engines are listed without NumPy."""
+
+
+class Arithmetic:
+    def add(self, a, b): return a + b
+    def sub(self, a, b): return a - b
+    def mul(self, a, b): return a * b
+    def div(self, a, b): return a / b
+    def neg(self, a): return -a
+    def scale(self, a, c): return a * c
+    def shift(self, a, c): return a + c
+    def constant(self, name): return self.p[name]
+    def sum(self, a): return a.sum(1)

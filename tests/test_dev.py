@@ -1,0 +1,45 @@
+"""./dev: --help and wrong arguments are answered at once, before anything is installed, built or tested."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+COMMANDS = ("build", "demo", "test", "bench", "format", "install")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """Nothing could be built here: there is no CMakeLists.txt. And nothing is written."""
+    folder = tmp_path_factory.mktemp("dev")
+    shutil.copy(os.path.join(ROOT, "dev"), folder)
+    shutil.copytree(os.path.join(ROOT, "tests", "bench"), folder / "tests" / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def dev(copy, *words):
+    done = subprocess.run([copy / "dev", *words], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    assert sorted(os.listdir(copy)) == ["dev", "tests"]
+    return done
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(copy, command, word):
+    done = dev(copy, *([command] if command else []), word)
+    assert done.returncode == 0 and "usage: ./dev" in done.stdout and not done.stderr
+    assert ("--peers" in done.stdout) == ("--quick" in done.stdout)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_unknown_argument(copy, command):
+    done = dev(copy, *([command] if command else []), "--bogus")
+    assert done.returncode == 2 and "--bogus" in done.stderr and "usage: ./dev" in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("words", [["--peers", "abacus"], ["--pin", "100000"], ["--seconds", "long"]])
+def test_wrong_value_for_bench(copy, words):
+    done = dev(copy, "bench", *words)
+    assert done.returncode == 2 and "error" in done.stderr and not done.stdout
