@@ -56,6 +56,8 @@ bool link_shared(Context *cx, const Object *object, const Target *target, bool n
                  LinkCheck *check, void *user);
 // False, reported, if no file can be made there (`streams`: nor a pipe or /dev/null is): asked before anything is computed.
 bool file_possible(Context *cx, const char *path, bool streams);
+// The checksum that a policy.so or .o holds, and that of its bytes (checksum.c). False: no file of nfcc's.
+bool checksum_read(const char *path, uint32_t *stored, uint32_t *computed);
 // The same atomic write for any file (o, h, ll, nf).
 bool write_file(Context *cx, const char *path, const void *data, size_t size);
 bool write_bytes(Context *cx, const char *path, const Bytes *bytes);

@@ -3,6 +3,7 @@
 #pragma once
 #include "backend.h"
 
+#include <elf.h>
 #include <signal.h>
 
 typedef struct {
@@ -26,3 +27,8 @@ void file_abandon(const NewFile *file);
 void file_error(Context *cx, const char *path);
 // All pieces to fd; false with errno.
 bool write_all(int fd, const Bytes *bytes);
+
+// ---- checksum.c
+bool file_section(int fd, Elf64_Shdr *section); // the descriptor's, of a shared object or an object; false: none
+bool checksum_write(int fd, const Elf64_Shdr *section);
+uint32_t checksum_bytes(const Bytes *bytes); // of a file in memory

@@ -1,12 +1,11 @@
 // Objects -> shared object, by lld as a process. They reach it through memory files, so that only the result touches
 // the disk; -nostdlib -z defs prove that it needs nothing. The linker leaves a hole behind the descriptor, and the
-// weights are written there: their only copy on the way to the file.
+// weights are written there: their only copy on the way to the file. Last comes its checksum.
 #define _GNU_SOURCE // memfd_create, pipe2
 #include "base/unfinished.h"
 #include "file.h"
 #include "target.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -186,28 +185,13 @@ static bool link_to(Context *cx, const NewFile *file, const Inputs *in, const Ta
 }
 
 // ---- the hole
-static void *read_at(Context *cx, int fd, uint64_t at, uint64_t size)
-{
-    void *bytes = arena_alloc(cx->arena, size);
-    return pread(fd, bytes, size, (off_t)at) == (ssize_t)size ? bytes : NULL;
-}
-
-// Where the descriptor's section ends; 0: nowhere.
-static uint64_t section_end(Context *cx, int fd)
-{
-    const Elf64_Ehdr *e = read_at(cx, fd, 0, sizeof *e);
-    const Elf64_Shdr *s = e ? read_at(cx, fd, e->e_shoff, e->e_shnum * sizeof *s) : NULL;
-    const char *names = s ? read_at(cx, fd, s[e->e_shstrndx].sh_offset, s[e->e_shstrndx].sh_size) : NULL;
-    for (int i = 0; names && i < e->e_shnum; i++)
-        if (!strcmp(names + s[i].sh_name, DESCRIPTOR_SECTION)) return s[i].sh_offset + s[i].sh_size;
-    return 0;
-}
-
 static bool write_weights(Context *cx, const NewFile *file, const Bytes *weights)
 {
     int fd = open(file->temp, O_RDWR | O_CLOEXEC);
-    uint64_t size = bytes_size(weights), end = fd >= 0 ? section_end(cx, fd) : 0;
-    bool good = end > size && lseek(fd, (off_t)(end - size), SEEK_SET) > 0 && write_all(fd, weights);
+    Elf64_Shdr s = {0};
+    bool good = fd >= 0 && file_section(fd, &s);
+    uint64_t at = s.sh_offset + s.sh_size - bytes_size(weights);
+    good = good && lseek(fd, (off_t)at, SEEK_SET) > 0 && write_all(fd, weights) && checksum_write(fd, &s);
     if (!good) file_error(cx, file->path);
     if (fd >= 0) close(fd);
     return good;

@@ -79,7 +79,7 @@ enum {
     O(temperature, "--temperature", "T", CMD_RUN, "scale of the noise (1); 0: the deterministic action")              \
     O(run_threads, "--threads", "N", CMD_RUN, "threads that compute (1); 0: one per processor; the same bits")        \
     O(explain, "--explain", NULL, CMD_CHECK, "print the inverse program: rounds, rules, log-det terms")               \
-    O(json, "--json", NULL, CMD_CHECK | CMD_VERIFY, "print JSON instead of text")                                     \
+    O(json, "--json", NULL, CMD_CHECK | CMD_VERIFY | CMD_INFO, "print JSON instead of text")                          \
     O(rows, "--rows", "LIST", CMD_BENCH, "context rows of a call, several with commas (1,8,64,1024)")                 \
     O(threads, "--threads", "LIST", CMD_BENCH, "threads of a call, several with commas (1)")                          \
     O(seconds, "--seconds", "S", CMD_BENCH, "how long each line is measured (1)")                                     \
@@ -169,6 +169,8 @@ const Backend *backend_of(Session *s);   // NULL after a usage message
 bool target_of(Session *s, Target *out); // false after a usage message
 // The same under TMPDIR, opened, and no file any more. NULL, and *code, after a message.
 nfcc_policy *build_opened(Session *s, const Build *b, bool verify, size_t *native_rows, int *code);
+// Made there and checked, no more.
+bool build_checked(Session *s, const Build *b, size_t *native_rows);
 nfcc_policy *open_policy(Arena *arena, const char *path, int *code); // NULL after a message
 
 // ---- printing
@@ -178,7 +180,15 @@ void print_line(FILE *out, const char *label, const char *format, ...) __attribu
 const char *port_text(Arena *arena, const Port *port); // "obs [8]"
 const char *base_text(Arena *arena, const Flow *flow);
 unsigned plan_entries(const Plan *plan); // NFCC_HAS_*
+
+// ---- JSON (cli_json.c)
 void json_string(FILE *out, const char *text);
+void json_key(const char *key, bool first);
+void json_text(const char *key, const char *value);
+void json_number(const char *key, double value);
+void json_count(const char *key, size_t value);
+void json_bool(const char *key, bool value);
+void json_entries(unsigned entries);
 
 // ---- commands
 int cmd_compile(const Options *o);

@@ -299,34 +299,47 @@ bool build_shared(Session *s, const Build *b, const char *path, bool verify, siz
     return object && link_object(&c, object, &target, path, verify, native_rows);
 }
 
-static nfcc_policy *open_linked(NativeCheck *c, const Object *object, const Target *target, bool verify,
-                                size_t *native_rows, int *code)
+// In a folder of its own, which is gone afterwards; *p (or NULL: it is not opened) stays.
+static bool link_apart(NativeCheck *c, const Object *object, const Target *target, bool verify, size_t *native_rows,
+                       nfcc_policy **p, int *code)
 {
     Arena *arena = c->s->arena;
     const char *dir = getenv("TMPDIR");
     char *folder = arena_format(arena, "%s/nfcc-XXXXXX", dir && *dir ? dir : "/tmp");
-    nfcc_policy *p = NULL;
     if (!mkdtemp(folder)) {
         diag_io_error(&c->s->cx, "set TMPDIR to a folder that can be written", "%s: cannot be made", folder);
-        return NULL;
+        return false;
     }
     const char *path = arena_format(arena, "%s/policy.so", folder);
-    if (link_object(c, object, target, path, verify, native_rows)) p = open_policy(arena, path, code);
+    bool good = link_object(c, object, target, path, verify, native_rows);
+    if (good && p) *p = open_policy(arena, path, code);
     unlink(path);
     rmdir(folder);
-    return p;
+    return good;
 }
 
-nfcc_policy *build_opened(Session *s, const Build *b, bool verify, size_t *native_rows, int *code)
+static bool build_apart(Session *s, const Build *b, bool verify, size_t *native_rows, nfcc_policy **p, int *code)
 {
     Target target;
     NativeCheck c = {s, b, NULL};
     const Object *object = emit_object(&c, &target);
     sigset_t before;
-    *code = WRONG_MODEL;
-    if (!object) return NULL;
+    if (!object) return false;
     unfinished_hold(&before);
-    nfcc_policy *p = open_linked(&c, object, &target, verify, native_rows, code);
+    bool good = link_apart(&c, object, &target, verify, native_rows, p, code);
     unfinished_release(&before);
+    return good;
+}
+
+nfcc_policy *build_opened(Session *s, const Build *b, bool verify, size_t *native_rows, int *code)
+{
+    nfcc_policy *p = NULL;
+    *code = WRONG_MODEL;
+    build_apart(s, b, verify, native_rows, &p, code);
     return p;
+}
+
+bool build_checked(Session *s, const Build *b, size_t *native_rows)
+{
+    return build_apart(s, b, true, native_rows, NULL, NULL);
 }

@@ -211,8 +211,8 @@ static int check_request(const Run *r)
                     r->entry->name);
     if (!q->samples && (r->entry->takes & ONE_OF_N))
         return fail(WRONG_USAGE, "%s needs --samples K: it gives the most likely of K", r->entry->name);
-    if (q->has_temperature && (!draws || given))
-        return fail(WRONG_USAGE, "--temperature scales drawn noise; %s",
+    if (q->noise_option && (!draws || given))
+        return fail(WRONG_USAGE, "%s is about drawn noise; %s", q->noise_option,
                     draws ? "z= is used as it is" : "this entry draws none");
     return DONE;
 }

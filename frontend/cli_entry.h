@@ -10,7 +10,7 @@ typedef struct {
     uint64_t samples; // 0: not asked for
     uint64_t seed, first_row;
     float temperature;
-    bool has_temperature;
+    const char *noise_option;  // that was given and means drawn noise; or NULL
     unsigned threads;          // 0: one per processor
     const char *const *inputs; // "NAME=FILE.npy"
     int n_inputs;

@@ -217,8 +217,14 @@ static const CommandHelp helps[] = {
      "prepare+sample, prepare+act, ... for a whole decision: the others work on contexts that are prepared already.\n"
      "With several threads, preparing is a part of every call. --samples K: events for each of the rows."},
     {CMD_SELFTEST, "nfcc selftest POLICY.so",
-     "Compute the golden rows stored in the file and compare them bit for bit."},
-    {CMD_INFO, "nfcc info POLICY.so", "Say what a compiled policy is: shapes, entries, base, target, sizes."},
+     "Compare the file with its checksum, and the golden rows stored in it with what this machine computes, bit for "
+     "bit.\n"
+     "Exit code 3: the file was damaged or changed. 1: it cannot run here, or computes other bits. Of an object (.o)\n"
+     "the checksum alone."},
+    {CMD_INFO, "nfcc info POLICY.so [--json]",
+     "Say what a compiled policy is, also one for another machine: shapes, entries, base, target, sizes, and whether "
+     "the\n"
+     "file is as it was written (exit code 3 if its checksum is another)."},
     {CMD_TEST, "nfcc test DIR... [--backend llvm|openblas|interp] [--rtol R] [--atol A]",
      "Run ONNX backend tests, model.onnx and test_data_set_*/{input,output}_*.pb, through the entry run in float32.\n"
      "DIR is a case or a folder of cases. PASS, FAIL, or UNSUPPORTED with the reason; exit code 1 if one failed.\n"

@@ -1,4 +1,4 @@
-// What people read: the block of lines about a flow, the checks' errors, names of entries, JSON strings.
+// What people read: the block of lines about a flow, the checks' errors, names of entries.
 #include "cli_entry.h"
 
 #include "cli.h"
@@ -132,22 +132,4 @@ void print_checks(FILE *out, const Build *b, size_t native_rows)
     if (b->reference_error >= 0)
         print_line(out, "reference", "%zu rows: %.1e of the value's scale, worst at %s", b->reference_rows,
                    b->reference_error, b->reference_worst ? b->reference_worst : "-");
-}
-
-void json_string(FILE *out, const char *text)
-{
-    if (!text) {
-        fputs("null", out);
-        return;
-    }
-    fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            fprintf(out, "\\%c", *c);
-        else if (*c < 32)
-            fprintf(out, "\\u%04x", *c);
-        else
-            fputc(*c, out);
-    }
-    fputc('"', out);
 }

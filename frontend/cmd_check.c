@@ -4,27 +4,9 @@
 
 #include "cli.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static void json_key(const char *key, bool first) { printf("%s\n  \"%s\": ", first ? "" : ",", key); }
-
-static void json_text(const char *key, const char *value)
-{
-    json_key(key, false);
-    json_string(stdout, value);
-}
-
-static void json_number(const char *key, double value)
-{
-    json_key(key, false);
-    if (isfinite(value))
-        printf("%.9g", value);
-    else
-        printf("null");
-}
 
 static void json_shape(Type t)
 {
@@ -79,8 +61,7 @@ static void json_roles(const Session *s, const Build *b)
         json_shape(f->event_type);
         json_text("one_way", f->no_inverse);
         json_text("base", f->base ? f->base : "standard normal");
-        json_key("base_assumed", false);
-        fputs(f->base_assumed ? "true" : "false", stdout);
+        json_bool("base_assumed", f->base_assumed);
         json_number("rounds", f->rounds);
         json_number("condition", f->condition);
     }
@@ -89,28 +70,16 @@ static void json_roles(const Session *s, const Build *b)
     (void)s;
 }
 
-static void json_entries(const Plan *plan)
-{
-    const char *names[MOST_ENTRIES];
-    int n = entry_names(plan_entries(plan), names);
-    json_key("entries", false);
-    putchar('[');
-    for (int i = 0; i < n; i++) printf("%s\"%s\"", i ? ", " : "", names[i]);
-    putchar(']');
-}
-
 static void json_report(const Session *s, const Build *b, bool ok, bool checks, size_t native_rows)
 {
     const CheckReport *r = &b->report;
     putchar('{');
     json_key("file", true);
     json_string(stdout, s->diag.file);
-    json_key("ok", false);
-    fputs(ok ? "true" : "false", stdout);
-    json_key("flow", false);
-    fputs(b->flow.is_flow ? "true" : "false", stdout);
+    json_bool("ok", ok);
+    json_bool("flow", b->flow.is_flow);
     if (b->imported) json_roles(s, b);
-    if (b->plan) json_entries(b->plan);
+    if (b->plan) json_entries(plan_entries(b->plan));
     if (checks) {
         json_number("rows", (double)r->rows);
         json_number("exported_error", r->exported_error);
@@ -176,11 +145,6 @@ int cmd_verify(const Options *o)
     if (!options_ok(s)) return session_finish(s, WRONG_USAGE);
     bool ok = build_run(s, o->args[0], policy_name(s->arena, o->args[0]), true, o->value[OPT_inputs],
                         o->value[OPT_reference], &b);
-    if (ok) {
-        int code;
-        nfcc_policy *p = build_opened(s, &b, true, &native_rows, &code);
-        ok = p != NULL;
-        nfcc_close(p);
-    }
+    ok = ok && build_checked(s, &b, &native_rows);
     return finish(s, &b, ok, true, native_rows);
 }

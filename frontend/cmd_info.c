@@ -10,14 +10,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
-// The kind of processor that a shared object is for, or NULL.
-static const char *machine_of(const char *path)
+static Elf64_Ehdr header_of(const char *path)
 {
     Elf64_Ehdr head = {.e_machine = EM_NONE};
     FILE *f = fopen(path, "rb");
-    bool read = f && fread(&head, sizeof head, 1, f) == 1;
+    if (f && fread(&head, sizeof head, 1, f) != 1) head = (Elf64_Ehdr){.e_machine = EM_NONE};
     if (f) fclose(f);
-    return !read ? NULL : head.e_machine == EM_AARCH64 ? "aarch64" : head.e_machine == EM_X86_64 ? "x86-64" : NULL;
+    return head;
+}
+
+static bool is_object(const char *path) { return header_of(path).e_type == ET_REL; }
+
+// The kind of processor that a shared object is for, or NULL.
+static const char *machine_of(const char *path)
+{
+    unsigned machine = header_of(path).e_machine;
+    return machine == EM_AARCH64 ? "aarch64" : machine == EM_X86_64 ? "x86-64" : NULL;
 }
 
 static void say_not_opened(const char *path, nfcc_status status, int error)
@@ -86,7 +94,41 @@ static const char *needs_text(Arena *arena, unsigned cpu)
     return text;
 }
 
-static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
+static const char *hash_text(Arena *arena, const uint8_t hash[32])
+{
+    const char *text = "";
+    for (int k = 0; k < 32; k++) text = arena_format(arena, "%s%02x", text, hash[k]);
+    return text;
+}
+
+// ---- the checksum
+typedef struct {
+    bool found;
+    uint32_t stored, computed;
+} Checksum;
+
+static Checksum checksum_of(const char *path)
+{
+    Checksum c = {0};
+    c.found = checksum_read(path, &c.stored, &c.computed);
+    return c;
+}
+
+static bool is_right(const Checksum *c) { return c->found && c->stored == c->computed; }
+
+static int say_changed(const char *path, const Checksum *c)
+{
+    fprintf(stderr, "nfcc: error: %s: is not as nfcc wrote it: ", path);
+    if (c->found)
+        fprintf(stderr, "it holds the checksum %08x, its bytes make %08x", c->stored, c->computed);
+    else
+        fputs("its checksum is not there", stderr);
+    fputs("; copy it again (strip and patchelf change it, too)\n", stderr);
+    return IO_FAILED;
+}
+
+// ---- info
+static void print_info(Arena *arena, const char *path, const nfcc_policy *p, const Checksum *c)
 {
     const nfcc_info *i = nfcc_get_info(p);
     struct stat st;
@@ -107,37 +149,121 @@ static void print_info(Arena *arena, const char *path, const nfcc_policy *p)
     print_line(stdout, "workspace", "%zu bytes, prepared state %zu for one row", i->work_size,
                nfcc_prepared_size(p, 1));
     if (i->stack_size) print_line(stdout, "stack", "%zu bytes at most in any call", i->stack_size);
-    printf("%10s: ", "model");
-    for (int k = 0; k < 32; k++) printf("%02x", i->model_hash[k]);
-    printf(" (SHA-256)\n");
+    print_line(stdout, "model", "%s (SHA-256)", hash_text(arena, i->model_hash));
+    if (is_right(c)) print_line(stdout, "checksum", "%08x, that of the file", c->stored);
     print_notes(i->notes);
+}
+
+static void json_value(const nfcc_value *v)
+{
+    static const char *const types[] = {"float32", "float64", "int64", "bool"};
+    printf("{\"name\": ");
+    json_string(stdout, v->name);
+    printf(", \"type\": \"%s\", \"shape\": [", types[v->type]);
+    for (unsigned i = 0; i < v->rank; i++) printf("%s%zu", i ? ", " : "", v->shape[i]);
+    fputs("]}", stdout);
+}
+
+static void json_values(const char *key, const nfcc_value *list, size_t n)
+{
+    json_key(key, false);
+    putchar('[');
+    for (size_t i = 0; i < n; i++) {
+        if (i) fputs(", ", stdout);
+        json_value(&list[i]);
+    }
+    putchar(']');
+}
+
+static void json_flow(const nfcc_info *i)
+{
+    json_bool("flow", i->event_size != 0);
+    if (!i->event_size) return;
+    json_text("base", i->base);
+    json_key("event", false);
+    json_value(&i->event);
+    json_values("contexts", i->contexts, i->n_contexts);
+}
+
+static void json_info(Arena *arena, const char *path, const nfcc_policy *p, const Checksum *c)
+{
+    const nfcc_info *i = nfcc_get_info(p);
+    struct stat st;
+    putchar('{');
+    json_key("file", true);
+    json_string(stdout, path);
+    json_text("policy", i->name);
+    json_flow(i);
+    json_values("inputs", i->inputs, i->n_inputs);
+    json_values("outputs", i->outputs, i->n_outputs);
+    json_entries(i->entries);
+    json_text("target", i->target);
+    json_text("needs", needs_text(arena, i->cpu));
+    json_text("compiler", i->compiler);
+    json_count("abi", i->abi_version);
+    if (!stat(path, &st)) json_count("bytes", (size_t)st.st_size);
+    json_count("weights_bytes", i->weights_size);
+    json_count("work_bytes", i->work_size);
+    json_count("prepared_bytes", nfcc_prepared_size(p, 1));
+    if (i->stack_size) json_count("stack_bytes", i->stack_size);
+    json_text("model_sha256", hash_text(arena, i->model_hash));
+    if (c->found) json_text("checksum", arena_format(arena, "%08x", c->stored));
+    json_bool("checksum_right", is_right(c));
+    json_text("notes", i->notes);
+    printf("\n}\n");
 }
 
 int cmd_info(const Options *o)
 {
     int code = DONE;
+    const char *path = o->args[0];
     nfcc_policy *p = NULL;
     // One of the openblas backend can only be opened.
-    if (nfcc_open(o->args[0], NFCC_OPEN_LOOK, &p)) p = open_policy(o->arena, o->args[0], &code);
+    if (nfcc_open(path, NFCC_OPEN_LOOK, &p)) p = open_policy(o->arena, path, &code);
     if (!p) return code;
-    print_info(o->arena, o->args[0], p);
+    Checksum c = checksum_of(path);
+    if (o->value[OPT_json])
+        json_info(o->arena, path, p, &c);
+    else
+        print_info(o->arena, path, p, &c);
     nfcc_close(p);
-    return DONE;
+    fflush(stdout);
+    return is_right(&c) ? DONE : say_changed(path, &c);
 }
 
-int cmd_selftest(const Options *o)
+// ---- selftest
+static nfcc_status golden_rows(const nfcc_policy *p)
 {
-    int code;
-    nfcc_policy *p = open_policy(o->arena, o->args[0], &code);
-    if (!p) return code;
     size_t size = nfcc_selftest_size(p);
     void *memory = malloc(size + 1);
     nfcc_status status = memory ? nfcc_selftest(p, memory, size) : NFCC_MEMORY;
-    if (status == NFCC_OK)
-        printf("%s: the golden rows are equal, bit for bit\n", o->args[0]);
-    else
-        fprintf(stderr, "nfcc: error: %s: %s\n", o->args[0], nfcc_status_text(status));
     free(memory);
+    return status;
+}
+
+// What was damaged is not run. No checksum at all may be no policy at all: opening it says more.
+int cmd_selftest(const Options *o)
+{
+    int code;
+    const char *path = o->args[0];
+    Checksum c = checksum_of(path);
+    if (c.found && !is_right(&c)) return say_changed(path, &c);
+    if (c.found && is_object(path)) {
+        printf("%s: the checksum is right; the program that it is linked into computes its golden rows\n", path);
+        return DONE;
+    }
+    nfcc_policy *p = open_policy(o->arena, path, &code);
+    if (!p && c.found) fprintf(stderr, "nfcc: note: %s: the checksum is right; no golden row was computed\n", path);
+    if (!p) return code;
+    bool own_bits = nfcc_get_info(p)->stack_size == 0; // OpenBLAS's
+    nfcc_status status = c.found && !own_bits ? golden_rows(p) : NFCC_OK;
     nfcc_close(p);
+    if (!c.found) return say_changed(path, &c);
+    if (own_bits)
+        printf("%s: the checksum is right; OpenBLAS has bits of its own, so no golden row was compared\n", path);
+    else if (status == NFCC_OK)
+        printf("%s: the checksum is right; the golden rows are equal, bit for bit\n", path);
+    else
+        fprintf(stderr, "nfcc: error: %s: the checksum is right, but %s\n", path, nfcc_status_text(status));
     return status == NFCC_OK ? DONE : WRONG_MODEL;
 }

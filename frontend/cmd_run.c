@@ -10,27 +10,38 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool request_of(const Options *o, EntryRequest *q)
+// The first option given that means nothing where no noise is drawn.
+static const char *noise_option(const Options *o)
+{
+    static const OptionId about_noise[] = {OPT_seed, OPT_first_row, OPT_temperature};
+    for (size_t i = 0; i < sizeof about_noise / sizeof *about_noise; i++)
+        if (o->value[about_noise[i]]) return option_spelling(about_noise[i]);
+    return NULL;
+}
+
+static int request_of(const Options *o, EntryRequest *q)
 {
     double temperature = 1;
     uint64_t threads = 1;
-    *q = (EntryRequest){
-        .entry = o->args[1], .inputs = o->args + 2, .n_inputs = o->n_args - 2, .dir = o->value[OPT_output]};
-    if (!q->dir) usage_error("-o DIR is missing: where the outputs go");
-    if (!q->dir || !option_u64(o, OPT_samples, &q->samples) || !option_u64(o, OPT_seed, &q->seed) ||
+    *q = (EntryRequest){.entry = o->args[1],
+                        .inputs = o->args + 2,
+                        .n_inputs = o->n_args - 2,
+                        .dir = o->value[OPT_output],
+                        .noise_option = noise_option(o)};
+    if (!q->dir) return usage_error("-o DIR is missing: where the outputs go");
+    if (!option_u64(o, OPT_samples, &q->samples) || !option_u64(o, OPT_seed, &q->seed) ||
         !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature) ||
         !option_u64(o, OPT_run_threads, &threads))
-        return false;
+        return WRONG_USAGE;
     if (!isfinite((float)temperature))
-        usage_error("--temperature %s: too large for float32", o->value[OPT_temperature]);
-    if (threads > 1024) usage_error("--threads %s: at most 1024", o->value[OPT_run_threads]);
-    if (o->value[OPT_samples] && !q->samples) usage_error("--samples 0: at least 1 is wanted");
-    if (!entry_bit(q->entry)) usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, ~0u));
+        return usage_error("--temperature %s: too large for float32", o->value[OPT_temperature]);
+    if (threads > 1024) return usage_error("--threads %s: at most 1024", o->value[OPT_run_threads]);
+    if (o->value[OPT_samples] && !q->samples) return usage_error("--samples 0: at least 1 is wanted");
+    if (!entry_bit(q->entry))
+        return usage_error("'%.100s' is no entry; entries: %s", q->entry, entry_list(o->arena, ~0u));
     q->threads = (unsigned)threads;
     q->temperature = (float)temperature;
-    q->has_temperature = o->value[OPT_temperature] != NULL;
-    return isfinite((float)temperature) && (!o->value[OPT_samples] || q->samples) && threads <= 1024 &&
-           entry_bit(q->entry);
+    return DONE;
 }
 
 static bool is_policy(const char *path)
@@ -251,7 +262,7 @@ int cmd_run(const Options *o)
     EntryRequest q;
     FlowOptions f;
     const char *backend = o->value[OPT_backend];
-    if (!request_of(o, &q)) return WRONG_USAGE;
+    if (request_of(o, &q)) return WRONG_USAGE;
     if (access(o->args[0], F_OK)) {
         fprintf(stderr, "nfcc: error: %s: cannot be read: %s\n", o->args[0], strerror(errno));
         return IO_FAILED;

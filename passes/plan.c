@@ -316,6 +316,18 @@ static void plan_programs(Context *cx, Plan *plan, Pool *pool, const Module *m)
     for (int i = 0; i < PROGRAM_COUNT; i++) roll_steps(cx, &plan->programs[i]);
 }
 
+// What nfcc info says besides roles and sizes, a line each.
+static const char *notes_of(Arena *arena, const Flow *flow, const char *units, const char *march)
+{
+    const char *text = flow->why ? flow->why : "";
+    if (flow->no_inverse) text = arena_format(arena, "%s\none way: %s", text, flow->no_inverse);
+    if (units) text = arena_format(arena, "%s\n%s", text, units);
+    if (flow->denoise > 0) text = arena_format(arena, "%s\ndenoise: act is x + %g^2 score(x)", text, flow->denoise);
+    if (flow->has_clip)
+        text = arena_format(arena, "%s\nclip: act keeps every number in %g..%g", text, flow->clip_lo, flow->clip_hi);
+    return march ? arena_format(arena, "%s\n%s", text, march) : text;
+}
+
 Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
 {
     Context own = {.arena = cx->arena, .diag = cx->diag, .scratch = arena_within(cx->arena)};
@@ -344,9 +356,6 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->base = flow->is_flow ? arena_format(cx->arena, "%s%s", flow->base,
                                               flow->base_assumed ? " (assumed; confirm with --base normal)" : "")
                                : "";
-    plan->notes = flow->why ? flow->why : "";
-    if (flow->no_inverse) plan->notes = arena_format(cx->arena, "%s\none way: %s", plan->notes, flow->no_inverse);
-    if (units_text(m)) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, units_text(m));
-    if (march) plan->notes = arena_format(cx->arena, "%s\n%s", plan->notes, march);
+    plan->notes = notes_of(cx->arena, flow, units_text(m), march);
     return plan_verify(plan, cx) ? plan : NULL;
 }

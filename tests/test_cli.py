@@ -534,7 +534,9 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["to_latent", "x=x.npy"], 2, "obs=FILE.npy"),
     (["to_latent", "x=x.npy", "obs=obs.npy", "y=x.npy"], 2, "its inputs: obs, x"),
     (["to_latent", "x=x.npy", "obs=obs.npy", "--samples", "3"], 2, "--samples"),
-    (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2, "--temperature"),
+    (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2, "--temperature is about drawn noise; z= is used as it is"),
+    (["sample", "obs=obs.npy", "z=z.npy", "--first-row", "5"], 2, "--first-row is about drawn noise; z= is used as it is"),
+    (["log_prob", "obs=obs.npy", "x=x.npy", "--seed", "0"], 2, "--seed is about drawn noise; this entry draws none"),
     (["sample", "obs=obs.npy", "--temperature", "1e39"], 2, "too large for float32"),
     (["sample", "obs=obs.npy", "--samples", "0"], 2, "at least 1"),
     (["log_prob", "x=x.npy", "obs=empty.npy"], 2, "16 rows; wanted 0"),
@@ -596,7 +598,8 @@ def test_policy_of_another_machine(tool, tmp_path):
     for target, machine in (("aarch64-linux-gnu", "aarch64"), ("x86_64-linux-gnu", "x86-64")):
         tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.so", "--target", target, "--no-verify")
         done = tool("selftest", tmp_path / "p.so", code=None)
-        assert done.returncode == 0 or (done.returncode == 1 and f"was compiled for {machine}" in done.stderr)
+        assert done.returncode == 0 or (done.returncode == 1 and f"was compiled for {machine}" in done.stderr and
+                                        "the checksum is right; no golden row was computed" in done.stderr)
         text = tool("info", "p.so", cwd=tmp_path).stdout
         assert f"target: {target}" in text and "event: x [6]" in text and "prepared state 0" not in text
 
@@ -606,6 +609,55 @@ def test_info_of_openblas(tool, tmp_path):
     if "libopenblas was not found" in done.stderr:
         pytest.skip("OpenBLAS is missing")
     assert "event: x [6]" in tool("info", tmp_path / "p.so").stdout
+    assert "no golden row was compared" in tool("selftest", tmp_path / "p.so").stdout
+
+
+def test_info_json(tool, lander):
+    report = json.loads(tool("info", "policy.so", "--json", cwd=lander).stdout)
+    text = tool("info", "policy.so", cwd=lander).stdout
+    assert report["event"] == {"name": "x", "type": "float32", "shape": [8]} and report["flow"]
+    assert report["contexts"] == [{"name": "obs", "type": "float32", "shape": [8]}]
+    assert [p["name"] for p in report["outputs"]] == ["z", "logdet"] and "act" in report["entries"]
+    assert report["bytes"] == os.path.getsize(lander / "policy.so") > report["weights_bytes"] > 0
+    for key in ("policy", "target", "needs", "compiler", "model_sha256", "checksum", "work_bytes", "stack_bytes"):
+        assert str(report[key]) in text
+    assert report["checksum_right"] and report["notes"].endswith("\nclip: act keeps every number in -1..1")
+    assert all(line in text for line in report["notes"].split("\n"))
+
+
+def test_info_json_of_no_flow(tool, tmp_path):
+    tool(tool.model("gauss_policy__mean_std__ts17"), "-o", tmp_path / "p.so")
+    report = json.loads(tool("info", tmp_path / "p.so", "--json").stdout)
+    assert not report["flow"] and report["entries"] == ["run"] and "event" not in report
+
+
+@pytest.mark.parametrize("name,options", [("p.so", []), ("p.so", ["--cpu", "dispatch"]), ("p.o", ["--emit", "o"])])
+def test_a_damaged_file(tool, tmp_path, name, options):
+    """One bit anywhere: in headers, tables, weights, code, between them; and bytes that are missing or too many."""
+    tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / name, *options)
+    assert "the checksum is right" in tool("selftest", tmp_path / name).stdout
+    good = (tmp_path / name).read_bytes()
+    for at in [*range(0, 64, 7), *range(64, len(good), len(good) // 24), len(good) - 1]:
+        (tmp_path / "d").write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1:])
+        for command in ("selftest", "info"):
+            done = tool(command, "d", cwd=tmp_path, code=3)
+            assert "is not as nfcc wrote it" in done.stderr or "or a damaged one" in done.stderr
+    for other in (good[:-1], good + b"\0", good[:len(good) // 2]):
+        (tmp_path / "d").write_bytes(other)
+        tool("selftest", "d", cwd=tmp_path, code=3)
+
+
+def test_a_damaged_weight_is_told(tool, lander, tmp_path):
+    """The low bit of a weight or two may be too little for the golden rows, and is no structure that could be wrong."""
+    good = (lander / "policy.so").read_bytes()
+    report = json.loads(tool("info", lander / "policy.so", "--json").stdout)
+    at = report["bytes"] // 2 // 4 * 4
+    assert report["weights_bytes"] > report["bytes"] * 3 // 4
+    (tmp_path / "d.so").write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+    done = tool("selftest", tmp_path / "d.so", code=3)
+    assert f"it holds the checksum {report['checksum']}, its bytes make" in done.stderr and "bit for bit" not in done.stdout
+    done = tool("info", tmp_path / "d.so", "--json", code=3)
+    assert json.loads(done.stdout)["checksum_right"] is False
 
 
 def test_check(tool):

@@ -5,9 +5,10 @@
 //     LLVM's object | padding | the section's bytes, weights, zeros
 //
 // Offsets in the section stay, so relocations do. ELF of 64 bits, little endian, on every target.
+#include "abi.h"
+#include "file.h"
 #include "llvm.h"
 
-#include <elf.h>
 #include <string.h>
 
 enum { LINE = 64 };
@@ -51,10 +52,13 @@ Object *object_with_weights(Context *cx, Object *object, bool in_it, const void 
     object->weights = piece(cx, weights, size, piece(cx, zeros, WEIGHTS_PAD, NULL));
     grow_symbols(bytes, index, s->sh_size, total);
     if (!in_it) return object;
-    const Bytes *section = piece(cx, bytes + s->sh_offset, s->sh_size, object->weights);
+    nfcc_model_header *model = arena_alloc(cx->arena, s->sh_size); // a copy: what it was copied from keeps no checksum
+    memcpy(model, bytes + s->sh_offset, s->sh_size);
+    const Bytes *section = piece(cx, model, s->sh_size, object->weights);
     object->bytes = piece(cx, bytes, code->size, piece(cx, zeros, start - code->size, section));
     object->weights = NULL;
     s->sh_offset = start;
     s->sh_size = total;
+    model->checksum = checksum_bytes(object->bytes);
     return object;
 }
