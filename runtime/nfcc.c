@@ -70,6 +70,8 @@ struct nfcc_policy {
     unsigned few;                                 /* rows that slot FEW takes */
     Choice choice[TILE_MAX + 1];                  /* by the number of items left; the last one for more as well */
     uint32_t main_lanes, prep_lanes, noise_lanes; /* the three regions of a workspace */
+    size_t main_bytes, prep_bytes;                /* of the first two */
+    size_t widest;                                /* lanes of the largest of a caller's arrays */
     void *library, *copy; /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
     size_t copy_size;
     bool opened; /* by nfcc_open: nfcc_close gives everything back */
@@ -479,11 +481,19 @@ static void set_work_size(nfcc_policy *p)
     p->main_lanes = lanes;
     p->prep_lanes = larger(work_lanes(m, NFCC_PROGRAM_LATE), m->prep_lanes);
     p->noise_lanes = larger(work_lanes(m, NFCC_PROGRAM_NOISE), work_lanes(m, NFCC_PROGRAM_BASE));
-    p->info.work_size =
-        ALIGN + region_bytes(p, p->main_lanes) + region_bytes(p, p->prep_lanes) + region_bytes(p, p->noise_lanes);
+    p->main_bytes = region_bytes(p, p->main_lanes);
+    p->prep_bytes = region_bytes(p, p->prep_lanes);
+    p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + region_bytes(p, p->noise_lanes);
 }
 
 static size_t count_values(const nfcc_model *m) { return (size_t)m->n_contexts + m->n_inputs + m->n_outputs; }
+
+static void set_widest(nfcc_policy *p)
+{
+    p->widest = p->info.event_size;
+    for (size_t i = 0; i < count_values(p->model); i++) /* contexts, inputs and outputs follow each other */
+        if (p->info.contexts[i].size > p->widest) p->widest = p->info.contexts[i].size;
+}
 
 static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
 {
@@ -513,6 +523,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->info.stack_size = m->stack_bytes ? m->stack_bytes + (size_t)OWN_STACK : 0;
     choose_tiles(p);
     set_work_size(p);
+    set_widest(p);
 }
 
 /* ---- processor ---------------------------------------------------------------------------------------------- */
@@ -680,6 +691,20 @@ static size_t load_fours(float *to, size_t lane, const unsigned char *const row[
     return l;
 }
 
+/* The same of one row, whose lanes follow each other. */
+static size_t load_run(float *to, const unsigned char *row, size_t n, uint32_t seen[4])
+{
+    Four all = get_four(seen);
+    size_t l = 0;
+    for (; l + 4 <= n; l += 4) {
+        Four w = get_four(row + 4 * l);
+        all |= not_finite_four(w);
+        put_four(to + l, w);
+    }
+    put_four(seen, all);
+    return l;
+}
+
 static size_t store_fours(unsigned char *const row[4], const float *from, size_t lane, size_t n)
 {
     size_t l = 0;
@@ -698,12 +723,30 @@ static size_t load_fours(float *to, size_t lane, const unsigned char *const row[
     return 0;
 }
 
+static size_t load_run(float *to, const unsigned char *row, size_t n, uint32_t seen[4])
+{
+    (void)to, (void)row, (void)n, (void)seen;
+    return 0;
+}
+
 static size_t store_fours(unsigned char *const row[4], const float *from, size_t lane, size_t n)
 {
     (void)row, (void)from, (void)lane, (void)n;
     return 0;
 }
 #endif
+
+/* One row whose lanes follow each other. */
+static void load_row(float *to, const unsigned char *row, size_t lanes, uint8_t *bad)
+{
+    uint32_t seen[4] = {0};
+    for (size_t l = load_run(to, row, lanes, seen); l < lanes; l++) {
+        uint32_t w = get32(row + 4 * l);
+        seen[0] |= not_finite(w);
+        put32(to + l, w);
+    }
+    *bad |= (uint8_t)((seen[0] | seen[1] | seen[2] | seen[3]) >> 31);
+}
 
 /* Arrays [row][lane] -> lanes: row t is row index[t] of `from`, whose rows are `stride` words apart. Four rows at a
  * time stay in registers, and so many lanes that the lines read follow each other and those written stay in cache.
@@ -713,11 +756,11 @@ enum { LANES_AT_ONCE = 64, ROWS_AT_ONCE = 4 };
 static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger_size(size_t a, size_t b) { return a > b ? a : b; }
 
-static void load_block(Lanes to, const unsigned char *const row[ROWS_AT_ONCE], size_t rows, size_t lanes, uint8_t *bad)
+static void load_block(Lanes to, const unsigned char *const row[ROWS_AT_ONCE], size_t lanes, uint8_t *bad)
 {
     uint32_t seen[ROWS_AT_ONCE] = {0};
-    size_t done = rows == ROWS_AT_ONCE && to.row == 1 ? load_fours(to.at, to.lane, row, lanes, seen) : 0;
-    for (size_t t = 0; t < rows; t++) {
+    size_t done = load_fours(to.at, to.lane, row, lanes, seen);
+    for (size_t t = 0; t < ROWS_AT_ONCE; t++) {
         for (size_t l = done; l < lanes; l++) {
             uint32_t w = get32(row[t] + 4 * l);
             seen[t] |= not_finite(w);
@@ -740,28 +783,32 @@ static void fetch_ahead(const unsigned char *row, size_t distance, size_t bytes)
 
 static void load_words(Tile *tile, Lanes to, const size_t *index, const void *from, size_t lanes, size_t stride)
 {
-    for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
+    for (size_t t = 0; tile->slot == FEW && t < tile->rows; t++)
+        load_row(lane_of(to, 0, t), (const unsigned char *)from + index[t] * stride * 4, lanes, tile->bad + t);
+    for (size_t block = 0; tile->slot != FEW && block < lanes; block += LANES_AT_ONCE)
         for (size_t t = 0; t < tile->rows; t += ROWS_AT_ONCE) {
             const unsigned char *row[ROWS_AT_ONCE];
-            size_t rows = least_of(tile->rows - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);
-            for (size_t i = 0; i < rows; i++) {
+            size_t n = least_of(lanes - block, LANES_AT_ONCE);
+            for (size_t i = 0; i < ROWS_AT_ONCE; i++) {
                 row[i] = (const unsigned char *)from + (index[t + i] * stride + block) * 4;
-                if (tile->slot != FEW) fetch_ahead(row[i], tile->rows * stride * 4, n * 4);
+                fetch_ahead(row[i], tile->rows * stride * 4, n * 4);
             }
-            load_block((Lanes){lane_of(to, block, t), to.lane, to.row}, row, rows, n, tile->bad + t);
+            load_block((Lanes){lane_of(to, block, t), to.lane, to.row}, row, n, tile->bad + t);
         }
 }
 
 static void store_block(Lanes from, unsigned char *const row[ROWS_AT_ONCE], size_t rows, size_t lanes)
 {
-    size_t done = rows == ROWS_AT_ONCE && from.row == 1 ? store_fours(row, from.at, from.lane, lanes) : 0;
+    size_t done = rows == ROWS_AT_ONCE ? store_fours(row, from.at, from.lane, lanes) : 0;
     for (size_t t = 0; t < rows; t++)
         for (size_t l = done; l < lanes; l++) put32(row[t] + 4 * l, get32(lane_of(from, l, t)));
 }
 
 static void store_words(const Tile *tile, Lanes from, const size_t *index, void *to, size_t lanes, size_t stride)
 {
-    for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
+    for (size_t t = 0; tile->slot == FEW && t < tile->used; t++)
+        memcpy((unsigned char *)to + index[t] * stride * 4, lane_of(from, 0, t), lanes * 4);
+    for (size_t block = 0; tile->slot != FEW && block < lanes; block += LANES_AT_ONCE)
         for (size_t t = 0; t < tile->used; t += ROWS_AT_ONCE) {
             unsigned char *row[ROWS_AT_ONCE];
             size_t rows = least_of(tile->used - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);
@@ -922,16 +969,19 @@ typedef struct {
 
 static const Lanes no_lanes = {NULL, 0, 0};
 
-static Call new_call(const nfcc_policy *p, int program, void *work)
+static void new_call(Call *call, const nfcc_policy *p, int program, void *work)
 {
-    Call call = {.p = p, .program = program, .n = 1, .temperature = ONE_BITS};
     unsigned char *at = align_up(work, ALIGN);
-    call.main = (Region){(float *)at, few_stride(p->main_lanes)};
-    at += region_bytes(p, p->main_lanes);
-    call.prep = (Region){(float *)at, few_stride(p->prep_lanes)};
-    at += region_bytes(p, p->prep_lanes);
-    call.noise = (Region){(float *)at, few_stride(p->noise_lanes)};
-    return call;
+    memset(call, 0, sizeof *call);
+    call->p = p;
+    call->program = program;
+    call->n = 1;
+    call->temperature = ONE_BITS;
+    call->main = (Region){(float *)at, few_stride(p->main_lanes)};
+    at += p->main_bytes;
+    call->prep = (Region){(float *)at, few_stride(p->prep_lanes)};
+    at += p->prep_bytes;
+    call->noise = (Region){(float *)at, few_stride(p->noise_lanes)};
 }
 
 /* EARLY lanes, already at their place in the prep region -> PREP lanes. */
@@ -1325,11 +1375,8 @@ static bool arrays_given(const nfcc_policy *p, int id, const void *const arrays[
 /* Every call comes through here. Sizes of arrays of `items` rows are computed without checks once this holds. */
 static bool countable(const nfcc_policy *p, size_t items)
 {
-    if (p->looked) return false;
-    size_t widest = p->info.event_size, bytes;
-    for (size_t i = 0; i < count_values(p->model); i++) /* contexts, inputs and outputs follow each other */
-        if (p->info.contexts[i].size > widest) widest = p->info.contexts[i].size;
-    return multiply(items, widest, &bytes) && multiply(bytes, 8, &bytes);
+    size_t bytes;
+    return !p->looked && multiply(items, p->widest, &bytes) && multiply(bytes, 8, &bytes);
 }
 
 nfcc_status nfcc_prepare(const nfcc_policy *p, size_t rows, const void *const context[], void *prepared, void *work)
@@ -1337,7 +1384,8 @@ nfcc_status nfcc_prepare(const nfcc_policy *p, size_t rows, const void *const co
     if (!p || !prepared || !work || rows == 0) return NFCC_BAD_ARGUMENT;
     if (!nfcc_prepared_size(p, rows) || !countable(p, rows)) return NFCC_BAD_ARGUMENT;
     if (!arrays_given(p, NFCC_PROGRAM_ENCODE, context)) return NFCC_BAD_ARGUMENT;
-    Call call = new_call(p, NFCC_PROGRAM_ENCODE, work);
+    Call call;
+    new_call(&call, p, NFCC_PROGRAM_ENCODE, work);
     call.items = rows;
     call.arrays = context;
     return prepare_rows(&call, prepares_in_full(p, rows), prepared);
@@ -1349,7 +1397,7 @@ static nfcc_status begin(Call *call, const nfcc_policy *p, unsigned entry, int p
 {
     if (!p || !prepared || !work) return NFCC_BAD_ARGUMENT;
     if (!has(p, entry)) return NFCC_NO_ENTRY;
-    *call = new_call(p, program, work);
+    new_call(call, p, program, work);
     call->prepared = prepared_of(p, prepared);
     if (!call->prepared) return NFCC_BAD_SHAPE;
     if (!multiply((size_t)call->prepared->rows, n, &call->items) || !countable(p, call->items))
@@ -1484,7 +1532,8 @@ nfcc_status nfcc_run(const nfcc_policy *p, size_t rows, const void *const in[], 
     if (!p || !work || !out) return NFCC_BAD_ARGUMENT;
     if (!has(p, NFCC_HAS_RUN)) return NFCC_NO_ENTRY;
     if (!arrays_given(p, NFCC_PROGRAM_RUN, in) || !countable(p, rows)) return NFCC_BAD_ARGUMENT;
-    Call call = new_call(p, NFCC_PROGRAM_RUN, work);
+    Call call;
+    new_call(&call, p, NFCC_PROGRAM_RUN, work);
     call.items = rows;
     call.arrays = in;
     call.out_arrays = out;
@@ -1495,7 +1544,8 @@ nfcc_status nfcc_draw(const nfcc_policy *p, uint64_t seed, uint64_t first_row, s
 {
     if (!p || !z || !work || !countable(p, rows)) return NFCC_BAD_ARGUMENT;
     if (p->info.event_size == 0 || !program_of(p->model, NFCC_PROGRAM_NOISE)) return NFCC_NO_ENTRY;
-    Call call = new_call(p, NFCC_PROGRAM_NOISE, work);
+    Call call;
+    new_call(&call, p, NFCC_PROGRAM_NOISE, work);
     call.items = rows;
     call.seed = seed;
     call.next = first_row;
@@ -1578,7 +1628,8 @@ size_t nfcc_selftest_size(const nfcc_policy *p)
 static void draw_inputs(SelfTest *test)
 {
     size_t lane = 0, width = noise_lanes(test->p), block = SIZE_MAX;
-    Call call = new_call(test->p, NFCC_PROGRAM_NOISE, test->work);
+    Call call;
+    new_call(&call, test->p, NFCC_PROGRAM_NOISE, test->work);
     call.items = test->rows;
     for (size_t i = 0; i < test->n_in; i++)
         for (size_t l = 0; l < test->in[i].size; l++, lane++) {
@@ -1618,7 +1669,8 @@ static size_t golden_row_words(const nfcc_policy *p)
 
 static Call test_call(const SelfTest *test, int program, Choice only)
 {
-    Call call = new_call(test->p, program, test->work);
+    Call call;
+    new_call(&call, test->p, program, test->work);
     call.items = test->rows;
     call.arrays = test->arrays;
     call.out_arrays = test->out_arrays;
