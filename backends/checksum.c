@@ -1,11 +1,13 @@
-// The checksum of a compiled file: zlib's CRC-32 of all its bytes, the four that hold it counted as zeros. It stands in
-// the descriptor, which is found by its section, so that any damage on the way from the compiler shows, also where no
-// golden row looks. It is no signature: who changes a file on purpose can mend it.
+// The checksum of a compiled file: zlib's CRC-32. Of an object it covers all bytes; of a shared object what is loaded,
+// without the place and number of its sections, so that strip, which packaging tools call, leaves it right. It stands in
+// the descriptor, which is found by its section; its own bytes count as zeros. So any damage on the way from the
+// compiler shows, also where no golden row looks. It is no signature: who changes a file on purpose can mend it.
 #include "abi.h"
 #include "file.h"
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -29,19 +31,46 @@ bool file_section(int fd, Elf64_Shdr *section)
     return false;
 }
 
+typedef struct {
+    uint64_t at, size;
+} Span;
+
+// How many bytes count, and which of them as zeros; 0: no such file.
+static uint64_t covered(int fd, uint64_t word, Span zeros[3])
+{
+    Elf64_Ehdr e;
+    struct stat file;
+    uint64_t end = 0;
+    if (!read_at(fd, &e, sizeof e, 0) || fstat(fd, &file)) return 0;
+    zeros[0] = (Span){word, sizeof(uint32_t)};
+    zeros[1] = zeros[2] = (Span){0, 0};
+    if (e.e_type == ET_REL) return (uint64_t)file.st_size;
+    zeros[1] = (Span){offsetof(Elf64_Ehdr, e_shoff), sizeof e.e_shoff};
+    zeros[2] = (Span){offsetof(Elf64_Ehdr, e_shnum), sizeof e.e_shnum + sizeof e.e_shstrndx};
+    for (unsigned i = 0; i < e.e_phnum; i++) {
+        Elf64_Phdr p;
+        if (!read_at(fd, &p, sizeof p, e.e_phoff + i * sizeof p)) return 0;
+        if (p.p_type == PT_LOAD && p.p_offset + p.p_filesz > end) end = p.p_offset + p.p_filesz;
+    }
+    return end <= (uint64_t)file.st_size ? end : 0;
+}
+
 static bool crc_of(int fd, uint64_t word, uint32_t *sum)
 {
     unsigned char buffer[1 << 16];
     uLong crc = crc32(0, NULL, 0);
-    uint64_t at = 0;
-    ssize_t n;
-    for (; (n = pread(fd, buffer, sizeof buffer, (off_t)at)) > 0; at += (uint64_t)n) {
-        for (uint64_t i = word; i < word + sizeof *sum; i++)
-            if (i - at < (uint64_t)n) buffer[i - at] = 0;
+    Span zeros[3];
+    uint64_t end = covered(fd, word, zeros);
+    for (uint64_t at = 0, n; at < end; at += n) {
+        n = end - at < sizeof buffer ? end - at : sizeof buffer;
+        if (!read_at(fd, buffer, n, at)) return false;
+        for (int z = 0; z < 3; z++)
+            for (uint64_t i = zeros[z].at; i < zeros[z].at + zeros[z].size; i++)
+                if (i - at < n) buffer[i - at] = 0;
         crc = crc32(crc, buffer, (uInt)n);
     }
     *sum = (uint32_t)crc;
-    return n == 0;
+    return end > 0;
 }
 
 uint32_t checksum_bytes(const Bytes *b)

@@ -123,7 +123,7 @@ static int say_changed(const char *path, const Checksum *c)
         fprintf(stderr, "it holds the checksum %08x, its bytes make %08x", c->stored, c->computed);
     else
         fputs("its checksum is not there", stderr);
-    fputs("; copy it again (strip and patchelf change it, too)\n", stderr);
+    fputs("; copy it again (patchelf changes it, too; strip does not)\n", stderr);
     return IO_FAILED;
 }
 

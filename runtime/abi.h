@@ -119,7 +119,7 @@ typedef struct nfcc_model_header {
     uint32_t cost[NFCC_COSTS]; /* estimates in cycles, by which tiles are chosen */
     uint32_t shares_prep;      /* the code of T > 1 knows prep_stride */
     uint32_t cost_two;         /* as NFCC_COST_FOUR, of two rows; 0: the same */
-    uint32_t checksum;         /* CRC-32 of the file with this word 0 */
+    uint32_t checksum;         /* CRC-32 of what is loaded, this word 0 */
     uint32_t reserved;
 } nfcc_model_header;
 
