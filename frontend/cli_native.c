@@ -281,6 +281,14 @@ static void draw_event(Native *n, uint32_t kind)
     for (size_t i = 0; i < (size_t)ROWS * v->lanes; i++) v->words[i] = word_of(next_number(n));
 }
 
+// An event that overflowed is no row to check with: of one the entries give NaN, whatever the program says.
+static void draw_overflowed(Native *n)
+{
+    Value *v = at_board(n, PORT_X, 0);
+    for (size_t i = 0; v->words && i < (size_t)ROWS * v->lanes; i++)
+        if (!isfinite(float_of(v->words[i]))) v->words[i] = word_of(next_number(n));
+}
+
 static bool check_flow_entries(Native *n)
 {
     run_program(n, PROGRAM_ENCODE);
@@ -297,6 +305,7 @@ static bool check_flow_entries(Native *n)
     }
     memset(n->slack, 0, sizeof n->slack);
     if (!at_board(n, PORT_X, 0)->words) draw_event(n, PORT_X);
+    draw_overflowed(n);
     n->x = repeat_rows(n, at_board(n, PORT_X, 0));
     if (run_program(n, PROGRAM_SCORE)) {
         find_slack(n, PROGRAM_SCORE, PORT_X, PORT_SCORE);

@@ -16,7 +16,8 @@
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
-//              that causal masks cut dependencies whatever number the exporter wrote
+//              that causal masks cut dependencies whatever number the exporter wrote; added, subtracted or chosen,
+//              before or after the logits are scaled
 #include "lane_env.h"
 #include "pipeline.h"
 #include "rewrite.h"
@@ -271,19 +272,39 @@ static bool tests_finite(const Node *c, const Node *x)
     return false;
 }
 
+// x, if it has as many lanes as what is made of it.
+static const Node *as_large(const Node *x, const Node *n)
+{
+    return x && type_lanes(x->type) == type_lanes(n->type) ? x : NULL;
+}
+
 // ---- masks
 
-static bool masks(const Node *c, int64_t i) { return const_at(c, type_lanes(c->type) == 1 ? 0 : i) <= -1e4; }
+static double lane_of(const Node *c, int64_t i) { return const_at(c, type_lanes(c->type) == 1 ? 0 : i); }
+
+// Lane i of sign * c is masked.
+static bool masks(const Node *c, int64_t i, double sign) { return sign * lane_of(c, i) <= -1e4; }
 
 // Every row of K lanes has a lane that is not masked.
-static bool rows_stay(const Node *c, int64_t lanes, int64_t K)
+static bool rows_stay(const Node *c, int64_t lanes, int64_t K, double sign)
 {
     for (int64_t row = 0; row < lanes; row += K) {
         bool stays = false;
-        for (int64_t k = 0; k < K && !stays; k++) stays = !masks(c, row + k);
+        for (int64_t k = 0; k < K && !stays; k++) stays = !masks(c, row + k, sign);
         if (!stays) return false;
     }
     return true;
+}
+
+// The logits before they were scaled: c x and x / c of c > 0 keep what is masked.
+static const Node *before_scale(const Node *v)
+{
+    double c = 0;
+    for (int k = 0; k < 2; k++) {
+        if (v->op != OP_mul && !(v->op == OP_div && k == 0)) continue;
+        if (const_number(v->in[1 - k], &c) && c > 0 && as_large(v->in[k], v)) return v->in[k];
+    }
+    return v;
 }
 
 // By node id: the row length of the reduce_max that reads an add or select with constant lanes, or 0.
@@ -295,17 +316,19 @@ static int64_t *find_logits(Context *cx, const Function *f)
         if (n->op != OP_reduce_max) continue;
         const Node *v = n->in[0];
         if (v->op == OP_move && v->n_in == 1 && !v->map) v = v->in[0];
-        if (v->op == OP_add || v->op == OP_select || (v->op == OP_move && v->n_in > 1))
+        v = before_scale(v);
+        if (v->op == OP_add || v->op == OP_sub || v->op == OP_select || (v->op == OP_move && v->n_in > 1))
             logits[v->id] = type_last(n->in[0]->type);
     }
     return logits;
 }
 
-static const Node *masked(Builder *b, const Node *c, int64_t lanes, int64_t K)
+// sign * c with -inf where it masks.
+static const Node *masked(Builder *b, const Node *c, int64_t lanes, int64_t K, double sign)
 {
-    if (!node_is_const(c) || type_lanes(c->type) != lanes || !rows_stay(c, lanes, K)) return NULL;
+    if (!node_is_const(c) || type_lanes(c->type) != lanes || !rows_stay(c, lanes, K, sign)) return NULL;
     double *v = ARENA_ARRAY(builder_context(b)->arena, double, lanes);
-    for (int64_t i = 0; i < lanes; i++) v[i] = masks(c, i) ? -INFINITY : const_at(c, i);
+    for (int64_t i = 0; i < lanes; i++) v[i] = masks(c, i, sign) ? -INFINITY : sign * const_at(c, i);
     return build_reals(b, c->type, v);
 }
 
@@ -332,7 +355,7 @@ static const Node *mask_moved(Builder *b, const Node *n, const Node *const *in, 
     for (int k = 0; k < n->n_in; k++) {
         int64_t lanes = type_lanes(in[k]->type);
         to[k] = in[k];
-        if (!node_is_const(in[k]) || in[k]->type.dtype != T_F32) continue;
+        if (!node_is_const(in[k])) continue;
         double *v = ARENA_ARRAY(builder_context(b)->arena, double, lanes);
         for (int64_t i = 0; i < lanes; i++) {
             v[i] = const_at(in[k], i) <= -1e4 ? -INFINITY : const_at(in[k], i);
@@ -343,13 +366,13 @@ static const Node *mask_moved(Builder *b, const Node *n, const Node *const *in, 
     return any && moved_rows_stay(n, K) ? build_move(b, n->type, n->n_in, to, n->map) : NULL;
 }
 
-// The mask is added to the logits, or chosen by a constant condition.
+// The mask is added to the logits, subtracted, or chosen by a constant condition.
 static const Node *mask_logits(Builder *b, const Node *n, const Node *const *in, int64_t K)
 {
     int64_t lanes = type_lanes(n->type);
     if (n->op == OP_move) return mask_moved(b, n, in, K);
-    for (int k = 0; n->op == OP_add && k < 2; k++) {
-        const Node *c = masked(b, in[k], lanes, K);
+    for (int k = n->op == OP_sub; (n->op == OP_add || n->op == OP_sub) && k < 2; k++) {
+        const Node *c = masked(b, in[k], lanes, K, n->op == OP_sub ? -1 : 1);
         if (c) return build_binary(b, OP_add, in[1 - k], c);
     }
     if (n->op != OP_select || !node_is_const(in[0]) || type_lanes(in[0]->type) != lanes) return NULL;
@@ -388,12 +411,6 @@ static const Node **find_butterflies(Context *cx, const Function *f)
                 if (f->nodes[j - 1]->in[1] == n->in[1 - k]) sum[i] = f->nodes[j - 1];
     }
     return sum;
-}
-
-// x, if it has as many lanes as what is made of it.
-static const Node *as_large(const Node *x, const Node *n)
-{
-    return x && type_lanes(x->type) == type_lanes(n->type) ? x : NULL;
 }
 
 typedef struct {

@@ -94,3 +94,30 @@ def test_a_log_det_of_the_other_sign(tool, tmp_path):
     (tmp_path / "m.nf").write_text(SQUASH.replace("mul t, 0.25", "mul t, 1").replace(
         "log_det: f32[1] = add m, -4.1588830833596715", "log_det: f32[1] = add s, 0"))
     assert "it is -1 times that in every row" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
+
+
+# x = z e^{100 g} overflows in float32 where g is true, as the checks of the compiled code draw it.
+OVERFLOW = """module stage=imported
+port in "x" f32[2] batch 0
+port in "g" bool[1] batch 0
+port out "z" f32[2] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,2], g: bool[1,1]) {
+    s: f32[1,1] = select g, -100, 0
+    e: f32[1,1] = exp s
+    b: f32[1,2] = move e [0, 0]
+    z: f32[1,2] = mul x, b
+    t: f32[1] = move s [0]
+    log_det: f32[1] = mul t, 2
+    return z, log_det
+}
+"""
+
+
+@pytest.mark.filterwarnings("ignore::nfcc.NotFiniteWarning")
+def test_an_event_that_overflows_is_no_fault_of_the_compiled_code(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(OVERFLOW)
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    policy = nfcc.open(tmp_path / "p.so")
+    x, _ = policy.to_event(np.array([[2.0, 1.0]], np.float32), g=np.array([[True]]))
+    assert np.isinf(x).all() and np.isnan(policy.log_prob(x, g=np.array([[True]]))).all()
