@@ -1,10 +1,11 @@
 /* nfcc_bulk: one entry on any number of rows, by several threads. Built on the functions of nfcc.h alone.
  *
- * The call is cut into pieces, each a call of its own: some whole context rows, or, where a row has very many samples,
- * a part of one row. Workers take the next piece until none is left; each has a workspace and prepared state of one
- * piece, so memory does not grow with the rows. What a row gives depends on that row alone and its noise row on its
- * place in the call, so neither the pieces nor who computes them changes a bit. Pieces are whole tiles of 64 items
- * where that can be. */
+ * The call is cut into units: some whole context rows, or, where a row has very many samples, a part of one row; whole
+ * tiles of 64 items where that can be. Workers take the next units, a piece, until none is left: many while there are
+ * many, one at the end, so that they end together (guided self-scheduling). Which pieces there are depends on the call
+ * and the number of workers alone. A piece is a call of its own; each worker has a workspace and prepared state of the
+ * largest, so memory does not grow with the rows. What a row gives depends on that row alone and its noise row on its
+ * place in the call, so neither the pieces nor who computes them changes a bit. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,8 +20,10 @@
 
 enum {
     TILE = 64,
-    MOST_ITEMS = 4096,     /* of a piece: enough that preparing and starting it cost little */
-    PIECES_PER_WORKER = 8, /* so that the last ones end together */
+    MOST_ITEMS = 4096, /* of a piece: enough that preparing and starting it cost little */
+    MOST_ROWS = 1024,  /* of a piece */
+    FULL_ROWS = 256,   /* more rows keep less prepared state (nfcc_prepared_size): used once, it takes less time */
+    PARTS = 8,         /* a row's samples are cut where there are fewer rows than so many for each worker */
     MOST_THREADS = 1024
 };
 
@@ -43,11 +46,13 @@ typedef struct {
     const nfcc_info *info;
     const nfcc_call *call;
     const Entry *entry;
-    size_t rows, n, parts; /* a piece: `rows` context rows; or, if parts > 1, n samples of one row, which has `parts` */
-    size_t pieces;
+    size_t rows, n, parts; /* a unit: `rows` context rows; or, if parts > 1, n samples of one row, which has `parts` */
+    size_t units, workers;
+    size_t most, many;  /* units of a piece at most; at least, while that keeps all workers busy */
     const void *shared; /* the prepared state of a call with one context row */
-    atomic_size_t next;
-    atomic_int failed; /* the first status that is neither OK nor NOT_FINITE */
+    size_t prepared;    /* bytes of any other */
+    atomic_size_t next; /* unit */
+    atomic_int failed;  /* the first status that is neither OK nor NOT_FINITE */
     atomic_bool not_finite;
 } Job;
 
@@ -140,27 +145,50 @@ static nfcc_status do_piece(const Job *job, const Desk *desk, const Piece *piece
     return status == NFCC_OK ? made : status;
 }
 
-static Piece piece_at(const Job *job, size_t index)
+/* How many units the piece that begins at unit `at` has. */
+static size_t units_at(const Job *job, size_t at)
+{
+    size_t left = job->units - at, row = job->parts > 1 ? job->parts - at % job->parts : left;
+    size_t units = least(job->workers > 1 ? left / (2 * job->workers) : left, job->most);
+    if (units < job->many) units = left / job->workers >= job->many ? job->many : 1;
+    return least(units, row);
+}
+
+static Piece piece_at(const Job *job, size_t at, size_t units)
 {
     const nfcc_call *call = job->call;
-    size_t part = index % job->parts;
-    Piece piece = {.row = index / job->parts * job->rows, .n = call->n};
-    piece.rows = least(job->rows, call->rows - piece.row);
+    Piece piece = {.row = at / job->parts * job->rows, .n = call->n};
+    piece.rows = least(job->parts > 1 ? 1 : units * job->rows, call->rows - piece.row);
     if (job->parts > 1) {
-        piece.sample = part * job->n;
-        piece.n = least(job->n, call->n - piece.sample);
+        piece.sample = at % job->parts * job->n;
+        piece.n = least(units * job->n, call->n - piece.sample);
     }
     return piece;
 }
 
+static bool next_piece(Job *job, Piece *piece)
+{
+    size_t at = atomic_load(&job->next), units;
+    do {
+        if (at >= job->units) return false;
+        units = units_at(job, at);
+    } while (!atomic_compare_exchange_weak(&job->next, &at, at + units));
+    *piece = piece_at(job, at, units);
+    return true;
+}
+
 /* ---- workers */
 
-/* Of a piece's rows or of the last piece's: fewer rows may take more (nfcc_prepared_size). */
+/* Of the piece that takes most: not always the one of most rows (nfcc_prepared_size). */
 static size_t prepared_size(const Job *job)
 {
-    size_t most = nfcc_prepared_size(job->policy, job->rows), rest = job->call->rows % job->rows;
-    size_t last = rest ? nfcc_prepared_size(job->policy, rest) : 0;
-    return last > most ? last : most;
+    size_t most = 0, units;
+    for (size_t at = 0; at < job->units; at += units) {
+        units = units_at(job, at);
+        size_t size = nfcc_prepared_size(job->policy, piece_at(job, at, units).rows);
+        if (size > most) most = size;
+    }
+    return most;
 }
 
 static bool open_desk(const Job *job, Desk *desk)
@@ -170,7 +198,7 @@ static bool open_desk(const Job *job, Desk *desk)
     *desk = (Desk){.work = malloc(job->info->work_size)};
     desk->in = malloc((in + 1) * sizeof *desk->in);
     desk->out = malloc((job->info->n_outputs + 1) * sizeof *desk->out);
-    if (prepares) desk->prepared = malloc(prepared_size(job) + 1);
+    if (prepares) desk->prepared = malloc(job->prepared + 1);
     return desk->work && desk->in && desk->out && (desk->prepared || !prepares);
 }
 
@@ -188,12 +216,7 @@ static void work_on(void *argument, size_t index)
     Desk desk;
     (void)index;
     if (!open_desk(job, &desk)) note(job, NFCC_MEMORY);
-    while (!atomic_load(&job->failed)) {
-        size_t at = atomic_fetch_add(&job->next, 1);
-        if (at >= job->pieces) break;
-        Piece piece = piece_at(job, at);
-        note(job, do_piece(job, &desk, &piece));
-    }
+    for (Piece piece; !atomic_load(&job->failed) && next_piece(job, &piece);) note(job, do_piece(job, &desk, &piece));
     close_desk(&desk);
 }
 
@@ -239,22 +262,23 @@ static size_t divisor(size_t a, size_t b)
     return a;
 }
 
-/* Pieces of about `items` items. */
-static void cut(Job *job, size_t workers)
+static void cut(Job *job)
 {
     const nfcc_call *call = job->call;
-    size_t total = call->rows * call->n, items = total / (workers * PIECES_PER_WORKER) / TILE * TILE;
+    size_t items = call->rows * call->n / (job->workers * PARTS) / TILE * TILE;
     items = items < TILE ? TILE : least(items, MOST_ITEMS);
     job->rows = job->parts = 1;
     job->n = call->n;
     if (call->n > items && !job->entry->one_of_n) {
-        job->n = items;
-        job->parts = (call->n + items - 1) / items;
+        job->n = call->rows > 1 ? items : TILE; /* one row is prepared already, several are for each piece */
+        job->parts = (call->n + job->n - 1) / job->n;
     } else {
         size_t whole = TILE / divisor(TILE, call->n), rows = items / call->n; /* `whole` rows fill tiles */
-        job->rows = rows >= whole ? rows / whole * whole : rows > 1 ? rows : 1;
+        job->rows = rows >= whole ? whole : rows > 1 ? rows : 1;
     }
-    job->pieces = (call->rows + job->rows - 1) / job->rows * job->parts;
+    job->units = (call->rows + job->rows - 1) / job->rows * job->parts;
+    job->most = least(MOST_ITEMS / least(job->rows * job->n, MOST_ITEMS), MOST_ROWS / job->rows);
+    job->many = job->parts > 1 ? 1 : least(FULL_ROWS / job->rows + 1, job->most);
 }
 
 static const Entry *entry_of(unsigned bit)
@@ -292,14 +316,14 @@ static nfcc_status prepare_shared(Job *job, void **memory)
 
 static void run_all(Job *job, const nfcc_threads *how)
 {
-    size_t workers = how && how->threads ? how->threads : processors();
-    workers = least(workers, MOST_THREADS);
-    cut(job, workers);
-    workers = least(workers, job->pieces);
+    job->workers = least(how && how->threads ? how->threads : processors(), MOST_THREADS);
+    cut(job);
+    job->workers = least(job->workers, job->units);
+    job->prepared = job->shared || job->entry->entry == NFCC_HAS_RUN ? 0 : prepared_size(job);
     if (how && how->run)
-        how->run(how->user, work_on, job, workers);
+        how->run(how->user, work_on, job, job->workers);
     else
-        run_threads(job, workers);
+        run_threads(job, job->workers);
 }
 
 nfcc_status nfcc_bulk(const nfcc_policy *policy, const nfcc_call *call, const nfcc_threads *how)

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #define SEED 0x123456789abcdefull
-enum { MAX_ROWS = 300, MAX_ITEMS = 4096 };
+enum { MAX_ROWS = 1200, MAX_ITEMS = 4096 };
 
 typedef struct {
     float obs[MAX_ROWS][FAKE_OBS];

@@ -136,7 +136,8 @@ static void check_bulk(const nfcc_policy *p, const Memory *m, unsigned entry, si
 
 static const struct {
     size_t rows, n;
-} BULK_SHAPES[] = {{1, 1}, {1, 130}, {1, 4096}, {200, 20}, {70, 1}, {33, 7}, {192, 7}, {3, 1300}, {2, 2048}, {200, 1}};
+} BULK_SHAPES[] = {{1, 1},   {1, 130},  {1, 4096}, {200, 20}, {70, 1},  {33, 7},
+                   {192, 7}, {3, 1300}, {2, 2048}, {200, 1},  {1200, 1}};
 
 static void test_bulk(void **state)
 {
