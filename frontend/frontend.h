@@ -22,7 +22,8 @@ typedef struct {
 bool onnx_load_tensor(Context *cx, const char *path, OnnxTensor *out);
 
 // Read and import a model file: a Module at STAGE_IMPORTED with the one function @main, which computes one row (batch
-// 1). Ports keep the ONNX names and shapes. NULL after reported errors. hash (or NULL) gets the file's SHA-256.
+// 1). Ports keep the ONNX names and shapes. NULL after reported errors. hash (or NULL) gets the SHA-256 of the
+// file, and of the files that hold its external data behind it.
 Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32]);
 // The same from memory (fuzzing, tests); external data is refused when path is NULL.
 Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char *path, const ImportOptions *options);

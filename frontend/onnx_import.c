@@ -479,17 +479,24 @@ static void give_inputs(Context *cx, Onnx__GraphProto *g, const ImportOptions *o
     g->n_initializer = n;
 }
 
-Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char *path, const ImportOptions *options)
+Module *onnx_load_source(Context *cx, const void *bytes, Source *source)
 {
     Inputs inputs;
-    Onnx__ModelProto *model = onnx_parse(cx, bytes, size);
+    const ImportOptions *options = source->options;
+    Onnx__ModelProto *model = onnx_parse(cx, bytes, source->size);
     if (!model || !check_model(cx, model)) return NULL;
     if (options && options->n_known) give_inputs(cx, model->graph, options);
     if (!read_inputs(cx, model->graph, options && options->no_batch, &inputs)) return NULL;
     Context own = {.arena = cx->arena, .diag = cx->diag, .nodes = cx->nodes, .scratch = arena_within(cx->arena)};
-    Source source = {.cx = &own, .options = options, .path = path, .size = size};
-    Job job = {&own, &source, model, &inputs};
+    source->cx = &own;
+    Job job = {&own, source, model, &inputs};
     Module *m = import_model(&job);
+    source->cx = cx;
     arena_free(own.scratch);
     return m;
+}
+
+Module *onnx_load_bytes(Context *cx, const void *bytes, size_t size, const char *path, const ImportOptions *options)
+{
+    return onnx_load_source(cx, bytes, &(Source){.options = options, .path = path, .size = size});
 }

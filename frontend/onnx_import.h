@@ -14,9 +14,9 @@
 typedef struct {
     Context *cx;
     const ImportOptions *options;
-    const char *path; // of the model, or NULL: external data is refused
-    struct DataFile *files;
-    size_t size; // bytes of all files read: what a model may cost follows from it
+    const char *path;       // of the model, or NULL: external data is refused
+    struct DataFile *files; // in the order in which they were needed
+    size_t size;            // bytes of all files read: what a model may cost follows from it
     struct Transposed {
         struct Transposed *next;
         const void *from, *to;
@@ -28,6 +28,12 @@ Onnx__ModelProto *onnx_parse(Context *cx, const void *bytes, size_t size);
 const unsigned char *source_bytes(Source *source, const char *location, int64_t offset, int64_t length, int64_t wanted,
                                   const char *tensor);
 void sha256(const void *data, size_t size, unsigned char digest[32]);
+typedef struct evp_md_ctx_st Sha256; // of several pieces
+Sha256 *sha256_begin(void);
+void sha256_add(Sha256 *sha, const void *data, size_t size);
+void sha256_end(Sha256 *sha, unsigned char digest[32]);
+// As onnx_load_bytes; `source` holds path, options and size, and afterwards what else was read.
+Module *onnx_load_source(Context *cx, const void *bytes, Source *source);
 // Unpack a message from unknown fields of `base` with this number; NULL if there is none.
 const ProtobufCMessageUnknownField *unknown_field(const ProtobufCMessage *base, uint32_t number, int nth);
 const char *unknown_string(Arena *arena, const ProtobufCMessage *base, uint32_t number);

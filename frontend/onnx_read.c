@@ -168,37 +168,6 @@ unsigned char *read_model_file(Context *cx, const char *path, size_t *size)
     return bytes;
 }
 
-// A file that is being imported and, beside it, hashed: neither needs the other.
-typedef struct {
-    Context *cx;
-    const char *path;
-    const unsigned char *bytes;
-    size_t size;
-    const ImportOptions *options;
-    unsigned char *hash;
-    Module *m;
-} Load;
-
-static void load_or_hash(void *user, int i)
-{
-    Load *l = user;
-    if (i == 0)
-        l->m = onnx_load_bytes(l->cx, l->bytes, l->size, l->path, l->options);
-    else
-        sha256(l->bytes, l->size, l->hash);
-}
-
-Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32])
-{
-    size_t size = 0;
-    unsigned char *bytes = read_model_file(cx, path, &size);
-    if (!bytes) return NULL;
-    Load l = {cx, path, bytes, size, options, hash, NULL};
-    parallel_for(hash ? 2 : 1, load_or_hash, &l);
-    free(bytes);
-    return l.m;
-}
-
 // ---- external data
 
 struct DataFile {
@@ -293,12 +262,11 @@ static void open_data(Source *s, struct DataFile *f, const char *tensor)
 
 static struct DataFile *data_file(Source *s, const char *location, const char *tensor)
 {
-    for (struct DataFile *f = s->files; f; f = f->next)
-        if (!strcmp(f->location, location)) return f;
-    struct DataFile *f = ARENA_NEW(s->cx->arena, struct DataFile);
-    f->next = s->files;
+    struct DataFile **at = &s->files;
+    for (; *at; at = &(*at)->next)
+        if (!strcmp((*at)->location, location)) return *at;
+    struct DataFile *f = *at = ARENA_NEW(s->cx->arena, struct DataFile);
     f->location = location;
-    s->files = f;
     open_data(s, f, tensor);
     return f;
 }
@@ -316,4 +284,46 @@ const unsigned char *source_bytes(Source *s, const char *location, int64_t offse
                "tensor '%.200s' needs %lld bytes at offset %lld of '%.200s', which has %lld", tensor, (long long)wanted,
                (long long)offset, location, (long long)size);
     return NULL;
+}
+
+// ---- a model
+
+// A file that is being imported and, beside it, hashed: neither needs the other.
+typedef struct {
+    Context *cx;
+    const unsigned char *bytes;
+    size_t size;
+    Source source;
+    Sha256 *sha;
+    Module *m;
+} Load;
+
+static void load_or_hash(void *user, int i)
+{
+    Load *l = user;
+    if (i == 0)
+        l->m = onnx_load_source(l->cx, l->bytes, &l->source);
+    else
+        sha256_add(l->sha, l->bytes, l->size);
+}
+
+// As if they were the end of the model's file.
+static void hash_data(Sha256 *sha, const struct DataFile *f)
+{
+    for (; f; f = f->next)
+        if (f->bytes) sha256_add(sha, f->bytes, f->size);
+}
+
+Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, unsigned char hash[32])
+{
+    size_t size = 0;
+    unsigned char *bytes = read_model_file(cx, path, &size);
+    if (!bytes) return NULL;
+    Load l = {.cx = cx, .bytes = bytes, .size = size, .source = {.options = options, .path = path, .size = size}};
+    if (hash) l.sha = sha256_begin();
+    parallel_for(hash ? 2 : 1, load_or_hash, &l);
+    if (hash) hash_data(l.sha, l.source.files);
+    if (hash) sha256_end(l.sha, hash);
+    free(bytes);
+    return l.m;
 }

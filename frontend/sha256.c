@@ -1,6 +1,22 @@
 // SHA-256 (FIPS 180-4), by OpenSSL: the hash by which a compiled policy names its model.
 #include "onnx_import.h"
 
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 void sha256(const void *data, size_t size, unsigned char digest[32]) { SHA256(data, size, digest); }
+
+Sha256 *sha256_begin(void)
+{
+    EVP_MD_CTX *sha = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(sha, EVP_sha256(), NULL);
+    return sha;
+}
+
+void sha256_add(Sha256 *sha, const void *data, size_t size) { EVP_DigestUpdate(sha, data, size); }
+
+void sha256_end(Sha256 *sha, unsigned char digest[32])
+{
+    EVP_DigestFinal_ex(sha, digest, NULL);
+    EVP_MD_CTX_free(sha);
+}

@@ -244,7 +244,7 @@ typedef struct {
 
 typedef struct {
     const char *name;       // policy name
-    unsigned char hash[32]; // SHA-256 of the model file
+    unsigned char hash[32]; // SHA-256 of the model file, its external data behind it
     Program programs[PROGRAM_COUNT];
     const float *weights; // CONST: f32 and i32 words
     uint64_t weight_lanes;

@@ -96,7 +96,7 @@ typedef struct nfcc_model_header {
     uint32_t magic, version;
     uint32_t size;                                /* bytes of descriptor and tables before the weights */
     uint32_t cpu;                                 /* NFCC_CPU_* bits */
-    uint8_t hash[32];                             /* SHA-256 of the model file */
+    uint8_t hash[32];                             /* SHA-256 of the model file, and of its external data behind it */
     uint32_t name, compiler, target, base, notes; /* strings */
     uint32_t early_lanes, prep_lanes;
     uint32_t n_contexts, contexts; /* nfcc_abi_value arrays */

@@ -888,7 +888,7 @@ static uint64_t policy_tag(const nfcc_policy *p)
     uint64_t tag;
     memcpy(&tag, p->info.model_hash, sizeof tag);
     tag ^= (uint64_t)p->model->prep_lanes << 32 | p->model->early_lanes;
-    return tag ^ p->model->weights_size << 16; /* one model, other options */
+    return tag ^ p->model->weights_size << 16 ^ (uint64_t)p->model->checksum << 32; /* one model, other options */
 }
 
 static size_t prepared_stride(const nfcc_policy *p, bool full)

@@ -99,7 +99,7 @@ enum {
 typedef struct {
     unsigned abi_version;
     const char *name, *compiler, *target, *base, *notes;
-    uint8_t model_hash[32];                 /* SHA-256 of the ONNX file */
+    uint8_t model_hash[32];                 /* SHA-256 of the ONNX file, its MODEL.onnx.data behind it */
     unsigned entries;                       /* NFCC_HAS_* */
     size_t n_contexts, n_inputs, n_outputs; /* inputs, outputs: of the exported graph, for nfcc_run */
     const nfcc_value *contexts, *inputs, *outputs;

@@ -395,12 +395,17 @@ static void test_arguments(void **state)
     assert_int_equal(nfcc_prepared_size(p, SIZE_MAX), 0);
     assert_int_equal(nfcc_prepared_size(p, SIZE_MAX / 33), 0);
     assert_int_equal(nfcc_prepared_size(p, 0), 0);
-    fake_image[offsetof(nfcc_model_header, hash)] ^= 1; // another policy's prepared state
-    nfcc_policy *other;
-    static char other_memory[FAKE_MEMORY];
-    assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, other_memory, sizeof other_memory, &other),
-                     NFCC_OK);
-    assert_int_equal(nfcc_sample(other, m.prepared, &noise, 1, x, m.work), NFCC_BAD_SHAPE);
+    // Another policy's prepared state: of another model, and of the same model with other options.
+    static const size_t differs[] = {offsetof(nfcc_model_header, hash), offsetof(nfcc_model_header, checksum)};
+    for (size_t i = 0; i < 2; i++) {
+        nfcc_policy *other;
+        static char other_memory[FAKE_MEMORY];
+        fake_image[differs[i]] ^= 1;
+        assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, other_memory, sizeof other_memory, &other),
+                         NFCC_OK);
+        assert_int_equal(nfcc_sample(other, m.prepared, &noise, 1, x, m.work), NFCC_BAD_SHAPE);
+        fake_image[differs[i]] ^= 1;
+    }
     nfcc_noise zero = {0};
     assert_int_equal(nfcc_sample(p, m.prepared, &zero, 1, x, m.work), NFCC_OK);
     release(m);

@@ -1,5 +1,6 @@
 """The command line: what it prints, writes, refuses and returns."""
 import filecmp
+import hashlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,6 +268,20 @@ def test_other_external_data(tool, tmp_path):
     done = tool(model, "-o", tmp_path / "p.so", code=1)
     assert "--external-data" in done.stderr and "weights.bin" in done.stderr
     tool(model, "-o", tmp_path / "p.so", "--external-data", tool.models)
+
+
+def test_the_hash_names_the_weights_too(tool, tmp_path):
+    """Trained further and exported again, the graph may be the same file: the weights beside it are not."""
+    hashes, model, data = [], *(tmp_path / f"w_nflows_aff__lp__def.onnx{end}" for end in ("", ".data"))
+    for change in (0, 1):
+        shutil.copy(os.path.join(tool.models, model.name), model)
+        weights = bytearray((Path(tool.models) / data.name).read_bytes())
+        weights[100] ^= change
+        data.write_bytes(weights)
+        tool(model, "-o", tmp_path / "p.so", "--no-verify")
+        hashes.append(json.loads(tool("info", tmp_path / "p.so", "--json").stdout)["model_sha256"])
+        assert hashes[-1] == hashlib.sha256(model.read_bytes() + weights).hexdigest()
+    assert hashes[0] != hashes[1]
 
 
 def test_roles_that_the_log_prob_contradicts(tool, tmp_path):
