@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -333,6 +334,28 @@ def test_selftest_and_close():
             call()
 
 
+def test_close_during_a_call():
+    """The policy stays until the call has ended, whoever closes or drops it; the next call is refused."""
+    given = contexts(30_000)
+    for _ in range(10):
+        policy, ended, started = nfcc.open(FAKE), [], threading.Event()
+
+        def work(policy=policy):
+            started.set()
+            with pytest.raises(ValueError, match="closed"):
+                while True:
+                    ended.append(policy.sample(noise=nfcc.Noise(1), threads=1, **given))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        started.wait()
+        while not ended:
+            time.sleep(0.001)
+        policy.close()
+        thread.join()
+        assert all(np.array_equal(x, ended[0]) for x in ended)
+
+
 def test_open_errors(tmp_path):
     with pytest.raises(nfcc.Error, match="none.so: cannot be opened: No such file") as caught:
         nfcc.open(tmp_path / "none.so")
@@ -364,9 +387,9 @@ def script(path, text):
 
 
 def test_compile(tmp_path, monkeypatch):
-    monkeypatch.setenv("NFCC", script(tmp_path / "nfcc", f'cp "{FAKE}" "$3"; shift 3; echo "$@"'))
+    monkeypatch.setenv("NFCC", script(tmp_path / "nfcc", f'cp "{FAKE}" "$2"; shift 2; echo "$@"'))
     policy = nfcc.compile("m.onnx", clip=(-1, 1), max_error=1e-3, verify=False, context=["a", "b"], shared=None)
-    assert policy.report.split() == "--no-verify --clip -1,1 --max-error 0.001 --context a --context b".split()
+    assert policy.report.split() == "--no-verify --clip -1,1 --max-error 0.001 --context a --context b -- m.onnx".split()
     assert not os.path.exists(policy.path) and policy.info.name == "fake"
     kept = nfcc.compile("m.onnx", tmp_path / "kept.so")
     assert kept.path == str(tmp_path / "kept.so") and os.path.exists(kept.path)

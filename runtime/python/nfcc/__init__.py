@@ -527,6 +527,14 @@ def _why_not_opened(path: PathLike, status: int) -> str:
     return _lib.nfcc_status_text(status).decode()
 
 
+class _Handle(c_void_p):
+    """What nfcc_open gave, closed when nothing refers to it: a call that another thread is in does."""
+
+    def __del__(self, close: Any = _lib.nfcc_close) -> None:
+        if self:
+            close(self)
+
+
 class Policy:
     """An opened policy. Its methods are the entries; `info` says which there are, and all names and shapes.
 
@@ -535,8 +543,8 @@ class Policy:
     """
 
     def __init__(self, path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool = False) -> None:
-        handle = c_void_p()
-        self._handle: Optional[c_void_p] = None
+        handle = _Handle()
+        self._handle: Optional[_Handle] = None
         self.path = os.fspath(path)
         self.report: Optional[str] = None
         self._absolute = os.path.abspath(os.fsdecode(path))
@@ -549,20 +557,15 @@ class Policy:
         self._local = threading.local()
 
     def close(self) -> None:
-        """Give the memory back. Calls after it, and of its prepared contexts, raise ValueError."""
-        handle, self._handle = self._handle, None
-        if handle:
-            _lib.nfcc_close(handle)
+        """Give the memory back, once the calls that other threads are in have ended. Calls after it, and of its prepared
+        contexts, raise ValueError."""
+        self._handle = None
 
     def __enter__(self) -> "Policy":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self.close()
 
     def __reduce__(self) -> Any:
         if not os.path.exists(self._absolute):
@@ -573,10 +576,11 @@ class Policy:
     def __repr__(self) -> str:
         return f"<nfcc.Policy {self.path!r}: {', '.join(self.info.entries)}>"
 
-    def _open(self) -> c_void_p:
-        if self._handle is None:
+    def _open(self) -> _Handle:
+        handle = self._handle
+        if handle is None:
             raise ValueError(f"{self.path}: the policy is closed")
-        return self._handle
+        return handle
 
     def _workspace(self) -> int:
         memory = getattr(self._local, "memory", None)
@@ -733,7 +737,7 @@ def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) 
         words += _option(name, value) if name != "verify" else []
     with tempfile.TemporaryDirectory(prefix="nfcc-") as folder:
         target = os.fspath(output) if output is not None else os.path.join(folder, "policy.so")
-        command = [_find_compiler(), os.fspath(model), "-o", target, *words]
+        command = [_find_compiler(), "-o", target, *words, "--", os.fspath(model)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0:
             raise CompileError(done.stderr.strip() or f"nfcc ended with {done.returncode}", done.returncode)
