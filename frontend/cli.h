@@ -160,6 +160,8 @@ void plan_narrow(Session *s, Plan *plan, WeightType type);                      
 bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
                Build *out);
 const char *policy_name(Arena *arena, const char *path); // a C identifier made of the file's stem
+// The bytes of large constants go: the Plan has its copies. For a compile that is about to write its policy.
+void build_forget_weights(Build *b);
 // Machine code of a plan as a .so at `path`, opened, compared with the interpreter bit for bit, then renamed.
 bool build_shared(Session *s, const Build *b, const char *path, bool verify, size_t *native_rows);
 // Every entry of the compiled policy against the Plan's interpreter on 4 rows: bit for bit when tolerance is 0, else

@@ -235,6 +235,25 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
     return true;
 }
 
+static void forget_weights(const Module *m)
+{
+    enum { LARGE = 1 << 20 };
+    for (int i = 0; m && i < m->n_functions; i++)
+        for (int k = 0; k < m->functions[i]->n_nodes; k++) {
+            const Node *c = m->functions[i]->nodes[k];
+            size_t size = node_is_const(c) ? (size_t)type_lanes(c->type) * dtype_size(c->type.dtype) : 0;
+            if (size >= LARGE) arena_forget(c->data, size);
+        }
+}
+
+void build_forget_weights(Build *b)
+{
+    forget_weights(b->imported);
+    forget_weights(b->derived);
+    forget_weights(b->lowered);
+    b->derived = b->lowered = NULL; // imported: its ports are named in what is printed
+}
+
 // ---- policy.so
 bool target_of(Session *s, Target *out)
 {

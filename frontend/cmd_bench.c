@@ -306,6 +306,7 @@ static Build with_weights(Bench *b, WeightType type)
     if (type == WEIGHTS_F32) return build;
     build.plan = ARENA_NEW(b->arena, Plan);
     *build.plan = *b->build.plan;
+    plan_own_weights(&b->s->cx, build.plan);
     plan_narrow(b->s, build.plan, type);
     plan_golden(&b->s->cx, build.plan);
     return build;

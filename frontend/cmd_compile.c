@@ -208,11 +208,12 @@ static bool write_header(Session *s, const Build *b, const Job *j)
     return text && write_file(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_H), text, strlen(text));
 }
 
-static bool write_all(Session *s, const Build *b, Job *j)
+static bool write_all(Session *s, Build *b, Job *j)
 {
     bool verify = b->verified;
     if (j->kinds & KIND_IR && !write_module(s, b->lowered, path_of(s->arena, j->output, j->kinds, KIND_IR)))
         return false;
+    build_forget_weights(b);
     if (j->kinds & KIND_H && !write_header(s, b, j)) return false;
     if (j->kinds & (KIND_O | KIND_LL) && !write_object(s, b, j)) return false;
     if (!(j->kinds & KIND_SO)) return true;

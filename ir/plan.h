@@ -246,7 +246,7 @@ typedef struct {
     const char *name;       // policy name
     unsigned char hash[32]; // SHA-256 of the model file, its external data behind it
     Program programs[PROGRAM_COUNT];
-    const float *weights; // CONST: f32 and i32 words
+    float *weights; // CONST: f32 and i32 words
     uint64_t weight_lanes;
     WeightType weight_type;
     uint32_t short_from; // matrices of fewer numbers stay f32, whatever the type
@@ -301,8 +301,10 @@ void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *
 // The same with the product loop built without FMA instructions (fmaf of libm): tests prove both equal.
 void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep,
                        const uint32_t *const *in, uint32_t *const *out);
-// Rounds the matrices (plan_weights.c) to a type of 16 bits, to nearest, ties to even; bf16: its products are paired.
+// Rounds the matrices (plan_weights.c) where they stand to a type of 16 bits, to nearest, ties to even; bf16: its
+// products are paired.
 void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from);
+void plan_own_weights(Context *cx, Plan *plan); // a copy, to be rounded beside those that another Plan reads
 // A good short_from: the smallest matrices, as many sizes as together have at most 1/64 of all numbers, stay f32. They
 // cost nothing, and those through which the event itself goes are among them: half of the error was theirs.
 uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type);

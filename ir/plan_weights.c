@@ -303,15 +303,19 @@ static void choose_paired(Context *cx, Plan *plan, WeightType type)
     for (int id = 0; id < PROGRAM_COUNT; id++) place_pairs(&plan->programs[id], steps[id]);
 }
 
+void plan_own_weights(Context *cx, Plan *plan)
+{
+    float *weights = arena_alloc(cx->arena, (plan->weight_lanes + 16) * sizeof(float)); // 16: plan.h
+    memcpy(weights, plan->weights, plan->weight_lanes * sizeof(float));
+    plan->weights = weights;
+}
+
 void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from)
 {
     int n;
     const PlanMatrix *list = matrices_of(cx->arena, plan, type, from, &n);
-    float *weights = arena_alloc(cx->arena, (plan->weight_lanes + 16) * sizeof(float));
-    memcpy(weights, plan->weights, plan->weight_lanes * sizeof(float));
     for (int i = 0; i < n; i++)
-        for (uint32_t j = list[i].at; j < list[i].at + list[i].lanes; j++) weights[j] = rounded(type, weights[j]);
-    plan->weights = weights;
+        for (float *w = plan->weights + list[i].at, *end = w + list[i].lanes; w < end; w++) *w = rounded(type, *w);
     plan->weight_type = type;
     plan->short_from = from;
     if (type == WEIGHTS_BF16) choose_paired(cx, plan, type);

@@ -9,9 +9,9 @@ CPU seconds and peak MiB of the compile, bytes of code (and lists of steps) and 
 with its repeats. tests/test_large.py runs small ones of each kind.
 """
 import argparse
+import collections
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -189,6 +189,20 @@ def slopes(path, count):
     g.save(path, [8], h, [8], g("ReduceSum", h, g.ints(1), keepdims=0))
 
 
+Measured = collections.namedtuple("Measured", "stdout stderr seconds peak")  # of CPU; bytes
+
+
+def measured(*command):
+    """Runs a command. A small process starts it: a new process counts its parent's memory as its own peak."""
+    start = ("import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
+             "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+             "print(used.ru_utime, used.ru_maxrss * 1024); sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", start, *command], capture_output=True, text=True, check=True)
+    *lines, used = done.stdout.splitlines()
+    seconds, peak = used.split()
+    return Measured("\n".join(lines), done.stderr, float(seconds), int(peak))
+
+
 MODELS = {"maf": maf, "tarflow": tarflow, "glow": glow, "deep": deep, "wide": wide}
 
 
@@ -205,16 +219,13 @@ def steps_of(path, program="to_event"):
 def show(name, folder, verify):
     path, so = os.path.join(folder, name + ".onnx"), os.path.join(folder, name + ".so")
     MODELS[name](path)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([NFCC, path, "-o", so, "--time"] + ([] if verify else ["--no-verify"]), capture_output=True,
-                          text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = measured(NFCC, path, "-o", so, "--time", *([] if verify else ["--no-verify"]))
     print(f"{name}\n{done.stderr.rstrip()}")
     sections = subprocess.run(["size", "-A", so], capture_output=True, text=True, check=True).stdout
     code = int(re.search(r"^\.text\s+(\d+)", sections, re.M)[1])
     listed, done_steps, repeats = steps_of(path)
     weights = re.search(r"weights ([\d.]+ \w+)", done.stdout)
-    print(f"   {after.ru_utime - before.ru_utime:.1f} s of CPU, peak {after.ru_maxrss / 1024:.0f} MiB (of all so far)\n"
+    print(f"   {done.seconds:.1f} s of CPU, peak {done.peak / 2**20:.0f} MiB\n"
           f"   code {code} bytes, file {os.path.getsize(so)} bytes, weights and tables {weights[1] if weights else '?'}\n"
           f"   to_event: {done_steps} steps in a list of {listed}, {len(repeats)} repeats")
 

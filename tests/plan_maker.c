@@ -331,6 +331,8 @@ const Plan *maker_plan(Maker *m)
     p->weights = m->weights;
     p->weight_lanes = m->n_weights;
     p->prep_lanes = PREP_LANES;
-    if (m->weight_type != WEIGHTS_F32) plan_round(&m->cx, p, m->weight_type, 0);
+    if (m->weight_type == WEIGHTS_F32) return p;
+    plan_own_weights(&m->cx, p);
+    plan_round(&m->cx, p, m->weight_type, 0);
     return p;
 }

@@ -2,8 +2,6 @@
 import math
 import os
 import re
-import resource
-import subprocess
 
 import numpy as np
 import pytest
@@ -130,16 +128,11 @@ def test_padding_is_no_table(tool, tmp_path):
 
 
 def cpu_seconds(path, folder, *words):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([large.NFCC, path, "-o", folder / "policy.so", *words], check=True, capture_output=True)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
+    return large.measured(large.NFCC, path, "-o", folder / "policy.so", *words).seconds
 
 
-def peak_bytes(path, folder):
-    run = subprocess.Popen([large.NFCC, path, "-o", folder / "policy.so", "--no-verify"], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(run.pid, 0)
-    assert status == 0
-    return used.ru_maxrss * 1024
+def peak_bytes(path, folder, *words):
+    return large.measured(large.NFCC, path, "-o", folder / "policy.so", *words).peak
 
 
 def test_a_node_takes_little_memory(tmp_path):
@@ -147,8 +140,17 @@ def test_a_node_takes_little_memory(tmp_path):
     peaks = []
     for blocks in (100, 500):
         large.deep(tmp_path / "model.onnx", blocks)
-        peaks.append(peak_bytes(tmp_path / "model.onnx", tmp_path))
+        peaks.append(peak_bytes(tmp_path / "model.onnx", tmp_path, "--no-verify"))
     assert peaks[1] - peaks[0] < 400 * 18 * 20_000
+
+
+def test_weights_stand_twice_in_memory(tmp_path):
+    """The graph's and the Plan's, rounded where they stand; the graph's are gone before the compiled policy is opened."""
+    peaks = []
+    for hidden in (768, 1536):
+        large.wide(tmp_path / "model.onnx", hidden, 2)
+        peaks.append(peak_bytes(tmp_path / "model.onnx", tmp_path, "--weights", "f16"))
+    assert peaks[1] - peaks[0] < 2.6 * 4 * 4 * (1536**2 - 768**2)  # four matrices of f32
 
 
 @pytest.mark.parametrize("model, size, words", [(large.deep, 150, []), (large.terms, 3300, ["--entries", "run"]),

@@ -1,4 +1,5 @@
 // Arena: a list of blocks, each filled front to back. Large requests get a block of their own.
+#define _DEFAULT_SOURCE // madvise
 #include "arena.h"
 
 #include "hash.h"
@@ -7,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGN = 64, ALIGN_SMALL = 16, SMALL = 256, BLOCK = 1 << 18 };
 
@@ -199,6 +202,13 @@ char *arena_format(Arena *arena, const char *format, ...)
     if (n > 0) vsnprintf(text, (size_t)n + 1, format, again);
     va_end(again);
     return text;
+}
+
+void arena_forget(const void *data, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = round_up((uintptr_t)data, page), end = ((uintptr_t)data + size) & ~(uintptr_t)(page - 1);
+    if (end > first) (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 size_t arena_used(const Arena *arena) { return arena->total; }

@@ -21,6 +21,8 @@ void *arena_copy(Arena *arena, const void *data, size_t size);
 const void *arena_intern(Arena *arena, const void *data, size_t size);
 char *arena_string(Arena *arena, const char *text);
 char *arena_format(Arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Gives the whole pages of memory whose content nobody reads again back to the system; it stays part of its arena.
+void arena_forget(const void *data, size_t size);
 // Bytes handed out so far: the high-water mark of a compile.
 size_t arena_used(const Arena *arena);
 
