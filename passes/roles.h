@@ -46,7 +46,9 @@ bool roles_is_context(const Roles *r, int input); // said to be one
 bool roles_scalar_output(const Roles *r, int i);
 // The map from input `in` to output `out`, or NULL where it is none. strip: without the policy's output clip.
 Map *roles_map(Roles *r, int in, int out, bool strip);
-// Does output `out` equal the derived log_det of the map (scale 1), or its mean over the event (scale 1/D)? 0: neither.
+// What the derived log_det of the map is multiplied by in output `out` of f: 1, 1/D (its mean over the event), or 0.
+double roles_derived_scale(const Roles *r, const Map *map, const Function *f, bool density, int out);
+// The same of an output of the graph; the last answer is kept.
 double roles_log_det_scale(Roles *r, const Map *map, bool density, int out);
 // The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1, 1/D,
 // or 0.

@@ -2,7 +2,6 @@
 // input (sampling), or lead back to an input (density). Where they lead back to none, the exported direction alone.
 #include "roles.h"
 
-#include <math.h>
 #include <string.h>
 
 static bool same_lanes(const LaneRef *a, const LaneRef *b, int64_t n)
@@ -196,24 +195,16 @@ static void take_base(Roles *r, const Split *s)
             : arena_format(r->cx->arena, "%s; its mean and scale are part of the flow: z is standardised", standard);
 }
 
-enum { ROWS = 4 };
-
 // Nobody said that the number is a log_prob: what it holds beside the base must be the log-determinant (a tanh's own
 // looks like a logistic base).
 static bool rest_agrees(Roles *r, const Split *s, int scalar)
 {
-    bool density = r->flow->density, agrees = true;
+    bool density = r->flow->density;
     const Node *u = s->f->outputs[s->f->n_outputs - 1].node;
     Map *map = density ? map_solve(r->cx, s->f, r->map->port, value_lanes(r->cx, u), s->dims) : r->map;
     if (!map_solved(map) || s->base == BASE_UNIFORM) return true; // drawn rows lie outside
     const Function *f = split_rest(r->cx, s, scalar, !density);
-    double **in = map_inputs(r->cx, map, density, r->options->base, ROWS, 7), claimed[ROWS];
-    double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in);
-    double **outs = ARENA_ARRAY(r->cx->arena, double *, f->n_outputs + 1);
-    outs[f->n_outputs - 1] = claimed;
-    eval_function(f, ROWS, (const double *const *)in, outs, NULL, NULL);
-    for (int i = 0; i < ROWS; i++) agrees = agrees && fabs(claimed[i] - derived[i]) <= 1e-5 * (1 + fabs(claimed[i]));
-    return agrees;
+    return roles_derived_scale(r, map, f, density, f->n_outputs - 1) == 1;
 }
 
 static bool is_said_log_prob(const Roles *r, int scalar)

@@ -62,15 +62,44 @@ static bool close_to(const double *a, const double *b, double scale, size_t rows
 
 enum { ROWS = 4 };
 
-static double derived_scale(const Roles *r, const Map *map, bool density, int out)
+static void evaluate_output(const Roles *r, const Function *f, int out, double **in, double *value)
 {
-    double **in = map_inputs(r->cx, map, density, r->options->base, ROWS, 7);
+    double **outs = ARENA_ARRAY(r->cx->arena, double *, f->n_outputs + 1);
+    outs[out] = value;
+    eval_function(f, ROWS, (const double *const *)in, outs, NULL, NULL);
+}
+
+static double scale_between(const Map *map, const double *claimed, const double *log_det)
+{
+    double mean = 1.0 / (double)map->dims;
+    if (close_to(claimed, log_det, 1, ROWS)) return 1;
+    return map->dims > 1 && close_to(claimed, log_det, mean, ROWS) ? mean : 0;
+}
+
+static bool vary(const double *v)
+{
+    for (size_t i = 1; i < ROWS; i++)
+        if (fabs(v[i] - v[0]) > 1e-5 * (1 + fabs(v[0]))) return true;
+    return false;
+}
+
+// sure: the log_det is not the same in all rows, as in a spline's tails, where other numbers are 0, too.
+static double scale_on(const Roles *r, const Map *map, const Function *f, int out, double **in, bool *sure)
+{
     double *derived = map_log_det(r->cx, map, ROWS, (const double *const *)in), claimed[ROWS];
-    double **outs = ARENA_ARRAY(r->cx->arena, double *, r->f->n_outputs + 1);
-    outs[out] = claimed;
-    eval_function(r->f, ROWS, (const double *const *)in, outs, NULL, NULL);
-    if (close_to(claimed, derived, 1, ROWS)) return 1;
-    return map->dims > 1 && close_to(claimed, derived, 1.0 / (double)map->dims, ROWS) ? 1.0 / (double)map->dims : 0;
+    evaluate_output(r, f, out, in, claimed);
+    *sure = vary(derived);
+    return scale_between(map, claimed, derived);
+}
+
+// An event that is drawn as it comes serves where the log_det varies there; else it is made of a drawn latent, by the
+// inverse program, which takes longer to build than the rest.
+double roles_derived_scale(const Roles *r, const Map *map, const Function *f, bool density, int out)
+{
+    bool sure = false;
+    double scale = scale_on(r, map, f, out, map_inputs(r->cx, map, false, r->options->base, ROWS, 7), &sure);
+    if (!density || (scale != 0 && sure)) return scale;
+    return scale_on(r, map, f, out, map_inputs(r->cx, map, true, r->options->base, ROWS, 7), &sure);
 }
 
 double roles_log_det_scale(Roles *r, const Map *map, bool density, int out)
@@ -79,7 +108,7 @@ double roles_log_det_scale(Roles *r, const Map *map, bool density, int out)
     r->last.map = map;
     r->last.density = density;
     r->last.out = out;
-    return r->last.scale = derived_scale(r, map, density, out);
+    return r->last.scale = roles_derived_scale(r, map, r->f, density, out);
 }
 
 bool roles_scalar_output(const Roles *r, int i)
@@ -166,11 +195,8 @@ double roles_difference_scale(Roles *r, const Map *map, int scalar)
     const Function *forward = map_forward(r->cx, map);
     for (size_t i = 0; i < ROWS; i++)
         numeric[i] = difference_log_det(r->cx, forward, map->port, (const double *const *)in, i);
-    double **outs = ARENA_ARRAY(r->cx->arena, double *, r->f->n_outputs + 1);
-    outs[scalar] = claimed;
-    eval_function(r->f, ROWS, (const double *const *)in, outs, NULL, NULL);
-    if (close_to(claimed, numeric, 1, ROWS)) return 1;
-    return map->dims > 1 && close_to(claimed, numeric, 1.0 / (double)map->dims, ROWS) ? 1.0 / (double)map->dims : 0;
+    evaluate_output(r, r->f, scalar, in, claimed);
+    return scale_between(map, claimed, numeric);
 }
 
 // Which output is the log_det of this map? A name decides where there are too many numbers to try (the check will
