@@ -82,6 +82,7 @@ struct Gen {
     const Numbers *numbers;                  // that maps learn
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
+    bool few_loads;                          // products of one row read few weights in a pass of their loops
     Turn turn;                               // of the step whose key is made
     uint32_t *key_words;                     // of that key
     Arg *key_args;

@@ -19,8 +19,9 @@
 
 // Weights of more bytes than IN_CACHE do not stay in a core's own cache. AHEAD: a group of 128 outputs of 512 inputs,
 // whose every row the first block reads; measured best on PushT at 16, 32 and 64 rows. Half of it for 16 bits. NEAR: no
-// args are spent on saying where so few weights go on, since they come from L3.
-enum { IN_CACHE = 1 << 20, AHEAD = 256 << 10, NEAR = 4 << 20 };
+// args are spent on saying where so few weights go on, since they come from L3. FEW_LOADS: 5 MB of weights still gain
+// by it, 17 MB lose.
+enum { IN_CACHE = 1 << 20, AHEAD = 256 << 10, NEAR = 4 << 20, FEW_LOADS = 8 << 20 };
 
 // ---- the descriptor
 enum { MOST_PARTS = 4 * PROGRAM_COUNT + 4 };
@@ -218,6 +219,7 @@ static const Object *emit_module(Context *cx, const Plan *plan, const Target *ta
     u.g.level[0] = u.g.info;
     u.g.n_levels = target_other(target, stored_type(&u.g), &u.g.level[1]) ? 2 : 1;
     u.g.turns = layout_size(u.g.layout) > NEAR;
+    u.g.few_loads = layout_size(u.g.layout) <= FEW_LOADS;
     if (layout_size(u.g.layout) > IN_CACHE) u.g.ahead = layout_short(u.g.layout) ? AHEAD / 2 : AHEAD;
     if (!unit_open(&u)) return NULL;
     emit_all(&u, target, symbol, ll != NULL);
