@@ -129,6 +129,7 @@ void emit_solution(LaneEnv *env, const Solution *s)
         case STEP_BACKWARD: emit_backward_step(env, step); break;
         case STEP_BLOCK: emit_block_step(env, step); break;
         case STEP_FUNCTION: one_lane_emit(env, step->function); break;
+        case STEP_SYSTEM: emit_system(env, step->system); break;
         }
     }
     builder_origin(env->b, NULL);

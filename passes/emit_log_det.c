@@ -198,6 +198,10 @@ static void add_step(Total *t, const SolveStep *s)
         t->constant += s->log_det * (double)s->n;
         return;
     }
+    if (s->kind == STEP_SYSTEM) {
+        t->constant += s->system->log_det;
+        return;
+    }
     builder_origin(t->env->b, s->node->origin);
     if (s->kind == STEP_FUNCTION) {
         add_term(t, 1, one_lane_log_slope(t->env, s->function), s->n);

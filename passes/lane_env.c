@@ -92,6 +92,16 @@ LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b)
     return env;
 }
 
+LaneEnv *lane_env_copy(const LaneEnv *env)
+{
+    Arena *a = scratch_arena(builder_context(env->b));
+    LaneEnv *copy = ARENA_NEW(a, LaneEnv);
+    *copy = *env;
+    copy->whole = arena_copy(a, env->whole, (size_t)env->from->n_nodes * sizeof *env->whole);
+    copy->ref = arena_copy(a, env->ref, (size_t)env->n_lanes * sizeof *env->ref);
+    return copy;
+}
+
 LaneRef lane_env_get(LaneEnv *env, LaneRef r)
 {
     if (node_is_const(r.node)) {

@@ -33,7 +33,8 @@ typedef struct {
 } LaneEnv;
 
 LaneEnv *lane_env_new(Context *cx, const Function *from, Builder *b);
-void lane_env_inputs(LaneEnv *env); // the function being built has the inputs of env->from
+LaneEnv *lane_env_copy(const LaneEnv *env); // what is set in one of them is not set in the other
+void lane_env_inputs(LaneEnv *env);         // the function being built has the inputs of env->from
 // Where lane r (of env->from) is now; constants are copied on demand. node NULL: not known.
 LaneRef lane_env_get(LaneEnv *env, LaneRef r);
 void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now);

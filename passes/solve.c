@@ -3,7 +3,8 @@
 // Every canonical lane is known or unknown. Two kinds of step are tried until nothing changes: forward (an output
 // lane whose needed inputs are known) in topological order, then backward at the last node that may allow it: a
 // one-lane bijection with one unknown operand, or a product in which k outputs are known and only k inputs with a
-// weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h).
+// weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h), then
+// known lanes that are affine in as many unknown ones (solve_system.h).
 // Nodes are visited only when a lane next to them became known (two bit sets, forward and backward), and then only
 // the lanes that have nothing left to wait for (solve_reads.h). Lanes that nothing reads are not computed.
 #include "solve.h"
@@ -383,6 +384,18 @@ static bool visit_functions(Solver *s)
     return false;
 }
 
+// ---- systems
+
+static bool visit_system(Solver *s)
+{
+    const System *y = find_system(s->cx, &(SystemQuestion){s->f, s->base, s->known});
+    if (!y) return false;
+    push_step(s, STEP_SYSTEM, y->known[0].node, 1, &y->known[0].lane)->system = y;
+    s->condition = fmax(s->condition, y->condition);
+    for (int i = 0; i < y->k; i++) learn(s, y->atoms[i]);
+    return true;
+}
+
 static int first_of(uint64_t *set, int words)
 {
     for (int w = 0; w < words; w++)
@@ -468,7 +481,7 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
             visit_forward(&s, f->nodes[id]);
         else if ((id = last_of(s.backward, words)) >= 0)
             visit_backward(&s, f->nodes[id]);
-        else if (!visit_functions(&s))
+        else if (!visit_functions(&s) && !visit_system(&s))
             break;
     }
     Solution *out = ARENA_NEW(scratch_arena(cx), Solution);
@@ -546,6 +559,9 @@ const char *solve_text(Context *cx, const Solution *s)
         if (t->kind == STEP_FUNCTION)
             fprintf(f, "%4d  function  %6lld lanes of %s: %s\n", i, (long long)t->n, node_label(cx, t->node),
                     one_lane_text(cx, t->function));
+        if (t->kind == STEP_SYSTEM)
+            fprintf(f, "%4d  system    %6d lanes at %s, log|det| %.6g, condition %.3g\n", i, t->system->k,
+                    node_label(cx, t->node), t->system->log_det, t->system->condition);
         if (t->kind == STEP_BLOCK)
             fprintf(f, "%4d  solve     %lld x %lld block of %s, %lld token(s), log|det| %.6g, condition %.3g\n", i,
                     (long long)t->k, (long long)t->k, node_label(cx, t->node), (long long)t->n, t->log_det,

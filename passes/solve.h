@@ -2,12 +2,14 @@
 // log-determinant (README.md, "How a flow is inverted").
 #pragma once
 #include "one_lane.h"
+#include "solve_system.h"
 
 typedef enum {
     STEP_FORWARD,  // output lanes of a node from its inputs
     STEP_BACKWARD, // operand lanes of a one-lane bijection from its output lanes
     STEP_BLOCK,    // k unknown inputs of a product from k known outputs, per token
     STEP_FUNCTION, // lanes that are used more than once below known lanes (one_lane.h)
+    STEP_SYSTEM,   // lanes that are found together (solve_system.h)
 } SolveKind;
 
 // One group of lanes of one node that become known together.
@@ -24,6 +26,7 @@ typedef struct {
     double log_det;        // BLOCK: log|det| of the k x k block, of one token
     double condition;
     const OneLane *function; // FUNCTION
+    const System *system;    // SYSTEM
 } SolveStep;
 
 typedef struct {
