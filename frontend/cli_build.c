@@ -288,7 +288,7 @@ static bool check_native(void *user, const char *unchecked)
     // A library's product has other bits than the Plan's: then closeness is what can be asked for.
     double tolerance = strcmp(c->backend->name, "llvm") ? 1e-3 : 0;
     if (cli_native_check(&c->s->cx, c->b->plan, unchecked, tolerance)) return true;
-    c->s->internal = true;
+    c->s->internal = !c->s->diag.io_error;
     return false;
 }
 
@@ -306,8 +306,9 @@ static bool link_object(NativeCheck *c, const Object *object, const Target *targ
     session_stage(c->s, "linking");
     bool blas = !strcmp(c->backend->name, "openblas"),
          checked = verify && target_runs_here(target, c->b->plan->weight_type);
-    *native_rows = checked ? 4 : 0;
-    return link_shared(&c->s->cx, object, target, blas, path, checked ? check_native : NULL, c);
+    bool good = link_shared(&c->s->cx, object, target, blas, path, checked ? check_native : NULL, c);
+    *native_rows = good && checked ? 4 : 0;
+    return good;
 }
 
 bool build_shared(Session *s, const Build *b, const char *path, bool verify, size_t *native_rows)

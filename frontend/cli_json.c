@@ -5,6 +5,18 @@
 
 #include <math.h>
 
+// Bytes of the UTF-8 character that begins here (RFC 3629); 0: none does. A file's name may be any bytes, JSON not.
+static size_t character_size(const unsigned char *c)
+{
+    unsigned first = c[0], second = c[1];
+    size_t n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    bool twice = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90); // a shorter form exists
+    bool beyond = (first == 0xed && second >= 0xa0) || (first == 0xf4 && second >= 0x90);
+    for (size_t i = 1; i < n; i++)
+        if ((c[i] & 0xc0) != 0x80) return 0;
+    return twice || beyond ? 0 : n;
+}
+
 void json_string(FILE *out, const char *text)
 {
     if (!text) {
@@ -12,13 +24,17 @@ void json_string(FILE *out, const char *text)
         return;
     }
     fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+    for (const unsigned char *c = (const unsigned char *)text; *c;) {
+        size_t n = character_size(c);
         if (*c == '"' || *c == '\\')
             fprintf(out, "\\%c", *c);
+        else if (n == 0)
+            fputs("\\ufffd", out);
         else if (*c < 32)
             fprintf(out, "\\u%04x", *c);
         else
-            fputc(*c, out);
+            fwrite(c, 1, n, out);
+        c += n ? n : 1;
     }
     fputc('"', out);
 }

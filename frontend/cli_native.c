@@ -5,6 +5,7 @@
 #include "cli.h"
 #include "float_bits.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -365,6 +366,14 @@ static bool check_golden(Native *n)
 static bool check_set(Native n, unsigned flags, unsigned *cpu)
 {
     nfcc_status status = nfcc_open(n.path, flags, &n.policy);
+    if (status == NFCC_FILE && errno) {
+        diag_io_error(n.cx,
+                      errno == EPERM ? "code in a folder that is mounted noexec cannot be run, which the check does: "
+                                       "choose another folder (verify and run: by TMPDIR), or --no-verify"
+                                     : NULL,
+                      "%s: cannot be opened: %s", n.path, strerror(errno));
+        return false;
+    }
     if (status) {
         diag_error(n.cx, NULL, NULL, "the compiled policy does not open: %s", nfcc_status_text(status));
         return false;

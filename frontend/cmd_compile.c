@@ -208,16 +208,16 @@ static bool write_header(Session *s, const Build *b, const Job *j)
     return text && write_file(&s->cx, path_of(s->arena, j->output, j->kinds, KIND_H), text, strlen(text));
 }
 
+// Of the rest what may fail goes first: a header without its object, or beside an older one, is a trap.
 static bool write_all(Session *s, Build *b, Job *j)
 {
-    bool verify = b->verified;
     if (j->kinds & KIND_IR && !write_module(s, b->lowered, path_of(s->arena, j->output, j->kinds, KIND_IR)))
         return false;
     build_forget_weights(b);
-    if (j->kinds & KIND_H && !write_header(s, b, j)) return false;
+    const char *so = path_of(s->arena, j->output, j->kinds, KIND_SO);
+    if (j->kinds & KIND_SO && !build_shared(s, b, so, b->verified, &j->native_rows)) return false;
     if (j->kinds & (KIND_O | KIND_LL) && !write_object(s, b, j)) return false;
-    if (!(j->kinds & KIND_SO)) return true;
-    return build_shared(s, b, path_of(s->arena, j->output, j->kinds, KIND_SO), verify, &j->native_rows);
+    return !(j->kinds & KIND_H) || write_header(s, b, j);
 }
 
 // ---- the block of lines

@@ -32,7 +32,8 @@ static void say_not_opened(const char *path, nfcc_status status, int error)
 {
     const char *machine = status == NFCC_CPU ? machine_of(path) : NULL;
     if (status == NFCC_FILE && error)
-        fprintf(stderr, "nfcc: error: %s: cannot be opened: %s\n", path, strerror(error));
+        fprintf(stderr, "nfcc: error: %s: cannot be opened: %s%s\n", path, strerror(error),
+                error == EPERM ? "; is its folder mounted noexec?" : "");
     else if (status == NFCC_FILE)
         fprintf(stderr,
                 "nfcc: error: %s: is no policy of nfcc, or a damaged one; nfcc MODEL.onnx -o POLICY.so makes one\n",

@@ -2087,6 +2087,26 @@ static char *unique_name(const char *path, uint64_t inode)
     return name;
 }
 
+/* Why a file that is a policy was not loaded, as errno: no code may be mapped from where it lies (a folder that is
+ * mounted noexec), or a library that it needs is not there. */
+static void why_not_loaded(int fd, bool needs)
+{
+    void *code = mmap(NULL, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    if (code == MAP_FAILED) return;
+    munmap(code, 1);
+    errno = needs ? ELIBACC : 0;
+}
+
+static void *load_checked(const char *path, uint64_t inode, nfcc_status *status)
+{
+    char *name = unique_name(path, inode);
+    void *library = name ? dlopen(name, RTLD_NOW | RTLD_LOCAL) : NULL;
+    *status = library ? NFCC_OK : name ? NFCC_FILE : NFCC_MEMORY;
+    free(name);
+    errno = 0;
+    return library;
+}
+
 static nfcc_status load_library(const char *path, void **library, bool *needs)
 {
     struct stat info;
@@ -2098,14 +2118,14 @@ static nfcc_status load_library(const char *path, void **library, bool *needs)
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
         status =
             file_check(&(ElfFile){.fd = fd, .size = (uint64_t)info.st_size, .needs = needs, .model = &model}, false);
+    if (status == NFCC_OK) {
+        *library = load_checked(path, (uint64_t)info.st_ino, &status);
+        if (status == NFCC_FILE) why_not_loaded(fd, *needs);
+    }
+    int error = errno;
     close(fd);
-    if (status != NFCC_OK) return status;
-    char *name = unique_name(path, (uint64_t)info.st_ino);
-    if (!name) return NFCC_MEMORY;
-    *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    free(name);
-    errno = 0;
-    return *library ? NFCC_OK : NFCC_FILE;
+    errno = error;
+    return status;
 }
 
 typedef struct {

@@ -120,7 +120,8 @@ enum {
 };
 
 /* Open a compiled policy. Reads and checks the descriptor, touches every page of the weights. *out is NULL on failure.
- * Errors: FILE (errno is open's, or 0: the file is there, but no policy), ABI, CPU, MEMORY, BAD_ARGUMENT. */
+ * Errors: FILE (errno says why it cannot be opened or its code not be
+ * loaded; 0: it is no policy, or a damaged one), ABI, CPU, MEMORY, BAD_ARGUMENT. */
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out);
 /* The same for a policy linked into the program (nfcc --emit o): no dlopen, no malloc. memory: at least
  * nfcc_static_size(model) bytes, any alignment, alive as long as the policy. Errors: ABI, CPU, MEMORY (too small). */

@@ -435,7 +435,8 @@ def test_interrupted_compile_leaves_nothing_behind(tool, tmp_path, number):
 
 @pytest.mark.parametrize("words,said", [
     (["run", "policy.so", "sample", "obs=obs.npy", "--samples", "100000", "-o", "out"], "x.npy"),
-    (["MODEL", "-o", "out/p.so", "--no-verify"], "p.so")])
+    (["MODEL", "-o", "out/p.so", "--no-verify"], "p.so"),
+    (["MODEL", "-o", "out/p", "--emit", "o,h", "--no-verify"], "p.o")])
 def test_full_disk_leaves_nothing_behind(tool, lander, tmp_path, words, said):
     """A disk (here: a limit of the file size) that is too small is said at once; no file is left."""
     np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
@@ -627,6 +628,36 @@ def test_info_of_openblas(tool, tmp_path):
         pytest.skip("OpenBLAS is missing")
     assert "event: x [6]" in tool("info", tmp_path / "p.so").stdout
     assert "no golden row was compared" in tool("selftest", tmp_path / "p.so").stdout
+    without = (tmp_path / "p.so").read_bytes().replace(b"libopenblas.so", b"libnothing_.so")
+    (tmp_path / "p.so").write_bytes(without)
+    assert "cannot be opened: Can not access a needed shared library" in tool("info", tmp_path / "p.so", code=3).stderr
+
+
+def test_noexec(tool, lander, tmp_path):
+    """A folder that holds no code: nothing is called a bug or damaged, and an unchecked policy may be written there."""
+    space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o noexec none "$0" && "$@"', tmp_path]
+    if not shutil.which("unshare") or subprocess.run([*space, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+
+    def run(*words, code=3):
+        done = subprocess.run([*space, *map(str, words)], cwd=tmp_path.parent, capture_output=True, text=True,
+                              env=os.environ | {"TMPDIR": str(tmp_path)})
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    model = tool.model("nf4rl_tiny__density__dyn")
+    for words in (["verify", model], [model, "-o", tmp_path / "p.so"]):
+        done = run(zoo.NFCC, *words)
+        assert "Operation not permitted" in done.stderr and "mounted noexec" in done.stderr and "compiled:" not in done.stdout
+    run(zoo.NFCC, model, "-o", tmp_path / "p.so", "--no-verify", code=0)
+    done = run("sh", "-c", 'cp "$0" "$1" && "$2" info "$1" && "$2" selftest "$1"', lander / "policy.so", tmp_path / "p.so", zoo.NFCC)
+    assert "event: x [8]" in done.stdout and "is its folder mounted noexec?" in done.stderr and "damaged" not in done.stderr
+
+
+def test_json_is_utf8_whatever_the_name(tool, tmp_path):
+    for name in (b"m\xff.onnx", b"\xe2\x82\xac\xc3.onnx", b"\xed\xa0\x80.onnx", "\U0001f916.onnx".encode()):
+        done = subprocess.run([zoo.NFCC, "check", name, "--json"], cwd=tmp_path, capture_output=True)
+        assert json.loads(done.stdout)["file"] == name.decode(errors="replace")
 
 
 def test_info_json(tool, lander):

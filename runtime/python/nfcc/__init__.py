@@ -22,8 +22,8 @@ The GIL is released during a call, and any number of threads may use one policy.
 """
 from __future__ import annotations
 
-import builtins
 import ctypes
+import errno
 import operator
 import os
 import shutil
@@ -150,6 +150,7 @@ def _load_library() -> ctypes.CDLL:
 
 
 _lib = _load_library()
+_nfcc_open = ctypes.CFUNCTYPE(c_int, c_char_p, c_uint, POINTER(_P), use_errno=True)(("nfcc_open", _lib))
 
 
 def _callers_level() -> int:
@@ -517,13 +518,11 @@ class _Bulk(Prepared):
                               (c_void_p * len(outputs))(*outputs), self._threads)
 
 
-def _why_not_opened(path: PathLike, status: int) -> str:
+def _why_not_opened(status: int, error: int) -> str:
+    if status == _FILE and error:
+        return f"cannot be opened: {os.strerror(error)}" + ("; is its folder mounted noexec?" if error == errno.EPERM else "")
     if status == _FILE:
-        try:
-            with builtins.open(path, "rb"):
-                return "is no policy of nfcc, or a damaged one; nfcc.compile(\"model.onnx\", \"policy.so\") makes one"
-        except OSError as error:
-            return f"cannot be opened: {error.strerror}"
+        return "is no policy of nfcc, or a damaged one; nfcc.compile(\"model.onnx\", \"policy.so\") makes one"
     return _lib.nfcc_status_text(status).decode()
 
 
@@ -549,9 +548,9 @@ class Policy:
         self.report: Optional[str] = None
         self._absolute = os.path.abspath(os.fsdecode(path))
         self._flags = shared | bulk << 1 | lock << 2
-        status = _lib.nfcc_open(os.fsencode(path), self._flags, byref(handle))
+        status = _nfcc_open(os.fsencode(path), self._flags, byref(handle))
         if status:
-            raise Error(f"{os.fsdecode(path)}: {_why_not_opened(path, status)}", status)
+            raise Error(f"{os.fsdecode(path)}: {_why_not_opened(status, ctypes.get_errno())}", status)
         self._handle = handle
         self.info: Info = _info(_lib.nfcc_get_info(handle).contents)
         self._local = threading.local()
