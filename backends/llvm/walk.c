@@ -134,46 +134,64 @@ static Value load_narrow(Gen *g, int bytes, Value address)
     return LLVMBuildZExt(g->b, v, g->i64, "");
 }
 
-// One step: once, or once for each of few rows.
-static void walk_step(Gen *g, Value step, Value args, Value times, Value shape)
+static Value call_step(Gen *g, Value step, Value work, Value prep, Value args)
 {
+    Value all[] = {work, prep, LLVMGetParam(g->fn, 2), args, LLVMGetParam(g->fn, 5)};
+    return LLVMBuildCall2(g->b, g->step_type, step, all, 5, "");
+}
+
+// One step of several rows: once, or once for each of them.
+static void walk_step(Gen *g, Value step, Value args, Value times)
+{
+    Value shape = LLVMGetParam(g->fn, 5);
     Loop l = loop_of(g, times);
     Value work = bytes_at(g, LLVMGetParam(g->fn, 0), LLVMBuildMul(g->b, l.i, few_step(g, shape, SPACE_WORK), ""));
     Value prep = bytes_at(g, LLVMGetParam(g->fn, 1), LLVMBuildMul(g->b, l.i, few_step(g, shape, SPACE_PREP), ""));
-    Value all[] = {work, prep, LLVMGetParam(g->fn, 2), args, shape};
-    LLVMBuildCall2(g->b, g->step_type, step, all, 5, "");
+    call_step(g, step, work, prep, args);
     loop_end(g, &l, NULL);
 }
 
+// All steps of the list, with a loop over rows or without.
+static void walk_steps(Unit *u, Value lengths, bool several)
+{
+    Gen *g = &u->g;
+    Value list = LLVMGetParam(g->fn, 3), codes = LLVMGetParam(g->fn, 4), shape = LLVMGetParam(g->fn, 5);
+    Value count = load_narrow(g, LIST_HEAD, list), first = bytes_at(g, list, word_i64(g, LIST_HEAD));
+    Loop l = loop_of(g, count);
+    Value at = loop_phi(g, &l, first);
+    Value number = load_narrow(g, u->code_bytes, at), args = bytes_at(g, at, word_i64(g, u->code_bytes));
+    Value offset = LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, codes, mul(g, number, 4))), g->i64, "");
+    Value length = load_narrow(g, 1, bytes_at(g, lengths, number)), step = bytes_at(g, codes, offset);
+    Value bytes = LLVMBuildAnd(g->b, length, word_i64(g, EACH_ROW - 1), "");
+    if (several) {
+        Value each = LLVMBuildICmp(g->b, LLVMIntNE, bytes, length, "");
+        walk_step(g, step, args, LLVMBuildSelect(g->b, each, few_rows(g, shape), word_i64(g, 1), ""));
+    } else {
+        call_step(g, step, LLVMGetParam(g->fn, 0), LLVMGetParam(g->fn, 1), args);
+    }
+    Value next = bytes_at(g, at, bytes);
+    loop_end(g, &l, &next);
+    LLVMBuildRetVoid(g->b);
+}
+
 // void walk(work, prep, weights, list, codes, shape): six words, which all are in registers. Before the list's steps
-// stands their number, which is not 0. T > 1: shape is T, with SHAPE_SHARED.
+// stands their number, which is not 0. T > 1: shape is T, with SHAPE_SHARED. One row has a loop of its own, since its
+// steps are short.
 void emit_walk(Unit *u)
 {
     Gen *g = &u->g;
     LLVMTypeRef params[] = {g->ptr, g->ptr, g->ptr, g->ptr, g->ptr, g->i64};
     u->walk_type = LLVMFunctionType(g->none, params, 6, false);
-    Value fn = u->walk = function_new(g, "walk", u->walk_type);
-    Value list = LLVMGetParam(fn, 3), codes = LLVMGetParam(fn, 4), shape = LLVMGetParam(fn, 5);
-    Value count = load_narrow(g, LIST_HEAD, list), steps = bytes_at(g, list, word_i64(g, LIST_HEAD));
-    LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b), head = block_new(g, "step"), done = block_new(g, "done");
-    LLVMBuildBr(g->b, head);
-    LLVMPositionBuilderAtEnd(g->b, head);
-    Value at = LLVMBuildPhi(g->b, g->ptr, "at"), left = LLVMBuildPhi(g->b, g->i64, "left");
-    Value number = load_narrow(g, u->code_bytes, at);
-    Value offset = LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, codes, mul(g, number, 4))), g->i64, "");
-    Value length = load_narrow(g, 1, bytes_at(g, lengths_new(u), number));
-    Value bytes = LLVMBuildAnd(g->b, length, word_i64(g, EACH_ROW - 1), "");
-    Value each = LLVMBuildICmp(g->b, LLVMIntNE, bytes, length, "");
+    Value fn = u->walk = function_new(g, "walk", u->walk_type), lengths = lengths_new(u);
+    Value shape = LLVMGetParam(fn, 5);
     Value few = LLVMBuildICmp(g->b, LLVMIntUGE, shape, word_i64(g, SHAPE_FEW), "");
-    Value times = LLVMBuildSelect(g->b, LLVMBuildAnd(g->b, each, few, ""), few_rows(g, shape), word_i64(g, 1), "");
-    walk_step(g, bytes_at(g, codes, offset), bytes_at(g, at, word_i64(g, u->code_bytes)), times, shape);
-    Value next = bytes_at(g, at, bytes), fewer = add(g, left, word_i64(g, -1));
-    LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
-    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, fewer, word_i64(g, 0), ""), head, done);
-    LLVMAddIncoming(at, (Value[]){steps, next}, (LLVMBasicBlockRef[]){before, last}, 2);
-    LLVMAddIncoming(left, (Value[]){count, fewer}, (LLVMBasicBlockRef[]){before, last}, 2);
-    LLVMPositionBuilderAtEnd(g->b, done);
-    LLVMBuildRetVoid(g->b);
+    Value rows = LLVMBuildICmp(g->b, LLVMIntUGT, few_rows(g, shape), word_i64(g, 1), "");
+    LLVMBasicBlockRef several = block_new(g, "several"), once = block_new(g, "once");
+    LLVMBuildCondBr(g->b, LLVMBuildAnd(g->b, few, rows, ""), several, once);
+    LLVMPositionBuilderAtEnd(g->b, several);
+    walk_steps(u, lengths, true);
+    LLVMPositionBuilderAtEnd(g->b, once);
+    walk_steps(u, lengths, false);
 }
 
 static Value head_word(Gen *g, Value at, int number)
