@@ -148,6 +148,11 @@ static bool link_to(Context *cx, const NewFile *file, const Inputs *in, const Ta
 {
     const char *lld = find_lld(cx);
     if (!lld) return false;
+    if (access("/proc/self/fd", X_OK)) {
+        diag_io_error(cx, "mount /proc, or use --emit o and link yourself",
+                      "/proc is not there, through which the linker reads its input");
+        return false;
+    }
     const char *argv[32] = {lld,
                             "-m",
                             info->emulation,

@@ -135,7 +135,8 @@ int file_create(Context *cx, const NewFile *file, size_t size)
     }
     int error = size ? posix_fallocate(fd, 0, (off_t)size) : 0;
     if (!error && ftruncate(fd, 0)) error = errno;
-    if (!error || error == EOPNOTSUPP || error == EINVAL) return fd; // some file systems cannot reserve
+    if (!error || error == EOPNOTSUPP || error == EINVAL || error == ENOSYS)
+        return fd; // some file systems cannot reserve, some sandboxes have no such call
     errno = error;
     file_error(cx, file->path);
     close(fd);

@@ -654,6 +654,24 @@ def test_noexec(tool, lander, tmp_path):
     assert "event: x [8]" in done.stdout and "is its folder mounted noexec?" in done.stderr and "damaged" not in done.stderr
 
 
+def test_without_proc(tool, tmp_path):
+    space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && "$0" "$@"']
+    if not shutil.which("unshare") or subprocess.run([*space, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    done = subprocess.run([*space, zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True,
+                          text=True)
+    assert done.returncode == 3 and "/proc is not there" in done.stderr and os.listdir(tmp_path) == []
+
+
+def test_where_no_space_can_be_reserved(tool, tmp_path):
+    """As under a sandbox that does not know the system call."""
+    (tmp_path / "no.c").write_text("#include <errno.h>\nint posix_fallocate(int f, long a, long n) { (void)f, (void)a, (void)n; return ENOSYS; }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "no.c", "-o", "no.so"], cwd=tmp_path, check=True)
+    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {"LD_PRELOAD": str(tmp_path / "no.so"), "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"})
+    assert done.returncode == 0 and (tmp_path / "p.so").exists(), done.stderr
+
+
 def test_json_is_utf8_whatever_the_name(tool, tmp_path):
     for name in (b"m\xff.onnx", b"\xe2\x82\xac\xc3.onnx", b"\xed\xa0\x80.onnx", "\U0001f916.onnx".encode()):
         done = subprocess.run([zoo.NFCC, "check", name, "--json"], cwd=tmp_path, capture_output=True)
