@@ -24,6 +24,7 @@
 #include "grad.h"
 #include "panels.h"
 #include "pipeline.h"
+#include "unfold_sums.h"
 
 #include <math.h>
 #include <string.h>
@@ -270,12 +271,41 @@ static const Function *run_program(Context *cx, const Function *f)
     return builder_finish(b);
 }
 
+static bool goes_back(bool decided, const Flow *flow) { return decided && flow->is_flow && !flow->no_inverse; }
+
+// Roles; where no way back is found, once more with sums unfolded, which counts if one is found then.
+static bool decide(Context *cx, const Module **m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
+{
+    Diag *d = cx->diag, before = *d;
+    bool decided = decide_roles(cx, *m, options, flow, f, map);
+    const Module *unfolded = NULL;
+    if (!goes_back(decided, flow) && (!decided || flow->is_flow)) unfolded = unfold_sums(*m, cx);
+    if (!unfolded) return decided;
+    Flow other = {0};
+    const Function *other_f = NULL;
+    Map *other_map = NULL;
+    Diag said = *d;
+    said.list = arena_copy(d->arena, d->list, d->n * sizeof *d->list);
+    said.cap = d->n;
+    d->n = before.n;
+    d->errors = before.errors;
+    if (!goes_back(decide_roles(cx, unfolded, options, &other, &other_f, &other_map), &other)) {
+        *d = said;
+        return decided;
+    }
+    *m = unfolded;
+    *flow = other;
+    *f = other_f;
+    *map = other_map;
+    return true;
+}
+
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow)
 {
     const Function *f = NULL, *functions[6];
     Map *map = NULL;
     m = pass_merge_linear(m, cx); // here, so that all programs and the adjoint have the same weights
-    if (!decide_roles(cx, m, options, flow, &f, &map)) return NULL;
+    if (!decide(cx, &m, options, flow, &f, &map)) return NULL;
     flow->denoise = flow->is_flow ? options->denoise : 0;
     int n = 0;
     functions[n++] = run_program(cx, module_function(m, "main"));

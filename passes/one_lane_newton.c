@@ -23,7 +23,16 @@ typedef struct {
 static const Range ALL = {-INFINITY, INFINITY};
 
 static Range range(double lo, double hi) { return isnan(lo) || isnan(hi) ? ALL : (Range){lo, hi}; }
-static double product(double a, double b) { return a == 0 || b == 0 ? 0 : a * b; }
+
+// Open ends are what slopes are about: the slope of exp is above 0 though its interval's end is 0, and so are products
+// and reciprocals of such.
+static const double TINY = 1e-300;
+
+static double product(double a, double b)
+{
+    if (a == 0 || b == 0) return 0;
+    return a * b == 0 ? copysign(TINY, (a > 0) == (b > 0) ? 1 : -1) : a * b;
+}
 
 static Range range_mul(Range a, Range b)
 {
@@ -43,15 +52,13 @@ static Range range_add(Range a, double sign, Range b)
 
 static Range range_reciprocal(Range a)
 {
-    if (a.lo > 0 || a.hi < 0) return range(1 / a.hi, 1 / a.lo);
+    if (a.lo > 0) return range(fmax(1 / a.hi, TINY), 1 / a.lo);
+    if (a.hi < 0) return range(1 / a.hi, fmin(1 / a.lo, -TINY));
     if (a.lo == 0) return range(a.hi == 0 ? 0 : 1 / a.hi, INFINITY);
     return ALL;
 }
 
 static Range join(Range a, Range b) { return range(fmin(a.lo, b.lo), fmax(a.hi, b.hi)); }
-
-// Open ends are what slopes are about: the slope of exp is above 0 though its interval's end is 0.
-static const double TINY = 1e-300;
 
 typedef struct {
     Range value, slope;

@@ -583,3 +583,59 @@ def test_refused(name, tool, tmp_path):
     body, reason = REFUSED[name]
     done = tool(written(tmp_path, body), "-o", tmp_path / "f.so", "--event", "x", "--latent", "z", code=1)
     assert reason in done.stderr
+
+
+# A sum over parameters of functions of one lane, as a reduction: z = x + sum_k softplus(w_k) tanh(x - m_k), and the logit
+# of a mixture of logistics.
+SUMS = """module stage=imported
+port in "x" f32[3] batch 0
+port in "w" f32[12] batch 0
+port in "m" f32[12] batch 0
+port out "z" f32[3] batch 0
+func @main(x: f32[1,3], w: f32[1,12], m: f32[1,12]) {
+    v: f32[1,3,4] = move x [0*4, 1*4, 2*4]
+    c: f32[1,3,4] = move m
+    d: f32[1,3,4] = sub v, c
+%s
+    return z
+}
+"""
+TANHS = """    p: f32[1,12] = softplus w
+    t: f32[1,3,4] = tanh d
+    q: f32[1,3,4] = move p
+    y: f32[1,3,4] = mul q, t
+    s: f32[1,3] = reduce_sum y
+    z: f32[1,3] = add x, s"""
+LOGISTICS = """    e: f32[1,12] = exp w
+    g: f32[1,3,4] = move e
+    n: f32[1,3] = reduce_sum g
+    k: f32[1,3,4] = move n [0*4, 1*4, 2*4]
+    q: f32[1,3,4] = div g, k
+    t: f32[1,3,4] = sigmoid d
+    y: f32[1,3,4] = mul q, t
+    s: f32[1,3] = reduce_sum y
+    l: f32[1,3] = log s
+    o: f32[1,3] = sub 1, s
+    r: f32[1,3] = log o
+    z: f32[1,3] = sub l, r"""
+
+
+@pytest.mark.parametrize("body", [TANHS, LOGISTICS])
+def test_sums_of_functions_of_one_lane(tool, tmp_path, body):
+    (tmp_path / "m.nf").write_text(SUMS % body)
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    policy = nfcc.open(tmp_path / "p.so")
+    rng = np.random.default_rng(5)
+    x, w, m = (rng.standard_normal((40, n)) for n in (3, 12, 12))
+    d = x[..., None] - m.reshape(-1, 3, 4)
+    if body is TANHS:
+        p = np.logaddexp(0, w).reshape(-1, 3, 4)
+        z, slope = x + (p * np.tanh(d)).sum(-1), 1 + (p * (1 - np.tanh(d) ** 2)).sum(-1)
+    else:
+        p = np.exp(w).reshape(-1, 3, 4)
+        p, t = p / p.sum(-1, keepdims=True), 1 / (1 + np.exp(-d))
+        s = (p * t).sum(-1)
+        z, slope = np.log(s) - np.log1p(-s), (p * t * (1 - t)).sum(-1) / (s * (1 - s))
+    back, log_det = policy.to_event(*(a.astype(np.float32) for a in (z,)), w=w.astype(np.float32), m=m.astype(np.float32))
+    np.testing.assert_allclose(back, x, atol=1e-5)
+    np.testing.assert_allclose(log_det, -np.log(slope).sum(-1), atol=1e-5)
