@@ -266,7 +266,12 @@ static const char *next_command(Session *s, const Build *b, const Job *j)
     const Flow *f = &b->flow;
     bool sample = f->is_flow && plan_entries(b->plan) & NFCC_HAS_SAMPLE;
     const char *entry = sample ? "sample" : f->is_flow ? "log_prob" : "run";
-    if (!(j->kinds & KIND_SO) || !target_runs_here(&j->target, b->plan->weight_type)) return NULL;
+    if (!(j->kinds & KIND_SO)) return NULL;
+    if (!target_runs_here(&j->target, b->plan->weight_type))
+        return arena_format(s->arena,
+                            "nfcc_selftest of nfcc.h (or nfcc selftest %s) where it will run: its code could not "
+                            "be run here",
+                            shell_word(s->arena, path));
     int n = f->is_flow ? f->n_contexts : b->imported->n_inputs;
     for (int i = 0; i < n; i++) {
         const char *name = b->imported->inputs[f->is_flow ? f->contexts[i] : i].name;

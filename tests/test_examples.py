@@ -1,5 +1,6 @@
 """The README's programs: the text is that of tests/examples, they are short, and they run."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -36,6 +37,22 @@ def test_compiles_and_runs(tool, lander, name, compiler, standard):
                     program], check=True)
     done = subprocess.run([program], cwd=lander, capture_output=True, text=True, check=True)
     assert "log_prob" in done.stdout
+
+
+@pytest.mark.parametrize("machine", ["here", "aarch64"])
+def test_selftest_program(tool, tmp_path, machine):
+    there = machine == "aarch64"
+    if there and not (shutil.which("qemu-aarch64") and shutil.which("aarch64-linux-gnu-gcc")):
+        pytest.skip("qemu-user or the cross compiler is missing")
+    policy, program = tmp_path / "policy.so", tmp_path / "selftest"
+    target = ["--target", "aarch64-linux-gnu", "--cpu", "cortex-a76"] if there else []
+    said = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", policy, *target).stdout
+    assert ("nfcc_selftest of nfcc.h" in said and "could not be run here" in said) or not there
+    subprocess.run(["aarch64-linux-gnu-gcc" if there else "cc", "-O2", "-Wall", "-Wextra", "-Werror",
+                    os.path.join(EXAMPLES, "selftest.c"), os.path.join(tool.root, "runtime", "nfcc.c"), "-I",
+                    os.path.join(tool.root, "runtime"), "-ldl", "-o", program], check=True)
+    run = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", program] if there else [program]
+    assert subprocess.run([*run, policy], capture_output=True, text=True, check=True).stdout == "done\n"
 
 
 def test_python_runs(tool, lander):

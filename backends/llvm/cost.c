@@ -5,8 +5,9 @@
 //                  from beyond it where they are too many) nor than chains of sums allow
 //     other steps  vector instructions at two to three a cycle, and what it takes to begin
 //
-// The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Wrong ones cost time, never
-// bits.
+// The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Those of NEON are what is known
+// of Cortex-A76, not measured: Zen 5's for what is computed, its own for what is read. A72 takes about twice as long for
+// either, so the choices are the same. Wrong rates cost time, never bits.
 #include "few.h"
 
 #include "abi.h"
@@ -17,9 +18,10 @@ enum { MANY_WEIGHTS = 1500000, CHUNK = 32 };
 
 typedef struct {
     double width, map_width; // floats of a vector, words of a map's
-    bool streams;            // the weights do not fit L2
-    bool dot;                // pairs are one instruction
-    double weight;           // bytes of one
+    Level level;
+    bool streams;  // the weights do not fit L2
+    bool dot;      // pairs are one instruction
+    double weight; // bytes of one
 } Rates;
 
 static double vectors(const Rates *r, double lanes) { return ceil(lanes / r->width); }
@@ -28,10 +30,19 @@ static double larger(double a, double b) { return a > b ? a : b; }
 // ---- products
 static double own_tokens(const GemmStep *s) { return s->apart ? s->m : 1; }
 
-// Bytes a cycle: one row reads weights in order.
+// Bytes a cycle, of one row, which reads weights in order, and of several: from L2, and from beyond it.
+static const struct {
+    double one_near, one_far, near, far;
+} reads[LEVELS] = {
+    [LEVEL_AVX2] = {40, 11.5, 38, 13},
+    [LEVEL_AVX512] = {48, 21, 38, 13},
+    [LEVEL_NEON] = {14, 5, 14, 5},
+};
+
 static double load_cycles(const Rates *r, const GemmStep *s, bool one)
 {
-    double far = one ? r->width > 8 ? 21 : 11.5 : 13, near = one ? r->width > 8 ? 48 : 40 : 38;
+    double far = one ? reads[r->level].one_far : reads[r->level].far;
+    double near = one ? reads[r->level].one_near : reads[r->level].near;
     return r->weight * s->k * s->n * own_tokens(s) / (r->streams ? far : near);
 }
 
@@ -142,8 +153,9 @@ void tile_costs(const Gen *g, uint32_t *to, uint32_t *two)
 {
     const Program *p = main_program(g->plan);
     const TargetInfo *info = &g->level[g->n_levels - 1];
-    Rates r = {info->width, map_width(info), weight_bytes(g, p) > MANY_WEIGHTS, info->bf16,
-               layout_short(g->layout) ? 2 : 4};
+    Rates r = {info->width, map_width(info),
+               info->level, weight_bytes(g, p) > MANY_WEIGHTS,
+               info->bf16,  layout_short(g->layout) ? 2 : 4};
     double cost[ALL_COSTS] = {0};
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) add_step(g, &r, s, cost);

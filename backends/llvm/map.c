@@ -250,15 +250,19 @@ static void run_by_rows(Map *m, Value run, Value *value)
 }
 
 // T > 1, joined: vectors go side by side, since the chain of operations of one is longer than what a CPU has in flight
-// of it. A long code is busy by itself, and takes room. The last vectors may pass the end by less than sixteen lanes
-// (plan.h).
-static int vectors_abreast(const MapStep *s) { return s->n_code <= 40 ? 4 : s->n_code <= 128 ? 2 : 1; }
+// of it. A long code is busy by itself, and takes room; one of NEON's has two registers, of which four would leave few.
+// The last vectors may pass the end by less than sixteen lanes (plan.h).
+static int vectors_abreast(const Gen *g, const MapStep *s)
+{
+    int most = g->info.level == LEVEL_NEON ? 2 : 4;
+    return s->n_code <= 40 ? most : s->n_code <= 128 ? 2 : 1;
+}
 
 static void run_joined(Map *m, Value *value)
 {
     Gen *g = m->g;
     Value args[MAP_MAX_ARGS];
-    m->width *= vectors_abreast(m->s);
+    m->width *= vectors_abreast(g, m->s);
     for (int a = 0; a < (int)m->s->n_args; a++)
         args[a] = m->arg[a].shared ? load_rows(g, m->arg[a], NULL, m->width) : NULL;
     Value floats_in_all = LLVMBuildMul(g->b, m->run, g->rows, "");
