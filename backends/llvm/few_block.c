@@ -97,14 +97,6 @@ static void fetch_ahead(const Block *b, Value k)
     }
 }
 
-// For all outputs; where slots are read, a pair is expanded in one.
-static Factor input(Gen *g, Value x)
-{
-    if (!reads_slots(g)) return whole(splat(g, x, g->width));
-    Value one = LLVMBuildInsertElement(g->b, LLVMGetPoison(floats(g, g->width)), x, word_i64(g, 0), "");
-    return (Factor){one, 0};
-}
-
 static void multiply_add(Block *b, Value k, int chain)
 {
     Gen *g = b->g;
@@ -117,7 +109,7 @@ static void multiply_add(Block *b, Value k, int chain)
         held[u] = load_lanes(g, operand_fixed(g, w, (int64_t)u * g->width), g->width);
     if (!few_near(g)) fetch_ahead(b, k);
     for (int i = 0; i < vectors_of(b); i += b->shape.units) {
-        Factor x = input(g, load(g, g->f32, bytes_at(g, b->x[i / b->shape.units], mul(g, k, 4))));
+        Factor x = scalar(g, load(g, g->f32, bytes_at(g, b->x[i / b->shape.units], mul(g, k, 4))));
         for (int u = 0; u < b->shape.units; u++) {
             Value *sum = &b->sum[(i + u) * b->shape.chains + chain];
             *sum = b->kind == MATRIX_PAIRS ? pairs_dot(g, x, whole(held[u]), *sum)

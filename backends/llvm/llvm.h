@@ -178,6 +178,7 @@ typedef struct {
     int slot;
 } Factor;
 static inline Factor whole(Value v) { return (Factor){v, -1}; }
+Factor scalar(Gen *g, Value v); // one number for a whole vector
 Value spread(Gen *g, Factor f);
 bool reads_slots(const Gen *g);
 Value gather(Gen *g, Value base, Value offsets, int n); // floats at base + offsets (<n x i64>, bytes)

@@ -42,7 +42,8 @@ static Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
 static Factor load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, int v)
 {
     if (b->inputs) return (Factor){b->inputs[m], b->input};
-    return whole(load_rows(g, operand_at(g, x, mul(g, p->x_stride, m)), row_at(g, b, v), g->width));
+    Operand at = operand_at(g, x, mul(g, p->x_stride, m));
+    return g->tile == 1 ? scalar(g, load_lanes(g, at, 1)) : whole(load_rows(g, at, row_at(g, b, v), g->width));
 }
 
 // The one step of all sums: of numbers, or of pairs (product_bf16.c).
@@ -215,7 +216,7 @@ enum { MOST_LOADS = 16 };
 
 static int unroll_of(const Gen *g, const Product *p, int sums)
 {
-    if (2 * sums > g->info.sums) return loads_inputs(g) && p->cut.whole ? 2 : 1;
+    if (2 * sums > g->info.sums) return loads_inputs(g) && p->cut.whole && !p->paired ? 2 : 1;
     int unroll = sums <= 8 ? 4 : 2;
     bool fewer = g->few_loads && g->tile == 1 && !loads_inputs(g) && unroll * sums > MOST_LOADS;
     return fewer ? unroll / 2 : unroll;

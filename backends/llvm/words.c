@@ -284,14 +284,22 @@ Value load_rows(Gen *g, Operand o, Value row, int n)
 
 Value load_lanes(Gen *g, Operand o, int n) { return load_floats(g, o, n); }
 
+bool reads_slots(const Gen *g) { return g->info.level == LEVEL_NEON; }
+
+// Where slots are read, a pair of bfloat16 is expanded in one of them before it is spread.
+Factor scalar(Gen *g, Value v)
+{
+    if (!reads_slots(g)) return whole(splat(g, v, g->width));
+    Value one = LLVMBuildInsertElement(g->b, LLVMGetPoison(floats(g, g->width)), v, word_i64(g, 0), "");
+    return (Factor){one, 0};
+}
+
 Value spread(Gen *g, Factor f)
 {
     if (f.slot < 0) return f.v;
     Value number = splat_word(g, (uint32_t)f.slot, g->width);
     return LLVMBuildShuffleVector(g->b, f.v, LLVMGetPoison(LLVMTypeOf(f.v)), number, "");
 }
-
-bool reads_slots(const Gen *g) { return g->info.level == LEVEL_NEON; }
 
 Value gather(Gen *g, Value base, Value offsets, int n)
 {
