@@ -49,26 +49,35 @@ static double load_cycles(const Rates *r, const GemmStep *s, bool one)
 // Instructions a multiply-add.
 static double part(const Rates *r, const GemmStep *s) { return s->paired && r->dot ? 0.5 : 1; }
 
+// NEON expands weights of 16 bits in the multiplying units: a vector of f16 in two cycles of one of them, pairs by two
+// instructions.
+static double expand_cycles(const Rates *r, const GemmStep *s)
+{
+    if (r->level != LEVEL_NEON || r->weight == 4) return 0;
+    return (s->paired ? 0.5 : 1.5) * s->k * vectors(r, s->n) * own_tokens(s);
+}
+
 static double gemm_one(const Rates *r, const GemmStep *s)
 {
     double chains = s->kb < s->k ? 4 : 1, latency = 4.0 * s->k / chains * own_tokens(s);
-    double sums = 0.5 * s->m * s->k * vectors(r, s->n) * (s->transposed ? 1.3 : 1);
+    double sums = 0.5 * s->m * s->k * vectors(r, s->n) * (s->transposed ? 1.3 : 1) + expand_cycles(r, s);
     return 7 + 15 * own_tokens(s) + larger(larger(sums, latency), load_cycles(r, s, true));
 }
 
 static double gemm_few(const Rates *r, const GemmStep *s, double rows)
 {
     double units = vectors(r, s->n), sums = 0.53 * part(r, s) * s->k * units * rows,
+           expand = expand_cycles(r, s) / own_tokens(s) * ceil(rows / 4),
            load = load_cycles(r, s, false) / own_tokens(s);
     double blocks = ceil(units * rows / (r->width > 8 ? 16 : 8)) * ceil(1.0 * s->k / CHUNK);
-    return 7 + own_tokens(s) * (200 + larger(14 * blocks + sums, load) + 2.5 * rows * units);
+    return 7 + own_tokens(s) * (200 + larger(14 * blocks + sums + expand, load) + 2.5 * rows * units);
 }
 
 static double gemm_tile(const Rates *r, const GemmStep *s, double rows)
 {
     double rate = r->width > 8 ? 0.6 : 0.55,
            sums = rate * part(r, s) * s->m * s->k * s->n * rows / r->width * (s->transposed ? 1.6 : 1);
-    if (r->weight < 4 && !s->paired) sums += 0.1 * s->m * s->k * s->n; // expanded once
+    if (r->weight < 4 && !s->paired) sums += 0.1 * s->m * s->k * s->n + expand_cycles(r, s); // expanded once
     return 36 + larger(sums, load_cycles(r, s, false)) + 2 * s->m * s->n * rows / r->width;
 }
 
