@@ -34,6 +34,11 @@ static void say_not_opened(const char *path, nfcc_status status, int error)
     if (status == NFCC_FILE && error)
         fprintf(stderr, "nfcc: error: %s: cannot be opened: %s%s\n", path, strerror(error),
                 error == EPERM ? "; is its folder mounted noexec?" : "");
+    else if (status == NFCC_FILE && is_object(path))
+        fprintf(stderr,
+                "nfcc: error: %s: is an object, to be linked into a program (nfcc_open_static); nfcc selftest compares "
+                "its checksum\n",
+                path);
     else if (status == NFCC_FILE)
         fprintf(stderr,
                 "nfcc: error: %s: is no policy of nfcc, or a damaged one; nfcc MODEL.onnx -o POLICY.so makes one\n",
@@ -248,8 +253,8 @@ int cmd_selftest(const Options *o)
     int code;
     const char *path = o->args[0];
     Checksum c = checksum_of(path);
-    if (c.found && !is_right(&c)) return say_changed(path, &c);
-    if (c.found && is_object(path)) {
+    if ((c.found || is_object(path)) && !is_right(&c)) return say_changed(path, &c);
+    if (is_object(path)) {
         printf("%s: the checksum is right; the program that it is linked into computes its golden rows\n", path);
         return DONE;
     }

@@ -709,11 +709,12 @@ def test_a_damaged_file(tool, tmp_path, name, options):
     """One bit anywhere: in headers, tables, weights, code, between them; and bytes that are missing."""
     tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / name, *options)
     assert "the checksum is right" in tool("selftest", tmp_path / name).stdout
+    assert name == "p.so" or "is an object, to be linked" in tool("info", tmp_path / name, code=3).stderr
     good = (tmp_path / name).read_bytes()
     end = len(good) if name == "p.o" else loaded_end(good)
     for at in [*range(0, 64, 7), *range(64, end, end // 24), end - 1]:
         (tmp_path / "d").write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1:])
-        for command in ("selftest", "info"):
+        for command in ("selftest", "info") if name == "p.so" else ("selftest",):
             done = tool(command, "d", cwd=tmp_path, code=3)
             assert "is not as nfcc wrote it" in done.stderr or "or a damaged one" in done.stderr
     for other in (good[:-1], good[:len(good) // 2]):

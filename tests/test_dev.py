@@ -43,3 +43,18 @@ def test_unknown_argument(copy, command):
 def test_wrong_value_for_bench(copy, words):
     done = dev(copy, "bench", *words)
     assert done.returncode == 2 and "error" in done.stderr and not done.stdout
+
+
+def test_bench_writes_where_it_was_called(tmp_path):
+    """Nothing is built here: cmake does nothing, and peers.py says where it is."""
+    (tmp_path / "project" / "tests" / "bench").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "other").mkdir()
+    for name, text in (("cmake", "true"), ("dpkg-query", "echo install ok installed")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    shutil.copy(os.path.join(ROOT, "dev"), tmp_path / "project")
+    (tmp_path / "project" / "tests" / "bench" / "peers.py").write_text("import os, sys\nif '--options-only' not in sys.argv: print(os.getcwd())\n")
+    done = subprocess.run(["../project/dev", "bench"], cwd=tmp_path / "other", capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "other")
