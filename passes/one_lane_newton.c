@@ -67,7 +67,7 @@ typedef struct {
 static double softplus(double x) { return x > 30 ? x : double_log1p(double_exp(x)); }
 static double sigmoid(double x) { return 1 / (1 + double_exp(-x)); }
 
-// Value and slope of a rising or even unary op on an interval. False: no rule.
+// Value and slope of a unary op on an interval. False: no rule.
 static bool unary_range(const Node *n, Range x, Pair *out)
 {
     double far = fmax(fabs(x.lo), fabs(x.hi)), near = x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0;
@@ -117,6 +117,8 @@ static bool unary_range(const Node *n, Range x, Pair *out)
         out->value = range(double_log(x.lo), double_log(x.hi));
         out->slope = range(fmax(1 / x.hi, TINY), 1 / x.lo);
         return true;
+    case OP_sin:
+    case OP_cos: out->value = out->slope = range(-1, 1); return true;
     case OP_abs:
         out->value = range(near, far);
         out->slope = range(x.lo >= 0 ? 1 : -1, x.hi <= 0 ? -1 : 1);
@@ -295,6 +297,8 @@ static const Node *unary_slope(Duals *d, const Node *n, const Node *x, const Nod
     case OP_asinh: return bin(d, OP_div, one, build_unary(b, OP_sqrt, bin(d, OP_add, one, bin(d, OP_mul, x, x))));
     case OP_sqrt: return bin(d, OP_div, num(d, 0.5), u);
     case OP_log: return bin(d, OP_div, one, x);
+    case OP_sin: return build_unary(b, OP_cos, x);
+    case OP_cos: return build_unary(b, OP_neg, build_unary(b, OP_sin, x));
     case OP_abs: return build_select(b, bin(d, OP_lt, x, zero), num(d, -1), one);
     case OP_leaky_relu: return build_select(b, bin(d, OP_lt, zero, x), one, num(d, n->alpha));
     default: return num(d, -1); // neg

@@ -620,7 +620,16 @@ LOGISTICS = """    e: f32[1,12] = exp w
     z: f32[1,3] = sub l, r"""
 
 
-@pytest.mark.parametrize("body", [TANHS, LOGISTICS])
+SINES = """    p: f32[1,12] = sigmoid w
+    t: f32[1,3,4] = sin d
+    q: f32[1,3,4] = move p
+    y: f32[1,3,4] = mul q, t
+    s: f32[1,3] = reduce_sum y
+    u: f32[1,3] = mul x, 4.5
+    z: f32[1,3] = add u, s"""
+
+
+@pytest.mark.parametrize("body", [TANHS, LOGISTICS, SINES])
 def test_sums_of_functions_of_one_lane(tool, tmp_path, body):
     (tmp_path / "m.nf").write_text(SUMS % body)
     tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
@@ -631,11 +640,15 @@ def test_sums_of_functions_of_one_lane(tool, tmp_path, body):
     if body is TANHS:
         p = np.logaddexp(0, w).reshape(-1, 3, 4)
         z, slope = x + (p * np.tanh(d)).sum(-1), 1 + (p * (1 - np.tanh(d) ** 2)).sum(-1)
+    elif body is SINES:  # slopes below 4 in all
+        p = 1 / (1 + np.exp(-w)).reshape(-1, 3, 4)
+        z, slope = 4.5 * x + (p * np.sin(d)).sum(-1), 4.5 + (p * np.cos(d)).sum(-1)
     else:
         p = np.exp(w).reshape(-1, 3, 4)
         p, t = p / p.sum(-1, keepdims=True), 1 / (1 + np.exp(-d))
         s = (p * t).sum(-1)
         z, slope = np.log(s) - np.log1p(-s), (p * t * (1 - t)).sum(-1) / (s * (1 - s))
-    back, log_det = policy.to_event(*(a.astype(np.float32) for a in (z,)), w=w.astype(np.float32), m=m.astype(np.float32))
+    z, w, m = (a.astype(np.float32) for a in (z, w, m))
+    back, log_det = policy.to_event(z, w=w, m=m)
     np.testing.assert_allclose(back, x, atol=1e-5)
     np.testing.assert_allclose(log_det, -np.log(slope).sum(-1), atol=1e-5)

@@ -3,7 +3,7 @@ import numpy as np
 
 import nfcc
 
-# A rotation in each plane of a pair, then rows of a matrix written as products and sums, between two couplings of a net.
+# A net's shift, a rotation in the plane of each pair, then the rows of a matrix written as products and sums.
 HEAD = """module stage=imported
 port in "x" f32[4] batch 0
 port in "obs" f32[1] batch 0
