@@ -179,8 +179,6 @@ nfcc_policy *open_policy(Arena *arena, const char *path, int *code); // NULL aft
 void print_flow(FILE *out, const Session *s, const Build *b);     // direction, base, event, contexts, entries
 void print_checks(FILE *out, const Build *b, size_t native_rows); // verified: rows and errors
 void print_line(FILE *out, const char *label, const char *format, ...) __attribute__((format(printf, 3, 4)));
-const char *port_text(Arena *arena, const Port *port); // "obs [8]"
-const char *base_text(Arena *arena, const Flow *flow);
 unsigned plan_entries(const Plan *plan); // NFCC_HAS_*
 
 // ---- JSON (cli_json.c)

@@ -37,7 +37,8 @@ void print_line(FILE *out, const char *label, const char *format, ...)
     va_end(args);
 }
 
-const char *port_text(Arena *arena, const Port *port)
+// "obs [8]"
+static const char *port_text(Arena *arena, const Port *port)
 {
     static const char *const types[] = {"", "", " int64", " bool"};
     const char *text = "";
@@ -54,7 +55,7 @@ static const char *ports_text(Arena *arena, const Port *ports, const int *which,
     return n ? text : "none";
 }
 
-const char *base_text(Arena *arena, const Flow *f)
+static const char *base_text(Arena *arena, const Flow *f)
 {
     const char *base = f->base ? f->base : "standard normal";
     return f->base_assumed ? arena_format(arena, "%s (assumed; confirm with --base normal)", base) : base;

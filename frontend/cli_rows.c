@@ -10,10 +10,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct {
+    const char *name;
+    int64_t lanes;
+    const double *data; // NULL: not in the file
+} RowKey;
+
+typedef struct {
+    const RowKey *keys; // contexts in order (or the graph's inputs), then the keys below (or the graph's outputs)
+    int n_keys, n_inputs;
+    size_t rows;
+} RowFile;
+
+enum {
+    KEY_X,
+    KEY_Z,
+    KEY_NOISE,
+    KEY_LOG_DET,
+    KEY_LOG_PROB,
+    KEY_SCORE,
+    KEY_TO_EVENT_X,
+    KEY_TO_EVENT_LOG_DET,
+    N_FLOW_KEYS
+};
+
 static const char *const flow_keys[N_FLOW_KEYS] = {"x",        "z",     "noise",      "log_det",
                                                    "log_prob", "score", "to_event.x", "to_event.log_det"};
 
-const double *rows_key(const RowFile *f, int key) { return f->keys[f->n_inputs + key].data; }
+// Of a flow.
+static const double *rows_key(const RowFile *f, int key) { return f->keys[f->n_inputs + key].data; }
 
 static int64_t key_lanes(int key, int64_t dims)
 {
@@ -151,7 +176,8 @@ static bool read_members(Session *s, RowFile *f, const Flow *flow, const char *p
     return ok;
 }
 
-bool rows_read(Session *s, const Build *b, const char *path, RowFile *out)
+// False after reported errors: an unreadable file, an unknown key (the known ones are listed), a wrong shape.
+static bool rows_read(Session *s, const Build *b, const char *path, RowFile *out)
 {
     Npz npz;
     NpyError e;

@@ -85,7 +85,8 @@ const Node *nested_mask(Call *c, const Node *outer, const Node *inner)
     return mask;
 }
 
-const Node *counted_mask(const Node *n)
+// The mask whose true elements a computed number counts, or NULL.
+static const Node *counted_mask(const Node *n)
 {
     n = undressed(n);
     while (n->op == OP_reduce_sum) n = undressed(n->in[0]);

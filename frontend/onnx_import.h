@@ -146,8 +146,6 @@ const Node *sorted_positions(Call *c, const Node *lines, int64_t k, bool largest
 const Node *outer_mask(const Importer *im, const Node *mask);
 // The mask of elements of a list that carries `outer` for which `inner` holds, too; NULL after an error.
 const Node *nested_mask(Call *c, const Node *outer, const Node *inner);
-// The mask whose true elements a computed number counts, or NULL.
-const Node *counted_mask(const Node *n);
 
 typedef struct {
     int64_t n;

@@ -22,7 +22,7 @@ typedef struct {
 } Type;
 
 typedef enum {
-#define OP(id, kind, flow, meaning) OP_##id,
+#define OP(id, kind, flow, slope, meaning) OP_##id,
 #include "ops.def"
 #undef OP
     OP_COUNT
@@ -44,7 +44,7 @@ typedef enum {
 typedef struct {
     const char *name;
     OpKind kind;
-    bool bijective;
+    bool bijective, differentiable;
     const char *meaning;
 } OpInfo;
 

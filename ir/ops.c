@@ -7,11 +7,15 @@
 static const OpInfo INFO[OP_COUNT] = {
 #define BIJ true
 #define FIX false
-#define OP(id, kind, flow, meaning) [OP_##id] = {#id, KIND_##kind, flow, meaning},
+#define DIFF true
+#define FLAT false
+#define OP(id, kind, flow, slope, meaning) [OP_##id] = {#id, KIND_##kind, flow, slope, meaning},
 #include "ops.def"
 #undef OP
 #undef BIJ
 #undef FIX
+#undef DIFF
+#undef FLAT
 };
 
 const OpInfo *op_info(Op op) { return &INFO[op]; }

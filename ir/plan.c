@@ -14,7 +14,7 @@ static const ScalarInfo scalars[S_COUNT] = {
 #undef SCALAR
 };
 
-const char *scalar_name(ScalarOp op) { return scalars[op].name; }
+static const char *scalar_name(ScalarOp op) { return scalars[op].name; }
 
 int scalar_operands(ScalarOp op) { return scalars[op].operands; }
 

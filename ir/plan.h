@@ -32,7 +32,6 @@ typedef enum {
     S_COUNT
 } ScalarOp;
 
-const char *scalar_name(ScalarOp op);
 int scalar_operands(ScalarOp op);
 
 // Value number k of a map is the result of code[k]; a, b, c are earlier value numbers.

@@ -300,6 +300,36 @@ static bool decide(Context *cx, const Module **m, const FlowOptions *options, Fl
     return true;
 }
 
+// Condition numbers of mixing matrices from which a warning is due, and from which the flow is refused unless
+// --max-condition says otherwise: f32 has 1.7e7 steps.
+#define WARN_CONDITION 1e4
+#define MAX_CONDITION 1e6
+
+static bool condition_accepted(Context *cx, const FlowOptions *options, double condition)
+{
+    double limit = options->max_condition > 0 ? options->max_condition : MAX_CONDITION;
+    if (condition > limit) {
+        diag_error(cx, NULL, "the inverse loses that many digits; --max-condition accepts it",
+                   "a mixing matrix has condition number %.3g, above %.3g", condition, limit);
+        return false;
+    }
+    if (condition > WARN_CONDITION)
+        diag_warning(cx, NULL, "a mixing matrix has condition number %.3g: the inverse loses digits", condition);
+    return true;
+}
+
+static int both_directions(Derive *d, const Function **functions)
+{
+    int n = 0;
+    functions[n++] = program(d, "to_latent", true);
+    functions[n++] = program(d, "to_event", false);
+    if (d->map->base) functions[n++] = base_program(d);
+    Density density = density_of(d);
+    functions[n++] = score_program(d, &density);
+    if (d->flow->denoise > 0) functions[n++] = act_program(d, &density);
+    return n;
+}
+
 Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Flow *flow)
 {
     const Function *f = NULL, *functions[6];
@@ -307,32 +337,13 @@ Module *pass_derive(const Module *m, Context *cx, const FlowOptions *options, Fl
     m = pass_merge_linear(m, cx); // here, so that all programs and the adjoint have the same weights
     if (!decide(cx, &m, options, flow, &f, &map)) return NULL;
     flow->denoise = flow->is_flow ? options->denoise : 0;
-    int n = 0;
-    functions[n++] = run_program(cx, module_function(m, "main"));
-    if (flow->is_flow) {
-        double limit = options->max_condition > 0 ? options->max_condition : 1e6;
-        if (flow->condition > limit) {
-            diag_error(cx, NULL, "the inverse loses that many digits; --max-condition accepts it",
-                       "a mixing matrix has condition number %.3g, above %.3g", flow->condition, limit);
-            return NULL;
-        }
-        if (flow->condition > 1e4)
-            diag_warning(cx, NULL, "a mixing matrix has condition number %.3g: the inverse loses digits",
-                         flow->condition);
-        Derive d = {cx, flow, map, NULL, NULL, options->score_context};
-        if (flow->no_inverse) {
-            if (flow->denoise > 0)
-                diag_error(cx, NULL, "leave --denoise out", "a denoised act needs both directions of the flow: %s",
-                           flow->no_inverse);
-            n += one_way_programs(&d, functions + n);
-            return module_new(cx, STAGE_DERIVED, n, functions, m);
-        }
-        functions[n++] = program(&d, "to_latent", true);
-        functions[n++] = program(&d, "to_event", false);
-        if (map->base) functions[n++] = base_program(&d);
-        Density density = density_of(&d);
-        functions[n++] = score_program(&d, &density);
-        if (flow->denoise > 0) functions[n++] = act_program(&d, &density);
-    }
-    return module_new(cx, STAGE_DERIVED, n, functions, m);
+    functions[0] = run_program(cx, module_function(m, "main"));
+    if (!flow->is_flow) return module_new(cx, STAGE_DERIVED, 1, functions, m);
+    if (!condition_accepted(cx, options, flow->condition)) return NULL;
+    if (flow->no_inverse && flow->denoise > 0)
+        diag_error(cx, NULL, "leave --denoise out", "a denoised act needs both directions of the flow: %s",
+                   flow->no_inverse);
+    Derive d = {cx, flow, map, NULL, NULL, options->score_context};
+    int n = flow->no_inverse ? one_way_programs(&d, functions + 1) : both_directions(&d, functions + 1);
+    return module_new(cx, STAGE_DERIVED, 1 + n, functions, m);
 }

@@ -61,8 +61,6 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
 double **map_inputs(Context *cx, const Map *map, bool density, const char *base, size_t rows, uint64_t seed);
 // log|d out / d in| of the map on those inputs.
 double *map_log_det(Context *cx, const Map *map, size_t rows, const double *const *in);
-// The inverse as a function: inputs of f with input `port` replaced by "out"; outputs "in" and "log_det" (of the map).
-const Function *map_inverse(Context *cx, const Map *map);
 // log|det d out / d in| of the function's first output for input `port` by central differences around one row; in[i]:
 // rows of input i. 2 D rows in one evaluation, so D should be small.
 enum { DIFFERENCE_DIMS = 256 };

@@ -367,77 +367,6 @@ static const Node *elementwise_rule(Grad *g, const Node *n, int k, const Adjoint
 
 static bool operand_depends(const Grad *g, const Node *v) { return v && is_real(v) && g->depends[v->id]; }
 
-// Every op says whether it has a derivative: a new one does not compile before it does.
-static bool has_derivative(Op op)
-{
-    switch (op) {
-    case OP_input:
-    case OP_constant:
-    case OP_move: // lanes behind it get their adjoints at once
-    case OP_sign:
-    case OP_floor:
-    case OP_ceil:
-    case OP_round:
-    case OP_trunc:
-    case OP_isnan:
-    case OP_isinf:
-    case OP_not:
-    case OP_lt:
-    case OP_le:
-    case OP_eq:
-    case OP_and:
-    case OP_or:
-    case OP_xor: return false;
-    case OP_neg:
-    case OP_abs:
-    case OP_sqrt:
-    case OP_exp:
-    case OP_log:
-    case OP_log1p:
-    case OP_expm1:
-    case OP_sin:
-    case OP_cos:
-    case OP_tan:
-    case OP_asin:
-    case OP_acos:
-    case OP_atan:
-    case OP_sinh:
-    case OP_cosh:
-    case OP_tanh:
-    case OP_asinh:
-    case OP_acosh:
-    case OP_atanh:
-    case OP_sigmoid:
-    case OP_logit:
-    case OP_softplus:
-    case OP_softplus_inv:
-    case OP_erf:
-    case OP_erfinv:
-    case OP_leaky_relu:
-    case OP_elu:
-    case OP_add:
-    case OP_sub:
-    case OP_mul:
-    case OP_div:
-    case OP_pow:
-    case OP_mod:
-    case OP_fmod:
-    case OP_min:
-    case OP_max:
-    case OP_select:
-    case OP_linear:
-    case OP_linear_t:
-    case OP_matmul:
-    case OP_reduce_sum:
-    case OP_reduce_max:
-    case OP_reduce_min:
-    case OP_reduce_prod:
-    case OP_take: return true;
-    case OP_COUNT: break;
-    }
-    return false;
-}
-
 static bool only_passes(Op op) { return op == OP_add || op == OP_sub || op == OP_neg; }
 static bool sets_zero(Op op) { return op == OP_select || op == OP_min || op == OP_max; }
 
@@ -597,9 +526,8 @@ void grad_of(LaneEnv *env, const Node *of, int n, const Node *const *wrt, const 
               false};
     find_dependent(&g, n, wrt);
     contribute(&g, of, build_scalar(g.b, 1));
-    for (int i = f->n_nodes - 1; i >= 0; i--) {
-        if (g.sums[i].n && has_derivative(f->nodes[i]->op)) node_backward(&g, f->nodes[i]);
-    }
+    for (int i = f->n_nodes - 1; i >= 0; i--)
+        if (g.sums[i].n && op_info(f->nodes[i]->op)->differentiable) node_backward(&g, f->nodes[i]);
     builder_origin(g.b, NULL);
     for (int i = 0; i < n; i++) {
         Adjoint a = adjoint_of(&g, wrt[i]);

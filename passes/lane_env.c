@@ -15,6 +15,43 @@ LaneRef lane_operand(const Node *n, int k, int64_t i)
     return lane_canonical(n->in[k], type_lanes(n->in[k]->type) == 1 ? 0 : i);
 }
 
+int lane_operands(LaneRef r, LaneRef *out, int room)
+{
+    const Node *n = r.node;
+    int64_t first = 0, count = 0, i = r.lane;
+    int at = 0;
+    switch (op_info(n->op)->kind) {
+    case KIND_UNARY:
+    case KIND_BINARY:
+    case KIND_TERNARY:
+        for (int k = 0; k < n->n_in; k++) out[at++] = lane_operand(n, k, i);
+        return at;
+    case KIND_REDUCE:
+        count = type_last(n->in[0]->type);
+        first = i * count;
+        break;
+    case KIND_TAKE: {
+        int64_t K = type_last(n->in[0]->type), J = type_last(n->in[1]->type), rows = type_lanes(n->in[0]->type) / K;
+        out[at++] = lane_canonical(n->in[1], i);
+        first = rows == 1 ? 0 : i / J * K;
+        count = K;
+        break;
+    }
+    case KIND_LINEAR: {
+        int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
+        if (K + 1 > room) return -1;
+        for (int64_t k = 0; k < K; k++)
+            if (const_at(n->in[1], k * N + i % N) != 0) out[at++] = lane_canonical(n->in[0], i / N * K + k);
+        if (n->n_in > 3) out[at++] = lane_canonical(n->in[3], i);
+        return at;
+    }
+    default: return -1;
+    }
+    if (count + 1 > room) return -1;
+    for (int64_t k = 0; k < count; k++) out[at++] = lane_canonical(n->in[0], first + k);
+    return at;
+}
+
 static bool all_equal(const LaneRef *refs, int64_t n)
 {
     for (int64_t i = 1; i < n; i++)
@@ -144,7 +181,9 @@ void lane_env_inputs(LaneEnv *env)
 
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
 
-const Node *lane_env_whole(LaneEnv *env, const Node *n, Type type)
+// The whole of n, or its lanes as a value of this type, where they need not be looked up one by one: n is a constant, or
+// it, or what it moves, stands whole. Else NULL.
+static const Node *whole_value(LaneEnv *env, const Node *n, Type type)
 {
     if (n->op != OP_move) {
         const Node *whole = node_is_const(n) ? lane_env_get(env, (LaneRef){n, 0}).node : env->whole[n->id];
@@ -169,12 +208,12 @@ const Node *lane_env_row(LaneEnv *env, const Node *operand, int64_t n)
 {
     if (type_lanes(operand->type) == 1) n = 1;
     if (n > 1 && operand->op == OP_move && names_one_lane(operand)) return NULL;
-    return lane_env_whole(env, operand, type_vector(n));
+    return whole_value(env, operand, type_vector(n));
 }
 
 const Node *lane_env_value(LaneEnv *env, const Node *n)
 {
-    const Node *value = node_is_const(n) ? NULL : lane_env_whole(env, n, n->type);
+    const Node *value = node_is_const(n) ? NULL : whole_value(env, n, n->type);
     if (value) return value;
     int64_t lanes = type_lanes(n->type);
     LaneRef *refs = heap_array(lanes, sizeof *refs), zero = {build_scalar(env->b, 0), 0};

@@ -14,6 +14,9 @@ typedef struct {
 LaneRef lane_canonical(const Node *n, int64_t i);
 // Lane i of operand k of an elementwise node, canonical; one-lane operands serve every i.
 LaneRef lane_operand(const Node *n, int k, int64_t i);
+// The lanes that lane r is computed from, without those of zero weights; -1: there is no room for them, or its op is none
+// that is followed lane by lane. Elementwise lanes need room for three.
+int lane_operands(LaneRef r, LaneRef *out, int room);
 static inline bool lane_same(LaneRef a, LaneRef b) { return a.node == b.node && a.lane == b.lane; }
 static inline bool lane_is_const(LaneRef r) { return r.node && node_is_const(r.node); }
 static inline double lane_value(LaneRef r) { return const_at(r.node, r.lane); }
@@ -41,10 +44,8 @@ void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now);
 void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now); // lane i of n is lane i of now
 // The canonical lane i of n, looked up.
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i);
-// The whole of n, or its lanes as a value of this type, where they need not be looked up one by one: n is a constant, or
-// it, or what it moves, stands whole. Else NULL.
-const Node *lane_env_whole(LaneEnv *env, const Node *n, Type type);
-// The n lanes of an operand of an elementwise node of n lanes, as lanes_gather gives them; NULL as above.
+// The n lanes of an operand of an elementwise node of n lanes, as lanes_gather gives them, where they need not be looked
+// up one by one; else NULL.
 const Node *lane_env_row(LaneEnv *env, const Node *operand, int64_t n);
 // The whole of n: its lanes looked up, those that are not there 0.
 const Node *lane_env_value(LaneEnv *env, const Node *n);

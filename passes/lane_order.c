@@ -5,8 +5,6 @@
 // they are positive and add up to 1: an affine function is least at a corner of the simplex.
 #include "lane_order.h"
 
-#include "one_lane.h"
-
 #include <math.h>
 
 enum { MOST_TERMS = 96, MOST_DEPTH = 16 };
@@ -139,7 +137,7 @@ static bool least_at_least_zero(Affine *s, int depth)
         int64_t count = weight != 0 ? share_of(s->parts[i].lane, &whole) : 0;
         if (count)
             least += least_of_shares(s, i, whole, count);
-        else if (weight != 0 && one_lane_sign_within(s->parts[i].lane, depth + 9) * weight <= 0)
+        else if (weight != 0 && lane_sign_within(s->parts[i].lane, depth + 9) * weight <= 0)
             return false;
     }
     return least >= -1e-6 * s->size;

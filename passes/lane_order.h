@@ -1,4 +1,4 @@
-// Order of lanes of a function under construction, proved from what defines them.
+// Order and signs of lanes of a function under construction, proved from what defines them.
 #pragma once
 #include "lane_env.h"
 
@@ -6,3 +6,6 @@
 // of a whole (exp(x_i) / sum of exp(x)) by the corners of their simplex.
 // depth: 0; less is tried the larger it is.
 bool lanes_in_order(LaneRef a, LaneRef b, int depth);
+// The sign that a lane has for every input: 1, -1; 0: not known (lane_sign.c).
+int lane_sign(LaneRef r);
+int lane_sign_within(LaneRef r, int depth); // looks less far the larger depth is

@@ -83,7 +83,8 @@ Map *map_solve_with_base(Context *cx, const Function *f, int port, const LaneRef
     return map->solution->solved && base_solution->solved ? map : NULL;
 }
 
-const Function *map_inverse(Context *cx, const Map *map)
+// The inverse as a function: inputs of f with input `port` replaced by "out"; output "in".
+static const Function *map_inverse(Context *cx, const Map *map)
 {
     const Function *f = map->f;
     Builder *b = builder_new(cx, "inverse");
@@ -102,7 +103,6 @@ const Function *map_inverse(Context *cx, const Map *map)
     LaneRef *refs = ARENA_ARRAY(scratch_arena(cx), LaneRef, n + 1);
     for (int64_t k = 0; k < n; k++) refs[k] = lane_env_get(env, (LaneRef){f->inputs[map->port], k});
     build_output(b, "in", lanes_gather_as(b, refs, type_vector(n)));
-    build_output(b, "log_det", emit_log_det(env, map->solution));
     arena_free(lanes.arena);
     return builder_finish(b);
 }
@@ -142,8 +142,7 @@ double **map_inputs(Context *cx, const Map *map, bool density, const char *base,
     double *z = ARENA_ARRAY(scratch_arena(cx), double, rows *(size_t)map->dims);
     for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = base_draw(kind, param, &state);
     given[map->port] = z;
-    double *out[2] = {in[map->port], NULL};
-    eval_function(inverse, rows, given, out, NULL, NULL);
+    eval_function(inverse, rows, given, &in[map->port], NULL, NULL);
     return in;
 }
 

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, SIGN_DEPTH = 24, ORDER_DEPTH = 12 };
-enum { MOST_VISITS = 30000000 };
+enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, MOST_VISITS = 30000000 };
 
 // ---- the lanes between u and v, of one function
 
@@ -40,44 +39,6 @@ const void *refuse(OneLaneFinder *q, const Node *n, const char *why)
     const char *name = n->origin && n->origin->node ? n->origin->node : op_info(n->op)->name;
     q->why = arena_format(q->cx->arena, "'%s': %s", name, why);
     return NULL;
-}
-
-// All operand lanes of r that it needs; -1: too many.
-static int operands(LaneRef r, LaneRef *out, int room)
-{
-    const Node *n = r.node;
-    int64_t first = 0, count = 0, i = r.lane;
-    int at = 0;
-    switch (op_info(n->op)->kind) {
-    case KIND_UNARY:
-    case KIND_BINARY:
-    case KIND_TERNARY:
-        for (int k = 0; k < n->n_in; k++) out[at++] = lane_operand(n, k, i);
-        return at;
-    case KIND_REDUCE:
-        count = type_last(n->in[0]->type);
-        first = i * count;
-        break;
-    case KIND_TAKE: {
-        int64_t K = type_last(n->in[0]->type), J = type_last(n->in[1]->type), rows = type_lanes(n->in[0]->type) / K;
-        out[at++] = lane_canonical(n->in[1], i);
-        first = rows == 1 ? 0 : i / J * K;
-        count = K;
-        break;
-    }
-    case KIND_LINEAR: {
-        int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-        if (K + 1 > room) return -1;
-        for (int64_t k = 0; k < K; k++)
-            if (const_at(n->in[1], k * N + i % N) != 0) out[at++] = lane_canonical(n->in[0], i / N * K + k);
-        if (n->n_in > 3) out[at++] = lane_canonical(n->in[3], i);
-        return at;
-    }
-    default: return -1;
-    }
-    if (count + 1 > room) return -1;
-    for (int64_t k = 0; k < count; k++) out[at++] = lane_canonical(n->in[0], first + k);
-    return at;
 }
 
 // Pending lanes, latest first: a heap by lane number.
@@ -115,7 +76,7 @@ typedef struct {
 static bool expand(OneLaneFinder *q, Search *w, LaneRef r)
 {
     LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
-    int n = operands(r, in, MOST_LANES);
+    int n = lane_operands(r, in, MOST_LANES);
     bool ok = n >= 0 && (q->budget -= n + 1) >= 0;
     for (int i = 0; i < n && ok; i++) {
         if (is_known(q, in[i]) || q->place[number(q, in[i])]) continue;
@@ -172,78 +133,6 @@ static void search_free(OneLaneFinder *q, Search *w)
     free(w);
 }
 
-// ---- signs of known lanes, by the ops that define them
-
-static int lane_sign(LaneRef r, int depth);
-
-static int all_signs(const LaneRef *in, int n, int depth)
-{
-    int first = n ? lane_sign(in[0], depth) : 0;
-    for (int i = 1; i < n && first; i++)
-        if (lane_sign(in[i], depth) != first) first = 0;
-    return first;
-}
-
-static int combined_sign(LaneRef r, int depth)
-{
-    LaneRef in[130];
-    int n = operands(r, in, 128);
-    if (n < 0) return 0;
-    if (r.node->op == OP_take) return all_signs(in + 1, n - 1, depth);
-    if (r.node->op == OP_linear) {
-        const Node *w = r.node->in[1];
-        for (int64_t k = 0; k < w->type.dim[0]; k++)
-            if (const_at(w, k * w->type.dim[1] + r.lane % w->type.dim[1]) < 0) return 0;
-        if (r.node->n_in > 2 && r.node->in[2]) return 0;
-    }
-    return all_signs(in, n, depth);
-}
-
-static int lane_sign(LaneRef r, int depth)
-{
-    const Node *n = r.node;
-    if (node_is_const(n)) return lane_value(r) > 0 ? 1 : lane_value(r) < 0 ? -1 : 0;
-    if (depth > SIGN_DEPTH) return 0;
-    LaneRef x = n->n_in ? lane_operand(n, 0, r.lane) : r,
-            y = op_elementwise(n->op) && n->n_in > 1 ? lane_operand(n, 1, r.lane) : x;
-    switch ((int)n->op) {
-    case OP_exp:
-    case OP_softplus:
-    case OP_sigmoid:
-    case OP_cosh: return 1;
-    case OP_neg: return -lane_sign(x, depth + 1);
-    case OP_sqrt: return lane_sign(x, depth + 1) > 0;
-    case OP_leaky_relu: return n->alpha > 0 ? lane_sign(x, depth + 1) : 0;
-    case OP_mul:
-    case OP_div: return lane_sign(x, depth + 1) * lane_sign(y, depth + 1);
-    case OP_add: {
-        if (lane_is_const(y) && lane_value(y) == 0) return lane_sign(x, depth + 1);
-        int s = lane_sign(x, depth + 1);
-        return s && lane_sign(y, depth + 1) == s ? s : 0;
-    }
-    case OP_sub: {
-        int s = lane_sign(x, depth + 1);
-        if (s && lane_sign(y, depth + 1) == -s) return s;
-        if (depth > ORDER_DEPTH) return 0;
-        return lanes_in_order(y, x, depth) ? 1 : lanes_in_order(x, y, depth) ? -1 : 0;
-    }
-    case OP_max: return lane_sign(x, depth + 1) > 0 || lane_sign(y, depth + 1) > 0;
-    case OP_select: {
-        int s = lane_sign(y, depth + 1);
-        return s && lane_sign(lane_operand(n, 2, r.lane), depth + 1) == s ? s : 0;
-    }
-    case OP_take:
-    case OP_reduce_sum:
-    case OP_reduce_max:
-    case OP_reduce_min:
-    case OP_linear: return combined_sign(r, depth + 1);
-    default: return 0;
-    }
-}
-
-int one_lane_sign(LaneRef r) { return lane_sign(r, 0); }
-int one_lane_sign_within(LaneRef r, int depth) { return lane_sign(r, depth); }
-
 // ---- fixed lanes and slots
 
 bool varies(const OneLaneFinder *q, const Single *s, LaneRef r)
@@ -288,7 +177,7 @@ bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *
         case OP_sub: turns += k == 1; break;
         case OP_div:
         case OP_mul: {
-            int sign = n->op == OP_div && k == 1 ? 0 : lane_sign(other, 0);
+            int sign = n->op == OP_div && k == 1 ? 0 : lane_sign(other);
             if (!sign) return false;
             turns += sign < 0;
             break;
@@ -352,7 +241,7 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
     for (int i = 0; i < n && ok; i++) {
         LaneRef r = out->lanes[i];
         if (lane_same(r, out->v)) continue;
-        int count = operands(r, in, MOST_LANES);
+        int count = lane_operands(r, in, MOST_LANES);
         bool any = false;
         for (int k = 0; k < count && !any; k++) any = varies(q, out, in[k]);
         bool test = any && (r.node->op == OP_lt || r.node->op == OP_le);
@@ -580,40 +469,4 @@ const OneLane *one_lane_find(OneLaneFinder *q, const Node *n)
         if (g) return g;
     }
     return NULL;
-}
-
-// ---- for people
-
-// The worst case of a call is every call's: the numbers are constants.
-static const char *bracket_text(Context *cx, const Way *way)
-{
-    bool bin = way->in_bin || way->between;
-    int values = (bin ? 0 : ROOT_GRID) + ROOT_SECTIONS * (ROOT_PARTS - 1);
-    return arena_format(cx->arena, "root in %s: %d values of the function and %d Newton steps, whatever the data",
-                        bin ? "its bin" : "-2^32..2^32", values, ROOT_STEPS);
-}
-
-static const char *way_text(Context *cx, const Way *way)
-{
-    switch (way->kind) {
-    case WAY_END: return "";
-    case WAY_CHAIN: return way_text(cx, way->next);
-    case WAY_SELECT:
-        return arena_format(cx->arena, "either (%s) or (%s)", way_text(cx, way->next), way_text(cx, way->otherwise));
-    case WAY_RATIONAL:
-    case WAY_BRACKET: {
-        const char *kind = way->kind == WAY_BRACKET             ? bracket_text(cx, way)
-                           : poly_degree(way->relation, 0) == 2 ? "root of a quadratic"
-                                                                : "rational";
-        const char *rest = way_text(cx, way->next);
-        return arena_format(cx->arena, "%s%s%s", kind, *rest ? ", " : "", rest);
-    }
-    }
-    return "";
-}
-
-const char *one_lane_text(Context *cx, const OneLane *g)
-{
-    return arena_format(cx->arena, "%s%s; %s", g->slope > 0 ? "rising" : "falling",
-                        g->proved ? "" : " (not proved: confirmed by the rows of the check)", way_text(cx, g->way));
 }

@@ -76,12 +76,6 @@ OneLaneFinder *one_lane_finder(Context *cx, const Function *f, const LaneEnv *ba
 const OneLane *one_lane_find(OneLaneFinder *finder, const Node *n);
 // Why the last one found nothing, for people; NULL: no one-lane function was seen.
 const char *one_lane_why(const OneLaneFinder *finder);
-// How it is solved, in a few words (check --explain).
-const char *one_lane_text(Context *cx, const OneLane *g);
-// Sign of a lane by the ops that define it: 1, -1; 0: not known.
-int one_lane_sign(LaneRef r);
-int one_lane_sign_within(LaneRef r, int depth); // looking less far the larger depth is
-bool one_lane_invertible(const Node *n, int k);
 #define LOG_ERF_SLOPE 0.12078223763524522 // log(2 / sqrt pi), of the slope of erf at 0
 // The inverse of a rising unary op whose values are compared with a number; 0: it has none here.
 static inline Op one_lane_rising(Op op)

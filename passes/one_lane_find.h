@@ -81,8 +81,6 @@ const Way *find_way(WayFinder *w, int s);
 bool tests_walkable(const WayFinder *w, const Way *way);
 // dg/dv's sign along the way; *ok false where branches disagree.
 int way_slope(const WayFinder *w, const Way *way, bool *ok);
-// Is the way's first slot a position in a bin?
-bool is_position(const Way *way);
 bool assumed(const WayFinder *w, LaneRef lane, double *value);
 // side, constant and number from truth and assumed.
 void settle_kinks(WayFinder *w);

@@ -8,6 +8,7 @@
 //   3 times    a Newton step, kept inside the interval and its neighbours
 // All points of a round are one vector; no row's work depends on another's, and the count is the same for all.
 #include "double_math.h"
+#include "lane_order.h"
 #include "one_lane.h"
 
 #include <math.h>
@@ -143,7 +144,7 @@ static Range lane_range(LaneRef r, int depth)
     const Node *n = r.node;
     if (lane_is_const(r)) return range(lane_value(r), lane_value(r));
     if (depth > 16 || !op_elementwise(n->op)) {
-        int sign = one_lane_sign(r);
+        int sign = lane_sign(r);
         return sign > 0 ? range(TINY, INFINITY) : sign < 0 ? range(-INFINITY, -TINY) : ALL;
     }
     Range in[3];

@@ -4,6 +4,7 @@
 // root of one such polynomial. u (c + e r) = a + b r, squared, is the relation; factors common to all its terms are
 // gone, so the stable formula of a quadratic's root, t = 2c / (-b - sqrt(b^2 - 4ac)), is seen to be linear in what a, b
 // and c are linear in.
+#include "lane_order.h"
 #include "one_lane_find.h"
 
 #include <stdlib.h>
@@ -325,9 +326,9 @@ static const int *symbol_signs(const Rational *x)
 {
     int *sign = ARENA_ARRAY(x->w->a, int, POLY_SYMBOLS);
     for (int s = 2; s < x->n_symbols; s++) {
-        sign[s] = one_lane_sign(x->symbols[s][0]);
+        sign[s] = lane_sign(x->symbols[s][0]);
         for (int i = 1; i < x->w->n && sign[s]; i++)
-            if (one_lane_sign(x->symbols[s][i]) != sign[s]) sign[s] = 0;
+            if (lane_sign(x->symbols[s][i]) != sign[s]) sign[s] = 0;
     }
     return sign;
 }

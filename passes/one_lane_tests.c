@@ -2,6 +2,7 @@
 //
 // A test of v against a threshold T becomes a test of u against g(T + 0), which one_lane_points.c builds. Then all that is
 // constant between thresholds is built forward.
+#include "lane_order.h"
 #include "one_lane_points.h"
 
 #include <stdlib.h>
@@ -34,7 +35,7 @@ static void flip(Compare *c)
     c->strict = !c->strict;
 }
 
-static int lane_sign_at(const LaneRef *other) { return one_lane_sign(*other) < 0 ? -1 : 1; }
+static int lane_sign_at(const LaneRef *other) { return lane_sign(*other) < 0 ? -1 : 1; }
 
 // All h are lanes of one node: one op back. The group was made so that ops and signs agree.
 static void walk_back(Emit *e, Compare *c)
@@ -84,7 +85,7 @@ static bool same_walk(const Emit *e, int i, LaneRef x, int j, LaneRef y)
         if (x.node != y.node || lane_same(y, e->g->v[j])) return false;
         int k = varies(e->g, i, lane_operand(x.node, 0, x.lane)) ? 0 : 1;
         if (x.node->n_in == 2 &&
-            one_lane_sign(lane_operand(x.node, 1 - k, x.lane)) != one_lane_sign(lane_operand(y.node, 1 - k, y.lane)))
+            lane_sign(lane_operand(x.node, 1 - k, x.lane)) != lane_sign(lane_operand(y.node, 1 - k, y.lane)))
             return false;
         x = lane_operand(x.node, k, x.lane);
         y = lane_operand(y.node, k, y.lane);

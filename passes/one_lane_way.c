@@ -1,6 +1,7 @@
 // How the value of u gives that of v: see one_lane.h. The way goes down from u, slot by slot; where an op has two
 // operands that lead to v, both branches of a select are followed, or the nearest slot t is looked for through which
 // all leads.
+#include "lane_order.h"
 #include "one_lane_find.h"
 
 #include <string.h>
@@ -53,13 +54,13 @@ static int operand_sign(const WayFinder *w, int s, int k)
 {
     double v = 0;
     if (operand_number(w, s, k, &v)) return v > 0 ? 1 : v < 0 ? -1 : 0;
-    int sign = one_lane_sign(slot_operand(w, s, k, 0));
+    int sign = lane_sign(slot_operand(w, s, k, 0));
     for (int i = 1; i < w->n && sign; i++)
-        if (one_lane_sign(slot_operand(w, s, k, i)) != sign) sign = 0;
+        if (lane_sign(slot_operand(w, s, k, i)) != sign) sign = 0;
     return sign;
 }
 
-bool one_lane_invertible(const Node *n, int k)
+static bool is_invertible(const Node *n, int k)
 {
     (void)k;
     if (n->op == OP_leaky_relu || n->op == OP_elu) return n->alpha > 0;
@@ -164,7 +165,8 @@ static const Way *split(WayFinder *w, int test, int s)
 
 // ---- slots through which all leads
 
-bool is_position(const Way *way)
+// Is the way's first slot a position in a bin?
+static bool is_position(const Way *way)
 {
     unsigned found = 0;
     for (; way->kind == WAY_CHAIN; way = way->next) found |= way->uses_fixed;
@@ -333,7 +335,7 @@ const Way *find_way(WayFinder *w, int s)
         bool same = w->side[s] > 0 || w->n_assumed || one_lane_bins(w->first->lanes, w->first->n);
         return same ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
     }
-    if (!one_lane_invertible(n, found)) return rational(w, s);
+    if (!is_invertible(n, found)) return rational(w, s);
     double v = 0;
     bool number_known = n->n_in == 2 && operand_number(w, s, 1 - found, &v);
     if (number_known && (n->op == OP_mul || (n->op == OP_div && found == 1)) && v == 0)

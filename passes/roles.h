@@ -14,7 +14,7 @@ typedef struct {
     // An output that shows the squares of a base which lead back to no input: why, for the refusal.
     const char *unsolved, *unsolved_why;
     bool strict; // a number that nobody calls a log_prob is one only if what it holds beside the base is the log_det
-    struct {     // the last answer of log_det_scale, which is asked for again when a map is taken
+    struct {     // the last answer of roles_map.c's log_det_scale, which is asked for again when a map is taken
         const Map *map;
         int out;
         bool density;
@@ -48,8 +48,6 @@ bool roles_scalar_output(const Roles *r, int i);
 Map *roles_map(Roles *r, int in, int out, bool strip);
 // What the derived log_det of the map is multiplied by in output `out` of f: 1, 1/D (its mean over the event), or 0.
 double roles_derived_scale(const Roles *r, const Map *map, const Function *f, bool density, int out);
-// The same of an output of the graph; the last answer is kept.
-double roles_log_det_scale(Roles *r, const Map *map, bool density, int out);
 // The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1, 1/D,
 // or 0.
 double roles_difference_scale(Roles *r, const Map *map, int scalar);

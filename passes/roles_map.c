@@ -102,7 +102,8 @@ double roles_derived_scale(const Roles *r, const Map *map, const Function *f, bo
     return scale_on(r, map, f, out, map_inputs(r->cx, map, true, r->options->base, ROWS, 7), &sure);
 }
 
-double roles_log_det_scale(Roles *r, const Map *map, bool density, int out)
+// The same of an output of the graph; the last answer is kept.
+static double log_det_scale(Roles *r, const Map *map, bool density, int out)
 {
     if (r->last.map == map && r->last.density == density && r->last.out == out) return r->last.scale;
     r->last.map = map;
@@ -130,7 +131,7 @@ void roles_find_log_det(Roles *r, bool density)
     for (int i = 0; i < r->m->n_outputs; i++) {
         if (!roles_scalar_output(r, i) || i == r->flow->log_prob_output || (named >= 0 && i != named)) continue;
         if (i == r->flow->event_output || i == r->flow->latent_output) continue;
-        double scale = roles_log_det_scale(r, r->map, density, i);
+        double scale = log_det_scale(r, r->map, density, i);
         if (scale == 0 && i != named) continue;
         r->flow->log_det_output = i;
         r->flow->log_det = r->m->outputs[i].name;
@@ -175,7 +176,7 @@ int roles_choose_output(Roles *r, int in, bool density, Map **chosen)
             continue;
         }
         for (int s = 0; s < r->m->n_outputs; s++)
-            if (s != o && roles_scalar_output(r, s) && roles_log_det_scale(r, map, density, s) != 0) {
+            if (s != o && roles_scalar_output(r, s) && log_det_scale(r, map, density, s) != 0) {
                 *chosen = map;
                 return o;
             }

@@ -155,13 +155,12 @@ typedef struct {
     WeightType type; // of weights; else f32, also of pairs: a lane is a word
     Value rows;      // as prep_rows
 } Operand;
-Operand operand(Gen *g, uint32_t space);          // at the lane number in the next arg
-Value count_arg(Gen *g, int64_t known);           // the next arg, a count (i64); `known` where the code knows it
-Value word_arg(Gen *g);                           // the next arg, a word (i32)
-Value line_arg(Gen *g);                           // address of the line in the next arg
-Operand add_operand(Gen *g, Value *space);        // what a product adds: the space is known when the code runs
-Operand weights_operand(Gen *g, MatrixKind kind); // at a matrix: its place is the next arg
-Operand space_start(Gen *g, uint32_t space);
+Operand operand(Gen *g, uint32_t space);           // at the lane number in the next arg
+Value count_arg(Gen *g, int64_t known);            // the next arg, a count (i64); `known` where the code knows it
+Value word_arg(Gen *g);                            // the next arg, a word (i32)
+Value line_arg(Gen *g);                            // address of the line in the next arg
+Operand add_operand(Gen *g, Value *space);         // what a product adds: the space is known when the code runs
+Operand weights_operand(Gen *g, MatrixKind kind);  // at a matrix: its place is the next arg
 Operand operand_at(Gen *g, Operand o, Value lane); // moved by `lane` (i64) lanes
 Operand operand_fixed(Gen *g, Operand o, int64_t lane);
 Value row_offset(Gen *g, Operand o, Value row);  // bytes from row 0 to row (i64)

@@ -159,7 +159,7 @@ Value few_step(Gen *g, Value shape, uint32_t space)
 }
 
 // ---- operands
-Operand space_start(Gen *g, uint32_t space)
+static Operand space_start(Gen *g, uint32_t space)
 {
     if (space == SPACE_CONST) return (Operand){g->weights, word_i64(g, 4), true, WEIGHTS_F32, NULL};
     if (space == SPACE_WORK) return (Operand){g->work, g->lane_bytes, g->tile == 1, WEIGHTS_F32, NULL};

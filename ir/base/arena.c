@@ -1,5 +1,4 @@
 // Arena: a list of blocks, each filled front to back. Large requests get a block of their own.
-#define _DEFAULT_SOURCE // madvise
 #include "arena.h"
 
 #include "hash.h"
