@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { ROWS = 4, MOST_ROWS = 64, KINDS = PORT_SCORE + 1 };

@@ -4,9 +4,6 @@
 #include "cli.h"
 #include "units.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 static bool has_port(const Program *p, PortKind kind)
 {
     for (int i = 0; i < p->n_out; i++)

@@ -4,10 +4,6 @@
 
 #include "cli.h"
 
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 static void json_shape(Type t)
 {
     putchar('[');

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { KIND_SO = 1, KIND_O = 2, KIND_H = 4, KIND_LL = 8, KIND_IR = 16 };
 

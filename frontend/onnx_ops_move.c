@@ -4,7 +4,6 @@
 // one_row_of, import_expand, unbaked). onnx_rows.c proves the result.
 #include "onnx_import.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const Node *zero_like(Call *c, const Node *x)

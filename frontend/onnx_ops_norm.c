@@ -2,7 +2,6 @@
 #include "onnx_import.h"
 
 #include <math.h>
-#include <string.h>
 
 static const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
 static const Node *op2(Call *c, Op op, const Node *x, const Node *y) { return build_binary(c->b, op, x, y); }

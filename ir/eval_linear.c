@@ -10,7 +10,6 @@
 // A product of two values (attention) is the same sum with y[k][j][r] in the weight's place, a zero in x hiding y.
 #include "eval.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

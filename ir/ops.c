@@ -1,7 +1,6 @@
 // The op table expanded, and small facts about types, constants and modules.
 #include "ir.h"
 
-#include <math.h>
 #include <string.h>
 
 static const OpInfo INFO[OP_COUNT] = {

@@ -9,7 +9,6 @@
 #include "check_score.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { DEFAULT_ROWS = 32, LEAST_ROWS = 8, MOST_WORK = 1 << 30, DIFFERENCE_ROWS = 2 };

@@ -6,8 +6,6 @@
 #include "emit.h"
 #include "panels.h"
 
-#include <string.h>
-
 static bool is_whole(const Node *n, const int64_t *lanes, int64_t count)
 {
     int64_t i = 0;

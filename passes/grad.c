@@ -20,9 +20,7 @@
 // lane.
 #include "grad.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     const Node *value;

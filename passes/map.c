@@ -3,7 +3,6 @@
 #include "base.h"
 #include "flow.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

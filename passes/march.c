@@ -6,8 +6,6 @@
 // what becomes ready is taken in the old order.
 #include "grad.h"
 
-#include <string.h>
-
 typedef struct {
     Context *cx;
     const Function *f;

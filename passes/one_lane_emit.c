@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static Emit emit_start(LaneEnv *env, const OneLane *g)
 {

@@ -4,8 +4,6 @@
 #include "lane_order.h"
 #include "one_lane_find.h"
 
-#include <string.h>
-
 enum { MOST_SPLITS = 6 };
 
 const Way DEAD = {.kind = WAY_END, .slot = -1};

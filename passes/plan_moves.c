@@ -2,8 +2,6 @@
 // what is left is a move step.
 #include "planner.h"
 
-#include <stdlib.h>
-
 static int64_t map_at(const Node *m, int64_t i) { return m->map ? m->map[i] : i; }
 
 View view_of(const Node *m)

@@ -4,7 +4,6 @@
 // refused (or, where nothing claims to be a flow, the graph compiles to `run`).
 #include "roles.h"
 
-#include <math.h>
 #include <string.h>
 
 // ---- by what is said

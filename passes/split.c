@@ -15,7 +15,6 @@
 #include "flow.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 enum { MOST_FACTORS = 6 };
 

@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <setjmp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

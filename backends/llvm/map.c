@@ -6,8 +6,6 @@
 // all arguments lie as the results do, the rows of all lanes are one run of floats (map_joined).
 #include "llvm.h"
 
-#include <string.h>
-
 typedef struct {
     Gen *g;
     const MapStep *s;
