@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ROOT
 
-FOLDERS = ["ir", "passes", "frontend", "backends", "runtime"]
+FOLDERS = ["ir", "passes", "frontend", "backends", "runtime", "tests"]
 DOCUMENTS = ["README.md", "frontend/EXPORT.md", "runtime/REALTIME.md", *(f"{folder}/README.md" for folder in FOLDERS)]
 
 
@@ -17,24 +17,25 @@ def read(*path):
         return f.read()
 
 
-def sources(folder):
-    """C files and tables; a header that is named like its C file needs no line of its own."""
-    found = [os.path.relpath(f, os.path.join(ROOT, folder))
-             for f in glob.glob(os.path.join(ROOT, folder, "**"), recursive=True) if re.search(r"\.(c|h|def)$", f)]
-    return [f for f in found if not (f.endswith(".h") and f[:-1] + "c" in found)]
+def files_of(folder):
+    """C files, tables and tests, by their path in the folder."""
+    ending = r"\.(c|h|def|py|sh)$"
+    return [f for f in glob.glob("**", root_dir=os.path.join(ROOT, folder), recursive=True) if re.search(ending, f)]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_readme_lists_the_folder(folder):
-    text, files = read(folder, "README.md"), sources(folder)
-    names = re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:c|h|def))`", text)
+    """A header that is named like its C file needs no line of its own; nor does the Python package's inside."""
+    text, files = read(folder, "README.md"), files_of(folder)
+    names = re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:c|h|def|py|sh))`", text)
     listed = lambda f, name: fnmatch.fnmatch(f, name) or fnmatch.fnmatch(os.path.basename(f), name)
-    whole = [part for part in re.findall(r"^\| `([\w/]+)/`", text, re.M)]  # a folder in one line
-    missing = [f for f in files if not any(listed(f, name) for name in names)
-               and not any(f.startswith(part + "/") for part in whole)]
+    whole = tuple(re.findall(r"^\|.*`(\w+/[\w/]*)` \|", text, re.M))  # folders in one line of a table
+    paired = [f for f in files if f.endswith(".h") and f[:-1] + "c" in files]
+    missing = [f for f in files if f not in paired and not f.startswith(whole or " ")
+               and not any(listed(f, name) for name in names)]
     assert not missing, f"{folder}/README.md does not say what these are for"
-    everywhere = files + glob.glob("**/*.[chd]*", root_dir=ROOT, recursive=True)
-    gone = [name for name in names if not any(listed(f, name) for f in everywhere)]
+    there = files + [f"{other}/{f}" for other in FOLDERS for f in files_of(other)]
+    gone = [name for name in names if not any(listed(f, name) for f in there)]
     assert not gone, f"{folder}/README.md names files that are not there"
 
 
