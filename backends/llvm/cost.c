@@ -77,7 +77,8 @@ static double gemm_tile(const Rates *r, const GemmStep *s, double rows)
 {
     double rate = r->width > 8 ? 0.6 : 0.55,
            sums = rate * part(r, s) * s->m * s->k * s->n * rows / r->width * (s->transposed ? 1.6 : 1);
-    if (r->weight < 4 && !s->paired) sums += 0.1 * s->m * s->k * s->n + expand_cycles(r, s); // expanded once
+    bool beside = r->streams && r->level == LEVEL_AVX512 && rows > 16; // else 16-bit weights are expanded first
+    if (r->weight < 4 && !s->paired && !beside) sums += 0.1 * s->m * s->k * s->n + expand_cycles(r, s);
     return 36 + larger(sums, load_cycles(r, s, false)) + 2 * s->m * s->n * rows / r->width;
 }
 

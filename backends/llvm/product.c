@@ -15,6 +15,14 @@
 
 enum { MOST_SUMS = 64, MOST_TOKENS = 6, TWO_BLOCKS = 2, CACHE_LINE = 64, NEAR_INPUTS = 16 };
 
+// Weights of 16 bits that a pass over K expands beside its multiplications: columns of `w` from input `first` on.
+typedef struct {
+    Operand w;
+    int64_t w_stride; // from input to input
+    Value first, to;  // to: NULL: none
+    Value inputs;     // 0 or 1 for each of the pass
+} Expansion;
+
 typedef struct {
     int m, n, v;
     int last;     // floats of the last unit to store (T = 1)
@@ -25,6 +33,7 @@ typedef struct {
     const Value *inputs; // T = 1: by token, some neighbouring inputs, of which number `input` has its turn; or NULL
     int input;
     Operand add, bias, out;
+    Expansion next;
 } Block;
 
 static int sums_of(const Block *b) { return b->m * b->n * b->v; }
@@ -109,11 +118,11 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
 // weights in the order in which they lie, for as many as they use up themselves, and g->ahead bytes before their turn.
 static bool prefetches(const Gen *g, const Product *p) { return g->tile > 1 && p->w.shared && g->ahead; }
 
-// AVX-512 uses weights of 32 bits up faster than the loads of a narrow column foresee where they come from L3 or memory:
-// blocks are as wide as they may be, and fetch their own column from L2.
+// AVX-512 uses weights up faster than the loads of a narrow column foresee where they come from L3 or memory: blocks of
+// several vectors of rows are as wide as they may be, and fetch their own column from L2, or expand it ahead.
 static bool hurries(const Gen *g, const Product *p)
 {
-    return prefetches(g, p) && g->info.level == LEVEL_AVX512 && p->w.type == WEIGHTS_F32 && !p->paired;
+    return prefetches(g, p) && g->info.level == LEVEL_AVX512 && !p->paired && (p->w.type == WEIGHTS_F32 || p->buffer);
 }
 
 // What is `at`, or, behind the end of the run, stands in the next one.
@@ -161,6 +170,27 @@ static void prefetch_add(Gen *g, const Block *b, Value rows)
     loop_end(g, &l, NULL);
 }
 
+// ---- weights of 16 bits that are expanded: floats from input to input, whole vectors
+static int64_t expanded_stride(const Gen *g, const Block *b) { return blocks_of(b->n, g->width) * g->width; }
+
+static void expand_input(Gen *g, const Block *b, Operand from, Value to)
+{
+    for (int n = 0; n < b->n; n += g->width)
+        store(g, load_lanes(g, operand_fixed(g, from, n), g->width), bytes_at(g, to, word_i64(g, 4 * n)));
+}
+
+// Behind the last input, that one again. In blocks of their own: else loads are moved past the stores, and spilled.
+static void expand_next(Gen *g, const Product *p, const Block *b, Value k)
+{
+    Loop l = loop_maybe(g, b->next.inputs);
+    Value input = add(g, b->next.first, k), last = add(g, p->k, word_i64(g, -1));
+    Value there = LLVMBuildICmp(g->b, LLVMIntULT, input, last, "");
+    input = LLVMBuildSelect(g->b, there, input, last, "");
+    expand_input(g, b, operand_at(g, b->next.w, mul(g, input, b->next.w_stride)),
+                 bytes_at(g, b->next.to, mul(g, k, 4 * expanded_stride(g, b))));
+    loop_end(g, &l, NULL);
+}
+
 static void zero_sums(Gen *g, Value *sum, int n)
 {
     for (int i = 0; i < n; i++) sum[i] = splat_float(g, 0.0f, g->width);
@@ -185,6 +215,7 @@ static const Value *load_inputs(Gen *g, const Product *p, const Block *b, Operan
 // Chains side by side: number c starts at k = c * kb. All go on for `unroll` inputs from k on.
 static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value k, int unroll, Value *sum)
 {
+    for (int u = 0; u < unroll && b->next.to; u++) expand_next(g, p, b, add(g, k, word_i64(g, u)));
     for (int c = 0; c < chains; c++) {
         Value first = add(g, k, mul(g, p->kb, c));
         Operand x = operand_at(g, b->x, first), w = operand_at(g, b->w, mul(g, first, p->w_stride));
@@ -196,7 +227,7 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
                          sum + c * sums_of(b));
     }
     if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""), TO_L2);
-    if (hurries(g, p)) prefetch_near(g, p, b, k);
+    if (hurries(g, p) && p->w.type == WEIGHTS_F32) prefetch_near(g, p, b, k);
 }
 
 // From k on for `passes` times `unroll` inputs; `maybe`: passes may be 0.
@@ -340,20 +371,34 @@ static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, i
 
 // ---- weights of 16 bits, T > 1
 // A chunk of a block's columns is expanded for all rows at once, onto the stack; between chunks the sums wait in `out`.
-// Each is one chain in the order of k all the same.
-enum { CHUNK = 64, MOST_EXPANDED = 32 };
+// Each is one chain in the order of k all the same. Blocks of several vectors leave time for more: the first rows' pass
+// over a chunk expands the next one.
+enum { CHUNK = 64, MOST_EXPANDED = 32, APART = 128 }; // APART: the two chunks' addresses differ in their low bits, too
 
-static int64_t expanded_stride(const Gen *g, const Block *b) { return blocks_of(b->n, g->width) * g->width; }
+static bool expands_beside(const Gen *g, const Product *p, const Block *b)
+{
+    return hurries(g, p) && b->v > 1 && 2 * expanded_stride(g, b) <= MOST_EXPANDED;
+}
 
-Value product_buffer(Gen *g) { return LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, CHUNK * MOST_EXPANDED), ""); }
+Value product_buffer(Gen *g)
+{
+    Value buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, CHUNK * MOST_EXPANDED + APART), "");
+    LLVMSetAlignment(buffer, CACHE_LINE);
+    return buffer;
+}
+
+static Value chunk_inputs(Gen *g, const Product *p, Value first)
+{
+    Value left = LLVMBuildSub(g->b, p->k, first, "");
+    Value fits = LLVMBuildICmp(g->b, LLVMIntULT, left, word_i64(g, CHUNK), "");
+    return LLVMBuildSelect(g->b, fits, left, word_i64(g, CHUNK), "");
+}
 
 static void expand(Gen *g, const Product *p, const Block *b, Value first, Value count)
 {
     Loop l = loop_of(g, count);
     Operand from = operand_at(g, b->w, mul(g, add(g, first, l.i), p->w_stride));
-    Value to = bytes_at(g, p->buffer, mul(g, l.i, 4 * expanded_stride(g, b)));
-    for (int n = 0; n < b->n; n += g->width)
-        store(g, load_lanes(g, operand_fixed(g, from, n), g->width), bytes_at(g, to, word_i64(g, 4 * n)));
+    expand_input(g, b, from, bytes_at(g, p->buffer, mul(g, l.i, 4 * expanded_stride(g, b))));
     loop_end(g, &l, NULL);
 }
 
@@ -368,14 +413,14 @@ static void waiting_sums(Gen *g, const Block *b, Value first, Value *sum)
     }
 }
 
-static void chunk_rows(Gen *g, const Product *p, const Block *b, Value first, Value count)
+static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, Value first, Value count)
 {
     Value sum[MOST_SUMS], end = add(g, first, count);
     Product q = *p;
     Block own = *b;
     q.w_stride = expanded_stride(g, b);
     own.x = operand_at(g, b->x, first);
-    own.w = (Operand){p->buffer, word_i64(g, 4), true, WEIGHTS_F32, NULL};
+    own.w = (Operand){buffer, word_i64(g, 4), true, WEIGHTS_F32, NULL};
     waiting_sums(g, b, first, sum);
     run_chains(g, &q, &own, 1, word_i64(g, 0), count, false, sum);
     Value is_last = LLVMBuildICmp(g->b, LLVMIntEQ, end, p->k, "");
@@ -386,19 +431,32 @@ static void chunk_rows(Gen *g, const Product *p, const Block *b, Value first, Va
     for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, 0, i / b->v, i % b->v, sum[i]);
 }
 
+// Where chunk `number` lies, one of two.
+static Value chunk_at(Gen *g, const Product *p, const Block *b, Value number)
+{
+    Value odd = LLVMBuildAnd(g->b, number, word_i64(g, 1), "");
+    return bytes_at(g, p->buffer, mul(g, odd, 4 * (CHUNK * expanded_stride(g, b) + APART)));
+}
+
 // One token, K in one chain.
 static void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead)
 {
     assert(b->m == 1 && expanded_stride(g, b) <= MOST_EXPANDED);
+    bool beside = expands_beside(g, p, b);
     Value chunks = LLVMBuildUDiv(g->b, add(g, p->k, word_i64(g, CHUNK - 1)), word_i64(g, CHUNK), "");
+    if (beside) expand(g, p, b, word_i64(g, 0), chunk_inputs(g, p, word_i64(g, 0)));
     Loop l = loop_of(g, chunks);
-    Value first = mul(g, l.i, CHUNK), left = LLVMBuildSub(g->b, p->k, first, "");
-    Value fits = LLVMBuildICmp(g->b, LLVMIntULT, left, word_i64(g, CHUNK), "");
-    Value count = LLVMBuildSelect(g->b, fits, left, word_i64(g, CHUNK), "");
-    expand(g, p, b, first, count);
+    Value first = mul(g, l.i, CHUNK), count = chunk_inputs(g, p, first);
+    if (!beside) expand(g, p, b, first, count);
     Block own = *b;
     Loop rows = pass_begin(g, p, &own, ahead, first);
-    chunk_rows(g, p, &own, first, count);
+    if (beside) {
+        Value begins = LLVMBuildICmp(g->b, LLVMIntEQ, rows.i, word_i64(g, 0), "");
+        Value after = chunk_at(g, p, b, add(g, l.i, word_i64(g, 1)));
+        own.next = (Expansion){b->w, p->w_stride, add(g, first, word_i64(g, CHUNK)), after,
+                               LLVMBuildZExt(g->b, begins, g->i64, "")};
+    }
+    chunk_rows(g, p, &own, beside ? chunk_at(g, p, b, l.i) : p->buffer, first, count);
     loop_end(g, &rows, NULL);
     loop_end(g, &l, NULL);
 }
