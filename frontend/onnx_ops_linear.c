@@ -1,6 +1,9 @@
 // Linear algebra: matrix products, and running sums, which are products with a triangle of ones.
 #include "onnx_import.h"
 
+#include <math.h>
+#include <string.h>
+
 // A weight matrix, transposed once for both instantiations.
 static const Node *transposed_weights(Call *c, const Node *x)
 {
@@ -96,32 +99,58 @@ static const Node *as_bias(Call *c, const Node *term, int64_t n)
 }
 
 // alpha A B + beta C
-void import_gemm(Call *c, int unused)
+// NULL: it failed.
+static const Node *gemm(Call *c)
 {
-    (void)unused;
     const Node *a = arg(c, 0), *w = arg(c, 1), *term = optional(c, 2), *bias = NULL;
     double alpha = attr_real(c, "alpha", 1), beta = attr_real(c, "beta", 1);
-    if (!a || !w || c->failed) return;
+    if (!a || !w || c->failed) return NULL;
     if (a->type.rank != 2 || w->type.rank != 2) {
         fail(c, DAMAGED, "its operands are not matrices");
-        return;
+        return NULL;
     }
     if (attr_int(c, "transA", 0)) a = swapped(c, a);
     if (attr_int(c, "transB", 0)) w = swapped(c, w);
     if (alpha != 1) node_is_const(w) ? (w = times(c, w, alpha)) : (a = times(c, cast_real(c, a), alpha));
     const Node *y = product(c, a, w);
-    if (!y || !term || beta == 0) {
-        result(c, 0, y);
-        return;
-    }
-    if (!finite_weights(c, term, "biases")) return;
+    if (!y || !term || beta == 0) return y;
+    if (!finite_weights(c, term, "biases")) return NULL;
     term = times(c, unbaked(c, 3, 2, term), beta);
     if (node_is_const(w) && !node_is_const(a)) bias = as_bias(c, term, w->type.dim[1]);
     Type t;
-    if (bias)
-        result(c, 0, build_linear(c->b, a, w, bias, NULL));
-    else if (broadcast_ok(c, 2, (const Node *const[]){y, term}, &t))
-        result(c, 0, build_binary(c->b, OP_add, y, term));
+    if (bias) return build_linear(c->b, a, w, bias, NULL);
+    return broadcast_ok(c, 2, (const Node *const[]){y, term}, &t) ? build_binary(c->b, OP_add, y, term) : NULL;
+}
+
+void import_gemm(Call *c, int unused)
+{
+    (void)unused;
+    const Node *y = gemm(c);
+    if (y) result(c, 0, y);
+}
+
+// As ONNX Runtime's optimiser writes a product and the activation behind it.
+void import_fused_gemm(Call *c, int unused)
+{
+    (void)unused;
+    static const struct {
+        const char *name;
+        Op op;
+        double alpha; // of the activation's own, unless said
+    } known[] = {{"Relu", OP_leaky_relu, 0}, {"LeakyRelu", OP_leaky_relu, 0.01}, {"Elu", OP_elu, 1},
+                 {"Tanh", OP_tanh, 0},       {"Sigmoid", OP_sigmoid, 0},         {"Softplus", OP_softplus, 0}};
+    const char *activation = attr_text(c, "activation", "");
+    double alpha = attr_real(c, "activation_alpha", NAN);
+    const Node *y = gemm(c);
+    for (size_t i = 0; y && i < sizeof known / sizeof *known; i++) {
+        if (strcmp(activation, known[i].name)) continue;
+        if (known[i].op == OP_leaky_relu || known[i].op == OP_elu)
+            result(c, 0, build_alpha(c->b, known[i].op, y, isnan(alpha) ? known[i].alpha : alpha));
+        else
+            result(c, 0, build_unary(c->b, known[i].op, y));
+        return;
+    }
+    if (y) fail(c, "optimise the graph at a lower level", "its activation '%s' is not supported", activation);
 }
 
 // ---- running sums: a product with a triangle of ones, which the solver inverts like any other

@@ -139,3 +139,29 @@ def test_node_tests_compiled():
     problems = [p for p in problems if not p.startswith("no case")]
     assert not problems, "\n".join(problems)
     assert count["PASS"] > 100
+
+
+@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Elu", "Tanh", "Sigmoid", "Softplus", "Selu"])
+def test_a_product_fused_with_its_activation(tool, tmp_path, activation):
+    onnx = pytest.importorskip("onnx")
+    h = onnx.helper
+    rng = np.random.default_rng(2)
+    w, b, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 3), (4,), (5, 3)))
+    alpha = {"activation_alpha": 0.25} if activation in ("LeakyRelu", "Elu") else {}
+    said = {"domain": "com.microsoft", "transB": 1, "activation": activation, **alpha}
+    node = h.make_node("FusedGemm", ["x", "w", "b"], ["y"], **said)
+    ports = [h.make_tensor_value_info(n, 1, ["N", k]) for n, k in (("x", 3), ("y", 4))]
+    weights = [onnx.numpy_helper.from_array(a, n) for a, n in ((w, "w"), (b, "b"))]
+    graph = h.make_graph([node], "g", ports[:1], ports[1:], weights)
+    opsets = [h.make_opsetid("", 17), h.make_opsetid("com.microsoft", 1)]
+    data = tmp_path / "gemm" / "test_data_set_0"
+    os.makedirs(data)
+    onnx.save(h.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "gemm" / "model.onnx")
+    u = x @ w.T + b
+    y = {"Relu": np.maximum(u, 0), "LeakyRelu": np.where(u > 0, u, 0.25 * u),
+         "Elu": np.where(u > 0, u, 0.25 * np.expm1(u)), "Tanh": np.tanh(u),
+         "Sigmoid": 1 / (1 + np.exp(-u)), "Softplus": np.logaddexp(0, u), "Selu": u}[activation]
+    (data / "input_0.pb").write_bytes(tensor(x))
+    (data / "output_0.pb").write_bytes(tensor(y.astype(np.float32)))
+    out = tool("test", tmp_path / "gemm", "--backend", "interp", code=None).stdout
+    assert ("activation 'Selu' is not supported" if activation == "Selu" else "1 passed") in out
