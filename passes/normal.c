@@ -12,7 +12,6 @@
 //   algebraic: x / sqrt(1 + x^2) is tanh(asinh x), x / sqrt(1 - x^2) is sinh(atanh x)
 //   signed:    sign(x) y(|x|) of y(0) = 0 is x < 0 ? -y : y
 //   leaky_relu: max(x, a x) of 0 < a < 1, min(x, a x) of a > 1
-//   butterfly: p + q beside p - q (Haar) is p + q and (p + q) - 2 q, which are solved one after the other
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
@@ -390,49 +389,16 @@ static const Node *mask_logits(Builder *b, const Node *n, const Node *const *in,
     return NULL;
 }
 
-// ---- butterflies
-
-// By node id: of a difference p - q, the sum of the same two operands, or NULL.
-static const Node **find_butterflies(Context *cx, const Function *f)
-{
-    const Node **sum = ARENA_ARRAY(cx->arena, const Node *, f->n_nodes + 1);
-    int *latest = ARENA_ARRAY(cx->arena, int, f->n_nodes + 1), *before = ARENA_ARRAY(cx->arena, int, f->n_nodes + 1);
-    for (int i = 0; i < f->n_nodes; i++) { // sums by their first operand
-        const Node *n = f->nodes[i];
-        if (n->op != OP_add || node_is_const(n->in[0]) || node_is_const(n->in[1])) continue;
-        before[i] = latest[n->in[0]->id];
-        latest[n->in[0]->id] = i + 1;
-    }
-    for (int i = 0; i < f->n_nodes; i++) {
-        const Node *n = f->nodes[i];
-        bool tanh = n->op == OP_sub && n->in[0]->op == OP_exp; // see find_tanh
-        for (int k = 0; k < 2 && n->op == OP_sub && !tanh; k++)
-            for (int j = latest[n->in[k]->id]; j && !sum[i]; j = before[j - 1])
-                if (f->nodes[j - 1]->in[1] == n->in[1 - k]) sum[i] = f->nodes[j - 1];
-    }
-    return sum;
-}
-
-typedef struct {
-    const int64_t *logits;
-    const Node **butterflies;
-} Found;
-
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
-    const Found *found = user;
-    if (found->logits[n->id]) return mask_logits(b, n, in, found->logits[n->id]);
+    const int64_t *logits = user;
+    if (logits[n->id]) return mask_logits(b, n, in, logits[n->id]);
     if (n->type.dtype != T_F32 || !op_elementwise(n->op)) return NULL;
     if (n->op == OP_log && in[0]->op == OP_exp) return in[0]->in[0];
     if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type)) return in[2];
     if (n->op == OP_select && tests_nan(in[0], in[1]) && in[2]->op == OP_softplus && in[2]->in[0] == in[1])
         return in[2];
     if (n->op == OP_select && tests_finite(in[0], in[1]) && type_equal(in[1]->type, n->type)) return in[1];
-    if (found->butterflies[n->id]) {
-        bool swapped = found->butterflies[n->id]->in[0] != n->in[0];
-        const Node *sum = build_binary(b, OP_add, in[swapped], in[!swapped]);
-        return build_binary(b, OP_sub, sum, build_binary(b, OP_mul, in[1], build_scalar(b, 2)));
-    }
     const Node *copy = build_like(b, n, in), *x = NULL;
     if (copy->type.rank != n->type.rank || type_lanes(copy->type) != type_lanes(n->type)) return copy;
     if ((x = scaled(copy, 0.5)) && (x = as_large(scaled(x, 2), n)) && x->op == OP_atanh) return x;
@@ -460,9 +426,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
 Module *pass_normal(const Module *m, Context *cx)
 {
     const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
-    for (int i = 0; i < m->n_functions; i++) {
-        Found found = {find_logits(cx, m->functions[i]), find_butterflies(cx, m->functions[i])};
-        functions[i] = rewrite_function(cx, m->functions[i], rule, &found);
-    }
+    for (int i = 0; i < m->n_functions; i++)
+        functions[i] = rewrite_function(cx, m->functions[i], rule, find_logits(cx, m->functions[i]));
     return module_new(cx, STAGE_NORMAL, m->n_functions, functions, m);
 }

@@ -74,3 +74,29 @@ def test_a_mix_that_loses_a_lane_has_no_way_back(tool, tmp_path):
     (tmp_path / "m.nf").write_text(HEAD + mixed(flat))
     said = tool("check", tmp_path / "m.nf", code=1).stderr
     assert "cannot be found" in said or "waits at" in said
+
+
+def test_haar_written_lane_by_lane(tool, tmp_path):
+    """p + q beside q - p of couplings' halves: two lanes of two unknown ones."""
+    (tmp_path / "m.nf").write_text("""module stage=imported
+port in "z" f32[4] batch 0
+port out "x" f32[4] batch 0
+func @main(z: f32[1,4]) {
+    p: f32[1,2] = move z [0, 2]
+    q0: f32[1,2] = move z [1, 3]
+    t: f32[1,2] = tanh p
+    q: f32[1,2] = add q0, t
+    a: f32[1,2] = add q, p
+    d: f32[1,2] = sub p, q
+    h: f32[1,2] = mul a, 0.7071067811865476
+    l: f32[1,2] = mul d, 0.7071067811865476
+    x: f32[1,4] = move l, h
+    return x
+}
+""")
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    z = np.random.default_rng(4).standard_normal((50, 4))
+    p, q = z[:, 0::2], z[:, 1::2] + np.tanh(z[:, 0::2])
+    back, log_det = nfcc.open(tmp_path / "p.so").to_latent((np.hstack([p - q, p + q]) / np.sqrt(2)).astype(np.float32))
+    np.testing.assert_allclose(back, z, atol=2e-6)
+    np.testing.assert_allclose(log_det, 0, atol=1e-6)
