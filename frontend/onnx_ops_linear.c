@@ -98,8 +98,7 @@ static const Node *as_bias(Call *c, const Node *term, int64_t n)
     return build_broadcast(c->b, build_reshape(c->b, term, 1, &lanes), 1, &n);
 }
 
-// alpha A B + beta C
-// NULL: it failed.
+// alpha A B + beta C; NULL: it failed.
 static const Node *gemm(Call *c)
 {
     const Node *a = arg(c, 0), *w = arg(c, 1), *term = optional(c, 2), *bias = NULL;

@@ -1,4 +1,5 @@
-// The inverse of a small matrix [k][k] and its log|det|: Gauss-Jordan elimination with partial pivoting, in double.
+// The inverse of a small matrix [k][k] and its log|det|: Gauss-Jordan elimination with partial pivoting, in double. Its
+// norm; and which rows of any matrix are independent, by the same elimination.
 #include "solve.h"
 
 #include "double_math.h"
@@ -14,10 +15,10 @@ static void swap_rows(double *a, int64_t k, int64_t r, int64_t s)
     }
 }
 
-static int64_t largest_below(const double *a, int64_t k, int64_t c)
+static int64_t largest_below(const double *a, int64_t rows, int64_t k, int64_t c)
 {
     int64_t best = c;
-    for (int64_t r = c + 1; r < k; r++)
+    for (int64_t r = c + 1; r < rows; r++)
         if (fabs(a[r * k + c]) > fabs(a[best * k + c])) best = r;
     return best;
 }
@@ -37,7 +38,7 @@ bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det)
     *log_det = 0;
     for (int64_t i = 0; i < k * k; i++) inverse[i] = i % (k + 1) == 0;
     for (int64_t c = 0; c < k; c++) {
-        int64_t best = largest_below(a, k, c);
+        int64_t best = largest_below(a, k, k, c);
         double pivot = a[best * k + c];
         if (pivot == 0 || !isfinite(pivot)) return false;
         swap_rows(a, k, c, best);
@@ -50,6 +51,34 @@ bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det)
             if (r == c || factor == 0) continue;
             subtract_row(a + r * k, a + c * k, k, factor);
             subtract_row(inverse + r * k, inverse + c * k, k, factor);
+        }
+    }
+    return true;
+}
+
+double matrix_norm1(const double *a, int64_t k)
+{
+    double most = 0;
+    for (int64_t j = 0; j < k; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < k; i++) sum += fabs(a[i * k + j]);
+        if (sum > most) most = sum;
+    }
+    return most;
+}
+
+bool independent_rows(double *a, int rows, int cols, int *order)
+{
+    for (int c = 0; c < cols; c++) {
+        int best = (int)largest_below(a, rows, cols, c), number;
+        if (best >= rows || fabs(a[best * cols + c]) < 1e-9) return false;
+        swap_rows(a, cols, c, best);
+        number = order[best];
+        order[best] = order[c];
+        order[c] = number;
+        for (int r = c + 1; r < rows; r++) {
+            double factor = a[r * cols + c] / a[c * cols + c];
+            if (factor != 0) subtract_row(a + r * cols, a + c * cols, cols, factor);
         }
     }
     return true;

@@ -15,6 +15,13 @@ LaneRef lane_operand(const Node *n, int k, int64_t i)
     return lane_canonical(n->in[k], type_lanes(n->in[k]->type) == 1 ? 0 : i);
 }
 
+int lane_compare(const void *a, const void *b)
+{
+    const LaneRef *x = a, *y = b;
+    if (x->node != y->node) return x->node->id < y->node->id ? -1 : 1;
+    return x->lane < y->lane ? -1 : x->lane > y->lane;
+}
+
 int lane_operands(LaneRef r, LaneRef *out, int room)
 {
     const Node *n = r.node;

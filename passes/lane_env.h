@@ -17,6 +17,7 @@ LaneRef lane_operand(const Node *n, int k, int64_t i);
 // The lanes that lane r is computed from, without those of zero weights; -1: there is no room for them, or its op is none
 // that is followed lane by lane. Elementwise lanes need room for three.
 int lane_operands(LaneRef r, LaneRef *out, int room);
+int lane_compare(const void *a, const void *b); // for qsort: two lanes by node, then by number
 static inline bool lane_same(LaneRef a, LaneRef b) { return a.node == b.node && a.lane == b.lane; }
 static inline bool lane_is_const(LaneRef r) { return r.node && node_is_const(r.node); }
 static inline double lane_value(LaneRef r) { return const_at(r.node, r.lane); }

@@ -16,18 +16,11 @@ LaneRef *value_lanes(Context *cx, const Node *v)
 
 LaneRef *input_lanes(Context *cx, const Node *input) { return value_lanes(cx, input); }
 
-static int compare_lanes(const void *a, const void *b)
-{
-    const LaneRef *x = a, *y = b;
-    if (x->node != y->node) return x->node->id < y->node->id ? -1 : 1;
-    return x->lane < y->lane ? -1 : x->lane > y->lane;
-}
-
 bool lanes_independent(const LaneRef *lanes, int64_t n)
 {
     LaneRef *sorted = heap_array(n, sizeof *sorted);
     memcpy(sorted, lanes, (size_t)n * sizeof *sorted);
-    qsort(sorted, (size_t)n, sizeof *sorted, compare_lanes);
+    qsort(sorted, (size_t)n, sizeof *sorted, lane_compare);
     bool ok = true;
     for (int64_t i = 0; i < n; i++)
         ok = ok && !lane_is_const(sorted[i]) && (!i || !lane_same(sorted[i], sorted[i - 1]));

@@ -134,24 +134,14 @@ static Image image_of(const Node *const *chain, int from)
 
 // ---- the sum
 
-static double norm1(const double *a, int64_t n)
-{
-    double most = 0;
-    for (int64_t j = 0; j < n; j++) {
-        double sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += fabs(a[i * n + j]);
-        most = fmax(most, sum);
-    }
-    return most;
-}
-
 static bool regular(const double *a, int64_t n)
 {
     double *copy = malloc((size_t)(n * n) * sizeof *copy), *inverse = malloc((size_t)(n * n) * sizeof *inverse),
            log_det;
     if (!copy || !inverse) exit(4);
     memcpy(copy, a, (size_t)(n * n) * sizeof *copy);
-    bool ok = invert_matrix(copy, inverse, n, &log_det) && norm1(a, n) * norm1(inverse, n) < MOST_CONDITION;
+    bool ok =
+        invert_matrix(copy, inverse, n, &log_det) && matrix_norm1(a, n) * matrix_norm1(inverse, n) < MOST_CONDITION;
     free(copy);
     free(inverse);
     return ok;

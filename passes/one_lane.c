@@ -218,13 +218,6 @@ static bool numbers_bins(const OneLaneFinder *q, const Single *s, LaneRef r)
     return bins > 1 && bins <= MOST_BINS && walkable(q, s, lane_operand(r.node, 0, r.lane), NULL);
 }
 
-static int compare_lanes(const void *a, const void *b)
-{
-    const LaneRef *x = a, *y = b;
-    if (x->node != y->node) return x->node->id < y->node->id ? -1 : 1;
-    return x->lane < y->lane ? -1 : x->lane > y->lane;
-}
-
 static bool noted(OneLaneFinder *q, const Node *n, const char *why) { return !refuse(q, n, why); }
 
 // The collected lanes, sorted, with what is fixed. False: a lane that is neither fixed nor elementwise.
@@ -234,7 +227,7 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
     *out = (Single){w->s.u, w->s.v, ARENA_ARRAY(q->cx->arena, LaneRef, n), ARENA_ARRAY(q->cx->arena, bool, n), n};
     memcpy(out->lanes, w->s.lanes, (size_t)w->s.n * sizeof(LaneRef));
     out->lanes[n - 1] = w->s.v;
-    qsort(out->lanes, (size_t)n, sizeof(LaneRef), compare_lanes);
+    qsort(out->lanes, (size_t)n, sizeof(LaneRef), lane_compare);
     for (int i = 0; i < n; i++) q->place[number(q, out->lanes[i])] = i + 1;
     LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
     bool ok = true;

@@ -167,17 +167,6 @@ static void visit_elementwise_back(Solver *s, const Node *n)
 
 // ---- backward: a block of a product
 
-static double norm1(const double *a, int64_t k)
-{
-    double most = 0;
-    for (int64_t j = 0; j < k; j++) {
-        double sum = 0;
-        for (int64_t i = 0; i < k; i++) sum += fabs(a[i * k + j]);
-        if (sum > most) most = sum;
-    }
-    return most;
-}
-
 typedef struct {
     int32_t *rows, *cols;
     int64_t n_rows, n_cols;
@@ -225,7 +214,7 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
     double *inverse = ARENA_ARRAY(scratch_arena(s->cx), double, k *k);
     for (int64_t r = 0; r < k; r++)
         for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
-    double norm = norm1(a, k);
+    double norm = matrix_norm1(a, k);
     bool ok = invert_matrix(a, inverse, k, &log_det);
     free(a);
     if (!ok) return false;
@@ -235,7 +224,7 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
     step->cols = arena_copy(scratch_arena(s->cx), b->cols, (size_t)k * sizeof *b->cols);
     step->inverse = inverse;
     step->log_det = log_det;
-    step->condition = k > 1 ? norm * norm1(inverse, k) : 1;
+    step->condition = k > 1 ? norm * matrix_norm1(inverse, k) : 1;
     if (step->condition > s->condition) s->condition = step->condition;
     return true;
 }

@@ -17,7 +17,7 @@
 enum { MOST_TERMS = 128, MOST_DEPTH = 256, MOST_WORK = 1 << 23, MOST_SIZE = 256 };
 
 typedef struct {
-    LaneRef atom;
+    LaneRef atom; // first: terms are sorted by it
     double factor;
 } AffineTerm;
 
@@ -86,18 +86,11 @@ static double factor_of(const Node *n, int64_t i, int64_t k)
 
 // ---- forms
 
-static int by_atom(const void *a, const void *b)
-{
-    const LaneRef *x = &((const AffineTerm *)a)->atom, *y = &((const AffineTerm *)b)->atom;
-    if (x->node->id != y->node->id) return x->node->id < y->node->id ? -1 : 1;
-    return x->lane < y->lane ? -1 : x->lane > y->lane;
-}
-
 // Sorted, equal atoms added up, and without those that vanish.
 static void collect(Form *f)
 {
     int n = 0;
-    if (f->n > 1) qsort(f->terms, (size_t)f->n, sizeof *f->terms, by_atom);
+    if (f->n > 1) qsort(f->terms, (size_t)f->n, sizeof *f->terms, lane_compare);
     for (int i = 0; i < f->n;) {
         AffineTerm sum = f->terms[i];
         for (i++; i < f->n && lane_same(f->terms[i].atom, sum.atom); i++) sum.factor += f->terms[i].factor;
@@ -199,35 +192,6 @@ static void join_atoms(Search *s)
 
 // ---- solving
 
-static void swap_doubles(double *a, double *b, int n)
-{
-    for (int j = 0; j < n; j++) {
-        double t = a[j];
-        a[j] = b[j];
-        b[j] = t;
-    }
-}
-
-// How many of the rows are independent, at most cols; their numbers come in front in `order`.
-static int independent(double *a, int rows, int cols, int *order)
-{
-    for (int c = 0; c < cols; c++) {
-        int best = c;
-        for (int r = c; r < rows; r++)
-            if (fabs(a[r * cols + c]) > fabs(a[best * cols + c])) best = r;
-        if (best >= rows || fabs(a[best * cols + c]) < 1e-9) return c;
-        if (best != c) swap_doubles(a + best * cols, a + c * cols, cols);
-        int t = order[best];
-        order[best] = order[c];
-        order[c] = t;
-        for (int r = c + 1; r < rows; r++) {
-            double factor = a[r * cols + c] / a[c * cols + c];
-            for (int j = c; j < cols && factor != 0; j++) a[r * cols + j] -= factor * a[c * cols + j];
-        }
-    }
-    return cols;
-}
-
 // A component: some atoms, and equations in no others.
 typedef struct {
     int *atoms, *equations;
@@ -251,24 +215,13 @@ static double *matrix_of(Search *s, const Component *c, int rows, bool transpose
     return a;
 }
 
-static double norm1(const double *a, int k)
-{
-    double most = 0;
-    for (int j = 0; j < k; j++) {
-        double sum = 0;
-        for (int i = 0; i < k; i++) sum += fabs(a[i * k + j]);
-        most = fmax(most, sum);
-    }
-    return most;
-}
-
 static bool solve_component(Search *s, Component *c)
 {
-    if (independent(matrix_of(s, c, c->rows, false), c->rows, c->k, c->equations) < c->k) return false;
-    double *a = matrix_of(s, c, c->k, true), norm = norm1(a, c->k);
+    if (!independent_rows(matrix_of(s, c, c->rows, false), c->rows, c->k, c->equations)) return false;
+    double *a = matrix_of(s, c, c->k, true), norm = matrix_norm1(a, c->k);
     c->inverse = ARENA_ARRAY(s->arena, double, (size_t)c->k * c->k);
     if (!invert_matrix(a, c->inverse, c->k, &c->log_det)) return false;
-    c->condition = norm * norm1(c->inverse, c->k);
+    c->condition = norm * matrix_norm1(c->inverse, c->k);
     return true;
 }
 
@@ -308,13 +261,6 @@ static void look_between(Search *s, LaneRef r, bool *seen, Refs *between, Refs *
     }
 }
 
-static int by_node(const void *a, const void *b)
-{
-    const LaneRef *x = a, *y = b;
-    if (x->node->id != y->node->id) return x->node->id < y->node->id ? -1 : 1;
-    return x->lane < y->lane ? -1 : x->lane > y->lane;
-}
-
 // The components as one system of k, whose matrix has them along its diagonal.
 static const System *side_by_side(Search *s, const Component *c, int n, int k)
 {
@@ -333,7 +279,7 @@ static const System *side_by_side(Search *s, const Component *c, int n, int k)
         y->log_det += c[m].log_det;
         y->condition = fmax(y->condition, c[m].condition);
     }
-    if (between.n) qsort(between.lanes, (size_t)between.n, sizeof *between.lanes, by_node);
+    if (between.n) qsort(between.lanes, (size_t)between.n, sizeof *between.lanes, lane_compare);
     y->k = k;
     y->known = known;
     y->atoms = atoms;
