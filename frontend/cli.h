@@ -85,6 +85,7 @@ enum {
     O(seconds, "--seconds", "S", CMD_BENCH, "how long each line is measured (1)")                                     \
     O(warmup, "--warmup", "S", CMD_BENCH, "how long it runs before that (0.2)")                                       \
     O(rate, "--rate", "HZ", CMD_BENCH, "one call each period, as a control loop does; tells missed deadlines")        \
+    O(cold, "--cold", NULL, CMD_BENCH, "read other memory before every call, so that no cache holds the policy")      \
     O(pin, "--pin", "CPUS", CMD_BENCH, "run on these processors only, numbers with commas")                           \
     O(json_file, "--json", "FILE", CMD_BENCH, "write the results as JSON")                                            \
     O(html, "--html", "FILE", CMD_BENCH, "write a page with the table and plots")                                     \

@@ -38,6 +38,7 @@ typedef struct {
 typedef struct {
     double seconds, warmup, hertz;
     uint64_t seed;
+    bool cold;
 } BenchTiming;
 
 typedef struct {
@@ -45,6 +46,7 @@ typedef struct {
     const Build *build;
     nfcc_policy *policy; // NULL: the interpreter in double
     const BenchTiming *timing;
+    const PeakMemory *others; // read before every call, so that no cache holds the policy; NULL: not
 } BenchEngine;
 
 // Everything that the reports tell besides the results.

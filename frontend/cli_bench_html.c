@@ -314,6 +314,11 @@ static void head(FILE *out, const BenchReport *r)
                 "<p>Fixed rate: %g calls a second; a deadline is missed when no result is there at the end of its "
                 "period.</p>\n",
                 r->timing.hertz);
+    if (r->timing.cold)
+        fprintf(
+            out,
+            "<p>Cold: before every call %.0f MiB of other memory are read, so that no cache holds the policy.</p>\n",
+            (double)p->memory_bytes / 1048576);
 }
 
 void bench_html(FILE *out, const BenchReport *r)

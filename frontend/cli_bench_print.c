@@ -49,6 +49,10 @@ void bench_print_machine(FILE *out, const BenchReport *r)
     print_line(out, "limit",
                "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call; above 100 %%, "
                "others\n            used the memory while it was measured");
+    if (r->timing.cold)
+        print_line(out, "cold",
+                   "before every call %.0f MiB of other memory are read, so that no cache holds the policy",
+                   (double)p->memory_bytes / 1048576);
     print_line(out, "clock", "%.0f ns are part of every call", p->clock_seconds * 1e9);
 }
 
@@ -164,7 +168,7 @@ static void json_options(FILE *out, const BenchReport *r)
     number(out, "seconds", r->timing.seconds);
     number(out, "warmup", r->timing.warmup);
     number(out, "rate", r->timing.hertz);
-    fputc('}', out);
+    fprintf(out, ", \"cold\": %s}", r->timing.cold ? "true" : "false");
 }
 
 void bench_json(FILE *out, const BenchReport *r)

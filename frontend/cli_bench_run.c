@@ -1,6 +1,7 @@
 // Calls of one entry, each timed by itself. All memory and all inputs are made before the first call: contexts and
 // latents are drawn from a fixed stream, the event is what the policy itself makes of a latent, so that it lies inside
-// the support. Between two calls nothing is done but to read the clock and to keep a number.
+// the support. Between two calls nothing is done but to read the clock and to keep a number; of --cold, other memory is
+// read.
 #include "cli_bench.h"
 #include "cli_rows.h"
 
@@ -227,6 +228,7 @@ static void run_freely(Caller *c, BenchResult *r, size_t most)
 {
     double end = peak_now() + c->engine->timing->seconds, start;
     do {
+        if (c->engine->others) peak_memory_read(c->engine->others);
         start = peak_now();
         call_once(c);
         r->seconds[r->calls++] = peak_now() - start;

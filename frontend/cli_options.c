@@ -210,7 +210,7 @@ static const CommandHelp helps[] = {
      "score, to_event.x and to_event.log_det; the graph's own names of its inputs and outputs serve as well."},
     {CMD_BENCH,
      "nfcc bench MODEL.onnx [--backend LIST] [--entries LIST] [--rows LIST] [--samples K] [--threads LIST]\n"
-     "                  [--seconds S] [--rate HZ] [--pin CPUS] [--json FILE] [--html FILE]",
+     "                  [--seconds S] [--rate HZ | --cold] [--pin CPUS] [--json FILE] [--html FILE]",
      "Time the model's entries with each backend, and say how near to what this machine can do at most they come.\n"
      "Backends: llvm, openblas, interp (the interpreter in double). Entries: to_latent, to_event, log_prob, sample,\n"
      "sample_and_log_prob, sample_best, act, score, run; prepare (what depends on the contexts alone), and\n"

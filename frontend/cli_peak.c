@@ -156,34 +156,49 @@ static double best_read(const Kernel *k, const float *data, size_t bytes, double
     return best;
 }
 
-// Memory as nfcc_open gives it to weights: in huge pages where the kernel has them.
-static void *huge_memory(size_t bytes, size_t *mapped)
+// Every page has numbers of its own: pages that are all zeros would be one page.
+PeakMemory peak_memory_new(size_t bytes)
 {
-    *mapped = (bytes / HUGE_PAGE + 2) * HUGE_PAGE;
-    void *memory = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return NULL;
+    size_t turn = TURN * sizeof(float);
+    PeakMemory m = {.bytes = bytes < 4 * turn ? 4 * turn : bytes / turn * turn};
+    m.mapped = (m.bytes / HUGE_PAGE + 2) * HUGE_PAGE;
+    m.memory = mmap(NULL, m.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m.memory == MAP_FAILED) return (PeakMemory){0};
 #ifdef MADV_HUGEPAGE
-    madvise(memory, *mapped, MADV_HUGEPAGE);
+    madvise(m.memory, m.mapped, MADV_HUGEPAGE);
 #endif
-    return memory;
+    float *data = (float *)(((uintptr_t)m.memory + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+    for (size_t i = 0; i < m.bytes / 4; i++) data[i] = 1.0f;
+    m.data = data;
+    return m;
+}
+
+void peak_memory_free(PeakMemory *m)
+{
+    if (m->data) munmap(m->memory, m->mapped);
+    *m = (PeakMemory){0};
+}
+
+void peak_memory_read(const PeakMemory *m)
+{
+    Kernel k[MOST_KERNELS];
+    int best = 0;
+    for (int i = 0, n = kernels(k); i < n; i++)
+        if (k[i].runs) best = i;
+    use(k[best].read[0](m->data, m->bytes / 4));
 }
 
 double peak_read(size_t bytes, double seconds)
 {
     Kernel k[MOST_KERNELS];
     int n = kernels(k);
-    size_t mapped, turn = TURN * sizeof(float);
-    bytes = bytes < 4 * turn ? 4 * turn : bytes / turn * turn;
-    void *memory = huge_memory(bytes, &mapped);
-    if (!memory) return 0;
-    float *data = (float *)(((uintptr_t)memory + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
-    for (size_t i = 0; i < bytes / 4; i++) data[i] = 1.0f;
+    PeakMemory m = peak_memory_new(bytes);
     double best = 0;
-    for (int i = 0; i < n; i++) {
-        double rate = k[i].runs ? best_read(&k[i], data, bytes, seconds / n) : 0;
+    for (int i = 0; i < n && m.data; i++) {
+        double rate = k[i].runs ? best_read(&k[i], m.data, m.bytes, seconds / n) : 0;
         if (rate > best) best = rate;
     }
-    munmap(memory, mapped);
+    peak_memory_free(&m);
     return best;
 }
 

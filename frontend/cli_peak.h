@@ -16,3 +16,13 @@ double peak_now(void); // seconds, monotonic
 Peak peak_measure(double seconds);
 // Bytes a second of one thread that reads a buffer of this size again and again, best of `seconds`. 0: no memory.
 double peak_read(size_t bytes, double seconds);
+
+// Memory of nobody else, in huge pages where the kernel has them, as nfcc_open gives it to weights.
+typedef struct {
+    const float *data; // NULL: there is none
+    size_t bytes, mapped;
+    void *memory;
+} PeakMemory;
+PeakMemory peak_memory_new(size_t bytes);
+void peak_memory_read(const PeakMemory *m); // once, from front to back
+void peak_memory_free(PeakMemory *m);

@@ -30,6 +30,7 @@ typedef struct {
         double bytes, rate;
     } *reads; // read rates by size
     int n_reads, reads_cap;
+    PeakMemory others; // of --cold
     const char **said; // notes
     int n_said, said_cap;
 } Bench;
@@ -131,7 +132,7 @@ static bool choose_timing(Bench *b)
 {
     const Options *o = &b->options;
     BenchTiming *t = &b->report.timing;
-    *t = (BenchTiming){.seconds = 1, .warmup = 0.2};
+    *t = (BenchTiming){.seconds = 1, .warmup = 0.2, .cold = o->value[OPT_cold]};
     b->report.samples = 1;
     if (!option_double(o, OPT_seconds, &t->seconds) || !option_double(o, OPT_warmup, &t->warmup) ||
         !option_double(o, OPT_rate, &t->hertz) || !option_u64(o, OPT_seed, &t->seed) ||
@@ -141,6 +142,10 @@ static bool choose_timing(Bench *b)
     if (!ok) usage_error("--seconds more than 0 and at most 86400, --warmup at most 3600 are wanted");
     if (o->value[OPT_rate] && !(t->hertz > 0 && t->hertz <= 1e6)) {
         usage_error("--rate %s: calls a second are wanted, more than 0 and at most 1000000", o->value[OPT_rate]);
+        return false;
+    }
+    if (t->cold && t->hertz > 0) {
+        usage_error("--cold and --rate: between two ticks there may be no time to read other memory; take one of them");
         return false;
     }
     if (!b->report.samples || b->report.samples > MOST) {
@@ -207,6 +212,12 @@ static void default_entries(Bench *b)
 }
 
 // ---- measuring
+// As large a buffer is read to learn how fast the weights can be: their own size, of --cold what no cache holds.
+static double read_size(const Bench *b, const BenchWork *work)
+{
+    return b->report.timing.cold ? (double)b->report.peak.memory_bytes : work->bytes;
+}
+
 // Reading is measured again beside each result, since others may use the memory, too: the best counts for all results
 // of its size.
 static double read_rate(Bench *b, double bytes)
@@ -240,7 +251,7 @@ static void final_limits(Bench *b)
 {
     for (int i = 0; i < b->n_results; i++)
         for (int k = 0; k < b->n_reads; k++)
-            if (b->reads[k].bytes == b->results[i].work.bytes) set_limit(&b->results[i], b->reads[k].rate);
+            if (b->reads[k].bytes == read_size(b, &b->results[i].work)) set_limit(&b->results[i], b->reads[k].rate);
 }
 
 static void show_progress(Bench *b, const BenchCase *c)
@@ -282,14 +293,14 @@ static void measure(Bench *b, const BenchEngine *engine, const BenchCase *c)
     }
     r.work = bench_work(b->arena, engine->build->plan, &r.what);
     r.peak = peak_of(b, engine->policy);
-    set_limit(&r, read_rate(b, r.work.bytes));
+    set_limit(&r, read_rate(b, read_size(b, &r.work)));
     ARENA_PUSH(b->arena, b->results, b->n_results, b->results_cap, r);
     bench_print_result(stdout, &r);
 }
 
 static void measure_all(Bench *b, const Build *build, const char *backend, nfcc_policy *policy)
 {
-    const BenchEngine engine = {b->s, build, policy, &b->report.timing};
+    const BenchEngine engine = {b->s, build, policy, &b->report.timing, b->others.data ? &b->others : NULL};
     WeightType type = build->plan->weight_type;
     const char *name = type == WEIGHTS_F32 ? backend : arena_format(b->arena, "%s-%s", backend, weight_names[type]);
     for (int e = 0; e < b->n_entries; e++)
@@ -380,11 +391,18 @@ static int run(Bench *b)
     BenchReport *r = &b->report;
     r->model = path, r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);
     r->peak = peak_measure(r->timing.seconds < 0.5 ? r->timing.seconds : 0.5);
+    if (r->timing.cold) b->others = peak_memory_new(r->peak.memory_bytes);
     session_stage(b->s, NULL);
+    if (r->timing.cold && !b->others.data) {
+        diag_error(&b->s->cx, NULL, "measure without --cold",
+                   "no memory for the %zu bytes that --cold reads before every call", r->peak.memory_bytes);
+        return IO_FAILED;
+    }
     bench_print_machine(stdout, r);
     bench_print_head(stdout, r->timing.hertz > 0);
     for (int i = 0; i < b->n_backends; i++)
         if (!bench_backend(b, b->backends[i])) return session_code(b->s) == DONE ? INTERNAL : session_code(b->s);
+    peak_memory_free(&b->others);
     final_limits(b);
     r->results = b->results, r->n_results = b->n_results;
     bool written = write_report(b, OPT_json_file, bench_json);

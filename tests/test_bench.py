@@ -113,6 +113,18 @@ def test_a_rate_that_cannot_be_held(bench):
     assert r["ticks"] == r["deadline_misses"] == 1000 and r["calls"] < 1000
 
 
+def test_cold_calls_wait_for_memory(bench, tmp_path):
+    def run(*words):
+        return bench("--rows", "1", "--entries", "log_prob", "--backend", "llvm", *words, seconds="0.05")
+    page = tmp_path / "cold.html"
+    warm, cold = run(), run("--cold", "--html", page)
+    assert "of other memory" in cold.stdout and "of other memory" not in warm.stdout
+    assert cold.json["options"]["cold"] is True and warm.json["options"]["cold"] is False
+    assert cold.json["results"][0]["min_us"] > warm.json["results"][0]["min_us"]
+    assert cold.json["results"][0]["read_gb_s"] <= 1.2 * cold.json["machine"]["read_memory_gb_s"]
+    assert "Cold:" in page.read_text()
+
+
 def test_table(bench):
     done = bench("--rows", "1,8", "--entries", "sample", "--backend", "llvm", "--pin", "0")
     lines = done.stdout.split("\n")
@@ -154,6 +166,7 @@ def test_markup_of_a_name_is_escaped(tool, tmp_path):
     (["--entries", "prepare+run"], "no entry"),
     (["--rate", "0"], "calls a second"),
     (["--samples", "0"], "from 1 to"),
+    (["--rate", "100", "--cold"], "take one"),
     (["--cpu", "i386"], "unknown --cpu"),
     (["--pin", "9999999"], "processors"),
     (["--temperature", "1"], "nfcc run"),

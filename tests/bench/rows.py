@@ -16,7 +16,7 @@ def measure(args, model, rows):
         path = os.path.join(tmp, "rows.json")
         command = [args.nfcc, "bench", model, "--backend", "llvm", "--entries", args.entries, "--cpu", args.cpu, "--base", args.base,
                    "--rows", ",".join(map(str, rows)), "--seconds", str(args.seconds), "--warmup", str(args.seconds / 4),
-                   "--no-verify", "--json", path]
+                   "--no-verify", "--json", path] + ["--cold"] * args.cold
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with open(path) as file:
             return {(r["entry"], r["rows"]): r["min_us"] for r in json.load(file)["results"] if r["backend"] == "llvm"}
@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--most", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=0.02, help="for each number of rows, in each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="no cache holds the policy when a call begins")
     args = parser.parse_args()
     for model in args.models:
         smallest = {}
