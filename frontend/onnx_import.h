@@ -224,6 +224,9 @@ const Node *mean_last(Call *c, const Node *x);                    // [.., n] -> 
 const Node *keep_last(Call *c, Op op, const Node *x);             // reduce, last dim 1
 const Node *softmax_last(Call *c, const Node *x, bool logarithm);
 
+// y through the activation that the node's attributes name; NULL after an error, y where they name none.
+const Node *activated(Call *c, const Node *y);
+
 // ---- onnx_origin.c
 const Origin *node_origin(Arena *arena, const Onnx__NodeProto *node);
 
@@ -281,6 +284,19 @@ enum {
     REDUCE_SUM_SQUARE,
     REDUCE_LOG_SUM,
     REDUCE_LOG_SUM_EXP
+};
+enum {
+    ACTIVATION_RELU,
+    ACTIVATION_LEAKY_RELU,
+    ACTIVATION_THRESHOLDED_RELU,
+    ACTIVATION_ELU,
+    ACTIVATION_SELU,
+    ACTIVATION_HARD_SIGMOID,
+    ACTIVATION_SOFTSIGN,
+    ACTIVATION_SIGMOID,
+    ACTIVATION_TANH,
+    ACTIVATION_SOFTPLUS,
+    ACTIVATION_CLIP
 };
 enum { LAYER_RNN, LAYER_LSTM, LAYER_GRU };
 

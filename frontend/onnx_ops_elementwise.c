@@ -69,25 +69,76 @@ void import_reciprocal(Call *c, int a)
     if (x) result(c, 0, build_binary(c->b, OP_div, number(c, 1), x));
 }
 
-void import_relu(Call *c, int a)
+// ---- activations: alone, or behind a product or a convolution where ONNX Runtime's optimiser has fused the two
+
+static const struct {
+    const char *name, *parameter[2];
+    double usual[2];
+} ACTIVATIONS[] = {
+    [ACTIVATION_RELU] = {"Relu", {NULL}, {0}},
+    [ACTIVATION_LEAKY_RELU] = {"LeakyRelu", {"alpha"}, {(double)0.01f}},
+    [ACTIVATION_THRESHOLDED_RELU] = {"ThresholdedRelu", {"alpha"}, {1}},
+    [ACTIVATION_ELU] = {"Elu", {"alpha"}, {1}},
+    [ACTIVATION_SELU] = {"Selu",
+                         {"alpha", "gamma"},
+                         {(double)1.67326319217681884765625f, (double)1.05070102214813232421875f}},
+    [ACTIVATION_HARD_SIGMOID] = {"HardSigmoid", {"alpha", "beta"}, {(double)0.2f, 0.5}},
+    [ACTIVATION_SOFTSIGN] = {"Softsign", {NULL}, {0}},
+    [ACTIVATION_SIGMOID] = {"Sigmoid", {NULL}, {0}},
+    [ACTIVATION_TANH] = {"Tanh", {NULL}, {0}},
+    [ACTIVATION_SOFTPLUS] = {"Softplus", {NULL}, {0}},
+    [ACTIVATION_CLIP] = {"Clip", {"min", "max"}, {-INFINITY, INFINITY}},
+};
+
+static const Node *activation(Call *c, int kind, const Node *x, const double *p)
 {
-    (void)a;
-    const Node *x = arg(c, 0);
-    if (x) result(c, 0, build_alpha(c->b, OP_leaky_relu, x, 0));
+    Builder *b = c->b;
+    switch (kind) {
+    case ACTIVATION_RELU: return build_alpha(b, OP_leaky_relu, x, 0);
+    case ACTIVATION_LEAKY_RELU: return build_alpha(b, OP_leaky_relu, x, p[0]);
+    case ACTIVATION_THRESHOLDED_RELU:
+        return build_select(b, build_binary(b, OP_lt, number(c, p[0]), x), x, number(c, 0));
+    case ACTIVATION_ELU: return build_alpha(b, OP_elu, x, p[0]);
+    case ACTIVATION_SELU: return scaled(c, build_alpha(b, OP_elu, x, p[0]), p[1]);
+    case ACTIVATION_HARD_SIGMOID: return clamp01(c, add(c, scaled(c, x, p[0]), number(c, p[1])));
+    case ACTIVATION_SOFTSIGN: return build_binary(b, OP_div, x, add(c, number(c, 1), build_unary(b, OP_abs, x)));
+    case ACTIVATION_SIGMOID: return build_unary(b, OP_sigmoid, x);
+    case ACTIVATION_TANH: return build_unary(b, OP_tanh, x);
+    case ACTIVATION_SOFTPLUS: return build_unary(b, OP_softplus, x);
+    default: return build_binary(b, OP_min, build_binary(b, OP_max, x, number(c, p[0])), number(c, p[1]));
+    }
 }
 
-void import_leaky_relu(Call *c, int a)
+void import_activation(Call *c, int kind)
 {
-    (void)a;
     const Node *x = arg(c, 0);
-    if (x) result(c, 0, build_alpha(c->b, OP_leaky_relu, x, attr_real(c, "alpha", (double)0.01f)));
+    double p[2];
+    for (int i = 0; i < 2; i++) {
+        const char *name = ACTIVATIONS[kind].parameter[i];
+        p[i] = name ? attr_real(c, name, ACTIVATIONS[kind].usual[i]) : 0;
+    }
+    if (x) result(c, 0, activation(c, kind, x, p));
 }
 
-void import_elu(Call *c, int a)
+// The parameters are activation_alpha, ... behind a product, a list behind a convolution.
+const Node *activated(Call *c, const Node *y)
 {
-    (void)a;
-    const Node *x = arg(c, 0);
-    if (x) result(c, 0, build_alpha(c->b, OP_elu, x, attr_real(c, "alpha", 1)));
+    const char *name = attr_text(c, "activation", "");
+    const Onnx__AttributeProto *list = attr(c, "activation_params");
+    if (!y || !*name) return y;
+    for (int kind = 0; kind < (int)(sizeof ACTIVATIONS / sizeof *ACTIVATIONS); kind++) {
+        if (strcmp(name, ACTIVATIONS[kind].name)) continue;
+        double p[2];
+        for (int i = 0; i < 2; i++) {
+            const char *parameter = ACTIVATIONS[kind].parameter[i];
+            p[i] = parameter ? attr_real(c, arena_format(call_arena(c), "activation_%s", parameter),
+                                         ACTIVATIONS[kind].usual[i])
+                             : 0;
+            if (parameter && list && (size_t)i < list->n_floats) p[i] = (double)list->floats[i];
+        }
+        return activation(c, kind, y, p);
+    }
+    return fail(c, "optimise the graph at a lower level", "its activation '%s' is not supported", name);
 }
 
 // max(0, x) + min(0, alpha (e^(x / alpha) - 1)) = alpha elu(x / alpha)
@@ -98,15 +149,6 @@ void import_celu(Call *c, int a)
     double alpha = attr_real(c, "alpha", 1);
     if (x && alpha == 0) fail(c, "use ReLU", "alpha is 0");
     if (x && alpha != 0) result(c, 0, scaled(c, build_alpha(c->b, OP_elu, scaled(c, x, 1 / alpha), 1), alpha));
-}
-
-void import_selu(Call *c, int a)
-{
-    (void)a;
-    const Node *x = arg(c, 0);
-    double alpha = attr_real(c, "alpha", (double)1.67326319217681884765625f),
-           gamma = attr_real(c, "gamma", (double)1.05070102214813232421875f);
-    if (x) result(c, 0, scaled(c, build_alpha(c->b, OP_elu, x, alpha), gamma));
 }
 
 void import_prelu(Call *c, int a)
@@ -121,36 +163,11 @@ void import_prelu(Call *c, int a)
         result(c, 0, build_select(c->b, build_binary(c->b, OP_lt, in[0], number(c, 0)), mul(c, in[0], in[1]), in[0]));
 }
 
-void import_thresholded_relu(Call *c, int a)
-{
-    (void)a;
-    const Node *x = arg(c, 0);
-    if (x)
-        result(c, 0,
-               build_select(c->b, build_binary(c->b, OP_lt, number(c, attr_real(c, "alpha", 1)), x), x, number(c, 0)));
-}
-
-void import_hard_sigmoid(Call *c, int a)
-{
-    (void)a;
-    const Node *x = arg(c, 0);
-    if (!x) return;
-    double alpha = attr_real(c, "alpha", (double)0.2f), beta = attr_real(c, "beta", 0.5);
-    result(c, 0, clamp01(c, add(c, scaled(c, x, alpha), number(c, beta))));
-}
-
 void import_hard_swish(Call *c, int a)
 {
     (void)a;
     const Node *x = arg(c, 0);
     if (x) result(c, 0, mul(c, x, clamp01(c, add(c, scaled(c, x, 1.0 / 6), number(c, 0.5)))));
-}
-
-void import_softsign(Call *c, int a)
-{
-    (void)a;
-    const Node *x = arg(c, 0);
-    if (x) result(c, 0, build_binary(c->b, OP_div, x, add(c, number(c, 1), build_unary(c->b, OP_abs, x))));
 }
 
 // 0.5 x (1 + erf(x / sqrt 2))
@@ -175,16 +192,15 @@ void import_gelu(Call *c, int a)
     if (x) result(c, 0, strcmp(attr_text(c, "approximate", "none"), "tanh") ? gelu_erf(c, x) : gelu_tanh(c, x));
 }
 
-void import_fast_gelu(Call *c, int a)
+// With a bias in front, as ONNX Runtime's optimiser writes them.
+void import_bias_gelu(Call *c, int by_tanh)
 {
-    (void)a;
-    const Node *in[2];
-    if (!has_arg(c, 1)) {
-        in[0] = arg(c, 0);
-        if (in[0]) result(c, 0, gelu_tanh(c, in[0]));
-    } else if (operands(c, 2, in)) {
-        result(c, 0, gelu_tanh(c, add(c, in[0], in[1])));
-    }
+    const Node *in[2], *x = NULL;
+    if (!has_arg(c, 1))
+        x = arg(c, 0);
+    else if (operands(c, 2, in))
+        x = add(c, in[0], in[1]);
+    if (x) result(c, 0, by_tanh ? gelu_tanh(c, x) : gelu_erf(c, x));
 }
 
 static const Node *swish(Call *c, const Node *x, double alpha)

@@ -75,18 +75,28 @@ void import_matmul(Call *c, int unused)
     if (matrix_operands(c, &a, &w)) result(c, 0, matmul(c, a, w));
 }
 
+// An operand of the fused product: [M, B..., K] -> [B..., M, K] where its batch is transposed, then the last two axes.
+static const Node *fused_operand(Call *c, const Node *x, const char *batch, const char *last)
+{
+    int perm[MAX_RANK], r = x->type.rank;
+    bool first_last = attr_int(c, batch, 0) != 0, swap = attr_int(c, last, 0) != 0;
+    if (r < 2) return first_last || swap ? fail(c, DAMAGED, "a vector is transposed") : x;
+    for (int i = 0; i < r - 2; i++) perm[i] = i + 1;
+    perm[r - 2] = 0;
+    perm[r - 1] = r - 1;
+    if (first_last) x = build_transpose(c->b, x, perm);
+    return swap ? swapped(c, x) : x;
+}
+
 void import_fused_matmul(Call *c, int unused)
 {
     (void)unused;
-    const Node *a = NULL, *w = NULL;
-    if (!matrix_operands(c, &a, &w)) return;
-    if (attr_int(c, "transBatchA", 0) || attr_int(c, "transBatchB", 0) || a->type.rank < 2 || w->type.rank < 2) {
-        fail(c, "optimise the graph at a lower level", "this form of the fused product is not supported");
-        return;
-    }
-    if (attr_int(c, "transA", 0)) a = swapped(c, a);
-    if (attr_int(c, "transB", 0)) w = swapped(c, w);
-    result(c, 0, times(c, matmul(c, a, w), attr_real(c, "alpha", 1)));
+    const Node *a = arg(c, 0), *w = arg(c, 1);
+    bool aligned = !attr_int(c, "transBatchA", 0) && !attr_int(c, "transBatchB", 0);
+    if (!a || !w || (aligned && !matrix_operands(c, &a, &w))) return;
+    a = fused_operand(c, a, "transBatchA", "transA");
+    w = fused_operand(c, w, "transBatchB", "transB");
+    if (a && w) result(c, 0, times(c, matmul(c, a, w), attr_real(c, "alpha", 1)));
 }
 
 // Constant term of a product as the bias of a linear, f32[n]; NULL if it is not one.
@@ -132,24 +142,8 @@ void import_gemm(Call *c, int unused)
 void import_fused_gemm(Call *c, int unused)
 {
     (void)unused;
-    static const struct {
-        const char *name;
-        Op op;
-        double alpha; // of the activation's own, unless said
-    } known[] = {{"Relu", OP_leaky_relu, 0}, {"LeakyRelu", OP_leaky_relu, 0.01}, {"Elu", OP_elu, 1},
-                 {"Tanh", OP_tanh, 0},       {"Sigmoid", OP_sigmoid, 0},         {"Softplus", OP_softplus, 0}};
-    const char *activation = attr_text(c, "activation", "");
-    double alpha = attr_real(c, "activation_alpha", NAN);
-    const Node *y = gemm(c);
-    for (size_t i = 0; y && i < sizeof known / sizeof *known; i++) {
-        if (strcmp(activation, known[i].name)) continue;
-        if (known[i].op == OP_leaky_relu || known[i].op == OP_elu)
-            result(c, 0, build_alpha(c->b, known[i].op, y, isnan(alpha) ? known[i].alpha : alpha));
-        else
-            result(c, 0, build_unary(c->b, known[i].op, y));
-        return;
-    }
-    if (y) fail(c, "optimise the graph at a lower level", "its activation '%s' is not supported", activation);
+    const Node *y = activated(c, gemm(c));
+    if (y) result(c, 0, y);
 }
 
 // ---- running sums: a product with a triangle of ones, which the solver inverts like any other

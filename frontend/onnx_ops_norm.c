@@ -116,35 +116,71 @@ static const Node *per_channel(Call *c, const Node *v, const Node *x)
     return build_reshape(c->b, v, x->type.rank, dim);
 }
 
-static void norm_over_trailing(Call *c, bool centre)
+typedef struct {
+    const Node *y, *mean, *inverse;
+} Normalised;
+
+// Over the axes from `axis` on; y is NULL after an error.
+static Normalised norm_over_trailing(Call *c, const Node *x, int axis, double epsilon, bool centre)
 {
-    const Node *x = cast_real(c, arg(c, 0)), *scale = arg(c, 1), *bias = centre ? optional(c, 2) : NULL, *mean = NULL,
-               *inverse = NULL;
-    int axis = 0;
-    if (!x || !scale || c->failed || !axis_of(c, attr_int(c, "axis", -1), x->type.rank, &axis)) return;
+    Normalised n = {0};
     int64_t axes[MAX_RANK], dim[MAX_RANK];
     for (int i = axis; i < x->type.rank; i++) axes[i - axis] = i;
     for (int i = 0; i < x->type.rank; i++) dim[i] = i < axis ? x->type.dim[i] : 1;
     LastAxes l = last_axes(x, x->type.rank - axis, axes);
     const Node *lines = to_last(c, x, &l);
-    if (!lines) return;
-    const Node *y =
-        from_last(c, normalised(c, lines, attr_real(c, "epsilon", (double)1e-5f), centre, &mean, &inverse), &l);
-    result(c, 0, scale_and_shift(c, y, scale, bias));
-    if (c->n_out > 1 && centre) result(c, 1, build_reshape(c->b, mean, x->type.rank, dim));
-    if (c->n_out > 2 && centre) result(c, 2, build_reshape(c->b, inverse, x->type.rank, dim));
+    if (!lines) return n;
+    n.y = from_last(c, normalised(c, lines, epsilon, centre, &n.mean, &n.inverse), &l);
+    n.mean = n.mean ? build_reshape(c->b, n.mean, x->type.rank, dim) : NULL;
+    n.inverse = build_reshape(c->b, n.inverse, x->type.rank, dim);
+    return n;
+}
+
+static void layer_norm(Call *c, bool centre)
+{
+    const Node *x = cast_real(c, arg(c, 0)), *scale = arg(c, 1), *bias = centre ? optional(c, 2) : NULL;
+    int axis = 0;
+    if (!x || !scale || c->failed || !axis_of(c, attr_int(c, "axis", -1), x->type.rank, &axis)) return;
+    Normalised n = norm_over_trailing(c, x, axis, attr_real(c, "epsilon", (double)1e-5f), centre);
+    if (!n.y) return;
+    result(c, 0, scale_and_shift(c, n.y, scale, bias));
+    if (c->n_out > 1 && centre) result(c, 1, n.mean);
+    if (c->n_out > 2 && centre) result(c, 2, n.inverse);
 }
 
 void import_layer_norm(Call *c, int a)
 {
     (void)a;
-    norm_over_trailing(c, true);
+    layer_norm(c, true);
 }
 
 void import_rms_norm(Call *c, int a)
 {
     (void)a;
-    norm_over_trailing(c, false);
+    layer_norm(c, false);
+}
+
+// As ONNX Runtime's optimiser writes the sum of a residual branch, and of a bias, and the normalisation behind it:
+// (x, skip, scale[, shift], bias) -> y, mean, 1 / deviation, the sum. Without a mean there is no shift.
+void import_skip_layer_norm(Call *c, int centre)
+{
+    const Node *in[3] = {arg(c, 0), arg(c, 1), optional(c, centre ? 4 : 3)}, *scale = arg(c, 2),
+               *shift = centre ? optional(c, 3) : NULL, *sum = in[0];
+    Type t;
+    if (!in[0] || !in[1] || !scale) return;
+    in[1] = unbaked(c, 2, 1, in[1]);
+    for (int i = 1; i < 3 && !c->failed; i++) {
+        if (!in[i] || !broadcast_ok(c, 2, (const Node *const[]){sum, in[i]}, &t)) continue;
+        sum = op2(c, OP_add, sum, in[i]);
+    }
+    if (c->failed) return;
+    sum = cast_real(c, sum);
+    Normalised n = norm_over_trailing(c, sum, sum->type.rank - 1, attr_real(c, "epsilon", (double)1e-12f), centre != 0);
+    if (!n.y) return;
+    result(c, 0, scale_and_shift(c, n.y, scale, shift));
+    if (c->n_out > 1 && centre) result(c, 1, n.mean);
+    if (c->n_out > 2) result(c, 2, n.inverse);
+    if (c->n_out > 3) result(c, 3, sum);
 }
 
 // Groups of channels with their pixels: [N, groups, rest].

@@ -142,18 +142,15 @@ static const Node *convolve(Call *c, const Node *x, Window *w, int64_t channels,
     return build_reshape(c->b, build_transpose(c->b, y, (int[]){0, 2, 1}), w->n + 2, dim);
 }
 
-static void convolved(Call *c, const Node *const *part, int64_t groups)
+static const Node *convolved(Call *c, const Node *const *part, int64_t groups)
 {
     const Node *y = build_concat(c->b, (int)groups, part, 1), *bias = optional(c, 2);
-    if (!bias) {
-        result(c, 0, y);
-        return;
-    }
+    if (!bias) return y;
     int64_t dim[MAX_RANK] = {1, type_lanes(bias->type), 1, 1, 1, 1, 1, 1};
     Type t;
-    if (!finite_weights(c, bias, "biases")) return;
+    if (!finite_weights(c, bias, "biases")) return NULL;
     const Node *in[2] = {y, build_reshape(c->b, bias, y->type.rank, dim)};
-    if (broadcast_ok(c, 2, in, &t)) result(c, 0, build_binary(c->b, OP_add, in[0], in[1]));
+    return broadcast_ok(c, 2, in, &t) ? build_binary(c->b, OP_add, in[0], in[1]) : NULL;
 }
 
 static bool conv_operands(Call *c, const Node **x, const Node **weights, int64_t *groups)
@@ -166,28 +163,44 @@ static bool conv_operands(Call *c, const Node **x, const Node **weights, int64_t
                       type_text(call_arena(c), (*x)->type)) != NULL;
 }
 
-void import_conv(Call *c, int unused)
+static const Node *conv(Call *c)
 {
-    (void)unused;
     const Node *x = NULL, *weights = NULL;
     int64_t groups = 1;
     Window w = {0};
     if (!conv_operands(c, &x, &weights, &groups) || !geometry(c, &w, x, weights->type.dim + 2) || !borders(c, &w))
-        return;
+        return NULL;
     int64_t channels = w.channels / groups, filters = weights->type.dim[0] / groups;
-    if (weights->type.dim[1] != channels || weights->type.dim[0] % groups || !filters) {
-        fail(c, DAMAGED, "weights %s for %lld channels in %lld groups", type_text(call_arena(c), weights->type),
-             (long long)w.channels, (long long)groups);
-        return;
-    }
+    if (weights->type.dim[1] != channels || weights->type.dim[0] % groups || !filters)
+        return fail(c, DAMAGED, "weights %s for %lld channels in %lld groups", type_text(call_arena(c), weights->type),
+                    (long long)w.channels, (long long)groups);
     const Node **part = ARENA_ARRAY(call_arena(c), const Node *, groups);
     for (int64_t g = 0; g < groups; g++) {
         w.first_channel = g * channels;
         const Node *wg = build_slice(c->b, weights, 0, g * filters, filters, 1);
         wg = swapped(c, build_reshape(c->b, wg, 2, (int64_t[]){filters, channels * w.window}));
-        if (!(part[g] = convolve(c, x, &w, channels, wg))) return;
+        if (!(part[g] = convolve(c, x, &w, channels, wg))) return NULL;
     }
-    convolved(c, part, groups);
+    return convolved(c, part, groups);
+}
+
+void import_conv(Call *c, int unused)
+{
+    (void)unused;
+    const Node *y = conv(c);
+    if (y) result(c, 0, y);
+}
+
+// As ONNX Runtime's optimiser writes a convolution, a sum behind it and the activation of both.
+void import_fused_conv(Call *c, int unused)
+{
+    (void)unused;
+    const Node *y = conv(c), *term = y ? optional(c, 3) : NULL;
+    Type t;
+    if (term && !broadcast_ok(c, 2, (const Node *const[]){y, term}, &t)) return;
+    if (term) y = build_binary(c->b, OP_add, y, term);
+    y = activated(c, y);
+    if (y) result(c, 0, y);
 }
 
 // Output sizes of a transposed convolution; its padding shrinks the output.
@@ -234,7 +247,8 @@ void import_conv_transpose(Call *c, int unused)
         wg = build_reshape(c->b, wg, 2, (int64_t[]){channels * w.window, filters});
         if (!(part[g] = convolve(c, x, &w, channels, wg))) return;
     }
-    convolved(c, part, groups);
+    const Node *y = convolved(c, part, groups);
+    if (y) result(c, 0, y);
 }
 
 // ---- pooling

@@ -1,4 +1,5 @@
 """ONNX's own node tests in float32 (onnx_nodes.py), `nfcc test`, and the table of operators in the documentation."""
+import math
 import os
 import shutil
 
@@ -141,27 +142,101 @@ def test_node_tests_compiled():
     assert count["PASS"] > 100
 
 
-@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Elu", "Tanh", "Sigmoid", "Softplus", "Selu"])
-def test_a_product_fused_with_its_activation(tool, tmp_path, activation):
+# ---- what ONNX Runtime's optimiser writes
+
+def fused(tool, folder, op, order, inputs, weights, output, domain="com.microsoft", opset=17, **said):
+    """What `nfcc test` says of one node on the operands named in `order`."""
     onnx = pytest.importorskip("onnx")
     h = onnx.helper
-    rng = np.random.default_rng(2)
-    w, b, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 3), (4,), (5, 3)))
-    alpha = {"activation_alpha": 0.25} if activation in ("LeakyRelu", "Elu") else {}
-    said = {"domain": "com.microsoft", "transB": 1, "activation": activation, **alpha}
-    node = h.make_node("FusedGemm", ["x", "w", "b"], ["y"], **said)
-    ports = [h.make_tensor_value_info(n, 1, ["N", k]) for n, k in (("x", 3), ("y", 4))]
-    weights = [onnx.numpy_helper.from_array(a, n) for a, n in ((w, "w"), (b, "b"))]
-    graph = h.make_graph([node], "g", ports[:1], ports[1:], weights)
-    opsets = [h.make_opsetid("", 17), h.make_opsetid("com.microsoft", 1)]
-    data = tmp_path / "gemm" / "test_data_set_0"
+    node = h.make_node(op, order.split(), ["y"], domain=domain, **said)
+    ports = [h.make_tensor_value_info(n, 1, ["N", *a.shape[1:]]) for n, a in {**inputs, "y": output}.items()]
+    held = [onnx.numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()]
+    opsets = [h.make_opsetid("", opset), h.make_opsetid("com.microsoft", 1)]
+    data = folder / "case" / "test_data_set_0"
     os.makedirs(data)
-    onnx.save(h.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "gemm" / "model.onnx")
-    u = x @ w.T + b
-    y = {"Relu": np.maximum(u, 0), "LeakyRelu": np.where(u > 0, u, 0.25 * u),
-         "Elu": np.where(u > 0, u, 0.25 * np.expm1(u)), "Tanh": np.tanh(u),
-         "Sigmoid": 1 / (1 + np.exp(-u)), "Softplus": np.logaddexp(0, u), "Selu": u}[activation]
-    (data / "input_0.pb").write_bytes(tensor(x))
-    (data / "output_0.pb").write_bytes(tensor(y.astype(np.float32)))
-    out = tool("test", tmp_path / "gemm", "--backend", "interp", code=None).stdout
-    assert ("activation 'Selu' is not supported" if activation == "Selu" else "1 passed") in out
+    graph = h.make_graph([node], "g", ports[:-1], ports[-1:], held)
+    onnx.save(h.make_model(graph, opset_imports=opsets, ir_version=8), folder / "case" / "model.onnx")
+    for i, array in enumerate(inputs.values()):
+        (data / f"input_{i}.pb").write_bytes(tensor(array.astype(np.float32)))
+    (data / "output_0.pb").write_bytes(tensor(output.astype(np.float32)))
+    return tool("test", folder / "case", "--backend", "interp", code=None).stdout
+
+
+def numbers(seed, **shapes):
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+# name: (parameters, values)
+ACTIVATIONS = {
+    "Relu": ({}, lambda u: np.maximum(u, 0)), "LeakyRelu": ({"alpha": 0.25}, lambda u: np.where(u > 0, u, 0.25 * u)),
+    "ThresholdedRelu": ({"alpha": 0.25}, lambda u: np.where(u > 0.25, u, 0)),
+    "Elu": ({"alpha": 0.25}, lambda u: np.where(u > 0, u, 0.25 * np.expm1(u))),
+    "Selu": ({"alpha": 1.5, "gamma": 1.25}, lambda u: 1.25 * np.where(u > 0, u, 1.5 * np.expm1(u))),
+    "HardSigmoid": ({"alpha": 0.25, "beta": 0.375}, lambda u: np.clip(0.25 * u + 0.375, 0, 1)),
+    "Softsign": ({}, lambda u: u / (1 + np.abs(u))), "Tanh": ({}, np.tanh),
+    "Sigmoid": ({}, lambda u: 1 / (1 + np.exp(-u))), "Softplus": ({}, lambda u: np.logaddexp(0, u)),
+    "Clip": ({"min": -0.5, "max": 0.75}, lambda u: np.clip(u, -0.5, 0.75)), "Cosine": ({}, np.cos),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_product_or_convolution_fused_with_its_activation(tool, tmp_path, activation):
+    said, of = ACTIVATIONS[activation]
+    v = numbers(2, x=(5, 3), w=(4, 3), b=(4,))
+    named = {f"activation_{k}": p for k, p in said.items()}
+    listed = {"activation_params": list(said.values())} if said else {}
+    first = fused(tool, tmp_path / "gemm", "FusedGemm", "x w b", {"x": v["x"]}, {"w": v["w"], "b": v["b"]},
+                  of(v["x"] @ v["w"].T + v["b"]), transB=1, activation=activation, **named)
+    image = {"x": v["x"][:, :, None, None] * np.ones((2, 2)), "z": numbers(3, z=(5, 4, 2, 2))["z"]}
+    y = of(np.einsum("nihw,oi->nohw", image["x"], v["w"]) + v["b"][:, None, None] + image["z"])
+    weights = {"w": v["w"][:, :, None, None], "b": v["b"]}
+    second = fused(tool, tmp_path / "conv", "FusedConv", "x w b z", image, weights, y, activation=activation, **listed)
+    for out in (first, second):
+        assert ("activation 'Cosine' is not supported" if activation == "Cosine" else "1 passed") in out
+
+
+@pytest.mark.parametrize("said", ["", "A", "B", "AB", "a", "b", "ab", "AaBb"])
+def test_a_product_fused_with_transpositions(tool, tmp_path, said):
+    """A and B swap an operand's last two axes, a and b bring its batch axes in front: [M, B..., K]."""
+    v = numbers(4, a=(5, 2, 5, 3), b=(5, 2, 3, 4))
+    y = 0.5 * v["a"] @ v["b"]
+    for name in "ab":
+        v[name] = np.swapaxes(v[name], -1, -2) if name.upper() in said else v[name]
+        v[name] = np.moveaxis(v[name], 2, 0) if name in said else v[name]
+    flags = {flag: 1 for letter, flag in zip("ABab", ("transA", "transB", "transBatchA", "transBatchB"))
+             if letter in said}
+    data = tmp_path / "product"
+    assert "1 passed" in fused(tool, data, "FusedMatMul", "a b", v, {}, y, alpha=0.5, **flags)
+
+
+def test_a_bias_fused_with_its_gelu(tool, tmp_path):
+    v = numbers(5, x=(5, 4), b=(4,))
+    u = v["x"] + v["b"]
+    y = u * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (u + 0.044715 * u**3)))
+    assert "1 passed" in fused(tool, tmp_path, "FastGelu", "x b", {"x": v["x"]}, {"b": v["b"]}, y)
+    y = u * 0.5 * (1 + np.vectorize(math.erf)(u / np.sqrt(2)))
+    assert "1 passed" in fused(tool, tmp_path / "erf", "BiasGelu", "x b", {"x": v["x"]}, {"b": v["b"]}, y)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_residual_sum_fused_with_its_normalisation(tool, tmp_path, centred):
+    v = numbers(6, x=(5, 3, 4), skip=(5, 3, 4), scale=(4,), shift=(4,), bias=(4,))
+    u = v["x"] + v["skip"] + v["bias"]
+    u = u - u.mean(-1, keepdims=True) * centred
+    y = u / np.sqrt((u**2).mean(-1, keepdims=True) + 0.125) * v["scale"] + v["shift"] * centred
+    weights = {k: v[k] for k in ("scale", "shift", "bias") if centred or k != "shift"}
+    op = "SkipLayerNormalization" if centred else "SkipSimplifiedLayerNormalization"
+    out = fused(tool, tmp_path, op, " ".join(["x skip", *weights]), {"x": v["x"], "skip": v["skip"]}, weights, y,
+                epsilon=0.125)
+    assert "1 passed" in out
+
+
+def test_a_normalisation_in_a_file_older_than_its_operator(tool, tmp_path):
+    v = numbers(7, x=(5, 4), scale=(4,))
+    centred = v["x"] - v["x"].mean(-1, keepdims=True)
+    for op, u in (("LayerNormalization", centred), ("SimplifiedLayerNormalization", v["x"])):
+        y = u / np.sqrt((u**2).mean(-1, keepdims=True) + 0.125) * v["scale"]
+        out = fused(tool, tmp_path / op, op, "x scale", {"x": v["x"]}, {"scale": v["scale"]}, y, domain="", opset=13,
+                    epsilon=0.125)
+        assert "1 passed" in out
