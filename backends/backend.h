@@ -54,7 +54,8 @@ bool target_runs_here(const Target *target, WeightType type); // this host can e
 typedef bool LinkCheck(void *user, const char *unchecked);
 bool link_shared(Context *cx, const Object *object, const Target *target, bool needs_blas, const char *path,
                  LinkCheck *check, void *user);
-// False, reported, if no file can be made there (`streams`: nor a pipe or /dev/null is): asked before anything is computed.
+// False, reported, if no file can be made there (`streams`: nor a pipe or /dev/null is): asked before anything is
+// computed.
 bool file_possible(Context *cx, const char *path, bool streams);
 // The checksum that a policy.so or .o holds, and that of its bytes (checksum.c). False: no file of nfcc's.
 bool checksum_read(const char *path, uint32_t *stored, uint32_t *computed);

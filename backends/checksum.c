@@ -1,6 +1,6 @@
 // The checksum of a compiled file: zlib's CRC-32. Of an object it covers all bytes; of a shared object what is loaded,
-// without the place and number of its sections, so that strip, which packaging tools call, leaves it right. It stands in
-// the descriptor, which is found by its section; its own bytes count as zeros. So any damage on the way from the
+// without the place and number of its sections, so that strip, which packaging tools call, leaves it right. It stands
+// in the descriptor, which is found by its section; its own bytes count as zeros. So any damage on the way from the
 // compiler shows, also where no golden row looks. It is no signature: who changes a file on purpose can mend it.
 #include "abi.h"
 #include "file.h"

@@ -153,7 +153,6 @@ double session_seconds(const Session *s);
 extern const char *const weight_names[3];                                         // by WeightType
 bool weight_named(const char *text, WeightType *type);                            // false: no such type
 bool flow_options(Session *s, FlowOptions *out);                                  // false after a usage message
-void sha256(const void *data, size_t size, unsigned char digest[32]);             // sha256.c
 const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units
 const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
 void plan_narrow(Session *s, Plan *plan, WeightType type);                        // its matrices become of that type

@@ -123,8 +123,10 @@ BenchWork bench_work(Arena *arena, const Plan *plan, const BenchCase *what)
     draws = entry & (NFCC_HAS_SAMPLE | NFCC_HAS_SAMPLE_AND_LOG_PROB | NFCC_HAS_SAMPLE_BEST | NFCC_HAS_ACT);
     if (prepares || bulk) count_program(&c, PROGRAM_ENCODE, rows);
     if (entry == 0 ? !many : entry != NFCC_HAS_RUN && (prepares || bulk || many)) count_program(&c, PROGRAM_LATE, rows);
-    if (draws) count_program(&c, PROGRAM_NOISE, items);
-    if (draws) count_program(&c, PROGRAM_BASE, items);
+    if (draws) {
+        count_program(&c, PROGRAM_NOISE, items);
+        count_program(&c, PROGRAM_BASE, items);
+    }
     if (entry) count_program(&c, main_program(plan, entry), items);
     return (BenchWork){c.flops, bytes_read(&c, arena)};
 }

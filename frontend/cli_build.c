@@ -5,6 +5,7 @@
 #include "base.h"
 #include "base/unfinished.h"
 #include "cli_rows.h"
+#include "sha256.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -137,8 +138,14 @@ static const Module *import_text(Session *s, const char *path, unsigned char has
     size_t size = 0;
     const char *text = read_text(s, path, &size), *slash = strrchr(path, '/');
     if (!text) return NULL;
-    sha256(text, size, hash);
-    return module_read(&s->cx, text, size, slash ? arena_format(s->arena, "%.*s", (int)(slash - path), path) : ".");
+    TextBin bin;
+    const char *dir = slash ? arena_format(s->arena, "%.*s", (int)(slash - path), path) : ".";
+    const Module *m = module_read(&s->cx, text, size, dir, &bin);
+    Sha256 *sha = sha256_begin();
+    sha256_add(sha, text, size);
+    sha256_add(sha, bin.data, bin.size);
+    sha256_end(sha, hash);
+    return m;
 }
 
 static const Module *import_file(Session *s, const char *path, unsigned char hash[32])

@@ -72,13 +72,59 @@ static bool refuse_unknown(Arena *arena, unsigned command, const char *word)
     return false;
 }
 
+typedef struct {
+    unsigned command;
+    const char *name, *usage, *meaning;
+} CommandHelp;
+
+static const CommandHelp helps[] = {
+    {CMD_COMPILE, "MODEL.onnx -o POLICY.so", "nfcc MODEL.onnx -o POLICY.so [options]",
+     "Compile a flow exported to ONNX into a self-contained shared object, checked against a double-precision oracle.\n"
+     "MODEL may also be a .nf file, as --stop-after writes them."},
+    {CMD_RUN, "run",
+     "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] [--samples K] [--seed S] [--first-row R]\n"
+     "                [--temperature T] [--threads N] [--backend llvm|openblas|interp] -o DIR",
+     "Run one entry on NumPy files and write DIR/OUTPUT.npy for each output.\n"
+     "Entries: to_latent (x -> z, log_det), to_event (z -> x, log_det), log_prob and score (x), sample,\n"
+     "sample_and_log_prob, act, sample_best (the most likely of --samples K), and run (the graph's own inputs and\n"
+     "outputs, by their own names).\n"
+     "Inputs: x, z and the contexts by their ONNX names; a context itself called x or z is ctx.x or ctx.z. z=\n"
+     "replaces the drawn noise. N is the most rows of any input, 0 where one has none; one row is shared.\n"
+     "Outputs are [N, ...]; with --samples K [N, K, ...] ([K, ...] without contexts). / in a name is written _."},
+    {CMD_CHECK, "check", "nfcc check MODEL.onnx [--explain] [--json]",
+     "Say what the model is: roles, entries, and every problem found. --explain prints the inverse program."},
+    {CMD_VERIFY, "verify", "nfcc verify MODEL.onnx [--inputs FILE.npz] [--reference FILE.npz] [--json]",
+     "Check the model in double, the Plan in float32 and the compiled code bit for bit, on drawn or given rows.\n"
+     "Keys of the files: contexts by their ONNX names, x, z (or noise), and for --reference also log_det, log_prob,\n"
+     "score, to_event.x and to_event.log_det; the graph's own names of its inputs and outputs serve as well."},
+    {CMD_BENCH, "bench",
+     "nfcc bench MODEL.onnx [--backend LIST] [--entries LIST] [--rows LIST] [--samples K] [--threads LIST]\n"
+     "                  [--seconds S] [--rate HZ | --cold] [--pin CPUS] [--json FILE] [--html FILE]",
+     "Time the model's entries with each backend, and say how near to what this machine can do at most they come.\n"
+     "Backends: llvm, openblas, interp (the interpreter in double). Entries: to_latent, to_event, log_prob, sample,\n"
+     "sample_and_log_prob, sample_best, act, score, run; prepare (what depends on the contexts alone), and\n"
+     "prepare+sample, prepare+act, ... for a whole decision: the others work on contexts that are prepared already.\n"
+     "With several threads, preparing is a part of every call. --samples K: events for each of the rows."},
+    {CMD_SELFTEST, "selftest", "nfcc selftest POLICY.so...",
+     "Compare each file with its checksum, and the golden rows stored in it with what this machine computes, bit for\n"
+     "bit; of an object (.o) the checksum alone. Exit code 3: a file was damaged or changed. 1: one cannot run here, "
+     "or\n"
+     "computes other bits."},
+    {CMD_INFO, "info", "nfcc info POLICY.so [--json]",
+     "Say what a compiled policy is, also one for another machine: shapes, entries, base, target, sizes, and whether\n"
+     "the file is as it was written (exit code 3 if its checksum is another)."},
+    {CMD_TEST, "test", "nfcc test DIR... [--backend llvm|openblas|interp] [--rtol R] [--atol A]",
+     "Run ONNX backend tests, model.onnx and test_data_set_*/{input,output}_*.pb, through the entry run in float32.\n"
+     "DIR is a case or a folder of cases. PASS, FAIL, or UNSUPPORTED with the reason; exit code 1 if one failed.\n"
+     "interp: the Plan's interpreter, whose bits the llvm backend has. Inputs that set shapes are taken as constants."},
+};
+
+// The first of them.
 static const char *command_name(unsigned commands)
 {
-    static const char *const names[] = {
-        "MODEL.onnx -o POLICY.so", "run", "check", "verify", "selftest", "info", "bench", "test"};
-    for (int i = 0; i < 8; i++)
-        if (commands >> i & 1) return names[i];
-    return "";
+    size_t i = 0;
+    while (!(commands & helps[i].command)) i++;
+    return helps[i].name;
 }
 
 // Of options that are spelled alike the one that this command takes.
@@ -182,55 +228,6 @@ bool option_u64(const Options *o, OptionId id, uint64_t *value)
 }
 
 // ---- help
-typedef struct {
-    unsigned command;
-    const char *usage, *meaning;
-} CommandHelp;
-
-static const CommandHelp helps[] = {
-    {CMD_COMPILE, "nfcc MODEL.onnx -o POLICY.so [options]",
-     "Compile a flow exported to ONNX into a self-contained shared object, checked against a double-precision oracle.\n"
-     "MODEL may also be a .nf file, as --stop-after writes them."},
-    {CMD_RUN,
-     "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] [--samples K] [--seed S] [--first-row R]\n"
-     "                [--temperature T] [--threads N] [--backend llvm|openblas|interp] -o DIR",
-     "Run one entry on NumPy files and write DIR/OUTPUT.npy for each output.\n"
-     "Entries: to_latent (x -> z, log_det), to_event (z -> x, log_det), log_prob and score (x), sample,\n"
-     "sample_and_log_prob, act, sample_best (the most likely of --samples K), and run (the graph's own inputs and\n"
-     "outputs, by their own names).\n"
-     "Inputs: x, z and the contexts by their ONNX names; a context itself called x or z is ctx.x or ctx.z. z= "
-     "replaces\n"
-     "the drawn noise. N is the most rows of any input, 0 where one has none; one row is shared.\n"
-     "Outputs are [N, ...]; with --samples K [N, K, ...] ([K, ...] without contexts). / in a name is written _."},
-    {CMD_CHECK, "nfcc check MODEL.onnx [--explain] [--json]",
-     "Say what the model is: roles, entries, and every problem found. --explain prints the inverse program."},
-    {CMD_VERIFY, "nfcc verify MODEL.onnx [--inputs FILE.npz] [--reference FILE.npz] [--json]",
-     "Check the model in double, the Plan in float32 and the compiled code bit for bit, on drawn or given rows.\n"
-     "Keys of the files: contexts by their ONNX names, x, z (or noise), and for --reference also log_det, log_prob,\n"
-     "score, to_event.x and to_event.log_det; the graph's own names of its inputs and outputs serve as well."},
-    {CMD_BENCH,
-     "nfcc bench MODEL.onnx [--backend LIST] [--entries LIST] [--rows LIST] [--samples K] [--threads LIST]\n"
-     "                  [--seconds S] [--rate HZ | --cold] [--pin CPUS] [--json FILE] [--html FILE]",
-     "Time the model's entries with each backend, and say how near to what this machine can do at most they come.\n"
-     "Backends: llvm, openblas, interp (the interpreter in double). Entries: to_latent, to_event, log_prob, sample,\n"
-     "sample_and_log_prob, sample_best, act, score, run; prepare (what depends on the contexts alone), and\n"
-     "prepare+sample, prepare+act, ... for a whole decision: the others work on contexts that are prepared already.\n"
-     "With several threads, preparing is a part of every call. --samples K: events for each of the rows."},
-    {CMD_SELFTEST, "nfcc selftest POLICY.so",
-     "Compare the file with its checksum, and the golden rows stored in it with what this machine computes, bit for "
-     "bit.\n"
-     "Exit code 3: the file was damaged or changed. 1: it cannot run here, or computes other bits. Of an object (.o)\n"
-     "the checksum alone."},
-    {CMD_INFO, "nfcc info POLICY.so [--json]",
-     "Say what a compiled policy is, also one for another machine: shapes, entries, base, target, sizes, and whether "
-     "the\n"
-     "file is as it was written (exit code 3 if its checksum is another)."},
-    {CMD_TEST, "nfcc test DIR... [--backend llvm|openblas|interp] [--rtol R] [--atol A]",
-     "Run ONNX backend tests, model.onnx and test_data_set_*/{input,output}_*.pb, through the entry run in float32.\n"
-     "DIR is a case or a folder of cases. PASS, FAIL, or UNSUPPORTED with the reason; exit code 1 if one failed.\n"
-     "interp: the Plan's interpreter, whose bits the llvm backend has. Inputs that set shapes are taken as constants."},
-};
-
 static void print_options(FILE *out, unsigned command)
 {
     fputs("\noptions:\n", out);

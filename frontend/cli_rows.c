@@ -215,8 +215,10 @@ static const double *const *program_inputs(Session *s, const RowFile *f, const d
     const double **in = ARENA_ARRAY(s->arena, const double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) {
         in[i] = f->keys[i].data;
-        if (!in[i]) diag_error(&s->cx, NULL, NULL, "the file of rows lacks the context '%s'", f->keys[i].name);
-        if (!in[i]) return NULL;
+        if (!in[i]) {
+            diag_error(&s->cx, NULL, NULL, "the file of rows lacks the context '%s'", f->keys[i].name);
+            return NULL;
+        }
     }
     in[f->n_inputs] = last;
     return in;

@@ -25,8 +25,10 @@ static bool parse_emit(Arena *arena, const char *text, unsigned *bits)
         unsigned bit = 0;
         for (int i = 0; i < N_KINDS; i++)
             if (!strcmp(kinds[i].name, word)) bit = kinds[i].bit;
-        if (!bit) usage_error("--emit %.100s: the kinds are so, o, h, ll, ir", word);
-        if (!bit) return false;
+        if (!bit) {
+            usage_error("--emit %.100s: the kinds are so, o, h, ll, ir", word);
+            return false;
+        }
         *bits |= bit;
     }
     if (!*bits) usage_error("--emit: a list of so, o, h, ll, ir is wanted");

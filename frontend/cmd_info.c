@@ -1,4 +1,4 @@
-// nfcc info POLICY.so and nfcc selftest POLICY.so: what a compiled file says about itself.
+// nfcc info POLICY.so and nfcc selftest POLICY.so...: what a compiled file says about itself.
 #include "cli_entry.h"
 
 #include "abi.h"
@@ -248,17 +248,16 @@ static nfcc_status golden_rows(const nfcc_policy *p)
 }
 
 // What was damaged is not run. No checksum at all may be no policy at all: opening it says more.
-int cmd_selftest(const Options *o)
+static int selftest(Arena *arena, const char *path)
 {
     int code;
-    const char *path = o->args[0];
     Checksum c = checksum_of(path);
     if ((c.found || is_object(path)) && !is_right(&c)) return say_changed(path, &c);
     if (is_object(path)) {
         printf("%s: the checksum is right; the program that it is linked into computes its golden rows\n", path);
         return DONE;
     }
-    nfcc_policy *p = open_policy(o->arena, path, &code);
+    nfcc_policy *p = open_policy(arena, path, &code);
     if (!p && c.found) fprintf(stderr, "nfcc: note: %s: the checksum is right; no golden row was computed\n", path);
     if (!p) return code;
     bool own_bits = nfcc_get_info(p)->stack_size == 0; // OpenBLAS's
@@ -272,4 +271,14 @@ int cmd_selftest(const Options *o)
     else
         fprintf(stderr, "nfcc: error: %s: the checksum is right, but %s\n", path, nfcc_status_text(status));
     return status == NFCC_OK ? DONE : WRONG_MODEL;
+}
+
+int cmd_selftest(const Options *o)
+{
+    int worst = DONE;
+    for (int i = 0; i < o->n_args; i++) {
+        int code = selftest(o->arena, o->args[i]);
+        if (code > worst) worst = code;
+    }
+    return worst;
 }

@@ -20,7 +20,7 @@ static const Command commands[] = {
     {"check", CMD_CHECK, 1, 1, "nfcc check MODEL.onnx", cmd_check},
     {"verify", CMD_VERIFY, 1, 1, "nfcc verify MODEL.onnx", cmd_verify},
     {"bench", CMD_BENCH, 1, 1, "nfcc bench MODEL.onnx", cmd_bench},
-    {"selftest", CMD_SELFTEST, 1, 1, "nfcc selftest POLICY.so", cmd_selftest},
+    {"selftest", CMD_SELFTEST, 1, 1 << 20, "nfcc selftest POLICY.so...", cmd_selftest},
     {"info", CMD_INFO, 1, 1, "nfcc info POLICY.so", cmd_info},
     {"test", CMD_TEST, 1, 1 << 20, "nfcc test DIR...", cmd_test},
 };

@@ -240,11 +240,18 @@ bool charge_work(Call *c, double multiplications)
                 (long long)c->im->rows) != NULL;
 }
 
+bool rank_fits(Call *c, int64_t rank)
+{
+    if (rank <= MAX_RANK) return true;
+    fail(c, "merge dimensions in the model", "a tensor of rank %lld; at most %d are supported", (long long)rank,
+         MAX_RANK);
+    return false;
+}
+
 bool affordable(Call *c, int rank, const int64_t *dim)
 {
     int64_t lanes = 1;
-    if (rank > MAX_RANK)
-        return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank) != NULL;
+    if (!rank_fits(c, rank)) return false;
     for (int i = 0; i < rank; i++) // dims beside a 0 count, too: strides are their products
         if (dim[i] < 0 || __builtin_mul_overflow(lanes, dim[i] ? dim[i] : 1, &lanes) || lanes > MAX_LANES ||
             lanes > lanes_left(c->im))

@@ -1,156 +1,14 @@
-// Execution of a graph by the importers: scopes of names, subgraphs, model-local functions.
+// Execution of a graph by the importers: subgraphs, model-local functions.
 //
 // Nodes run in the file's order. A node that fails leaves VALUE_BROKEN outputs, which silence the nodes after it,
 // so one run reports every node that cannot be imported. Nodes no output needs are skipped.
-#include "onnx_import.h"
+#include "onnx_scope.h"
 
 #include "base/hash.h"
 
 #include <string.h>
 
 enum { MAX_DEPTH = 64 };
-
-typedef struct {
-    const char *name;
-    Value value;
-} Binding;
-
-struct Scope {
-    Scope *parent; // whose names are visible here; NULL for the model's graph and for a function's body
-    int depth;
-    uint64_t key; // of this execution of the graph
-    Binding *table;
-    size_t n, cap;
-    Onnx__NodeProto *const *nodes;
-    size_t n_nodes;
-    const Onnx__FunctionProto *function; // whose body this is, or NULL
-    const Call *caller;                  // of the function
-};
-
-// ---- names
-
-static Binding *slot(Binding *table, size_t cap, const char *name)
-{
-    size_t at = hash_text(HASH_START, name) & (cap - 1);
-    while (table[at].name && strcmp(table[at].name, name) != 0) at = (at + 1) & (cap - 1);
-    return &table[at];
-}
-
-static void grow(Arena *arena, Scope *s)
-{
-    size_t cap = s->cap ? s->cap * 2 : 64;
-    Binding *table = ARENA_ARRAY(arena, Binding, cap);
-    for (size_t i = 0; i < s->cap; i++)
-        if (s->table[i].name) *slot(table, cap, s->table[i].name) = s->table[i];
-    s->table = table;
-    s->cap = cap;
-}
-
-// False if the name is taken.
-static bool bind(Arena *arena, Scope *s, const char *name, Value value)
-{
-    if (s->n * 2 >= s->cap) grow(arena, s);
-    Binding *b = slot(s->table, s->cap, name);
-    if (b->name) return false;
-    *b = (Binding){name, value};
-    s->n++;
-    return true;
-}
-
-static Value *find(Scope *s, const char *name)
-{
-    for (; s; s = s->parent) {
-        if (!s->cap) continue;
-        Binding *b = slot(s->table, s->cap, name);
-        if (b->name) return &b->value;
-    }
-    return NULL;
-}
-
-// ---- records
-
-static Record *record_slot(Record *table, size_t cap, uint64_t key, const char *name)
-{
-    size_t at = hash_text(key, name) & (cap - 1);
-    while (table[at].name && (table[at].key != key || strcmp(table[at].name, name) != 0)) at = (at + 1) & (cap - 1);
-    return &table[at];
-}
-
-static Record *record_new(Arena *arena, Records *r, uint64_t key, const char *name)
-{
-    if (r->n * 2 >= r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 256;
-        Record *table = ARENA_ARRAY(arena, Record, cap);
-        for (size_t i = 0; i < r->cap; i++)
-            if (r->table[i].name) *record_slot(table, cap, r->table[i].key, r->table[i].name) = r->table[i];
-        r->table = table;
-        r->cap = cap;
-    }
-    Record *at = record_slot(r->table, r->cap, key, name);
-    if (!at->name) r->n++;
-    at->key = key;
-    at->name = name;
-    return at;
-}
-
-static const Record *record_find(const Records *r, uint64_t key, const char *name)
-{
-    if (!r || !r->cap) return NULL;
-    const Record *at = record_slot(r->table, r->cap, key, name);
-    return at->name ? at : NULL;
-}
-
-const Type *many_result(const Call *c, int i)
-{
-    const Record *r = i < c->n_out ? record_find(c->im->many, c->scope->key, c->node->output[i]) : NULL;
-    return r ? &r->type : NULL;
-}
-
-int64_t agreed(Call *c, int64_t choice)
-{
-    if (c->im->record) record_new(scratch_arena(c->im->cx), c->im->record, c->key, "")->choice = choice;
-    const Record *r = record_find(c->im->many, c->key, "");
-    return r ? r->choice : choice;
-}
-
-// ---- attributes, which a function's body may take from its call
-
-static const Onnx__AttributeProto *named(Onnx__AttributeProto *const *list, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (list[i]->name && !strcmp(list[i]->name, name)) return list[i];
-    return NULL;
-}
-
-// Default of a function's attribute, from attribute_proto (unknown field 11).
-static const Onnx__AttributeProto *function_default(Arena *arena, const Onnx__FunctionProto *f, const char *name)
-{
-    for (int i = 0;; i++) {
-        const ProtobufCMessageUnknownField *u = unknown_field(&f->base, 11, i);
-        if (!u) return NULL;
-        Onnx__AttributeProto *a = (void *)unknown_message(arena, &onnx__attribute_proto__descriptor, u);
-        if (a && a->name && !strcmp(a->name, name)) return a;
-    }
-}
-
-const Onnx__AttributeProto *attribute_of(Arena *arena, const Onnx__NodeProto *node, const Scope *scope,
-                                         const char *name)
-{
-    const Onnx__AttributeProto *a = named(node->attribute, node->n_attribute, name);
-    while (a && a->ref_attr_name && *a->ref_attr_name) {
-        while (scope && !scope->function) scope = scope->parent;
-        if (!scope) return NULL;
-        const Onnx__FunctionProto *f = scope->function;
-        const char *wanted = a->ref_attr_name;
-        const Call *caller = scope->caller;
-        a = named(caller->node->attribute, caller->node->n_attribute, wanted);
-        if (!a) return function_default(arena, f, wanted);
-        scope = caller->scope;
-    }
-    return a;
-}
-
-// ---- executing nodes
 
 static void run_nodes(Importer *im, Scope *s, const bool *live);
 
@@ -234,7 +92,7 @@ static bool made_later(const Scope *s, const char *name)
 static Value lookup(Call *c, const char *name)
 {
     if (!*name) return (Value){.kind = VALUE_ABSENT};
-    Value *v = find(c->scope, name);
+    Value *v = scope_find(c->scope, name);
     if (!v) {
         if (made_later(c->scope, name))
             fail(c, "export it again: nodes must be sorted",
@@ -279,7 +137,7 @@ static void gather_inputs(Call *c, const OpRow *row)
 static void note_shape(Call *c, const char *name, Value *v)
 {
     if (v->kind != VALUE_TENSOR) return;
-    if (c->im->record) record_new(scratch_arena(c->im->cx), c->im->record, c->scope->key, name)->type = v->node->type;
+    if (c->im->record) record_make(scratch_arena(c->im->cx), c->im->record, c->scope->key, name)->type = v->node->type;
     const Record *r = record_find(c->im->many, c->scope->key, name);
     if (r && r->type.rank == v->node->type.rank) v->many = &r->type;
     if (!c->im->trace || node_is_const(v->node) || v->mask) return;
@@ -303,7 +161,7 @@ static void bind_outputs(Call *c)
         if (v->kind == VALUE_TENSOR && !charge(c, type_lanes(v->node->type))) *v = (Value){.kind = VALUE_BROKEN};
         if (v->kind == VALUE_TENSOR && c->mask) v->mask = c->mask;
         note_shape(c, name, v);
-        if (!bind(scratch_arena(c->im->cx), c->scope, name, *v))
+        if (!scope_bind(scratch_arena(c->im->cx), c->scope, name, *v))
             fail(c, DAMAGED, "its output '%.200s' exists already", name);
     }
 }
@@ -326,12 +184,12 @@ static void run_function(Call *c, const Onnx__FunctionProto *f)
     }
     for (size_t i = 0; i < f->n_input; i++)
         if ((int)i < c->n_in && c->in[i].kind != VALUE_ABSENT)
-            bind(scratch_arena(c->im->cx), &s, f->input[i], c->in[i]);
+            scope_bind(scratch_arena(c->im->cx), &s, f->input[i], c->in[i]);
         else
-            bind(scratch_arena(c->im->cx), &s, f->input[i], (Value){.kind = VALUE_ABSENT});
+            scope_bind(scratch_arena(c->im->cx), &s, f->input[i], (Value){.kind = VALUE_ABSENT});
     run_nodes(c->im, &s, NULL);
     for (size_t i = 0; i < f->n_output && (int)i < c->n_out; i++) {
-        Value *v = find(&s, f->output[i]);
+        Value *v = scope_find(&s, f->output[i]);
         if (!v)
             fail(c, DAMAGED, "the function's output '%.200s' does not exist", f->output[i]);
         else
@@ -407,7 +265,8 @@ static bool bind_initializers(Importer *im, Scope *s, const Onnx__GraphProto *g)
     bool ok = true;
     for (size_t i = 0; i < g->n_initializer; i++) {
         const char *name = g->initializer[i]->name ? g->initializer[i]->name : "";
-        if (bind(scratch_arena(im->cx), s, name, (Value){.kind = VALUE_LAZY, .tensor = g->initializer[i]})) continue;
+        if (scope_bind(scratch_arena(im->cx), s, name, (Value){.kind = VALUE_LAZY, .tensor = g->initializer[i]}))
+            continue;
         diag_error(im->cx, NULL, DAMAGED, "two initializers are called '%.200s'", name);
         ok = false;
     }
@@ -430,7 +289,7 @@ bool run_subgraph(Call *c, const Onnx__GraphProto *g, int64_t iteration, int n_i
                     g->n_output, n_in, n_out) != NULL;
     if (!bind_initializers(c->im, &s, g)) return (c->failed = true), false;
     for (int i = 0; i < n_in; i++)
-        if (!bind(scratch_arena(c->im->cx), &s, g->input[i]->name ? g->input[i]->name : "", in[i]))
+        if (!scope_bind(scratch_arena(c->im->cx), &s, g->input[i]->name ? g->input[i]->name : "", in[i]))
             return fail(c, DAMAGED, "two inputs of its subgraph have one name") != NULL;
     run_nodes(c->im, &s, NULL);
     builder_origin(c->b, c->origin);
@@ -449,8 +308,9 @@ bool *inputs_with_defaults(Arena *arena, const Onnx__GraphProto *g)
     Scope names = {0};
     bool *has = ARENA_ARRAY(arena, bool, g->n_input + 1);
     for (size_t i = 0; i < g->n_initializer; i++)
-        bind(arena, &names, g->initializer[i]->name ? g->initializer[i]->name : "", (Value){0});
-    for (size_t i = 0; i < g->n_input; i++) has[i] = find(&names, g->input[i]->name ? g->input[i]->name : "") != NULL;
+        scope_bind(arena, &names, g->initializer[i]->name ? g->initializer[i]->name : "", (Value){0});
+    for (size_t i = 0; i < g->n_input; i++)
+        has[i] = scope_find(&names, g->input[i]->name ? g->input[i]->name : "") != NULL;
     return has;
 }
 
@@ -459,7 +319,7 @@ static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g);
 
 static void need_node(Arena *arena, Scope *needed, const Onnx__NodeProto *node)
 {
-    for (size_t k = 0; k < node->n_input; k++) bind(arena, needed, node->input[k], (Value){0});
+    for (size_t k = 0; k < node->n_input; k++) scope_bind(arena, needed, node->input[k], (Value){0});
     for (size_t k = 0; k < node->n_attribute; k++) {
         if (node->attribute[k]->g) need_graph(arena, needed, node->attribute[k]->g);
         for (size_t j = 0; j < node->attribute[k]->n_graphs; j++)
@@ -471,7 +331,7 @@ static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g)
 {
     for (size_t i = 0; i < g->n_node; i++) need_node(arena, needed, g->node[i]);
     for (size_t i = 0; i < g->n_output; i++)
-        if (g->output[i]->name) bind(arena, needed, g->output[i]->name, (Value){0});
+        if (g->output[i]->name) scope_bind(arena, needed, g->output[i]->name, (Value){0});
 }
 
 static bool *live_nodes(Arena *arena, const Onnx__GraphProto *g)
@@ -479,10 +339,10 @@ static bool *live_nodes(Arena *arena, const Onnx__GraphProto *g)
     bool *live = ARENA_ARRAY(arena, bool, g->n_node + 1);
     Scope needed = {0};
     for (size_t i = 0; i < g->n_output; i++)
-        if (g->output[i]->name) bind(arena, &needed, g->output[i]->name, (Value){0});
+        if (g->output[i]->name) scope_bind(arena, &needed, g->output[i]->name, (Value){0});
     for (size_t i = g->n_node; i-- > 0;) {
         for (size_t k = 0; k < g->node[i]->n_output && !live[i]; k++)
-            live[i] = find(&needed, g->node[i]->output[k]) != NULL;
+            live[i] = scope_find(&needed, g->node[i]->output[k]) != NULL;
         if (live[i]) need_node(arena, &needed, g->node[i]);
     }
     return live;
@@ -496,7 +356,7 @@ bool run_main(Importer *im, int n_in, const char *const *names, const Value *in,
     size_t before = im->cx->diag->errors;
     if (!bind_initializers(im, &s, g)) return false;
     for (int i = 0; i < n_in; i++)
-        if (!bind(scratch_arena(im->cx), &s, names[i], in[i]))
+        if (!scope_bind(scratch_arena(im->cx), &s, names[i], in[i]))
             diag_error(im->cx, NULL, DAMAGED, "two inputs, or an input and an initializer, are called '%.200s'",
                        names[i]);
     run_nodes(im, &s, live_nodes(im->cx->arena, g));

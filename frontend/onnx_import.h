@@ -27,11 +27,6 @@ Onnx__ModelProto *onnx_parse(Context *cx, const void *bytes, size_t size);
 // `length` bytes at `offset` of an external data file; length -1: to its end. NULL after a reported error.
 const unsigned char *source_bytes(Source *source, const char *location, int64_t offset, int64_t length, int64_t wanted,
                                   const char *tensor);
-void sha256(const void *data, size_t size, unsigned char digest[32]);
-typedef struct evp_md_ctx_st Sha256; // of several pieces
-Sha256 *sha256_begin(void);
-void sha256_add(Sha256 *sha, const void *data, size_t size);
-void sha256_end(Sha256 *sha, unsigned char digest[32]);
 // As onnx_load_bytes; `source` holds path, options and size, and afterwards what else was read.
 Module *onnx_load_source(Context *cx, const void *bytes, Source *source);
 // Unpack a message from unknown fields of `base` with this number; NULL if there is none.
@@ -166,6 +161,7 @@ bool attr_ints(Call *c, const char *name, Ints *out); // false: absent
 bool axis_of(Call *c, int64_t axis, int rank, int *out); // negative from the end; error if outside
 // Axes of attribute `axes` or operand i (absent: n = -1), normalised and distinct.
 bool axes_of(Call *c, int operand, int rank, Ints *out);
+bool rank_fits(Call *c, int64_t rank); // false after an error: more than MAX_RANK
 // A small file must not become a large compile: true if a value of these dims may be built; false after an error.
 bool affordable(Call *c, int rank, const int64_t *dim);
 // Counts lanes beyond the results, which are counted when they are bound, and multiplications.

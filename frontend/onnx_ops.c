@@ -177,9 +177,9 @@ bool finite_weights(Call *c, const Node *w, const char *what)
 static bool same_leading(Call *c, const Node **a, const Node **w)
 {
     const Node *in[2] = {*a, *w};
-    Type lead[2] = {(*a)->type, (*w)->type}, t = type_scalar();
+    Type lead[2] = {(*a)->type, (*w)->type};
+    int64_t dim[MAX_RANK];
     int rank = lead[0].rank > lead[1].rank ? lead[0].rank : lead[1].rank;
-    t.rank = rank - 2;
     for (int axis = 0; axis < rank - 2; axis++) {
         int64_t d[2];
         for (int i = 0; i < 2; i++)
@@ -187,11 +187,9 @@ static bool same_leading(Call *c, const Node **a, const Node **w)
         if (d[0] != d[1] && d[0] != 1 && d[1] != 1)
             return fail(c, DAMAGED, "shapes %s and %s do not multiply", type_text(call_arena(c), lead[0]),
                         type_text(call_arena(c), lead[1])) != NULL;
-        t.dim[axis] = d[0] == 1 ? d[1] : d[0];
+        dim[axis] = d[0] == 1 ? d[1] : d[0];
     }
     for (int i = 0; i < 2; i++) {
-        int64_t dim[MAX_RANK];
-        memcpy(dim, t.dim, sizeof dim);
         dim[rank - 2] = lead[i].dim[lead[i].rank - 2];
         dim[rank - 1] = lead[i].dim[lead[i].rank - 1];
         if (!(in[i] = checked_broadcast(c, in[i], rank, dim))) return false;

@@ -1,5 +1,5 @@
-// Einsum: operands are contracted two at a time. A letter repeated in one operand is its diagonal, one that nobody needs
-// any more is summed over; what is left is transposed into a batch of matrix products.
+// Einsum: operands are contracted two at a time. A letter repeated in one operand is its diagonal, one that nobody
+// needs any more is summed over; what is left is transposed into a batch of matrix products.
 #include "onnx_import.h"
 
 #include <string.h>

@@ -73,8 +73,7 @@ static const Node *gather_computed(Call *c, const Node *x, const Node *index, in
     if (!(flat = checked_broadcast(c, flat, 2, (int64_t[]){lines, n}))) return NULL;
     const Node *taken = take(c, table, flat); // [lines, n] = [before axis, after axis, index dims]
     int rank = x->type.rank - 1 + (int)back, perm[2 * MAX_RANK], at = 0;
-    if (!taken || rank > MAX_RANK)
-        return fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
+    if (!taken || !rank_fits(c, rank)) return NULL;
     for (int i = 0; i < x->type.rank; i++)
         if (i != axis) dim[at++] = x->type.dim[i];
     for (int i = 0; i < back; i++) dim[at++] = index->type.dim[i];
@@ -85,7 +84,7 @@ static const Node *gather_computed(Call *c, const Node *x, const Node *index, in
 
 typedef struct {
     const int64_t *index;
-    int64_t n, inner; // indices; elements after the axis
+    int64_t inner; // elements after the axis
     int axis, index_rank, rank;
     const int64_t *dim; // of the result
     int64_t axis_dim;
@@ -121,17 +120,14 @@ void import_gather(Call *c, int a)
         if (!in_range(c, &v[i], x->type.dim[axis])) return;
     }
     Type t = real_type(x);
-    if (rank > MAX_RANK) {
-        fail(c, "merge dimensions in the model", "a tensor of rank %d; at most 8 are supported", rank);
-        return;
-    }
+    if (!rank_fits(c, rank)) return;
     t.rank = rank;
     for (int i = axis + 1; i < x->type.rank; i++) inner *= x->type.dim[i];
     for (int i = 0; i < rank; i++)
         t.dim[i] = i < axis                      ? x->type.dim[i]
                    : i < axis + index->type.rank ? index->type.dim[i - axis]
                                                  : x->type.dim[i - index->type.rank + 1];
-    GatherMap g = {v, n, inner, axis, index->type.rank, rank, t.dim, x->type.dim[axis]};
+    GatherMap g = {v, inner, axis, index->type.rank, rank, t.dim, x->type.dim[axis]};
     result(c, 0, remap(c, t, 1, &x, gather_source, &g));
 }
 
@@ -153,7 +149,7 @@ void import_compress(Call *c, int a)
     Type t = real_type(x);
     for (int i = axis + 1; i < x->type.rank; i++) inner *= x->type.dim[i];
     t.dim[axis] = n;
-    GatherMap g = {v, n, inner, axis, 1, t.rank, t.dim, x->type.dim[axis]};
+    GatherMap g = {v, inner, axis, 1, t.rank, t.dim, x->type.dim[axis]};
     result(c, 0, remap(c, t, 1, &x, gather_source, &g));
 }
 

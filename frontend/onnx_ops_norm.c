@@ -80,8 +80,8 @@ void import_softmax(Call *c, int logarithm)
 
 // ---- normalisation
 
-// (x - mean) * (1 / sqrt(variance + epsilon)) along the last axis; without centring x * (1 / sqrt(mean square + epsilon)).
-// As ONNX has it: one division a row.
+// (x - mean) * (1 / sqrt(variance + epsilon)) along the last axis; without centring x * (1 / sqrt(mean square +
+// epsilon)). As ONNX has it: one division a row.
 static const Node *normalised(Call *c, const Node *x, double epsilon, bool centre, const Node **mean,
                               const Node **inverse)
 {

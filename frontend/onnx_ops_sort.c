@@ -1,5 +1,5 @@
-// Sorting of computed values (TopK, ArgMax, ArgMin): by counting. A lane's place in its line is the number of lanes that
-// stand before it,
+// Sorting of computed values (TopK, ArgMax, ArgMin): by counting. A lane's place in its line is the number of lanes
+// that stand before it,
 //
 //     place[i] = sum over j of (x[j] > x[i] or (x[j] = x[i] and j < i)),
 //

@@ -6,6 +6,7 @@
 #include "onnx_import.h"
 
 #include "base/parallel.h"
+#include "sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -322,8 +323,10 @@ Module *onnx_load(Context *cx, const char *path, const ImportOptions *options, u
     Load l = {.cx = cx, .bytes = bytes, .size = size, .source = {.options = options, .path = path, .size = size}};
     if (hash) l.sha = sha256_begin();
     parallel_for(hash ? 2 : 1, load_or_hash, &l);
-    if (hash) hash_data(l.sha, l.source.files);
-    if (hash) sha256_end(l.sha, hash);
+    if (hash) {
+        hash_data(l.sha, l.source.files);
+        sha256_end(l.sha, hash);
+    }
     free(bytes);
     return l.m;
 }

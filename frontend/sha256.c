@@ -1,10 +1,7 @@
-// SHA-256 (FIPS 180-4), by OpenSSL: the hash by which a compiled policy names its model.
-#include "onnx_import.h"
+// SHA-256 (FIPS 180-4), by OpenSSL.
+#include "sha256.h"
 
 #include <openssl/evp.h>
-#include <openssl/sha.h>
-
-void sha256(const void *data, size_t size, unsigned char digest[32]) { SHA256(data, size, digest); }
 
 Sha256 *sha256_begin(void)
 {

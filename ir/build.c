@@ -5,6 +5,7 @@
 #include "builder.h"
 
 #include "base/hash.h"
+#include "float_bits.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,11 +40,10 @@ enum { FEW_REALS = 16 };     // asked for again and again: 0, 1, an epsilon
 
 static uint64_t hash_node(const Node *n)
 {
-    uint64_t h = hash_mix(n->op, (uint64_t)n->type.dtype * 16 + (uint64_t)n->type.rank), bits = 0;
+    uint64_t h = hash_mix(n->op, (uint64_t)n->type.dtype * 16 + (uint64_t)n->type.rank);
     for (int i = 0; i < n->type.rank; i++) h = hash_mix(h, (uint64_t)n->type.dim[i]);
     for (int i = 0; i < n->n_in; i++) h = hash_mix(h, n->in[i] ? (uint64_t)n->in[i]->id + 1 : 0);
-    memcpy(&bits, &n->alpha, 8);
-    h = hash_mix(h, bits);
+    h = hash_mix(h, bits_of(n->alpha));
     if (n->map) h = hash_bytes(h, n->map, (size_t)type_lanes(n->type) * 4);
     if (n->op == OP_constant)
         h = const_bytes(n->type) <= SMALL_CONST ? hash_bytes(h, n->data, const_bytes(n->type))

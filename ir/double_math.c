@@ -11,12 +11,12 @@
 //   angle     of (s, c): a rough one, a, then exactly rotated back by it: tan d = (s cos a - c sin a) / (c cos a + s sin a)
 //   erf       Taylor series around the nearest quarter; its inverse by Newton steps on the same series
 #include "double_math.h"
+#include "float_bits.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 typedef struct {
     double hi, lo;
@@ -83,23 +83,7 @@ static Pair negative(Pair a) { return (Pair){-a.hi, -a.lo}; }
 static Pair times(Pair a, double power_of_2) { return (Pair){a.hi * power_of_2, a.lo * power_of_2}; }
 static double rounded(Pair a) { return a.hi + a.lo; }
 
-// ---- bits
-
-static uint64_t bits_of(double x)
-{
-    uint64_t u;
-    memcpy(&u, &x, 8);
-    return u;
-}
-
-static double from_bits(uint64_t u)
-{
-    double x;
-    memcpy(&x, &u, 8);
-    return x;
-}
-
-static double power_of_2(int k) { return from_bits((uint64_t)(k + 1023) << 52); } // -1022 <= k <= 1023
+static double power_of_2(int k) { return double_of((uint64_t)(k + 1023) << 52); } // -1022 <= k <= 1023
 
 static double scaled(double x, int k) // |k| <= 2044; one rounding, x being a normal number
 {

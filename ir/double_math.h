@@ -3,6 +3,9 @@
 #pragma once
 #include <stddef.h>
 
+#define ERF_SLOPE 1.1283791670955126 // 2 / sqrt pi: erf's slope at 0
+#define LOG_ERF_SLOPE 0.12078223763524522
+
 double double_exp(double x);
 double double_expm1(double x);
 double double_log(double x);

@@ -297,8 +297,8 @@ static void eval_chunk(void *user, int number)
     free(value);
 }
 
-// At most 64 MiB a value, at most 64 rows; 16 where that makes several chunks, if a row is worth a thread's while; half of
-// few rows, if the model is large.
+// At most 64 MiB a value, at most 64 rows; 16 where that makes several chunks, if a row is worth a thread's while; half
+// of few rows, if the model is large.
 static size_t chunk_rows(size_t rows, int64_t widest, int64_t work)
 {
     size_t most = ((size_t)1 << 23) / (size_t)widest;

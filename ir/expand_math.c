@@ -238,8 +238,8 @@ static int logit_(MapCode *m, int x)
     return pick(m, less(m, x, num(m, 0.35f)), near_zero, above);
 }
 
-// log(e^x - 1) below 0.35, x + log(1 - e^-x) above 1.4; between, where it passes 0, log1p(2 (e^(x - log 2) - 1)), log 2 in
-// two floats.
+// log(e^x - 1) below 0.35, x + log(1 - e^-x) above 1.4; between, where it passes 0, log1p(2 (e^(x - log 2) - 1)), log 2
+// in two floats.
 static int softplus_inv(MapCode *m, int x)
 {
     int low = less(m, x, num(m, 0.35f)), middle = less(m, x, num(m, 1.4f));

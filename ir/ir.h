@@ -139,9 +139,11 @@ typedef struct {
 LinearDims linear_dims(Type w);
 // Its result. Where each token has its own weights x has G tokens, or one, which all read (linear alone).
 Type linear_type(Type x, Type w, bool transposed);
+double linear_bias(const Node *linear, int64_t n); // of output n; 0 where it has none
 static inline bool node_is_const(const Node *n) { return n->op == OP_constant; }
 int64_t int_of_real(double v);                     // towards zero; what does not fit is the nearest, NaN the least
 double const_at(const Node *n, int64_t i);         // element i as double
+double const_lane(const Node *n, int64_t i);       // the same of a constant that may be one lane for all
 int64_t const_int_at(const Node *n, int64_t i);    // element i as integer
 bool const_is_splat(const Node *n, double *value); // all elements equal
 bool const_number(const Node *n, double *value);   // the same, of constants small enough to be asked often
@@ -190,8 +192,12 @@ Module *module_new(Context *cx, Stage stage, int n, const Function *const *funct
 // ---- text form (text_write.c, text_read.c): exact round trip
 // Constants of more than 64 elements go to `bin` (NULL: are written as "..." and cannot be read back).
 void module_write(const Module *m, FILE *out, FILE *bin, const char *bin_name);
-Module *module_read(Context *cx, const char *text, size_t size,
-                    const char *dir); // dir: where FILE.nf.bin is; NULL: refuse them
+// dir: where FILE.nf.bin is; NULL: refuse them. bin (or NULL): what was read of it, size 0 where no constant is there.
+typedef struct {
+    const void *data;
+    size_t size;
+} TextBin;
+Module *module_read(Context *cx, const char *text, size_t size, const char *dir, TextBin *bin);
 
 // ---- verifier: every rule of the form. Reports and returns false.
 bool module_verify(const Module *m, Context *cx);

@@ -120,6 +120,13 @@ double const_at(const Node *n, int64_t i)
     return 0;
 }
 
+double linear_bias(const Node *linear, int64_t n)
+{
+    return linear->n_in > 2 && linear->in[2] ? const_at(linear->in[2], n) : 0;
+}
+
+double const_lane(const Node *n, int64_t i) { return const_at(n, type_lanes(n->type) == 1 ? 0 : i); }
+
 int64_t int_of_real(double v)
 {
     if (!(v > -9.2e18)) return INT64_MIN;

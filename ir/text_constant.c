@@ -1,5 +1,5 @@
-// Constants of the text: lists in brackets, splats, and places in the bin file beside the text, which is read whole when
-// the first constant needs it.
+// Constants of the text: lists in brackets, splats, and places in the bin file beside the text, which is read whole
+// when the first constant needs it.
 #include "text_lex.h"
 
 #include <errno.h>

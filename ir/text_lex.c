@@ -1,6 +1,7 @@
-// See text_lex.h. Numbers are read by the C library from a copy of their characters; what may stand in a name or number is
-// said by text.h and number_text.
+// See text_lex.h. Numbers are read by the C library from a copy of their characters; what may stand in a name or number
+// is said by text.h and number_text.
 #include "text_lex.h"
+#include "float_bits.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -257,18 +258,10 @@ static uint64_t read_real(Lexer *x, bool single)
         lex_fail(x, NULL, "'%s' is not a number of type %s", text, single ? "f32" : "f64");
     else
         x->at += strlen(text);
-    uint64_t bits = 0;
-    memcpy(&bits, single ? (void *)&f : (void *)&d, single ? sizeof f : sizeof d);
-    return bits;
+    return single ? word_of(f) : bits_of(d);
 }
 
-double lex_double(Lexer *x)
-{
-    uint64_t bits = read_real(x, false);
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
+double lex_double(Lexer *x) { return double_of(read_real(x, false)); }
 
 uint64_t lex_element(Lexer *x, DType dtype)
 {

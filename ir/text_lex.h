@@ -1,5 +1,5 @@
-// The text being read: a place in its characters, and what stands there. After a failure nothing more is read (the place
-// is the end, results are 0 or empty), so only loops need to look at `failed`.
+// The text being read: a place in its characters, and what stands there. After a failure nothing more is read (the
+// place is the end, results are 0 or empty), so only loops need to look at `failed`.
 #pragma once
 #include "text.h"
 

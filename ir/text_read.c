@@ -1,9 +1,9 @@
 // Text -> Module: reads what text_write.c writes, and what people write by hand (grammar: ir/README.md).
 //
 // One pass over the characters (text_lex.c), no recursion. Nodes are made as they are written, without the builder's
-// folding and sharing, and every line is checked against the rules of form, so an error can say its line. The text is not
-// trusted: what a short text may expand to (maps, splats) is limited by the lexer's budget, all else is bounded by the
-// text's size.
+// folding and sharing, and every line is checked against the rules of form, so an error can say its line. The text is
+// not trusted: what a short text may expand to (maps, splats) is limited by the lexer's budget, all else is bounded by
+// the text's size.
 #include "text_lex.h"
 
 #include <ctype.h>
@@ -397,10 +397,11 @@ static Module *finish_module(Reader *r)
     return r->in->failed ? NULL : m;
 }
 
-Module *module_read(Context *cx, const char *text, size_t size, const char *dir)
+Module *module_read(Context *cx, const char *text, size_t size, const char *dir, TextBin *bin)
 {
     Lexer in = lex_new(cx, text, size);
     Reader r = {.in = &in, .bin.dir = dir};
     for (lex_skip_lines(&in); !in.failed && in.at < in.end; lex_skip_lines(&in)) read_line(&r);
+    if (bin) *bin = (TextBin){r.bin.data, r.bin.size};
     return in.failed ? NULL : finish_module(&r);
 }

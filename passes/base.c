@@ -103,7 +103,7 @@ const Node *base_log_density(Builder *b, BaseKind kind, double param, const Node
     return build_binary(b, OP_add, sum, num(b, n * BASES[kind].constant(param)));
 }
 
-double base_draw(BaseKind kind, double param, uint64_t *state)
+double base_draw(BaseKind kind, uint64_t *state)
 {
     double u = kind == BASE_LAPLACE || kind == BASE_LOGISTIC || kind == BASE_UNIFORM ? draw_uniform(state) : 0;
     switch (kind) {
@@ -115,5 +115,5 @@ double base_draw(BaseKind kind, double param, uint64_t *state)
     case BASE_GRAPH:
     case BASE_COUNT: break;
     }
-    return (void)param, draw_normal(state);
+    return draw_normal(state);
 }

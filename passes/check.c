@@ -1,9 +1,10 @@
-// Every compile proves itself. In double, here: the exported graph's own outputs against the derived programs, the round
-// trip, and the log-determinant against finite differences where the graph exports none, or where no inverse proves it.
-// check_plan.c then compares the Plan with these numbers; golden.c makes the rows that policy.so carries.
+// Every compile proves itself. In double, here: the exported graph's own outputs against the derived programs, the
+// round trip, and the log-determinant against finite differences where the graph exports none, or where no inverse
+// proves it. check_plan.c then compares the Plan with these numbers; golden.c makes the rows that policy.so carries.
 //
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
-// There are 32; of a model of more than 2^25 multiplications a row fewer, at least 8: its lanes are many samples already.
+// There are 32; of a model of more than 2^25 multiplications a row fewer, at least 8: its lanes are many samples
+// already.
 #include "check.h"
 #include "base.h"
 #include "check_score.h"
@@ -12,6 +13,12 @@
 #include <string.h>
 
 enum { DEFAULT_ROWS = 32, LEAST_ROWS = 8, MOST_WORK = 1 << 30, DIFFERENCE_ROWS = 2 };
+
+// What is accepted, relative to the sizes that are compared. Constants were rounded to f32 by the exporter, to 16 bits
+// in a graph that computes so.
+static const double EXPORTED_ERROR = 1e-5, EXPORTED_ERROR_16 = 2e-3, ROUND_TRIP_ERROR = 1e-3;
+static const double DIFFERENCE_ERROR = 1e-3, EXPORTED_DIFFERENCE_ERROR = 1e-4; // of log-determinants
+static const double LOG_2_PI_HALF = 0.9189385332046727;
 
 double *check_numbers(Context *cx, size_t n) { return ARENA_ARRAY(cx->arena, double, n + 1); }
 
@@ -33,8 +40,7 @@ static void draw_inputs(Check *c, const CheckOptions *options)
     }
     if (!c->flow->is_flow) return;
     c->z = check_numbers(c->cx, c->rows * c->dims);
-    for (size_t k = 0; k < c->rows * c->dims; k++)
-        c->z[k] = (double)(float)base_draw(c->flow->base_kind, c->flow->base_param, &state);
+    for (size_t k = 0; k < c->rows * c->dims; k++) c->z[k] = (double)(float)base_draw(c->flow->base_kind, &state);
 }
 
 const double **check_inputs(Check *c, const double *last)
@@ -119,8 +125,10 @@ static double worst_difference(const double *a, const double *b, double scale, s
     return worst;
 }
 
-// Constants were rounded to f32 by the exporter, to 16 bits in a graph that computes so.
-static double limit_of(const Check *c) { return module_note(c->imported, "floats") ? 2e-3 : 1e-5; }
+static double limit_of(const Check *c)
+{
+    return module_note(c->imported, "floats") ? EXPORTED_ERROR_16 : EXPORTED_ERROR;
+}
 
 static void differ(Check *c, int output, double error, double limit, double exported, double derived, const char *hint)
 {
@@ -170,7 +178,7 @@ static const char *what_is_wrong(const Check *c, const double *claimed, const do
         high = fmax(high, claimed[r] / derived[r]);
     }
     Arena *a = c->cx->arena;
-    double normaliser = (double)c->dims * 0.9189385332046727; // log(2 pi) / 2
+    double normaliser = (double)c->dims * LOG_2_PI_HALF;
     if (most - least <= 1e-5 * (1 + fabs(most)) && fabs(fabs(most) - normaliser) <= 1e-4 * normaliser)
         return arena_format(a, "the normaliser %zu log(2 pi) / 2 is missing: subtract it, or export (z, log_det)",
                             c->dims);
@@ -233,7 +241,7 @@ static void compare_round_trip(Check *c)
 {
     double error = worst_difference(c->z, c->back, 1, c->rows, c->dims, NULL, NULL);
     c->report->round_trip = error;
-    if (error > 1e-3)
+    if (error > ROUND_TRIP_ERROR)
         diag_error(c->cx, NULL,
                    "a squash or a clip saturates on these rows, or a matrix is nearly singular: --verify-inputs gives "
                    "typical rows; or the latent is no standard normal: --base (uniform: on 0 to 1)",
@@ -255,7 +263,7 @@ static void compare_events(Check *c)
     check_run_program(c, c->to_latent, x, (double *[]){z, NULL, NULL});
     check_run_program(c, c->to_event, z, (double *[]){back, NULL, NULL, NULL});
     double error = worst_difference(x, back, 1, c->rows, c->dims, NULL, NULL);
-    if (error > 1e-3)
+    if (error > ROUND_TRIP_ERROR)
         diag_error(c->cx, NULL, "no density belongs to it: where a spline falls, train with widths and heights above 0",
                    "to_event(to_latent(x)) differs from x by %.3g (relative): several events have one latent", error);
 }
@@ -286,7 +294,7 @@ static void compare_one_way(Check *c)
     for (size_t r = 0; r < DIFFERENCE_ROWS && r < c->rows; r++) {
         double numeric = program_difference(c, f, from, r), error = fabs(numeric - own[r]) / (1 + fabs(numeric));
         if (error > c->report->log_det_error) c->report->log_det_error = error;
-        if (!(error <= 1e-4))
+        if (!(error <= EXPORTED_DIFFERENCE_ERROR))
             diag_error(c->cx, NULL,
                        "wrong sign, scale or offset in the exported log_det, or --verify-inputs gives rows inside the "
                        "flow's domain",
@@ -325,7 +333,7 @@ static void compare_differences(Check *c)
         double numeric = program_difference(c, c->to_latent, c->x, r),
                error = fabs(numeric - c->log_det_x[r]) / (1 + fabs(numeric) + (double)c->dims);
         if (error > c->report->log_det_error) c->report->log_det_error = error;
-        if (!(error <= 1e-3))
+        if (!(error <= DIFFERENCE_ERROR))
             diag_error(c->cx, NULL,
                        "this is a bug of nfcc, or a kink of the graph lies on the row: please report it with the model",
                        "derived log_det %.9g differs from the finite-difference Jacobian's %.9g", c->log_det_x[r],
@@ -363,9 +371,9 @@ static size_t default_rows(const Function *f)
 Check check_start(Context *cx, const Module *imported, const Module *derived, const Flow *flow,
                   const CheckOptions *options, CheckReport *report)
 {
-    Check c = {.cx = cx, .imported = imported, .derived = derived, .flow = flow, .report = report};
-    c.main = imported ? module_function(imported, "main") : module_function(derived, "run");
+    Check c = {.cx = cx, .derived = derived, .flow = flow, .report = report};
     c.imported = imported ? imported : derived;
+    c.main = module_function(c.imported, imported ? "main" : "run");
     c.to_latent = module_function(derived, "to_latent");
     c.to_event = module_function(derived, "to_event");
     c.rows = options->rows ? options->rows : default_rows(c.main);

@@ -62,8 +62,8 @@ static void compare_program(Check *c, const Plan *plan, ProgramId id, const uint
 
 // One program with one output that is a gradient, or holds one: where float32 takes the other side of a kink than
 // double (the sign of a lane that is nearly 0), the row says nothing about precision and is left out.
-static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const char *name, const char *label,
-                             const uint32_t *prep, const double *last)
+static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const char *name, const uint32_t *prep,
+                             const double *last)
 {
     const Function *f = module_function(c->derived, name);
     const Program *p = &plan->programs[id];
@@ -88,7 +88,7 @@ static void compare_gradient(Check *c, const Plan *plan, ProgramId id, const cha
         if (!far || !at_kink(c->cx, f, r, in, mine, exact + r * d, d)) continue;
         for (size_t i = 0; i < d; i++) exact[r * d + i] = mine[i];
     }
-    compare_port(c, label, out[0], exact, d);
+    compare_port(c, name, out[0], exact, d);
 }
 
 static void check_flow_plan(Check *c, const Plan *plan)
@@ -111,8 +111,8 @@ static void check_flow_plan(Check *c, const Plan *plan)
     check_run_program(c, c->to_latent, c->x, out + first);
     compare_program(c, plan, PROGRAM_TO_LATENT, prep, c->x, latent + first, latent_names + first, 3 - (size_t)first,
                     lanes + first);
-    compare_gradient(c, plan, PROGRAM_SCORE, "score", "score", prep, c->x);
-    compare_gradient(c, plan, PROGRAM_ACT, "act", "act", prep, c->z);
+    compare_gradient(c, plan, PROGRAM_SCORE, "score", prep, c->x);
+    compare_gradient(c, plan, PROGRAM_ACT, "act", prep, c->z);
 }
 
 static void check_graph_plan(Check *c, const Plan *plan)

@@ -1,5 +1,5 @@
-// Drawn rows that saturate: a tanh that reaches 1 in double, an event beyond a clip in front of atanh. There the exported
-// graph itself has no way back, so the row proves nothing; its z is halved until it does.
+// Drawn rows that saturate: a tanh that reaches 1 in double, an event beyond a clip in front of atanh. There the
+// exported graph itself has no way back, so the row proves nothing; its z is halved until it does.
 //
 // A row is drawn again only if it fails (z does not come back, or a number is not finite) for that reason: something is
 // not finite, or such a clip is at work. Where more than half of the rows do, all stay, and the checks say so.

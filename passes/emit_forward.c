@@ -1,8 +1,9 @@
 // Forward steps: nodes of the solved function, as they stand or at some of their lanes, in the function under
 // construction.
 //
-// An elementwise op is copied on the gathered lanes; a product becomes one of the columns asked for and of the rows that
-// have a weight there; a matmul one row of a matrix at a time; panels (panels.h) where a whole product has many zeros.
+// An elementwise op is copied on the gathered lanes; a product becomes one of the columns asked for and of the rows
+// that have a weight there; a matmul one row of a matrix at a time; panels (panels.h) where a whole product has many
+// zeros.
 #include "emit.h"
 #include "panels.h"
 
@@ -164,13 +165,12 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
 // Lanes are sorted; tokens with the same columns go together.
 static void forward_linear(LaneEnv *env, const Node *n, const int64_t *lanes, int64_t count)
 {
-    int64_t N = n->in[1]->type.dim[1], n_tokens = 0;
+    int64_t N = n->in[1]->type.dim[1];
     int64_t *tokens = heap_array(count, sizeof *tokens);
     int32_t *cols = heap_array(N, sizeof *cols);
     for (int64_t i = 0; i < count;) {
-        int64_t m = lanes[i] / N, width = 0, j = i;
+        int64_t m = lanes[i] / N, width = 0, n_tokens = 0, j = i;
         for (; j < count && lanes[j] / N == m; j++) cols[width++] = (int32_t)(lanes[j] % N);
-        n_tokens = 0;
         tokens[n_tokens++] = m;
         while (j + width <= count) { // does the next token have the same columns?
             int64_t next = lanes[j] / N, same = 0;

@@ -1,5 +1,5 @@
-// Golden rows: inputs by the rule of runtime/abi.h, and what the Plan's f32 interpreter makes of them. policy.so carries
-// the outputs for its self test.
+// Golden rows: inputs by the rule of runtime/abi.h, and what the Plan's f32 interpreter makes of them. policy.so
+// carries the outputs for its self test.
 #include "check.h"
 #include "float_bits.h"
 

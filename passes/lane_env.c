@@ -188,8 +188,8 @@ void lane_env_inputs(LaneEnv *env)
 
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i) { return lane_env_get(env, lane_canonical(n, i)); }
 
-// The whole of n, or its lanes as a value of this type, where they need not be looked up one by one: n is a constant, or
-// it, or what it moves, stands whole. Else NULL.
+// The whole of n, or its lanes as a value of this type, where they need not be looked up one by one: n is a constant,
+// or it, or what it moves, stands whole. Else NULL.
 static const Node *whole_value(LaneEnv *env, const Node *n, Type type)
 {
     if (n->op != OP_move) {

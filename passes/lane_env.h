@@ -14,8 +14,8 @@ typedef struct {
 LaneRef lane_canonical(const Node *n, int64_t i);
 // Lane i of operand k of an elementwise node, canonical; one-lane operands serve every i.
 LaneRef lane_operand(const Node *n, int k, int64_t i);
-// The lanes that lane r is computed from, without those of zero weights; -1: there is no room for them, or its op is none
-// that is followed lane by lane. Elementwise lanes need room for three.
+// The lanes that lane r is computed from, without those of zero weights; -1: there is no room for them, or its op is
+// none that is followed lane by lane. Elementwise lanes need room for three.
 int lane_operands(LaneRef r, LaneRef *out, int room);
 int lane_compare(const void *a, const void *b); // for qsort: two lanes by node, then by number
 static inline bool lane_same(LaneRef a, LaneRef b) { return a.node == b.node && a.lane == b.lane; }
@@ -45,11 +45,13 @@ void lane_env_set(LaneEnv *env, LaneRef r, LaneRef now);
 void lane_env_set_all(LaneEnv *env, const Node *n, const Node *now); // lane i of n is lane i of now
 // The canonical lane i of n, looked up.
 LaneRef lane_env_lane(LaneEnv *env, const Node *n, int64_t i);
-// The n lanes of an operand of an elementwise node of n lanes, as lanes_gather gives them, where they need not be looked
-// up one by one; else NULL.
+// The n lanes of an operand of an elementwise node of n lanes, as lanes_gather gives them, where they need not be
+// looked up one by one; else NULL.
 const Node *lane_env_row(LaneEnv *env, const Node *operand, int64_t n);
 // The whole of n: its lanes looked up, those that are not there 0.
 const Node *lane_env_value(LaneEnv *env, const Node *n);
+// Which lanes the outputs of f need, by lane number (lane_need.c).
+bool *lanes_needed(Context *scratch, const Function *f);
 // Rows and columns of a constant matrix; NULL list: all.
 const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols,
                         const int32_t *cols);

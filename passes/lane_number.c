@@ -2,8 +2,7 @@
 #include "lane_number.h"
 
 #include "base/hash.h"
-
-#include <string.h>
+#include "float_bits.h"
 
 typedef struct {
     LaneKey key;
@@ -16,13 +15,7 @@ struct LaneNumbers {
     size_t size, used;
 };
 
-static uint64_t sample(const Node *w, int64_t i)
-{
-    double v = const_at(w, i);
-    uint64_t bits = 0;
-    memcpy(&bits, &v, sizeof bits);
-    return bits;
-}
+static uint64_t sample(const Node *w, int64_t i) { return bits_of(const_at(w, i)); }
 
 // Shape and some elements: enough to see that weights are surely different.
 static uint64_t fingerprint(const Node *w)
@@ -74,11 +67,8 @@ void lane_key_word(LaneKey *key, uint64_t word)
 void lane_key_lane(LaneKey *key, LaneRef lane)
 {
     if (lane_is_const(lane)) {
-        double v = lane_value(lane);
-        uint64_t bits = 0;
-        memcpy(&bits, &v, sizeof bits);
         lane_key_word(key, 1); // a constant: no lane has this word first
-        lane_key_word(key, bits);
+        lane_key_word(key, bits_of(lane_value(lane)));
         return;
     }
     lane_key_word(key, (uint64_t)lane.node->id + 2);

@@ -6,8 +6,9 @@
 //   - a lane that no output needs is not computed
 //   - equal lanes are computed once, where a function repeats a product (lane_number.h)
 //
-// The function is rebuilt with only the remaining lanes of each node. Two rounds: forward (constants, aliases),
-// then again with the lanes that are needed.
+// The function is rebuilt with only the remaining lanes of each node (lane_need.c), and once more: what became constant
+// or another's name leaves fewer of them needed.
+#include "float_bits.h"
 #include "lane_env.h"
 #include "lane_number.h"
 #include "pipeline.h"
@@ -19,12 +20,11 @@
 typedef struct {
     Builder *b;
     LaneEnv *env;
-    const bool *need; // by lane number of env; NULL: all
-    Context *cx;
+    const bool *need;     // by lane number of env
     LaneNumbers *numbers; // or NULL
 } Lanes;
 
-static bool needed(const Lanes *s, const Node *n, int64_t i) { return !s->need || s->need[s->env->base[n->id] + i]; }
+static bool needed(const Lanes *s, const Node *n, int64_t i) { return s->need[s->env->base[n->id] + i]; }
 
 // ---- elementwise
 
@@ -81,9 +81,7 @@ static void set_const(Lanes *s, const Node *n, int64_t i, double v)
 static LaneKey elementwise_key(const Node *n, const LaneRef *in)
 {
     LaneKey key = lane_key_start((uint64_t)n->op * 8 + (uint64_t)n->type.dtype);
-    uint64_t alpha = 0;
-    memcpy(&alpha, &n->alpha, sizeof alpha);
-    lane_key_word(&key, alpha);
+    lane_key_word(&key, bits_of(n->alpha));
     for (int k = 0; k < n->n_in; k++) lane_key_lane(&key, in[k]);
     return key;
 }
@@ -105,7 +103,7 @@ static bool rebuild_as_it_is(Lanes *s, const Node *n)
     int64_t lanes = type_lanes(n->type);
     bool any = false; // an operand that is no constant
     if (s->numbers || n->op == OP_select) return false;
-    if (s->need && memchr(s->need + s->env->base[n->id], false, (size_t)lanes)) return false;
+    if (memchr(s->need + s->env->base[n->id], false, (size_t)lanes)) return false;
     for (int k = 0; k < n->n_in; k++) {
         if (node_is_const(n->in[k]) && !is_plain(n->in[k])) return false;
         any = any || !node_is_const(n->in[k]);
@@ -221,8 +219,6 @@ static LaneRef column_alias(const Node *w, const Part *p, const LaneRef *x, int6
     return found;
 }
 
-static double bias_at(const Node *n, int64_t col) { return n->n_in > 2 && n->in[2] ? const_at(n->in[2], col) : 0; }
-
 static bool column_needed(const Lanes *s, const Node *n, int64_t tokens, int64_t N, int64_t col)
 {
     for (int64_t m = 0; m < tokens; m++)
@@ -237,16 +233,11 @@ static LaneKey column_key(Lanes *s, const Node *n, const Part *p, const LaneRef 
     LaneKey key = lane_key_start(OP_linear);
     for (int64_t r = 0; r < p->n_rows; r++) {
         double v = const_at(n->in[1], p->rows[r] * N + c);
-        uint64_t bits = 0;
-        memcpy(&bits, &v, sizeof bits);
         if (v == 0) continue;
-        lane_key_word(&key, bits);
+        lane_key_word(&key, bits_of(v));
         lane_key_lane(&key, x[p->rows[r]]);
     }
-    double bias = bias_at(n, c);
-    uint64_t bits = 0;
-    memcpy(&bits, &bias, sizeof bits);
-    lane_key_word(&key, bits);
+    lane_key_word(&key, bits_of(linear_bias(n, c)));
     if (n->n_in > 3) lane_key_lane(&key, lane_env_lane(s->env, n->in[3], c));
     return key;
 }
@@ -261,7 +252,7 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
         if (!column_needed(s, n, tokens, N, c)) continue;
         int64_t count = 2;
         LaneRef first = n->n_in > 3 ? (LaneRef){NULL, 0} : column_alias(w, p, x, c, &count);
-        bool alias = count == 1 && first.node && bias_at(n, c) == 0;
+        bool alias = count == 1 && first.node && linear_bias(n, c) == 0;
         if (count != 0 && !alias) {
             if (p->keys) p->keys[p->n_cols] = column_key(s, n, p, x, c);
             LaneRef same = p->keys ? lane_numbers_find(s->numbers, p->keys[p->n_cols]) : (LaneRef){NULL, 0};
@@ -273,7 +264,7 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
         }
         for (int64_t m = 0; m < tokens; m++) {
             if (count == 0) {
-                set_const(s, n, m * N + c, bias_at(n, c));
+                set_const(s, n, m * N + c, linear_bias(n, c));
                 continue;
             }
             lane_env_set(s->env, (LaneRef){n, m * N + c}, column_alias(w, p, x + m * K, c, &count));
@@ -447,85 +438,12 @@ static void rebuild(Lanes *s, const Node *n)
     }
 }
 
-// ---- which lanes are needed
-
-static void need_value(LaneEnv *env, bool *need, const Node *v, int64_t i)
-{
-    LaneRef r = lane_canonical(v, i);
-    if (!node_is_const(r.node)) need[env->base[r.node->id] + r.lane] = true;
-}
-
-// All lanes of v, where it joins whole values.
-static bool need_parts(LaneEnv *env, bool *need, const Node *v)
-{
-    if (v->op != OP_move || v->map) return false;
-    for (int k = 0; k < v->n_in; k++)
-        if (!node_is_const(v->in[k]))
-            memset(need + env->base[v->in[k]->id], true, (size_t)type_lanes(v->in[k]->type) * sizeof *need);
-    return true;
-}
-
-static void need_linear(LaneEnv *env, bool *need, const Node *n)
-{
-    const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
-    bool *row = heap_array(K, sizeof *row);
-    for (int64_t m = 0; m < tokens; m++) {
-        const bool *out = need + env->base[n->id] + m * N;
-        for (int64_t k = 0; k < K; k++) {
-            row[k] = false;
-            for (int64_t c = 0; c < N && !row[k]; c++) row[k] = out[c] && const_at(w, k * N + c) != 0;
-            if (row[k]) need_value(env, need, n->in[0], m * K + k);
-        }
-        for (int64_t c = 0; c < N && n->n_in > 3; c++)
-            if (out[c]) need_value(env, need, n->in[3], m * N + c);
-    }
-    free(row);
-}
-
-static void need_operands(LaneEnv *env, bool *need, const Node *n)
-{
-    int64_t lanes = type_lanes(n->type);
-    const bool *out = need + env->base[n->id];
-    OpKind kind = op_info(n->op)->kind;
-    bool any = false;
-    for (int64_t i = 0; i < lanes; i++) any = any || out[i];
-    if (!any) return;
-    if (kind == KIND_LINEAR) {
-        need_linear(env, need, n);
-        return;
-    }
-    bool whole = kind == KIND_LINEAR_T || kind == KIND_MATMUL || kind == KIND_TAKE;
-    for (int k = 0; k < n->n_in; k++) {
-        if (node_is_const(n->in[k])) continue;
-        if (whole && need_parts(env, need, n->in[k])) continue;
-        int64_t count = type_lanes(n->in[k]->type), per = kind == KIND_REDUCE ? type_last(n->in[k]->type) : 1;
-        for (int64_t i = 0; i < count; i++)
-            if (whole || count == 1 || out[i / per]) need_value(env, need, n->in[k], i);
-    }
-}
-
-// By lane number.
-static bool *needed_lanes(Context *scratch, const Function *f)
-{
-    LaneEnv *env = lane_env_new(scratch, f, NULL);
-    bool *need = ARENA_ARRAY(scratch->arena, bool, env->n_lanes + 1);
-    for (int i = 0; i < f->n_outputs; i++) {
-        int64_t lanes = type_lanes(f->outputs[i].node->type);
-        for (int64_t k = 0; k < lanes; k++) need_value(env, need, f->outputs[i].node, k);
-    }
-    for (int i = f->n_nodes - 1; i >= 0; i--)
-        if (f->nodes[i]->op != OP_move && op_info(f->nodes[i]->op)->kind != KIND_LEAF)
-            need_operands(env, need, f->nodes[i]);
-    return need;
-}
-
 // What is known of lanes is as large as the function, and goes with its arena.
 static const Function *rebuild_function(Context *cx, const Function *f, bool number)
 {
     Builder *b = builder_new(cx, f->name);
     Context scratch = {.arena = arena_new(), .diag = cx->diag};
-    Lanes s = {b, lane_env_new(&scratch, f, b), needed_lanes(&scratch, f), &scratch,
+    Lanes s = {b, lane_env_new(&scratch, f, b), lanes_needed(&scratch, f),
                number ? lane_numbers_new(&scratch, f) : NULL};
     for (int i = 0; i < f->n_inputs; i++) rebuild(&s, f->inputs[i]);
     for (int i = 0; i < f->n_nodes; i++)

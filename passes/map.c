@@ -125,14 +125,14 @@ double **map_inputs(Context *cx, const Map *map, bool density, const char *base,
         size_t n = rows * (size_t)type_lanes(f->inputs[i]->type);
         in[i] = ARENA_ARRAY(scratch_arena(cx), double, n);
         for (size_t k = 0; k < n; k++)
-            in[i][k] = said && i == map->port ? base_draw(kind, param, &state) : draw_input(f->inputs[i]->type, &state);
+            in[i][k] = said && i == map->port ? base_draw(kind, &state) : draw_input(f->inputs[i]->type, &state);
     }
     if (!density) return in;
     const Function *inverse = map_inverse(cx, map);
     const double **given = ARENA_ARRAY(scratch_arena(cx), const double *, f->n_inputs + 1);
     for (int i = 0; i < f->n_inputs; i++) given[i] = in[i];
     double *z = ARENA_ARRAY(scratch_arena(cx), double, rows *(size_t)map->dims);
-    for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = base_draw(kind, param, &state);
+    for (size_t i = 0; i < rows * (size_t)map->dims; i++) z[i] = base_draw(kind, &state);
     given[map->port] = z;
     eval_function(inverse, rows, given, &in[map->port], NULL, NULL);
     return in;

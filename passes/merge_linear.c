@@ -30,10 +30,6 @@ static const Node *matrix_const(Builder *b, int64_t rows, int64_t cols, double *
     return w;
 }
 
-static double bias_at(const Node *linear, int64_t i)
-{
-    return linear->n_in > 2 && linear->in[2] ? const_at(linear->in[2], i) : 0;
-}
 static bool plain_linear(const Node *n) { return n->op == OP_linear && n->n_in < 4; }
 
 // Which column of the inner product each input of the outer one is; NULL: not all are.
@@ -60,10 +56,10 @@ static const Node *merged(Builder *b, const Node *inner, const int32_t *cols, co
         for (int64_t c = 0; c < N; c++) {
             double v = const_at(B, j * N + c);
             if (v == 0) continue;
-            bias[c] += bias_at(inner, cols[j]) * v;
+            bias[c] += linear_bias(inner, cols[j]) * v;
             for (int64_t k = 0; k < K; k++) w[k * N + c] += const_at(A, k * A->type.dim[1] + cols[j]) * v;
         }
-    for (int64_t c = 0; c < N; c++) bias[c] += bias_at(outer, c);
+    for (int64_t c = 0; c < N; c++) bias[c] += linear_bias(outer, c);
     const Node *bn = build_reals(b, type_vector(N), bias);
     free(bias);
     return build_linear(b, inner->in[0], matrix_const(b, K, N, w), bn, add);
@@ -85,14 +81,12 @@ static bool feature_const(const Node *c, int64_t K)
 {
     return node_is_const(c) && (type_lanes(c->type) == K || type_lanes(c->type) == 1);
 }
-static double feature_at(const Node *c, int64_t k) { return const_at(c, type_lanes(c->type) == 1 ? 0 : k); }
-
 static const Node *scaled_rows(Builder *b, const Node *n, const Node *x, const Node *c)
 {
     int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
     double *w = matrix(n->in[1]);
     for (int64_t k = 0; k < K; k++)
-        for (int64_t j = 0; j < N; j++) w[k * N + j] *= feature_at(c, k);
+        for (int64_t j = 0; j < N; j++) w[k * N + j] *= const_lane(c, k);
     return build_linear(b, x, matrix_const(b, K, N, w), n->n_in > 2 ? n->in[2] : NULL, n->n_in > 3 ? n->in[3] : NULL);
 }
 
@@ -101,8 +95,8 @@ static const Node *shifted_input(Builder *b, const Node *n, const Node *x, const
     int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
     double *bias = heap_array(N, sizeof *bias);
     for (int64_t j = 0; j < N; j++) {
-        bias[j] = bias_at(n, j);
-        for (int64_t k = 0; k < K; k++) bias[j] += sign * feature_at(c, k) * const_at(n->in[1], k * N + j);
+        bias[j] = linear_bias(n, j);
+        for (int64_t k = 0; k < K; k++) bias[j] += sign * const_lane(c, k) * const_at(n->in[1], k * N + j);
     }
     const Node *bn = build_reals(b, type_vector(N), bias);
     free(bias);
@@ -134,11 +128,12 @@ static const Node *with_columns(Builder *b, const Node *linear, const Node *scal
     double *bias = heap_array(N, sizeof *bias);
     const Node *w = linear->in[1];
     for (int64_t j = 0; j < N; j++)
-        bias[j] = bias_at(linear, j) * (scale ? feature_at(scale, j) : 1) + (shift ? sign * feature_at(shift, j) : 0);
+        bias[j] =
+            linear_bias(linear, j) * (scale ? const_lane(scale, j) : 1) + (shift ? sign * const_lane(shift, j) : 0);
     if (scale) {
         double *m = matrix(w);
         for (int64_t k = 0; k < K; k++)
-            for (int64_t j = 0; j < N; j++) m[k * N + j] *= feature_at(scale, j);
+            for (int64_t j = 0; j < N; j++) m[k * N + j] *= const_lane(scale, j);
         w = matrix_const(b, K, N, m);
     }
     const Node *bn = build_reals(b, type_vector(N), bias);

@@ -71,8 +71,6 @@ static Image unit_image(int64_t n)
     return m;
 }
 
-static double const_lane(const Node *c, int64_t i) { return const_at(c, type_lanes(c->type) == 1 ? 0 : i); }
-
 static void through_linear(const Node *n, const double *in, double *out, bool constant)
 {
     const Node *w = n->in[1], *bias = n->n_in > 2 ? n->in[2] : NULL;

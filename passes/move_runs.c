@@ -1,8 +1,8 @@
 // Runs of a move: boxes of up to MOVE_AXES axes, along each of which source and destination rise evenly (plan.h).
 //
 // Found from the inside out: neighbours of equal shape that differ by one constant become one, then the results again,
-// once per axis; where neighbours differ, groups of a few that repeat (the padding around a picture's corner, channel by
-// channel) become one each. The taps of a convolution's windows come to a few records a line of the picture, the
+// once per axis; where neighbours differ, groups of a few that repeat (the padding around a picture's corner, channel
+// by channel) become one each. The taps of a convolution's windows come to a few records a line of the picture, the
 // triangle of a causal mask to one a token.
 #include "planner.h"
 

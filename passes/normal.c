@@ -279,10 +279,8 @@ static const Node *as_large(const Node *x, const Node *n)
 
 // ---- masks
 
-static double lane_of(const Node *c, int64_t i) { return const_at(c, type_lanes(c->type) == 1 ? 0 : i); }
-
 // Lane i of sign * c is masked.
-static bool masks(const Node *c, int64_t i, double sign) { return sign * lane_of(c, i) <= -1e4; }
+static bool masks(const Node *c, int64_t i, double sign) { return sign * const_lane(c, i) <= -1e4; }
 
 // Every row of K lanes has a lane that is not masked.
 static bool rows_stay(const Node *c, int64_t lanes, int64_t K, double sign)

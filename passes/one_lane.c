@@ -2,8 +2,8 @@
 //
 // From a known lane u the unknown lanes below it are collected, latest first, until only one is left to expand: that is
 // v. Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
-// from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number that is rounded down from
-// such a function) or slots. Then a Way is looked for.
+// from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number that is rounded down
+// from such a function) or slots. Then a Way is looked for.
 #include "lane_order.h"
 #include "one_lane_find.h"
 

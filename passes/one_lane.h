@@ -76,7 +76,6 @@ OneLaneFinder *one_lane_finder(Context *cx, const Function *f, const LaneEnv *ba
 const OneLane *one_lane_find(OneLaneFinder *finder, const Node *n);
 // Why the last one found nothing, for people; NULL: no one-lane function was seen.
 const char *one_lane_why(const OneLaneFinder *finder);
-#define LOG_ERF_SLOPE 0.12078223763524522 // log(2 / sqrt pi), of the slope of erf at 0
 // The inverse of a rising unary op whose values are compared with a number; 0: it has none here.
 static inline Op one_lane_rising(Op op)
 {

@@ -59,7 +59,8 @@ typedef struct {
     Assumed assumed[MOST_ASSUMED];
     int n_assumed;
     int8_t *truth; // by slot: 1, -1, 0: not assumed
-    // By slot, on the branch that is assumed (one_lane_kinks.c): the side that it takes, as truth; is it a number, which?
+    // By slot, on the branch that is assumed (one_lane_kinks.c): the side that it takes, as truth; is it a number,
+    // which?
     int8_t *side;
     bool *constant;
     double *number;

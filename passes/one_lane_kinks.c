@@ -1,5 +1,5 @@
-// Kinks of a one-lane function: select, min, max, abs and leaky_relu choose a side by comparing a monotone function of v
-// with a known lane. On one branch of a split (one_lane_way.c) some sides are assumed. From these follow
+// Kinks of a one-lane function: select, min, max, abs and leaky_relu choose a side by comparing a monotone function of
+// v with a known lane. On one branch of a split (one_lane_way.c) some sides are assumed. From these follow
 //
 //   the sides of the others that compare the same: max(v, 0) takes v where min(e^v - 1, 0) takes 0
 //   numbers: what is constant there, e.g. log1p(min(v, 0)) = 0

@@ -1,6 +1,6 @@
 // A one-lane function at the thresholds of its tests: the function is built once more for every threshold, with v := T
-// (one_lane_tests.c). Comparisons of thresholds with each other fold where their order is proved (lane_order.c), so that of
-// a spline only the knots' heights remain.
+// (one_lane_tests.c). Comparisons of thresholds with each other fold where their order is proved (lane_order.c), so
+// that of a spline only the knots' heights remain.
 #include "one_lane_points.h"
 #include "lane_order.h"
 

@@ -1,4 +1,5 @@
-// What the tests of a one-lane function (one_lane_tests.c) and its values at their thresholds (one_lane_points.c) share.
+// What the tests of a one-lane function (one_lane_tests.c) and its values at their thresholds (one_lane_points.c)
+// share.
 #pragma once
 #include "one_lane_emit.h"
 
@@ -39,8 +40,8 @@ typedef struct {
 static inline LaneRef *new_lanes(Emit *e, int64_t n) { return ARENA_ARRAY(e->a, LaneRef, n + 1); }
 // Position of lane r among those of function i, or -1.
 int points_place(const OneLane *g, int i, LaneRef r);
-// op on built lanes, those apart that are decided lane by lane; `like`: the node whose op it is (its alpha and type), or
-// NULL.
+// op on built lanes, those apart that are decided lane by lane; `like`: the node whose op it is (its alpha and type),
+// or NULL.
 void points_apply(Emit *e, Op op, const Node *like, LaneRef *const *in, int64_t n, LaneRef *out);
 // Truth of c for elements `which` of c, from v > threshold: the steps back, last one first.
 void points_steps(Emit *e, const Compare *c, const int *which, int64_t n, LaneRef *truth);

@@ -1,7 +1,7 @@
 // The tests of a one-lane function's v, from u (one_lane.h).
 //
-// A test of v against a threshold T becomes a test of u against g(T + 0), which one_lane_points.c builds. Then all that is
-// constant between thresholds is built forward.
+// A test of v against a threshold T becomes a test of u against g(T + 0), which one_lane_points.c builds. Then all that
+// is constant between thresholds is built forward.
 #include "lane_order.h"
 #include "one_lane_points.h"
 

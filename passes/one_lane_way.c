@@ -295,8 +295,9 @@ static bool is_root_step(Op op)
     return op == OP_neg || op == OP_add || op == OP_sub || op == OP_mul || op == OP_div || op == OP_sqrt;
 }
 
-// The formula of a quadratic's root, step by step back, cancels where the leading coefficient is small: ((2 a u + b)^2
-// - b^2) / 4a. As a relation it is a polynomial. NULL: there is no root on the way, or first comes the position in a bin.
+// The formula of a quadratic's root, step by step back, cancels where the leading coefficient is small:
+// ((2 a u + b)^2 - b^2) / 4a. As a relation it is a polynomial. NULL: there is no root on the way, or first comes the
+// position in a bin.
 static const Way *through_root(WayFinder *w, int s)
 {
     bool *inside = ARENA_ARRAY(w->a, bool, w->n_slots), root = false;
@@ -329,7 +330,8 @@ const Way *find_way(WayFinder *w, int s)
     const Way *rooted = through_root(w, s);
     if (rooted) return rooted;
     if (n->op == OP_min || n->op == OP_max) {
-        // the identity where a test has chosen the interval, and on a function in bins, whose image the clamp only rounds
+        // the identity where a test has chosen the interval, and on a function in bins, whose image the clamp only
+        // rounds
         bool same = w->side[s] > 0 || w->n_assumed || one_lane_bins(w->first->lanes, w->first->n);
         return same ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
     }

@@ -58,7 +58,8 @@ static int32_t numbers_in(const float *row, int64_t n)
     return k;
 }
 
-// At least 0.3 of it is zeros. Most matrices are not sparse: they are read once, by vectors, and no further than needed.
+// At least 0.3 of it is zeros. Most matrices are not sparse: they are read once, by vectors, and no further than
+// needed.
 static bool is_sparse(const Node *w)
 {
     int64_t K = w->type.dim[0], N = w->type.dim[1], all = 0;

@@ -1,5 +1,5 @@
-// Deciding roles, its parts: what is said and the order of questions (roles.c), the published names (roles_names.c), one
-// input and one output as a map (roles_map.c), and what a log_prob tells (roles_log_prob.c).
+// Deciding roles, its parts: what is said and the order of questions (roles.c), the published names (roles_names.c),
+// one input and one output as a map (roles_map.c), and what a log_prob tells (roles_log_prob.c).
 #pragma once
 #include "base.h"
 #include "flow.h"
@@ -48,8 +48,8 @@ bool roles_scalar_output(const Roles *r, int i);
 Map *roles_map(Roles *r, int in, int out, bool strip);
 // What the derived log_det of the map is multiplied by in output `out` of f: 1, 1/D (its mean over the event), or 0.
 double roles_derived_scale(const Roles *r, const Map *map, const Function *f, bool density, int out);
-// The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1, 1/D,
-// or 0.
+// The exported number `scalar` as a multiple of log|d out / d in| of a map, by finite differences on a few rows: 1,
+// 1/D, or 0.
 double roles_difference_scale(Roles *r, const Map *map, int scalar);
 int roles_log_det_named(const Roles *r); // -1: no output is called a log_det
 void roles_find_log_det(Roles *r, bool density);

@@ -8,6 +8,7 @@
 #include "siblings.h"
 
 #include "base/hash.h"
+#include "float_bits.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -211,10 +212,8 @@ static void follow(Find *m, const Node *n)
 {
     Words w = {.n = 0};
     int parts = 0;
-    uint64_t alpha = 0;
-    memcpy(&alpha, &n->alpha, sizeof alpha);
     put(&w, (uint64_t)n->op << 8);
-    put(&w, alpha);
+    put(&w, bits_of(n->alpha));
     put_type(&w, n->type);
     int part = put_operands(&w, m, n, &parts);
     if (part >= 0 && w.n <= MOST_WORDS) join_kind(m, kind_of(m, w.words, w.n), parts, part, n, false);

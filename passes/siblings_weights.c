@@ -1,5 +1,5 @@
-// Weights stand once in the file: all functions merge the same matrices in the same order (a Tuple), or parts of it that
-// lie together.
+// Weights stand once in the file: all functions merge the same matrices in the same order (a Tuple), or parts of it
+// that lie together.
 #include "siblings.h"
 
 #include "base/hash.h"

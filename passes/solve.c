@@ -3,10 +3,10 @@
 // Every canonical lane is known or unknown. Two kinds of step are tried until nothing changes: forward (an output
 // lane whose needed inputs are known) in topological order, then backward at the last node that may allow it: a
 // one-lane bijection with one unknown operand, or a product in which k outputs are known and only k inputs with a
-// weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h), then
-// known lanes that are affine in as many unknown ones (solve_system.h).
-// Nodes are visited only when a lane next to them became known (two bit sets, forward and backward), and then only
-// the lanes that have nothing left to wait for (solve_reads.h). Lanes that nothing reads are not computed.
+// weight are not. Where both stall, a known lane is looked for that is a function of one unknown lane (one_lane.h),
+// then known lanes that are affine in as many unknown ones (solve_system.h). Nodes are visited only when a lane next to
+// them became known (two bit sets, forward and backward), and then only the lanes that have nothing left to wait for
+// (solve_reads.h). Lanes that nothing reads are not computed.
 #include "solve.h"
 #include "double_math.h"
 #include "solve_reads.h"

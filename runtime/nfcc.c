@@ -783,9 +783,12 @@ static void fetch_ahead(const unsigned char *row, size_t distance, size_t bytes)
 
 static void load_words(Tile *tile, Lanes to, const size_t *index, const void *from, size_t lanes, size_t stride)
 {
-    for (size_t t = 0; tile->slot == FEW && t < tile->rows; t++)
-        load_row(lane_of(to, 0, t), (const unsigned char *)from + index[t] * stride * 4, lanes, tile->bad + t);
-    for (size_t block = 0; tile->slot != FEW && block < lanes; block += LANES_AT_ONCE)
+    if (tile->slot == FEW) {
+        for (size_t t = 0; t < tile->rows; t++)
+            load_row(lane_of(to, 0, t), (const unsigned char *)from + index[t] * stride * 4, lanes, tile->bad + t);
+        return;
+    }
+    for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
         for (size_t t = 0; t < tile->rows; t += ROWS_AT_ONCE) {
             const unsigned char *row[ROWS_AT_ONCE];
             size_t n = least_of(lanes - block, LANES_AT_ONCE);
@@ -806,9 +809,12 @@ static void store_block(Lanes from, unsigned char *const row[ROWS_AT_ONCE], size
 
 static void store_words(const Tile *tile, Lanes from, const size_t *index, void *to, size_t lanes, size_t stride)
 {
-    for (size_t t = 0; tile->slot == FEW && t < tile->used; t++)
-        memcpy((unsigned char *)to + index[t] * stride * 4, lane_of(from, 0, t), lanes * 4);
-    for (size_t block = 0; tile->slot != FEW && block < lanes; block += LANES_AT_ONCE)
+    if (tile->slot == FEW) {
+        for (size_t t = 0; t < tile->used; t++)
+            memcpy((unsigned char *)to + index[t] * stride * 4, lane_of(from, 0, t), lanes * 4);
+        return;
+    }
+    for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
         for (size_t t = 0; t < tile->used; t += ROWS_AT_ONCE) {
             unsigned char *row[ROWS_AT_ONCE];
             size_t rows = least_of(tile->used - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);

@@ -188,7 +188,7 @@ static bool rewrite(const Case *c, const char *found)
 static bool round_trip(Case *c, const Module *m, const char *text)
 {
     if (strstr(text, "= constant ...")) return true; // data that has no place in a golden text
-    const Module *again = module_read(&c->cx, text, strlen(text), c->dir);
+    const Module *again = module_read(&c->cx, text, strlen(text), c->dir, NULL);
     const char *why = again ? module_difference(m, again) : "it cannot be read";
     return why ? complain(c, arena_format(c->cx.arena, "what was written reads back differently: %s", why)) : true;
 }
@@ -281,7 +281,7 @@ static bool run_case(const char *path, bool update)
     c.input = read_all(c.cx.arena, path, &size);
     split(&c);
     place(&c);
-    const Module *input = module_read(&c.cx, c.input, strlen(c.input), c.dir), *m = input;
+    const Module *input = module_read(&c.cx, c.input, strlen(c.input), c.dir, NULL), *m = input;
     if (m && c.pass) m = pass_run_one(&c.cx, c.pass, m);
     const char *mark = strstr(c.input, "# error: ");
     bool right = mark ? check_errors(&c, mark) : check_result(&c, input, m);

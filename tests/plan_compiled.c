@@ -1,5 +1,5 @@
-// See plan_compiled.h. Rows are laid out here as the runtime lays them out; what no step may write has a pattern that is
-// looked at afterwards.
+// See plan_compiled.h. Rows are laid out here as the runtime lays them out; what no step may write has a pattern that
+// is looked at afterwards.
 #include "plan_compiled.h"
 
 #include "abi.h"

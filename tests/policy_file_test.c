@@ -115,7 +115,8 @@ static void costs_of_pairs(void **state)
     assert_true(tile[0] > tile[1] + K * N); // at half a cycle each
 }
 
-// An aarch64 core reads a few bytes from L2 in the time of a multiply-add, so rows that share weights cost less together.
+// An aarch64 core reads a few bytes from L2 in the time of a multiply-add, so rows that share weights cost less
+// together.
 static void costs_of_aarch64(void **state)
 {
     (void)state;

@@ -284,8 +284,8 @@ static void open_damaged(const char *path, int fd, const FakeFile *l, size_t at)
     if (pwrite(fd, &l->file[at], 1, (off_t)at) != 1) _exit(1);
 }
 
-// Every byte of the file outside the descriptor's fake_image: headers, symbols, the dynamic section. It is the dynamic loader
-// that reads them, so a mistake is a crash; hence the children, one for each MANY bytes.
+// Every byte of the file outside the descriptor's fake_image: headers, symbols, the dynamic section. It is the dynamic
+// loader that reads them, so a mistake is a crash; hence the children, one for each MANY bytes.
 static void test_damaged_headers(void **state)
 {
     (void)state;

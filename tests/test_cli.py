@@ -744,6 +744,26 @@ def test_a_damaged_weight_is_told(tool, lander, tmp_path):
     assert json.loads(done.stdout)["checksum_right"] is False
 
 
+def test_selftest_of_several_files(tool, lander, tmp_path):
+    """All of them are looked at; the worst decides the exit code."""
+    (tmp_path / "bad.so").write_bytes((lander / "policy.so").read_bytes()[:-1])
+    done = tool("selftest", lander / "policy.so", tmp_path / "bad.so", lander / "policy.so", code=3)
+    assert done.stdout.count("bit for bit") == 2 and done.stderr.count("error") == 1 and "bad.so" in done.stderr
+    assert tool("selftest", lander / "policy.so", lander / "policy.so").stdout.count("bit for bit") == 2
+
+
+def test_the_hash_of_a_text_is_of_its_bin_file_too(tool, tmp_path):
+    text, bin_file = tmp_path / "m.nf", tmp_path / "m.nf.bin"
+    tool(tool.model("nf4rl_tiny__density__dyn"), "-o", text, "--stop-after", "normal")
+    for flip in (0, 1):
+        weights = bytearray(bin_file.read_bytes())
+        weights[-4] ^= flip  # the low bit of some f32
+        bin_file.write_bytes(weights)
+        tool(text, "-o", tmp_path / "p.so")
+        report = json.loads(tool("info", tmp_path / "p.so", "--json").stdout)
+        assert report["model_sha256"] == hashlib.sha256(text.read_bytes() + weights).hexdigest()
+
+
 def test_check(tool):
     model = tool.model("lander_nfbc")
     assert "no problem found" in tool("check", model).stdout

@@ -51,7 +51,10 @@ static void save_bin(Fixture *f, const char *bin, size_t size)
     assert_int_equal(fclose(file), 0);
 }
 
-static Module *read_text(Fixture *f, const char *text) { return module_read(&f->cx, text, strlen(text), scratch); }
+static Module *read_text(Fixture *f, const char *text)
+{
+    return module_read(&f->cx, text, strlen(text), scratch, NULL);
+}
 
 // m, written and read, is m; written again it is the same text.
 static Module *assert_round_trip(Fixture *f, const Module *m)
@@ -310,7 +313,7 @@ static void test_bin_file_cut_off(void **state)
     assert_refused(f, HEADER "a: f32[1] = constant bin[-8,4]" FOOTER, "offset -8 is not in");
     assert_non_null(read_text(f, HEADER "a: f32[1] = constant bin[0,4]" FOOTER));
     assert_null(module_read(&f->cx, HEADER "a: f32[1] = constant bin[0,4]" FOOTER,
-                            strlen(HEADER "a: f32[1] = constant bin[0,4]" FOOTER), NULL));
+                            strlen(HEADER "a: f32[1] = constant bin[0,4]" FOOTER), NULL, NULL));
 }
 
 static void test_bin_file_bool(void **state)
@@ -331,13 +334,13 @@ static void test_long_and_odd_bytes(void **state)
 {
     Fixture *f = *state;
     static const char zero[] = "func @f(x: f32[1]) {\n    return x\0\n}\n";
-    assert_null(module_read(&f->cx, zero, sizeof zero - 1, NULL));
+    assert_null(module_read(&f->cx, zero, sizeof zero - 1, NULL, NULL));
     size_t size = 1 << 20;
     char *deep = arena_alloc(f->cx.arena, size + 1);
     memset(deep, '[', size);
     memcpy(deep, "func @f() {\na: f32[1] = constant ", 33);
     assert_refused(f, deep, "line 2: brackets are nested too deep");
-    assert_null(module_read(&f->cx, "", 0, NULL));
+    assert_null(module_read(&f->cx, "", 0, NULL, NULL));
 }
 
 // ---- modules that only code can break

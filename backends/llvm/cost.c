@@ -5,9 +5,9 @@
 //                  from beyond it where they are too many) nor than chains of sums allow
 //     other steps  vector instructions at two to three a cycle, and what it takes to begin
 //
-// The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Those of NEON are what is known
-// of Cortex-A76, not measured: Zen 5's for what is computed, its own for what is read. A72 takes about twice as long for
-// either, so the choices are the same. Wrong rates cost time, never bits.
+// The rates fit the smallest times of a dozen flows of all kinds on Zen 5 within a fifth. Those of NEON are what is
+// known of Cortex-A76, not measured: Zen 5's for what is computed, its own for what is read. A72 takes about twice as
+// long for either, so the choices are the same. Wrong rates cost time, never bits.
 #include "few.h"
 
 #include "abi.h"

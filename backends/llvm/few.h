@@ -38,8 +38,8 @@ typedef struct {
 } FewShape;
 // All weights fit a core's own cache, and a block's columns of them are four lines wide (AVX-512).
 bool few_near(const Gen *g);
-// Two rows have blocks of their own: near, and where weights are of 16 bits, of which memory brings more than blocks for
-// four rows, half of them in vain, can multiply.
+// Two rows have blocks of their own: near, and where weights are of 16 bits, of which memory brings more than blocks
+// for four rows, half of them in vain, can multiply.
 bool few_two(const Gen *g, MatrixKind kind);
 FewShape few_shape(const Gen *g, MatrixKind kind, int i);
 LLVMTypeRef few_block_type(Gen *g);

@@ -33,8 +33,8 @@ bool few_two(const Gen *g, MatrixKind kind)
     return g->info.level == LEVEL_AVX512 && (few_near(g) || kind != MATRIX_F32);
 }
 
-// Near: two rows by many vectors, four by half of them, eight by few; single vectors that are left, and those with chains
-// abreast. Else four rows at a time, two where few_two says so, and single vectors.
+// Near: two rows by many vectors, four by half of them, eight by few; single vectors that are left, and those with
+// chains abreast. Else four rows at a time, two where few_two says so, and single vectors.
 FewShape few_shape(const Gen *g, MatrixKind kind, int i)
 {
     static const FewShape near[FEW_SHAPES] = {{2, 8, 1}, {4, 4, 1}, {8, 2, 1}, {8, 1, 1}, {4, 1, SIDE_BY_SIDE}},

@@ -8,8 +8,8 @@
 // products of many weights on AVX-512 have one for 16 and one for 32 and 64 (shape_slot). A lane of WORK and PREP is T
 // contiguous floats, a lane of CONST is one float. Few rows lie one after the other: products take them together, other
 // steps run once for each (walk.c), with the code of T = 1. Vectors are as wide as the target's registers (g->width
-// floats) and run along lanes for T = 1, else along rows. Every float operation is written as the Plan has it; there are
-// no fast-math flags, and fma only where it says so.
+// floats) and run along lanes for T = 1, else along rows. Every float operation is written as the Plan has it; there
+// are no fast-math flags, and fma only where it says so.
 #pragma once
 #include "target.h"
 

@@ -1,7 +1,7 @@
-// Module -> objects that are linked together. A large module is cut into parts, which threads optimise and compile, each
-// in an LLVM context of its own: the other parts' functions are declarations there, and what was internal is hidden. Part
-// 0 has all constants. How many parts there are and what is in them depends on the module alone, so the bytes do not
-// depend on the machine.
+// Module -> objects that are linked together. A large module is cut into parts, which threads optimise and compile,
+// each in an LLVM context of its own: the other parts' functions are declarations there, and what was internal is
+// hidden. Part 0 has all constants. How many parts there are and what is in them depends on the module alone, so the
+// bytes do not depend on the machine.
 #include "unit.h"
 
 #include "base/parallel.h"

@@ -3,11 +3,11 @@
 //
 //     out[r][n] = sum over k of x[r][k] * w[k][n]    by blocks of rows x vectors of outputs (few_block.c)
 //
-// Where weights do not fit a core's own cache, K is cut into chunks, and all outputs of a group take a chunk before they
-// take the next: the chunk's weights (8 KiB) come from memory once, in order. What blocks fetch follows the weights as
-// they lie, not a block's columns: 16 KiB ahead, as many lines as the block reads (columns of 256 bytes came at half the
-// speed). Between chunks the sums wait in `out`; each is one chain in the order of k all the same. Where the Plan cuts
-// K, its blocks are the chunks: chains from +0, added to `out`.
+// Where weights do not fit a core's own cache, K is cut into chunks, and all outputs of a group take a chunk before
+// they take the next: the chunk's weights (8 KiB) come from memory once, in order. What blocks fetch follows the
+// weights as they lie, not a block's columns: 16 KiB ahead, as many lines as the block reads (columns of 256 bytes came
+// at half the speed). Between chunks the sums wait in `out`; each is one chain in the order of k all the same. Where
+// the Plan cuts K, its blocks are the chunks: chains from +0, added to `out`.
 //
 // Where they do (few_near): all of K is one chunk, and nothing is fetched; two rows have wider blocks of their own
 // (few_two), and of a K that is cut the few outputs that fill no block take the chunks abreast.
@@ -214,8 +214,8 @@ static void group_emit(const Few *f, Value first)
     abreast_emit(f, group, done, where(g, f->is_abreast, rest, none));
 }
 
-// 8 KiB of a group, which with what is fetched stay in L1. Where blocks are narrower (not AVX-512) or inputs are used up
-// sooner (pairs), calls of blocks cost more than that brings.
+// 8 KiB of a group, which with what is fetched stay in L1. Where blocks are narrower (not AVX-512) or inputs are used
+// up sooner (pairs), calls of blocks cost more than that brings.
 static int64_t chunk_inputs(const Few *f)
 {
     return f->kind == MATRIX_F32 && f->g->info.level == LEVEL_AVX512 ? 16 : 32;

@@ -16,7 +16,7 @@ static void write_and_compare(Context *cx, const Module *m)
     module_write(m, out, NULL, NULL);
     fclose(out);
     if (!strstr(text, "= constant ...")) {
-        const Module *again = module_read(cx, text, size, NULL);
+        const Module *again = module_read(cx, text, size, NULL, NULL);
         if (!again || module_difference(m, again)) abort();
     }
     free(text);
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Diag diag = {.arena = arena_new()};
     Context cx = {.arena = diag.arena, .diag = &diag};
-    const Module *m = module_read(&cx, (const char *)data, size, NULL);
+    const Module *m = module_read(&cx, (const char *)data, size, NULL, NULL);
     if (!m != (diag.errors > 0)) abort();
     if (m && !module_verify(m, &cx)) abort();
     if (m) write_and_compare(&cx, m);

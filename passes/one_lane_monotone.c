@@ -1,0 +1,236 @@
+// The proof that a one-lane function's slope keeps one sign.
+//
+// Intervals of value and slope are carried from t to u by the ops' rules:
+//
+//   (f + g)' = f' + g'    (f g)' = f' g + f g'    (f / g)' = (f' - f / g g') / g    f(g)' = f'(g) g'
+//
+// t is any number, or 0..1 where it is the position in a bin; what known lanes may be follows from the ops that define
+// them. The sign is proved where the interval of u's slope excludes 0.
+#include "double_math.h"
+#include "lane_order.h"
+#include "one_lane.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct {
+    double lo, hi;
+} Range;
+
+static const Range ALL = {-INFINITY, INFINITY};
+
+static Range range(double lo, double hi) { return isnan(lo) || isnan(hi) ? ALL : (Range){lo, hi}; }
+
+// Open ends are what slopes are about: the slope of exp is above 0 though its interval's end is 0, and so are products
+// and reciprocals of such.
+static const double TINY = 1e-300;
+
+static double product(double a, double b)
+{
+    if (a == 0 || b == 0) return 0;
+    return a * b == 0 ? copysign(TINY, (a > 0) == (b > 0) ? 1 : -1) : a * b;
+}
+
+static Range range_mul(Range a, Range b)
+{
+    double p[4] = {product(a.lo, b.lo), product(a.lo, b.hi), product(a.hi, b.lo), product(a.hi, b.hi)};
+    double lo = p[0], hi = p[0];
+    for (int i = 1; i < 4; i++) {
+        lo = fmin(lo, p[i]);
+        hi = fmax(hi, p[i]);
+    }
+    return range(lo, hi);
+}
+
+static Range range_add(Range a, double sign, Range b)
+{
+    return sign > 0 ? range(a.lo + b.lo, a.hi + b.hi) : range(a.lo - b.hi, a.hi - b.lo);
+}
+
+static Range range_reciprocal(Range a)
+{
+    if (a.lo > 0) return range(fmax(1 / a.hi, TINY), 1 / a.lo);
+    if (a.hi < 0) return range(1 / a.hi, fmin(1 / a.lo, -TINY));
+    if (a.lo == 0) return range(a.hi == 0 ? 0 : 1 / a.hi, INFINITY);
+    return ALL;
+}
+
+static Range join(Range a, Range b) { return range(fmin(a.lo, b.lo), fmax(a.hi, b.hi)); }
+
+typedef struct {
+    Range value, slope;
+} Pair;
+
+static double softplus(double x) { return x > 30 ? x : double_log1p(double_exp(x)); }
+static double sigmoid(double x) { return 1 / (1 + double_exp(-x)); }
+
+// Value and slope of a unary op on an interval. False: no rule.
+static bool unary_range(const Node *n, Range x, Pair *out)
+{
+    double far = fmax(fabs(x.lo), fabs(x.hi)), near = x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0;
+    switch ((int)n->op) {
+    case OP_exp: out->slope = out->value = range(fmax(double_exp(x.lo), TINY), double_exp(x.hi)); return true;
+    case OP_expm1:
+        out->value = range(double_expm1(x.lo), double_expm1(x.hi));
+        out->slope = range(fmax(double_exp(x.lo), TINY), double_exp(x.hi));
+        return true;
+    case OP_tanh:
+        out->value = range(double_tanh(x.lo), double_tanh(x.hi));
+        out->slope =
+            range(fmax(1 - double_tanh(far) * double_tanh(far), TINY), 1 - double_tanh(near) * double_tanh(near));
+        return true;
+    case OP_sigmoid:
+        out->value = range(fmax(sigmoid(x.lo), TINY), sigmoid(x.hi));
+        out->slope = range(fmax(sigmoid(far) * sigmoid(-far), TINY), sigmoid(near) * sigmoid(-near));
+        return true;
+    case OP_softplus:
+        out->value = range(fmax(softplus(x.lo), TINY), softplus(x.hi));
+        out->slope = range(fmax(sigmoid(x.lo), TINY), sigmoid(x.hi));
+        return true;
+    case OP_atan:
+        out->value = range(double_atan(x.lo), double_atan(x.hi));
+        out->slope = range(fmax(1 / (1 + far * far), TINY), 1 / (1 + near * near));
+        return true;
+    case OP_erf:
+        out->value = range(double_erf(x.lo), double_erf(x.hi));
+        out->slope = range(fmax(ERF_SLOPE * double_exp(-far * far), TINY), ERF_SLOPE * double_exp(-near * near));
+        return true;
+    case OP_sinh:
+        out->value = range(double_sinh(x.lo), double_sinh(x.hi));
+        out->slope = range(double_cosh(near), double_cosh(far));
+        return true;
+    case OP_asinh:
+        out->value = range(double_asinh(x.lo), double_asinh(x.hi));
+        out->slope = range(fmax(1 / sqrt(1 + far * far), TINY), 1 / sqrt(1 + near * near));
+        return true;
+    case OP_sqrt:
+        if (x.lo <= 0) return false;
+        out->value = range(sqrt(x.lo), sqrt(x.hi));
+        out->slope = range(fmax(0.5 / sqrt(x.hi), TINY), 0.5 / sqrt(x.lo));
+        return true;
+    case OP_log:
+        if (x.lo <= 0) return false;
+        out->value = range(double_log(x.lo), double_log(x.hi));
+        out->slope = range(fmax(1 / x.hi, TINY), 1 / x.lo);
+        return true;
+    case OP_sin:
+    case OP_cos: out->value = out->slope = range(-1, 1); return true;
+    case OP_abs:
+        out->value = range(near, far);
+        out->slope = range(x.lo >= 0 ? 1 : -1, x.hi <= 0 ? -1 : 1);
+        return true;
+    case OP_leaky_relu: {
+        double low = x.lo < 0 ? n->alpha : 1, high = x.hi > 0 ? 1 : n->alpha;
+        out->value =
+            join(range(fmin(product(x.lo, n->alpha), x.lo), x.hi), range(product(x.lo, low), product(x.hi, high)));
+        out->slope = range(fmin(low, high), fmax(low, high));
+        return true;
+    }
+    case OP_neg:
+        out->value = range(-x.hi, -x.lo);
+        out->slope = range(-1, -1);
+        return true;
+    default: return false;
+    }
+}
+
+static Range lane_range(LaneRef r, int depth)
+{
+    const Node *n = r.node;
+    if (lane_is_const(r)) return range(lane_value(r), lane_value(r));
+    if (depth > 16 || !op_elementwise(n->op)) {
+        int sign = lane_sign(r);
+        return sign > 0 ? range(TINY, INFINITY) : sign < 0 ? range(-INFINITY, -TINY) : ALL;
+    }
+    Range in[3];
+    for (int k = 0; k < n->n_in; k++) in[k] = lane_range(lane_operand(n, k, r.lane), depth + 1);
+    Pair pair;
+    switch ((int)n->op) {
+    case OP_add: return range_add(in[0], 1, in[1]);
+    case OP_sub: return range_add(in[0], -1, in[1]);
+    case OP_mul: return range_mul(in[0], in[1]);
+    case OP_div: return range_mul(in[0], range_reciprocal(in[1]));
+    case OP_min: return range(fmin(in[0].lo, in[1].lo), fmin(in[0].hi, in[1].hi));
+    case OP_max: return range(fmax(in[0].lo, in[1].lo), fmax(in[0].hi, in[1].hi));
+    case OP_select: return join(in[1], in[2]);
+    default: return n->n_in == 1 && unary_range(n, in[0], &pair) ? pair.value : ALL;
+    }
+}
+
+typedef struct {
+    const Slot *slots;
+    int n, t;
+    Pair *pair; // by slot
+    char *done;
+    bool failed;
+    Range domain;
+} Intervals;
+
+static Pair slot_range(Intervals *v, int s);
+
+static Pair operand_range(Intervals *v, int s, int k)
+{
+    const Slot *slot = &v->slots[s];
+    if (slot->in[k] >= 0) return slot_range(v, slot->in[k]);
+    Pair p = {lane_range(lane_operand(slot->node, k, slot->lanes[0]), 0), {0, 0}};
+    for (int i = 1; i < v->n; i++) p.value = join(p.value, lane_range(lane_operand(slot->node, k, slot->lanes[i]), 0));
+    return p;
+}
+
+static Pair slot_range(Intervals *v, int s)
+{
+    if (s == v->t) return (Pair){v->domain, {1, 1}};
+    if (v->done[s]) return v->pair[s];
+    const Node *n = v->slots[s].node;
+    Pair in[3], out = {ALL, ALL}, own;
+    for (int k = 0; k < n->n_in; k++) in[k] = operand_range(v, s, k);
+    switch ((int)n->op) {
+    case OP_add:
+    case OP_sub: {
+        double sign = n->op == OP_add ? 1 : -1;
+        out = (Pair){range_add(in[0].value, sign, in[1].value), range_add(in[0].slope, sign, in[1].slope)};
+        break;
+    }
+    case OP_mul:
+        out.value = range_mul(in[0].value, in[1].value);
+        out.slope = range_add(range_mul(in[0].slope, in[1].value), 1, range_mul(in[0].value, in[1].slope));
+        if (v->slots[s].in[0] >= 0 && v->slots[s].in[0] == v->slots[s].in[1]) out.value.lo = fmax(out.value.lo, 0);
+        break;
+    case OP_div: {
+        Range over = range_reciprocal(in[1].value);
+        out.value = range_mul(in[0].value, over);
+        out.slope = range_mul(range_add(in[0].slope, -1, range_mul(out.value, in[1].slope)), over);
+        break;
+    }
+    case OP_min:
+    case OP_max:
+        out.slope = join(in[0].slope, in[1].slope);
+        out.value = n->op == OP_min ? range(fmin(in[0].value.lo, in[1].value.lo), fmin(in[0].value.hi, in[1].value.hi))
+                                    : range(fmax(in[0].value.lo, in[1].value.lo), fmax(in[0].value.hi, in[1].value.hi));
+        break;
+    case OP_select:
+        if (v->slots[s].in[0] >= 0) v->failed = true;
+        out = (Pair){join(in[1].value, in[2].value), join(in[1].slope, in[2].slope)};
+        break;
+    default:
+        if (n->n_in != 1 || !unary_range(n, in[0].value, &own))
+            v->failed = true;
+        else
+            out = (Pair){own.value, range_mul(own.slope, in[0].slope)};
+        break;
+    }
+    v->done[s] = 1;
+    return v->pair[s] = out;
+}
+
+int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin)
+{
+    Intervals v = {.slots = slots, .n = n, .t = t, .domain = in_bin ? (Range){0, 1} : ALL};
+    v.pair = heap_array(n_slots, sizeof *v.pair);
+    v.done = heap_array(n_slots, 1);
+    Pair p = slot_range(&v, s);
+    free(v.pair);
+    free(v.done);
+    if (v.failed) return 0;
+    return p.slope.lo > 0 ? 1 : p.slope.hi < 0 ? -1 : 0;
+}
