@@ -1,5 +1,5 @@
 // Operators whose result is known at import: constants, shapes, and functions of constants that the IR has no op
-// for (sorting, searching, inverses). A computed operand of the latter is refused with a reason; onnx_ops_sort.c sorts
+// for (sorting, searching). A computed operand of the latter is refused with a reason; onnx_ops_sort.c sorts
 // a few computed values.
 #include "onnx_import.h"
 
@@ -345,79 +345,4 @@ void import_one_hot(Call *c, int a)
     const Node *positive =
         build_select(c->b, build_binary(c->b, OP_lt, wide, zero), build_binary(c->b, OP_add, wide, n), wide);
     result(c, 0, build_select(c->b, build_binary(c->b, OP_eq, positive, steps), on, off));
-}
-
-// ---- small dense algebra on constants, in double
-
-// Gaussian elimination with partial pivoting of m[n][n]; the right side r[n][n] is reduced along. Returns det.
-static double eliminate(int64_t n, double *m, double *r)
-{
-    double det = 1;
-    for (int64_t k = 0; k < n; k++) {
-        int64_t p = k;
-        for (int64_t i = k + 1; i < n; i++)
-            if (fabs(m[i * n + k]) > fabs(m[p * n + k])) p = i;
-        if (m[p * n + k] == 0) return 0;
-        for (int64_t j = 0; j < n && p != k; j++) {
-            double t = m[k * n + j], u = r[k * n + j];
-            m[k * n + j] = m[p * n + j], m[p * n + j] = t;
-            r[k * n + j] = r[p * n + j], r[p * n + j] = u;
-        }
-        det *= p != k ? -m[k * n + k] : m[k * n + k];
-        double pivot = m[k * n + k];
-        for (int64_t j = 0; j < n; j++) m[k * n + j] /= pivot, r[k * n + j] /= pivot;
-        for (int64_t i = 0; i < n; i++) {
-            double f = m[i * n + k];
-            for (int64_t j = 0; i != k && f != 0 && j < n; j++)
-                m[i * n + j] -= f * m[k * n + j], r[i * n + j] -= f * r[k * n + j];
-        }
-    }
-    return det;
-}
-
-// The inverse and determinant of each matrix of a constant [..., n, n].
-static bool dense(Call *c, double **inverse, double **det, const Node **x)
-{
-    *x = constant_arg(c, 0, "a determinant or an inverse");
-    if (!*x) return false;
-    Type t = (*x)->type;
-    if (t.rank < 2 || t.dim[t.rank - 1] != t.dim[t.rank - 2] || t.dim[t.rank - 1] > 4096)
-        return fail(c, DAMAGED, "%s is not a square matrix", type_text(call_arena(c), t)) != NULL;
-    int64_t n = t.dim[t.rank - 1], count = n ? type_lanes(t) / (n * n) : 0;
-    if (!charge_work(c, (double)count * (double)(n * n) * (double)n)) return false;
-    *inverse = ARENA_ARRAY(call_arena(c), double, type_lanes(t) + 1);
-    *det = ARENA_ARRAY(call_arena(c), double, count + 1);
-    double *m = ARENA_ARRAY(call_arena(c), double, n *n + 1);
-    for (int64_t k = 0; k < count; k++) {
-        for (int64_t i = 0; i < n * n; i++) {
-            m[i] = const_at(*x, k * n * n + i);
-            (*inverse)[k * n * n + i] = i / n == i % n;
-        }
-        (*det)[k] = eliminate(n, m, *inverse + k * n * n);
-    }
-    return true;
-}
-
-void import_det(Call *c, int a)
-{
-    (void)a;
-    const Node *x = NULL;
-    double *inverse = NULL, *det = NULL;
-    if (!dense(c, &inverse, &det, &x)) return;
-    result(c, 0, build_reals(c->b, type_make(T_F32, x->type.rank - 2, x->type.dim), det));
-}
-
-void import_inverse(Call *c, int a)
-{
-    (void)a;
-    const Node *x = NULL;
-    double *inverse = NULL, *det = NULL;
-    if (!dense(c, &inverse, &det, &x)) return;
-    int64_t n = type_last(x->type), count = n ? type_lanes(x->type) / (n * n) : 0;
-    for (int64_t i = 0; i < count; i++)
-        if (det[i] == 0 || !isfinite(det[i])) {
-            fail(c, "a flow needs invertible matrices", "the matrix is singular");
-            return;
-        }
-    result(c, 0, build_reals(c->b, x->type, inverse));
 }

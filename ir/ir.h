@@ -181,6 +181,11 @@ const Node *build_linear_t(Builder *b, const Node *x, const Node *w); // x[..., 
 const Node *build_matmul(Builder *b, const Node *a, const Node *c);   // leading dims equal
 const Node *build_reduce(Builder *b, Op op, const Node *x);           // last axis goes
 const Node *build_take(Builder *b, const Node *table, const Node *index);
+// Matrices a[m, k, k], k <= MOST_SOLVED, all computed: a^-1 x of x[m, k, r]; the pivots [m, k], whose product times
+// sign [m, 1] (or NULL) is the determinant. Both eliminate by the same nodes (build_solve.c).
+enum { MOST_SOLVED = 16 };
+const Node *build_solve(Builder *b, const Node *a, const Node *x);
+const Node *build_pivots(Builder *b, const Node *a, const Node **sign);
 // The same node on other operands, of their shapes; used by passes that copy.
 const Node *build_like(Builder *b, const Node *n, const Node *const *in);
 // The same on what its operands have become, by their ids.

@@ -191,6 +191,17 @@ static void add_unary(Total *t, const SolveStep *s)
     }
 }
 
+static void add_system(Total *t, const System *y)
+{
+    t->constant += y->log_det;
+    if (y->inverse) return;
+    const Node *pivots = system_pivots(t->env, y);
+    LaneRef *refs = emit_refs(y->k);
+    for (int i = 0; i < y->k; i++) refs[i] = lane_canonical(pivots, i);
+    add_log_abs(t, 1, refs, y->k, 0);
+    free(refs);
+}
+
 static void add_step(Total *t, const SolveStep *s)
 {
     if (s->kind == STEP_FORWARD) return;
@@ -198,11 +209,11 @@ static void add_step(Total *t, const SolveStep *s)
         t->constant += s->log_det * (double)s->n;
         return;
     }
+    builder_origin(t->env->b, s->node->origin);
     if (s->kind == STEP_SYSTEM) {
-        t->constant += s->system->log_det;
+        add_system(t, s->system);
         return;
     }
-    builder_origin(t->env->b, s->node->origin);
     if (s->kind == STEP_FUNCTION) {
         add_term(t, 1, one_lane_log_slope(t->env, s->function), s->n);
         return;

@@ -41,6 +41,7 @@ typedef struct {
     int n_steps, cap_steps;
     double condition;
     OneLaneFinder *finder; // NULL: not needed yet
+    const char *why;       // of a system that is refused
 } Solver;
 
 static int64_t lane_number(const Solver *s, LaneRef r) { return s->base->base[r.node->id] + r.lane; }
@@ -377,7 +378,9 @@ static bool visit_functions(Solver *s)
 
 static bool visit_system(Solver *s)
 {
-    const System *y = find_system(s->cx, &(SystemQuestion){s->f, s->base, s->known});
+    const System *y = NULL;
+    for (int computed = 0; computed < 2 && !y; computed++)
+        y = find_system(s->cx, &(SystemQuestion){s->f, s->base, s->known, computed, &s->why});
     if (!y) return false;
     push_step(s, STEP_SYSTEM, y->known[0].node, 1, &y->known[0].lane)->system = y;
     s->condition = fmax(s->condition, y->condition);
@@ -475,7 +478,7 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
     }
     Solution *out = ARENA_NEW(scratch_arena(cx), Solution);
     *out = (Solution){f,           s.steps, s.n_steps, known_up_to(&s, to, n_to, 0) == n_to,
-                      s.condition, s.base,  s.known,   s.finder ? one_lane_why(s.finder) : NULL};
+                      s.condition, s.base,  s.known,   s.why ? s.why : s.finder ? one_lane_why(s.finder) : NULL};
     end(&s);
     return out;
 }

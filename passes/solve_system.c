@@ -1,13 +1,16 @@
-// A system: k known lanes that are affine, by constants, in k unknown ones through ops that each stand between several
-// of them (a rotation written as c p - s q beside s p + c q, a mix written column by column).
+// A system: k known lanes that are affine in k unknown ones through ops that each stand between several of them (a
+// rotation written as c p - s q beside s p + c q, a mix written column by column, a product with a computed matrix).
 //
 //   known_j = sum_i a_ij unknown_i + rest_j      unknown = (known - rest) A^-1
 //
+// Where no a_ij by constants is found, known lanes are factors, too (solve_matrix.c). What they are is not known here:
+// any numbers stand for them, so that a matrix is singular only where it is so for whatever they may be.
 // A known lane is followed through affine ops down to the atoms, lanes of other ops or of nodes before a cut: its form
 // is the list of atoms with their factors. Lanes that share atoms are one component, which is solved if it has as many
 // independent forms as atoms. The cut goes backward through the nodes, as what lies behind the lanes to be found is
 // often affine, too (a net's last product). rest is the lane's value where all atoms are 0.
 #include "solve_system.h"
+#include "affine.h"
 #include "emit.h"
 
 #include <math.h>
@@ -36,7 +39,8 @@ typedef struct {
     Arena *arena;
     Form **form; // by lane number: of a lane that was followed
     int64_t work;
-    int cut; // lanes of nodes before this one are atoms
+    int cut;       // lanes of nodes before this one are atoms
+    int too_large; // lanes of a computed system that is not solved
     Equation *equations;
     int n_equations, cap_equations;
     LaneRef *atoms;
@@ -48,40 +52,30 @@ typedef struct {
 static int64_t number(const Search *s, LaneRef r) { return s->q->base->base[r.node->id] + r.lane; }
 static bool is_known(const Search *s, LaneRef r) { return node_is_const(r.node) || s->q->known[number(s, r)]; }
 
-// ---- operands of lane i of an op
+// ---- operands of lane i of an op (affine.c), with numbers for their factors
 
-static int64_t n_operands(const Node *n)
+// Any number in place of lane r, the same one whenever it is asked for.
+static double any_number(int64_t r)
 {
-    if (n->op == OP_reduce_sum) return type_last(n->in[0]->type);
-    if (n->op == OP_linear) return n->in[1]->type.dim[0] + (n->n_in > 3);
-    return op_elementwise(n->op) ? n->n_in : 0;
+    uint64_t h = ((uint64_t)r + 1) * 0x9e3779b97f4a7c15u;
+    h = (h ^ (h >> 31)) * 0xbf58476d1ce4e5b9u;
+    double v = 0.5 + (double)(h >> 12) / (double)(1ull << 52);
+    return h & 1 ? v : -v;
 }
 
-static LaneRef operand_of(const Node *n, int64_t i, int64_t k)
+// The number d lane / d operand; NAN: it is none.
+static double factor_of(const Search *s, const Node *n, int64_t i, int64_t k)
 {
-    if (n->op == OP_reduce_sum) return lane_canonical(n->in[0], i * type_last(n->in[0]->type) + k);
-    if (n->op != OP_linear) return lane_operand(n, (int)k, i);
-    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-    return k < K ? lane_canonical(n->in[0], i / N * K + k) : lane_canonical(n->in[3], i);
-}
-
-// The constant d lane / d operand; NAN: it is none.
-static double factor_of(const Node *n, int64_t i, int64_t k)
-{
-    LaneRef other = n->n_in == 2 && op_elementwise(n->op) ? lane_operand(n, (int)(1 - k), i) : (LaneRef){0};
-    switch ((int)n->op) {
-    case OP_neg: return -1;
-    case OP_add:
-    case OP_reduce_sum: return 1;
-    case OP_sub: return k ? -1 : 1;
-    case OP_mul: return lane_is_const(other) ? lane_value(other) : NAN;
-    case OP_div: return k == 0 && lane_is_const(other) ? 1 / lane_value(other) : NAN;
-    case OP_linear: {
-        int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-        return k < K ? const_at(n->in[1], k * N + i % N) : 1;
-    }
-    default: return NAN;
-    }
+    AffineFactor f = affine_factor(n, i, k);
+    if (!f.affine || !f.by.node) return f.affine ? f.number : NAN;
+    double v = 0;
+    if (lane_is_const(f.by))
+        v = lane_value(f.by);
+    else if (s->q->computed && is_known(s, f.by))
+        v = any_number(number(s, f.by));
+    else
+        return NAN;
+    return f.divides ? 1 / v : v;
 }
 
 // ---- forms
@@ -105,12 +99,12 @@ static const Form *follow(Search *s, LaneRef r, int depth);
 static bool through_operands(Search *s, const Node *n, int64_t i, int depth, Form *f)
 {
     f->n = 0;
-    int64_t K = n_operands(n);
+    int64_t K = affine_operands(n);
     s->work += K;
     for (int64_t k = 0; k < K; k++) {
-        LaneRef r = operand_of(n, i, k);
+        LaneRef r = affine_operand(n, i, k);
         if (is_known(s, r)) continue;
-        double factor = factor_of(n, i, k);
+        double factor = factor_of(s, n, i, k);
         if (!isfinite(factor)) return false;
         if (factor == 0) continue;
         const Form *g = follow(s, r, depth);
@@ -159,6 +153,12 @@ static int atom_number(Search *s, LaneRef r)
     return *at - 1;
 }
 
+static bool mixes(const Search *s, const Node *n)
+{
+    if (n->op == OP_matmul) return s->q->computed;
+    return n->op == OP_add || n->op == OP_sub || n->op == OP_reduce_sum || n->op == OP_linear;
+}
+
 // Known lanes that have unknown operands left.
 static void find_equations(Search *s)
 {
@@ -166,7 +166,7 @@ static void find_equations(Search *s)
     Form f = {terms, 0};
     for (int id = 0; id < s->q->f->n_nodes && s->work < MOST_WORK; id++) {
         const Node *n = s->q->f->nodes[id];
-        if (n->op != OP_add && n->op != OP_sub && n->op != OP_reduce_sum && n->op != OP_linear) continue;
+        if (!mixes(s, n)) continue;
         for (int64_t i = 0; i < type_lanes(n->type); i++) {
             LaneRef r = {n, i};
             if (!is_known(s, r) || !through_operands(s, n, i, 0, &f) || !f.n) continue;
@@ -174,6 +174,15 @@ static void find_equations(Search *s)
             ARENA_PUSH(s->arena, s->equations, s->n_equations, s->cap_equations, ((Equation){r, keep(s, &f)}));
         }
     }
+}
+
+// Where there are equations in one atom, these alone: a triangular matrix is solved lane by lane.
+static void keep_single(Search *s)
+{
+    int n = 0;
+    for (int e = 0; e < s->n_equations; e++)
+        if (s->equations[e].form.n == 1) s->equations[n++] = s->equations[e];
+    if (n) s->n_equations = n;
 }
 
 static void join_atoms(Search *s)
@@ -218,6 +227,7 @@ static double *matrix_of(Search *s, const Component *c, int rows, bool transpose
 static bool solve_component(Search *s, Component *c)
 {
     if (!independent_rows(matrix_of(s, c, c->rows, false), c->rows, c->k, c->equations)) return false;
+    if (s->q->computed) return true;
     double *a = matrix_of(s, c, c->k, true), norm = matrix_norm1(a, c->k);
     c->inverse = ARENA_ARRAY(s->arena, double, (size_t)c->k * c->k);
     if (!invert_matrix(a, c->inverse, c->k, &c->log_det)) return false;
@@ -247,8 +257,8 @@ static void put(Search *s, Refs *list, LaneRef r) { ARENA_PUSH(s->arena, list->l
 
 static void look_between(Search *s, LaneRef r, bool *seen, Refs *between, Refs *zeros)
 {
-    for (int64_t k = 0; k < n_operands(r.node); k++) {
-        LaneRef in = operand_of(r.node, r.lane, k);
+    for (int64_t k = 0; k < affine_operands(r.node); k++) {
+        LaneRef in = affine_operand(r.node, r.lane, k);
         if (is_known(s, in) || seen[number(s, in)]) continue;
         seen[number(s, in)] = true;
         const Form *f = s->form[number(s, in)];
@@ -261,11 +271,11 @@ static void look_between(Search *s, LaneRef r, bool *seen, Refs *between, Refs *
     }
 }
 
-// The components as one system of k, whose matrix has them along its diagonal.
+// The components as one system of k, whose matrix has them along its diagonal; computed ones are equally large.
 static const System *side_by_side(Search *s, const Component *c, int n, int k)
 {
     LaneRef *known = ARENA_ARRAY(s->arena, LaneRef, k), *atoms = ARENA_ARRAY(s->arena, LaneRef, k);
-    double *inverse = ARENA_ARRAY(s->arena, double, (size_t)k *k);
+    double *inverse = s->q->computed ? NULL : ARENA_ARRAY(s->arena, double, (size_t)k *k);
     bool *seen = ARENA_ARRAY(s->arena, bool, s->q->base->n_lanes + 1);
     Refs between = {0}, zeros = {0};
     System *y = ARENA_NEW(s->arena, System);
@@ -273,7 +283,8 @@ static const System *side_by_side(Search *s, const Component *c, int n, int k)
         for (int i = 0; i < c[m].k; i++) {
             known[at + i] = s->equations[c[m].equations[i]].lane;
             atoms[at + i] = s->atoms[c[m].atoms[i]];
-            memcpy(inverse + (at + i) * k + at, c[m].inverse + i * c[m].k, (size_t)c[m].k * sizeof *inverse);
+            if (inverse)
+                memcpy(inverse + (at + i) * k + at, c[m].inverse + i * c[m].k, (size_t)c[m].k * sizeof *inverse);
             look_between(s, known[at + i], seen, &between, &zeros);
         }
         y->log_det += c[m].log_det;
@@ -281,6 +292,7 @@ static const System *side_by_side(Search *s, const Component *c, int n, int k)
     }
     if (between.n) qsort(between.lanes, (size_t)between.n, sizeof *between.lanes, lane_compare);
     y->k = k;
+    y->size = inverse ? k : c[0].k;
     y->known = known;
     y->atoms = atoms;
     y->inverse = inverse;
@@ -291,10 +303,11 @@ static const System *side_by_side(Search *s, const Component *c, int n, int k)
     return y;
 }
 
-static bool may_be_affine(const Node *n, int64_t i)
+static bool may_be_affine(const Search *s, const Node *n, int64_t i)
 {
     bool any = false;
-    for (int64_t k = 0; k < n_operands(n) && k < 2; k++) any = any || isfinite(factor_of(n, i, k));
+    for (int64_t k = 0; k < affine_operands(n) && !any; k++)
+        any = !is_known(s, affine_operand(n, i, k)) && isfinite(factor_of(s, n, i, k));
     return any;
 }
 
@@ -304,9 +317,22 @@ static int next_cut(const Search *s)
     int next = 0;
     for (int a = 0; a < s->n_atoms; a++) {
         LaneRef r = s->atoms[a];
-        if (r.node->id < s->cut && r.node->id > next && may_be_affine(r.node, r.lane)) next = r.node->id;
+        if (r.node->id < s->cut && r.node->id > next && may_be_affine(s, r.node, r.lane)) next = r.node->id;
     }
     return next;
+}
+
+// Computed systems of one size are solved at once. *n systems of *k lanes in all are found so far; larger ones are
+// forgotten.
+static bool takes_size(Search *s, int root, int *n, int *k)
+{
+    int size = s->n_in[root];
+    if (size > MOST_SOLVED) {
+        s->too_large = size;
+        return false;
+    }
+    if (*n && size < *k / *n) *n = *k = 0;
+    return !*n || size == *k / *n;
 }
 
 static const System *find_behind(Search *s, int cut)
@@ -317,12 +343,14 @@ static const System *find_behind(Search *s, int cut)
     memset(s->form, 0, (size_t)s->q->base->n_lanes * sizeof(Form *));
     memset(s->atom_at, 0, (size_t)s->q->base->n_lanes * sizeof *s->atom_at);
     find_equations(s);
+    if (s->q->computed) keep_single(s);
     join_atoms(s);
     Component *solved = ARENA_ARRAY(s->arena, Component, s->n_atoms + 1);
     int n = 0, k = 0;
     for (int a = 0; a < s->n_atoms; a++) {
         if (s->n_by[a] < s->n_in[a] || k + s->n_in[a] > MOST_SIZE || s->n_by[a] > 4 * MOST_SIZE || root_of(s, a) != a)
             continue;
+        if (s->q->computed && !takes_size(s, a, &n, &k)) continue;
         Component c = component_of(s, a);
         if (!solve_component(s, &c)) continue;
         solved[n++] = c;
@@ -338,6 +366,9 @@ const System *find_system(Context *cx, const SystemQuestion *q)
     s.atom_at = ARENA_ARRAY(s.arena, int, q->base->n_lanes + 1);
     const System *found = NULL;
     for (int cut = q->f->n_nodes; cut && !found && s.work < MOST_WORK; cut = next_cut(&s)) found = find_behind(&s, cut);
+    if (s.too_large && !found)
+        *q->why = arena_format(s.arena, "%d lanes are mixed by a computed matrix; at most %d are found together",
+                               s.too_large, MOST_SOLVED);
     return found;
 }
 
@@ -386,8 +417,9 @@ void emit_system(LaneEnv *env, const System *y)
     }
     const Node *u = build_binary(env->b, OP_sub, lanes_gather_as(env->b, value, type_vector(k)),
                                  lanes_gather_as(env->b, rest, type_vector(k)));
-    const Node *w = build_reals(env->b, type_make(T_F64, 2, square), y->inverse);
-    const Node *x = build_linear(env->b, build_reshape(env->b, u, 2, dim), w, NULL, NULL);
+    const Node *x = y->inverse ? build_linear(env->b, build_reshape(env->b, u, 2, dim),
+                                              build_reals(env->b, type_make(T_F64, 2, square), y->inverse), NULL, NULL)
+                               : system_solve(env, y, u);
     for (int i = 0; i < y->k; i++) lane_env_set(env, y->atoms[i], (LaneRef){x, i});
     free(numbers);
     free(value);

@@ -101,9 +101,12 @@ const char *solve_text(Context *cx, const Solution *s)
         if (t->kind == STEP_FUNCTION)
             fprintf(f, "%4d  function  %6lld lanes of %s: %s\n", i, (long long)t->n, node_label(cx, t->node),
                     function_text(cx, t->function));
-        if (t->kind == STEP_SYSTEM)
+        if (t->kind == STEP_SYSTEM && t->system->inverse)
             fprintf(f, "%4d  system    %6d lanes at %s, log|det| %.6g, condition %.3g\n", i, t->system->k,
                     node_label(cx, t->node), t->system->log_det, t->system->condition);
+        else if (t->kind == STEP_SYSTEM)
+            fprintf(f, "%4d  system    %6d lanes at %s, %d at a time, by a computed matrix\n", i, t->system->k,
+                    node_label(cx, t->node), t->system->size);
         if (t->kind == STEP_BLOCK)
             fprintf(f, "%4d  solve     %lld x %lld block of %s, %lld token(s), log|det| %.6g, condition %.3g\n", i,
                     (long long)t->k, (long long)t->k, node_label(cx, t->node), (long long)t->n, t->log_det,

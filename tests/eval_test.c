@@ -384,6 +384,25 @@ static void test_take_one_table(void **state)
     assert_values(out, (double[]){7, 9, 8, 7}, 4);
 }
 
+// Systems of which the first and the second row exchange, and in one of which the first pivot would be 0.
+static void test_computed_systems(void **state)
+{
+    Fixture *f = *state;
+    const double as[18] = {0, 2, 1, 4, 1, 1, 2, 0.5, 3, 1, 2, 3, -4, 1, 0, 2, 2, 8}, found[6] = {1, -2, 0.5, 3, 0, -1};
+    double xs[6] = {0}, out[6], pivots[6], sign[2], det[2];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 3; j++) xs[i] += as[i * 3 + j] * found[i / 3 * 3 + j];
+    const Node *a = build_input(f->b, "a", SHAPE(2, 3, 3)), *x = build_input(f->b, "x", SHAPE(2, 3, 1)), *signs = NULL;
+    build_output(f->b, "pivots", build_pivots(f->b, a, &signs));
+    build_output(f->b, "sign", signs);
+    build_output(f->b, "found", build_solve(f->b, a, x));
+    const Function *fn = builder_finish(f->b);
+    eval_function(fn, 1, (const double *[]){as, xs}, (double *[]){pivots, sign, out}, NULL, NULL);
+    assert_values(out, found, 6);
+    for (int i = 0; i < 2; i++) det[i] = pivots[3 * i] * pivots[3 * i + 1] * pivots[3 * i + 2] * sign[i];
+    assert_values(det, (double[]){-20, 42}, 2);
+}
+
 static void count_node(void *user, const Node *n, const double *value, size_t rows)
 {
     (void)value;
@@ -426,6 +445,7 @@ int main(void)
         TEST(test_reduce),
         TEST(test_take),
         TEST(test_take_one_table),
+        TEST(test_computed_systems),
         TEST(test_probe_and_unwanted_output),
     };
     return cmocka_run_group_tests_name("eval", tests, NULL, NULL);

@@ -100,3 +100,140 @@ func @main(z: f32[1,4]) {
     back, log_det = nfcc.open(tmp_path / "p.so").to_latent((np.hstack([p - q, p + q]) / np.sqrt(2)).astype(np.float32))
     np.testing.assert_allclose(back, z, atol=2e-6)
     np.testing.assert_allclose(log_det, 0, atol=1e-6)
+
+
+def module(lanes, numbers, body):
+    """An event x of some lanes, a context c of numbers, and what z and log_det are."""
+    return f"""module stage=imported
+port in "x" f32[{lanes}] batch 0
+port in "c" f32[{numbers}] batch 0
+port out "z" f32[{lanes}] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,{lanes}], c: f32[1,{numbers}]) {{
+{body}
+    return z, log_det
+}}
+"""
+
+
+def differences(f, x, step=1e-5):
+    """d f / d x of one row: [outputs, lanes]."""
+    return np.stack([(f(x + step * e) - f(x - step * e)) / (2 * step) for e in np.eye(x.size)], -1)
+
+
+def check_both_ways(policy, f, log_det, x, c):
+    """z, x, log_det and score of rows against f and log_det, functions of one row and one context in double."""
+    z = np.stack([f(*row) for row in zip(x, c)])
+    wanted = np.array([log_det(*row) for row in zip(x, c)])
+    got, got_log_det = policy.to_latent(x.astype(np.float32), c=c.astype(np.float32))
+    np.testing.assert_allclose(got, z, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(got_log_det, wanted, rtol=1e-5, atol=1e-5)
+    back, back_log_det = policy.to_event(z.astype(np.float32), c=c.astype(np.float32))
+    np.testing.assert_allclose(back, x, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(back_log_det, -wanted, rtol=1e-4, atol=1e-4)
+    density = [differences(lambda v, k=k: np.atleast_1d(log_det(v, k) - f(v, k) @ f(v, k) / 2), row)[0]
+               for row, k in zip(x, c)]
+    np.testing.assert_allclose(policy.score(x.astype(np.float32), c=c.astype(np.float32)), density, rtol=1e-4, atol=1e-4)
+
+
+def rows_of(lanes, numbers, n=40):
+    rng = np.random.default_rng(8)
+    return rng.standard_normal((n, lanes)), rng.standard_normal((n, numbers)).round(2)
+
+
+DET3 = """    p: f32[1,3] = move m [0, 1, 2]
+    q: f32[1,3] = move m [4, 5, 3]
+    r: f32[1,3] = move m [8, 6, 7]
+    q2: f32[1,3] = move m [5, 3, 4]
+    r2: f32[1,3] = move m [7, 8, 6]
+    qr: f32[1,3] = mul q, r
+    qr2: f32[1,3] = mul q2, r2
+    minor: f32[1,3] = sub qr, qr2
+    part: f32[1,3] = mul p, minor
+    det: f32[1] = reduce_sum part
+    size: f32[1] = abs det
+    log_det: f32[1] = log size"""
+
+
+def test_a_computed_matrix_is_eliminated(tool, tmp_path):
+    """Pivots by the data: in some rows the first entry is 0."""
+    (tmp_path / "m.nf").write_text(module(3, 9, f"""    m: f32[1,9] = move c
+    a: f32[1,3,3] = move c
+    column: f32[1,3,1] = move x
+    y: f32[1,3,1] = matmul a, column
+    z: f32[1,3] = move y
+{DET3}"""))
+    assert "3 at a time, by a computed matrix" in tool("check", tmp_path / "m.nf", "--explain").stdout
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    x, c = rows_of(3, 9)
+    c = (c + 2 * np.eye(3)[[2, 0, 1]].ravel()).astype(np.float32).astype(float)
+    c[::3, 0] = 0
+    check_both_ways(nfcc.open(tmp_path / "p.so"), lambda v, k: k.reshape(3, 3) @ v,
+                    lambda v, k: np.linalg.slogdet(k.reshape(3, 3))[1], x, c)
+
+
+def test_a_matrix_of_other_lanes(tool, tmp_path):
+    """The matrix is made of a lane that passes, so that the score has the derivatives of its determinant."""
+    (tmp_path / "m.nf").write_text(module(4, 9, f"""    own: f32[1,1] = move x [3]
+    wave: f32[1,1] = sin own
+    m: f32[1,9] = add c, wave
+    a: f32[1,3,3] = move m
+    column: f32[1,3,1] = move x [0..2]
+    y: f32[1,3,1] = matmul a, column
+    z: f32[1,4] = move y, own
+{DET3}"""))
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    x, c = rows_of(4, 9)
+    c = (c + 3 * np.diag([1, -1, 1]).ravel()).astype(np.float32).astype(float)
+
+    def a(v, k):
+        return (k + np.sin(v[3])).reshape(3, 3)
+    check_both_ways(nfcc.open(tmp_path / "p.so"), lambda v, k: np.append(a(v, k) @ v[:3], v[3]),
+                    lambda v, k: np.linalg.slogdet(a(v, k))[1], x, c)
+
+
+def test_a_computed_triangle_is_solved_lane_by_lane(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(module(3, 6, """    d: f32[1,3] = move c [0..2]
+    e: f32[1,3] = exp d
+    zero: f32[1] = constant [0]
+    l: f32[1,3,3] = move e, c, zero [0, 9, 9, 6, 1, 9, 7, 8, 2]
+    column: f32[1,3,1] = move x
+    y: f32[1,3,1] = matmul l, column
+    z: f32[1,3] = move y
+    log_det: f32[1] = reduce_sum d"""))
+    assert "1 at a time, by a computed matrix" in tool("check", tmp_path / "m.nf", "--explain").stdout
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+
+    def lower(k):
+        return np.array([[np.exp(k[0]), 0, 0], [k[3], np.exp(k[1]), 0], [k[4], k[5], np.exp(k[2])]])
+    check_both_ways(nfcc.open(tmp_path / "p.so"), lambda v, k: lower(k) @ v, lambda v, k: k[:3].sum(), *rows_of(3, 6))
+
+
+def test_a_reflection_at_a_computed_plane(tool, tmp_path):
+    """x - 2 c (c x) / (c c), op by op."""
+    (tmp_path / "m.nf").write_text(module(4, 4, """    cx: f32[1,4] = mul c, x
+    cc: f32[1,4] = mul c, c
+    along: f32[1] = reduce_sum cx
+    size: f32[1] = reduce_sum cc
+    twice: f32[1] = mul along, 2
+    part: f32[1] = div twice, size
+    back: f32[1,4] = mul c, part
+    z: f32[1,4] = sub x, back
+    log_det: f32[1] = constant [0]"""))
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    check_both_ways(nfcc.open(tmp_path / "p.so"), lambda v, k: v - 2 * k * (k @ v) / (k @ k), lambda v, k: 0.0,
+                    *rows_of(4, 4))
+
+
+def test_computed_matrices_that_are_not_solved(tool, tmp_path):
+    (tmp_path / "wide.nf").write_text(module(17, 289, """    a: f32[1,17,17] = move c
+    column: f32[1,17,1] = move x
+    y: f32[1,17,1] = matmul a, column
+    z: f32[1,17] = move y
+    log_det: f32[1] = constant [0]"""))
+    assert "17 lanes are mixed by a computed matrix" in tool("check", tmp_path / "wide.nf", code=1).stderr
+    (tmp_path / "flat.nf").write_text(module(3, 3, """    cx: f32[1,3] = mul c, x
+    along: f32[1] = reduce_sum cx
+    z: f32[1,3] = mul c, along
+    log_det: f32[1] = constant [0]"""))
+    assert "not invertible" in tool("check", tmp_path / "flat.nf", code=1).stderr
