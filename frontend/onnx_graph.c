@@ -48,12 +48,22 @@ static bool is_random(const char *op)
     return !strncmp(op, "Random", 6) || !strcmp(op, "Bernoulli") || !strcmp(op, "Multinomial");
 }
 
+static bool is_quantised(const char *op)
+{
+    return strstr(op, "Quantize") || strstr(op, "Integer") || !strncmp(op, "QLinear", 7) || strstr(op, "NBits");
+}
+
 static void unsupported(Call *c, const char *domain)
 {
     const char *op = c->node->op_type ? c->node->op_type : "";
     if (is_random(op)) {
         fail(c, "make the noise an input of the graph: nfcc draws it, reproducibly, from a seed",
              "random numbers are drawn inside the graph");
+        return;
+    }
+    if (is_quantised(op)) {
+        fail(c, "compile the model that was not quantised; --weights f16 or bf16 stores weights in 16 bits",
+             "the model is quantised: it computes with integers of 8 or fewer bits");
         return;
     }
     if (*domain)

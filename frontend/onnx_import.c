@@ -208,17 +208,32 @@ static bool check_model(Context *cx, const Onnx__ModelProto *m)
     return false;
 }
 
+static bool of_16_bits(int64_t type)
+{
+    return type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16;
+}
+
+static bool casts_to_16_bits(const Onnx__NodeProto *node)
+{
+    if (!node->op_type || strcmp(node->op_type, "Cast")) return false;
+    for (size_t i = 0; i < node->n_attribute; i++)
+        if (node->attribute[i]->name && !strcmp(node->attribute[i]->name, "to"))
+            return of_16_bits(node->attribute[i]->i);
+    return false;
+}
+
 // Computed in float16 or bfloat16: then the exporter rounded the graph's own constants (log 2 pi, say) to that, which
-// the checks allow for. Weights that are only stored so, behind a Cast, do not count.
+// the checks allow for. Weights that are only stored so, behind a Cast to float32, do not count.
 static bool has_16_bits(const Onnx__ModelProto *model)
 {
     const Onnx__GraphProto *g = model->graph;
+    for (size_t i = 0; i < g->n_node; i++)
+        if (casts_to_16_bits(g->node[i])) return true;
     for (size_t i = 0; i < g->n_output; i++) {
         const Onnx__TypeProto *t = g->output[i]->type;
         bool tensor = t && t->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
         int type = tensor ? t->tensor_type->elem_type : 0;
-        if (type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16)
-            return true;
+        if (of_16_bits(type)) return true;
     }
     return false;
 }

@@ -328,16 +328,25 @@ void import_gather_nd(Call *c, int a)
 
 // ---- scatters
 
+static const struct {
+    const char *name;
+    Op op;
+    double neutral;
+} REDUCTIONS[] = {
+    {"add", OP_add, 0}, {"mul", OP_mul, 1}, {"max", OP_max, -__builtin_inf()}, {"min", OP_min, __builtin_inf()}};
+
+static int reduction_named(Call *c, const char *name)
+{
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(REDUCTIONS[i].name, name)) return i;
+    fail(c, DAMAGED, "reduction '%.40s' is not known", name);
+    return -1;
+}
+
 // data with updates[i] written to (or combined with) lane target[i]; later ones win.
 static const Node *scatter(Call *c, const Node *data, const Node *updates, int64_t n, const int64_t *target,
                            const char *reduction)
 {
-    static const struct {
-        const char *name;
-        Op op;
-        double neutral;
-    } HOW[] = {
-        {"add", OP_add, 0}, {"mul", OP_mul, 1}, {"max", OP_max, -__builtin_inf()}, {"min", OP_min, __builtin_inf()}};
     int64_t lanes = type_lanes(data->type);
     if (!affordable(c, data->type.rank, data->type.dim) || !affordable(c, updates->type.rank, updates->type.dim))
         return NULL;
@@ -347,10 +356,9 @@ static const Node *scatter(Call *c, const Node *data, const Node *updates, int64
         for (int64_t i = 0; i < n; i++) map[target[i]] = (int32_t)(lanes + i);
         return build_move(c->b, real_type(data), 2, (const Node *const[]){data, updates}, map);
     }
-    int how = 0;
-    while (how < 4 && strcmp(HOW[how].name, reduction) != 0) how++;
-    if (how == 4) return fail(c, DAMAGED, "reduction '%.40s' is not known", reduction);
-    const Node *neutral = build_scalar(c->b, HOW[how].neutral);
+    int how = reduction_named(c, reduction);
+    if (how < 0) return NULL;
+    const Node *neutral = build_scalar(c->b, REDUCTIONS[how].neutral);
     bool *done = ARENA_ARRAY(call_arena(c), bool, n + 1);
     for (int64_t left = n; left > 0;) { // one update a lane in each round
         if (!charge(c, lanes + n)) return NULL;
@@ -362,7 +370,7 @@ static const Node *scatter(Call *c, const Node *data, const Node *updates, int64
             left--;
         }
         const Node *term = build_move(c->b, real_type(data), 2, (const Node *const[]){updates, neutral}, map);
-        data = build_binary(c->b, HOW[how].op, data, term);
+        data = build_binary(c->b, REDUCTIONS[how].op, data, term);
     }
     return data;
 }
@@ -450,10 +458,37 @@ void import_scatter_nd(Call *c, int a)
     result(c, 0, mask ? where_mask(c, mask, data, y, n, inner, target) : y);
 }
 
+// Computed positions, one after another, each compared with all along the axis: of equal ones the last stays.
+static const Node *scatter_computed(Call *c, const Node *data, const Node *index, const Node *updates, int axis)
+{
+    const char *reduction = attr_text(c, "reduction", "none");
+    bool plain = !strcmp(reduction, "none");
+    int64_t n = data->type.dim[axis], dim[MAX_RANK];
+    int how = plain ? 0 : reduction_named(c, reduction);
+    for (int i = 0; i < data->type.rank; i++) dim[i] = i == axis ? n : 1;
+    for (int i = 0; i < data->type.rank; i++)
+        if (i != axis && index->type.dim[i] != data->type.dim[i])
+            return fail(c, "write whole lines, or choose with torch.where",
+                        "its indices are computed from data and cover a part of the tensor only");
+    if (how < 0 || n == 0 || !affordable(c, 1, &n)) return n ? NULL : data;
+    int64_t *v = ARENA_ARRAY(call_arena(c), int64_t, n), last = n - 1;
+    for (int64_t i = 0; i < n; i++) v[i] = i;
+    const Node *places = build_reshape(c->b, build_ints(c->b, n, v), data->type.rank, dim);
+    index = build_binary(c->b, OP_max, from_start(c, index, n), build_ints(c->b, 1, (int64_t[]){0}));
+    index = build_binary(c->b, OP_min, index, build_ints(c->b, 1, &last));
+    for (int64_t k = 0; k < index->type.dim[axis]; k++) {
+        if (!charge(c, 2 * type_lanes(data->type))) return NULL;
+        const Node *at = build_slice(c->b, index, axis, k, 1, 1), *y = build_slice(c->b, updates, axis, k, 1, 1);
+        if (!plain) y = build_binary(c->b, REDUCTIONS[how].op, data, y);
+        data = build_select(c->b, build_binary(c->b, OP_eq, at, places), y, data);
+    }
+    return data;
+}
+
 void import_scatter_elements(Call *c, int a)
 {
     (void)a;
-    const Node *data = arg(c, 0), *index = constant_index(c, 1), *updates = arg(c, 2), *mask = NULL;
+    const Node *data = arg(c, 0), *index = arg(c, 1), *updates = arg(c, 2), *mask = NULL;
     int axis = 0;
     bool ends = c->in[1].mask && c->in[1].mask != c->in[0].mask;
     if (data && index && updates && ends && !scatter_mask(c, data, &mask)) return;
@@ -465,6 +500,13 @@ void import_scatter_elements(Call *c, int a)
     if (updates->type.rank != index->type.rank ||
         memcmp(updates->type.dim, index->type.dim, sizeof(int64_t) * (size_t)index->type.rank) != 0) {
         fail(c, DAMAGED, "updates and indices differ in shape");
+        return;
+    }
+    if (!node_is_const(index)) {
+        if (!ends)
+            result(c, 0, scatter_computed(c, data, index, updates, axis));
+        else
+            constant_index(c, 1);
         return;
     }
     int64_t n = type_lanes(index->type), at[MAX_RANK] = {0}, *target = ARENA_ARRAY(call_arena(c), int64_t, n + 1);

@@ -121,6 +121,10 @@ def random_op():
     return model([node("RandomNormalLike", ["x"], ["r"], "noise"), node("Add", ["x", "r"], ["y"])]), "make the noise an input"
 
 
+def quantised():
+    return model([node("DynamicQuantizeLinear", ["x"], ["q", "s", "p"]), node("DequantizeLinear", ["q", "s", "p"], ["y"])]), "the model is quantised"
+
+
 def cycle():
     return model([node("Add", ["x", "b"], ["a"], "loop"), node("Neg", ["a"], ["b"]), copy("a")]), "'loop' (Add): its input 'b' is made by a later node"
 
@@ -381,6 +385,28 @@ def masked_scatter():
     nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
              node("GatherND", ["x", "t"], ["v"]), node("Exp", ["v"], ["w"]), node("ScatterND", ["x", "t", "w"], ["y"])]
     return model(nodes, [nh.from_array(np.float32(0), "zero")]), None
+
+
+def scatter_by_computed_indices():
+    """A gate: the two largest of four, by softmax, and zeros elsewhere."""
+    nodes = [node("TopK", ["x", "k"], ["v", "i"]), node("Softmax", ["v"], ["s"]), node("Mul", ["x", "zero"], ["none"]),
+             node("ScatterElements", ["none", "i", "s"], ["y"], axis=-1)]
+    return model(nodes, [ints("k", 2), nh.from_array(np.float32(0), "zero")]), None
+
+
+def scatter_adds_by_computed_indices():
+    """Indices that may be equal, and count from the end."""
+    nodes = [node("ArgMax", ["x"], ["i"], axis=-1), node("Sub", ["i", "four"], ["j"]), node("Concat", ["i", "j", "i"], ["at"], axis=-1),
+             node("Slice", ["x", "one", "four", "one"], ["w"]),
+             node("ScatterElements", ["x", "at", "w"], ["y"], axis=1, reduction="add")]
+    return model(nodes, [ints("one", 1), ints("four", 4)]), None
+
+
+def scatter_of_a_part_by_computed_indices():
+    nodes = [node("Reshape", ["x", "shape"], ["m"]), node("Slice", ["m", "zero", "one", "one"], ["part"]),
+             node("ArgMax", ["part"], ["i"], axis=-1), node("Cast", ["i"], ["v"], to=F),
+             node("ScatterElements", ["m", "i", "v"], ["y"], axis=-1)]
+    return model(nodes, [ints("shape", -1, 2, 2), ints("zero", 0), ints("one", 1)]), "cover a part of the tensor only"
 
 
 # ---- external data

@@ -79,6 +79,23 @@ def test_a_log_prob_that_is_off_is_told_how(tool, tmp_path, rest, last, hint):
     assert hint in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
 
 
+@pytest.mark.parametrize("inside", ["float16", "float32"])
+def test_a_normaliser_rounded_with_its_graph(tool, tmp_path, inside):
+    """A converter keeps the ports in float32 and rounds all between; in a graph of float32 that normaliser is wrong."""
+    onnx = pytest.importorskip("onnx")
+    h, rounded = onnx.helper, np.float16(-1.5 * np.log(2 * np.pi))
+    kind = onnx.TensorProto.FLOAT16 if inside == "float16" else onnx.TensorProto.FLOAT
+    held = {"half": np.float16(-0.5), "rest": rounded, "last": np.int64([-1])}
+    nodes = [("Cast", ["x"], "z", {"to": kind}), ("Mul", ["z", "z"], "s", {}), ("Mul", ["s", "half"], "h", {}),
+             ("ReduceSum", ["h", "last"], "r", {"keepdims": 0}), ("Add", ["r", "rest"], "n", {}), ("Cast", ["n"], "log_prob", {"to": 1})]
+    held = [onnx.numpy_helper.from_array(a if a.dtype == np.int64 else a.astype(inside), k) for k, a in held.items()]
+    ports = [h.make_tensor_value_info(n, 1, shape) for n, shape in (("x", ["N", 3]), ("log_prob", ["N"]))]
+    graph = h.make_graph([h.make_node(op, i, [o], **a) for op, i, o, a in nodes], "g", ports[:1], ports[1:], held)
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=8), tmp_path / "m.onnx")
+    said = tool("check", tmp_path / "m.onnx", code=0 if inside == "float16" else 1)
+    assert inside == "float16" or "output 'log_prob' differs" in said.stderr
+
+
 def test_a_guard_in_the_log_prob_is_accepted_on_request(tool, tmp_path):
     """policy.so then has the transform's own log_prob, the graph's is off by the guard; half that limit refuses."""
     (tmp_path / "m.nf").write_text(NORMAL.format(name="log_prob", rest=repr(float(RIGHT)), last="add n, e"))
