@@ -233,6 +233,8 @@ static bool splat(const Node *n, double v)
 const Node *build_alpha(Builder *b, Op op, const Node *x, double alpha)
 {
     if (op == OP_neg && x->op == OP_neg) return x->in[0];
+    if (op == OP_log && x->op == OP_sigmoid) // no -inf where the sigmoid is rounded to 0
+        return build_unary(b, OP_neg, build_unary(b, OP_softplus, build_unary(b, OP_neg, x->in[0])));
     if (op == OP_leaky_relu && alpha == 1) return x;
     Type t = x->type;
     t.dtype = is_test(op) ? T_BOOL : t.dtype == T_I64 ? T_I64 : T_F32;

@@ -2,7 +2,7 @@
 // one accurate implementation.
 //
 //   atanh:     log(1 + x) - log(1 - x) and log((1 + x) / (1 - x)), also with log1p, are 2 atanh x; half of that is atanh x
-//   logit:     log(x / (1 - x)), log x - log(1 - x), the same with log1p, -log(1 / x - 1);
+//   logit:     log(x / (1 - x)), log x - log(1 - x) (log x may be named: x = e^y), the same with log1p, -log(1 / x - 1);
 //              log(x - lo) - log(hi - x) and log((x - lo) / (hi - x)) are the logit of (x - lo) / (hi - lo)
 //   sigmoid:   1 / (1 + e^-x)
 //   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x),
@@ -85,6 +85,9 @@ static const Node *find_logit(const Node *n)
     if (n->op == OP_sub && n->in[0]->op == OP_log) {
         x = n->in[0]->in[0];
         y = log_one_minus(n->in[1]);
+    } else if (n->op == OP_sub) {
+        y = log_one_minus(n->in[1]);
+        if (y && y->op == OP_exp && y->in[0] == n->in[0]) x = y;
     } else if (n->op == OP_log && n->in[0]->op == OP_div) {
         x = n->in[0]->in[0];
         y = one_minus(n->in[0]->in[1]);

@@ -177,12 +177,33 @@ static Pair operand_range(Intervals *v, int s, int k)
     return p;
 }
 
+// a + softplus(b - a) = log(e^a + e^b), whose slope is a mean of those of a and b. Gives the slot of b - a, or -1.
+static int log_sum_slot(const Intervals *v, int s)
+{
+    const Slot *sum = &v->slots[s], *plus = sum->in[1] >= 0 ? &v->slots[sum->in[1]] : NULL;
+    if (sum->node->op != OP_add || sum->in[0] < 0 || !plus || plus->node->op != OP_softplus) return -1;
+    int less = plus->in[0];
+    bool found = less >= 0 && v->slots[less].node->op == OP_sub && v->slots[less].in[1] == sum->in[0];
+    return found ? less : -1;
+}
+
+static Pair log_sum_range(Pair a, Pair b)
+{
+    Range top = range(fmax(a.value.lo, b.value.lo), fmax(a.value.hi, b.value.hi));
+    return (Pair){range(top.lo, top.hi + double_log(2.0)), join(a.slope, b.slope)};
+}
+
 static Pair slot_range(Intervals *v, int s)
 {
     if (s == v->t) return (Pair){v->domain, {1, 1}};
     if (v->done[s]) return v->pair[s];
     const Node *n = v->slots[s].node;
     Pair in[3], out = {ALL, ALL}, own;
+    int less = log_sum_slot(v, s);
+    if (less >= 0 && less != v->t && v->slots[s].in[1] != v->t) {
+        v->done[s] = 1;
+        return v->pair[s] = log_sum_range(operand_range(v, s, 0), operand_range(v, less, 0));
+    }
     for (int k = 0; k < n->n_in; k++) in[k] = operand_range(v, s, k);
     switch ((int)n->op) {
     case OP_add:

@@ -3,6 +3,10 @@
 // (one_lane.h). Only a flow that is not inverted otherwise is written so: what is summed in nets stays a reduction.
 //
 //   reduce_sum x[.., K]  ->  (x[.., 0] + x[.., 1]) + (x[.., 2] + ..)      where one lane stands behind every column
+//
+// So are sums of exponentials in logarithms, whose maximum mixes lanes as well:
+//
+//   m + log reduce_sum exp(x - m), m = reduce_max x  ->  the same tree of a + softplus(b - a) = log(e^a + e^b)
 #include "unfold_sums.h"
 #include "lane_env.h"
 #include "rewrite.h"
@@ -58,47 +62,125 @@ static bool has_common_lane(const Node *n, int64_t row)
     return false;
 }
 
+static bool may_unfold(const Node *n)
+{
+    int64_t K = type_last(n->in[0]->type);
+    return K >= 2 && K <= MOST_COLUMNS && type_lanes(n->in[0]->type) <= MOST_LANES;
+}
+
 static bool unfolds(const Node *n)
 {
-    if (n->op != OP_reduce_sum) return false;
-    int64_t K = type_last(n->in[0]->type), lanes = type_lanes(n->in[0]->type);
-    if (K < 2 || K > MOST_COLUMNS || lanes > MOST_LANES) return false;
-    for (int64_t row = 0; row < lanes / K; row++)
+    if (n->op != OP_reduce_sum || !may_unfold(n)) return false;
+    for (int64_t row = 0; row < type_lanes(n->type); row++)
         if (!has_common_lane(n, row)) return false;
     return true;
 }
 
-static const Node *column(Builder *b, const Node *n, const Node *x, int64_t k)
+// ---- logarithms of sums of exponentials
+
+// The operand of lane r's node, where that is op, else none.
+static LaneRef behind(LaneRef r, Op op, int k)
 {
-    int64_t K = type_last(x->type), rows = type_lanes(n->type);
-    int32_t *map = heap_array(rows, sizeof *map);
-    for (int64_t i = 0; i < rows; i++) map[i] = (int32_t)(i * K + k);
-    const Node *c = build_move(b, n->type, 1, &x, map);
+    return r.node && r.node->op == op ? lane_operand(r.node, k, r.lane) : (LaneRef){0};
+}
+
+// Is lane r log sum_c exp(x_c - m), m the lane `most` of reduce_max x?
+static bool is_shifted(LaneRef r, LaneRef most)
+{
+    LaneRef sum = behind(r, OP_log, 0);
+    int64_t K = type_last(most.node->in[0]->type);
+    if (!sum.node || sum.node->op != OP_reduce_sum || type_last(sum.node->in[0]->type) != K) return false;
+    for (int64_t c = 0; c < K; c++) {
+        LaneRef shifted = behind(lane_canonical(sum.node->in[0], sum.lane * K + c), OP_exp, 0);
+        LaneRef x = lane_canonical(most.node->in[0], most.lane * K + c);
+        if (!lane_same(behind(shifted, OP_sub, 0), x) || !lane_same(behind(shifted, OP_sub, 1), most)) return false;
+    }
+    return true;
+}
+
+// reduce_max x, of which all lanes of n are logarithms of the sums; NULL: they are not.
+static const Node *find_log_sum(const Node *n)
+{
+    const Node *most = NULL;
+    for (int64_t i = 0; n->op == OP_add && i < type_lanes(n->type); i++) {
+        int k = lane_operand(n, 0, i).node->op == OP_reduce_max ? 0 : 1;
+        LaneRef m = lane_operand(n, k, i);
+        if (m.node->op != OP_reduce_max || (most && most != m.node)) return NULL;
+        most = m.node;
+        if (!may_unfold(most) || !has_common_lane(most, m.lane) || !is_shifted(lane_operand(n, 1 - k, i), m))
+            return NULL;
+    }
+    return most;
+}
+
+// ---- columns
+
+typedef struct {
+    const Node *n, *x;  // n's lanes are sums of rows of x
+    const int64_t *row; // by lane of n; NULL: in order
+} Rows;
+
+static const Node *column(Builder *b, const Rows *r, int64_t k)
+{
+    int64_t K = type_last(r->x->type), lanes = type_lanes(r->n->type);
+    int32_t *map = heap_array(lanes, sizeof *map);
+    for (int64_t i = 0; i < lanes; i++) map[i] = (int32_t)((r->row ? r->row[i] : i) * K + k);
+    const Node *c = build_move(b, r->n->type, 1, &r->x, map);
     free(map);
     return c;
 }
 
-static const Node *sum_of(Builder *b, const Node *n, const Node *x, int64_t first, int64_t count)
+static const Node *sum_of(Builder *b, const Rows *r, int64_t first, int64_t count)
 {
-    if (count == 1) return column(b, n, x, first);
-    return build_binary(b, OP_add, sum_of(b, n, x, first, count / 2),
-                        sum_of(b, n, x, first + count / 2, count - count / 2));
+    if (count == 1) return column(b, r, first);
+    const Node *x = sum_of(b, r, first, count / 2), *y = sum_of(b, r, first + count / 2, count - count / 2);
+    if (r->n->op == OP_reduce_sum) return build_binary(b, OP_add, x, y);
+    return build_binary(b, OP_add, x, build_unary(b, OP_softplus, build_binary(b, OP_sub, y, x)));
+}
+
+typedef struct {
+    const bool *chosen;
+    const Node *const *most; // by node id: of a logarithm of sums, its reduce_max
+    const Node **now;        // by node id: what became of it
+} Unfolding;
+
+static const Node *log_sum(Builder *b, const Node *n, const Unfolding *u)
+{
+    const Node *most = u->most[n->id];
+    int64_t *row = heap_array(type_lanes(n->type), sizeof *row);
+    for (int64_t i = 0; i < type_lanes(n->type); i++) {
+        LaneRef m = lane_operand(n, 0, i);
+        row[i] = (m.node == most ? m : lane_operand(n, 1, i)).lane;
+    }
+    const Node *sum = sum_of(b, &(Rows){n, u->now[most->in[0]->id], row}, 0, type_last(most->in[0]->type));
+    free(row);
+    return sum;
 }
 
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
-    const bool *chosen = user;
-    return chosen[n->id] ? sum_of(b, n, in[0], 0, type_last(in[0]->type)) : NULL;
+    const Unfolding *u = user;
+    if (u->most[n->id]) return log_sum(b, n, u);
+    if (u->chosen[n->id]) return sum_of(b, &(Rows){n, in[0], NULL}, 0, type_last(in[0]->type));
+    return u->now[n->id] = build_like(b, n, in);
 }
 
 const Module *unfold_sums(const Module *m, Context *cx)
 {
     const Function *f = module_function(m, "main");
-    bool *chosen = f ? ARENA_ARRAY(scratch_arena(cx), bool, f->n_nodes + 1) : NULL, any = false;
-    for (int i = 0; f && i < f->n_nodes; i++) any |= chosen[i] = unfolds(f->nodes[i]);
+    if (!f) return NULL;
+    Arena *a = scratch_arena(cx);
+    bool *chosen = ARENA_ARRAY(a, bool, f->n_nodes + 1), any = false;
+    const Node **most = ARENA_ARRAY(a, const Node *, f->n_nodes + 1);
+    for (int i = 0; i < f->n_nodes; i++) {
+        most[i] = find_log_sum(f->nodes[i]);
+        any |= chosen[i] = unfolds(f->nodes[i]);
+        any |= most[i] != NULL;
+    }
     if (!any) return NULL;
+    Unfolding u = {chosen, most, ARENA_ARRAY(a, const Node *, f->n_nodes + 1)};
     const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
     for (int i = 0; i < m->n_functions; i++)
-        functions[i] = m->functions[i] == f ? rewrite_function(cx, f, rule, chosen) : m->functions[i];
+        functions[i] = m->functions[i] == f ? rewrite_function(cx, f, rule, &u) : m->functions[i];
     return module_new(cx, m->stage, m->n_functions, functions, m);
 }

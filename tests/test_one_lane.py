@@ -629,7 +629,32 @@ SINES = """    p: f32[1,12] = sigmoid w
     z: f32[1,3] = add u, s"""
 
 
-@pytest.mark.parametrize("body", [TANHS, LOGISTICS, SINES])
+LOG_LOGISTICS = """    n: f32[1,3,4] = neg d
+    a: f32[1,3,4] = sigmoid d
+    b: f32[1,3,4] = sigmoid n
+    la: f32[1,3,4] = log a
+    lb: f32[1,3,4] = log b
+    q: f32[1,3,4] = move w
+    below: f32[1,3,4] = add q, la
+    above: f32[1,3,4] = add lb, q
+    mb: f32[1,3] = reduce_max below
+    ma: f32[1,3] = reduce_max above
+    mb4: f32[1,3,4] = move mb [0*4, 1*4, 2*4]
+    ma4: f32[1,3,4] = move ma [0*4, 1*4, 2*4]
+    db: f32[1,3,4] = sub below, mb4
+    da: f32[1,3,4] = sub above, ma4
+    eb: f32[1,3,4] = exp db
+    ea: f32[1,3,4] = exp da
+    sb: f32[1,3] = reduce_sum eb
+    sa: f32[1,3] = reduce_sum ea
+    gb: f32[1,3] = log sb
+    ga: f32[1,3] = log sa
+    cdf: f32[1,3] = add gb, mb
+    rest: f32[1,3] = add ma, ga
+    z: f32[1,3] = sub cdf, rest"""
+
+
+@pytest.mark.parametrize("body", [TANHS, LOGISTICS, SINES, LOG_LOGISTICS])
 def test_sums_of_functions_of_one_lane(tool, tmp_path, body):
     (tmp_path / "m.nf").write_text(SUMS % body)
     tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
