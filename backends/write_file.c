@@ -61,9 +61,26 @@ bool write_all(int fd, const Bytes *bytes)
     return true;
 }
 
+// /dev/stdout, where that is a file: renaming would replace the machine's link, and the file stay empty.
+static bool is_open_file(const char *path)
+{
+    static const char proc[] = "/proc/";
+    char target[sizeof proc];
+    return readlink(path, target, sizeof proc - 1) == sizeof proc - 1 && !memcmp(target, proc, sizeof proc - 1);
+}
+
 static bool may_become_file(Context *cx, const char *path)
 {
     struct stat s;
+    const char *slash = strrchr(path, '/');
+    if (!strcmp(path, "-") || !(slash ? slash[1] : *path)) {
+        diag_io_error(cx, "give the name of a file", "'%s': is not the name of a file", path);
+        return false;
+    }
+    if (is_open_file(path)) {
+        diag_io_error(cx, "give the name of the file itself", "%s: is a link to an open file", path);
+        return false;
+    }
     if (stat(path, &s) || S_ISREG(s.st_mode)) return true;
     if (S_ISDIR(s.st_mode))
         diag_io_error(cx, "give the name of a file", "%s: is a folder", path);
@@ -98,10 +115,6 @@ bool file_begin(Context *cx, const char *path, NewFile *file)
 {
     if (!may_become_file(cx, path)) return false;
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    if (!*base) {
-        diag_io_error(cx, "give the name of a file", "'%s': is not the name of a file", path);
-        return false;
-    }
     char *temp = unfinished_name(path);
     if (!temp) {
         file_error(cx, path);

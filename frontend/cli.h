@@ -167,6 +167,8 @@ bool build_shared(Session *s, const Build *b, const char *path, bool verify, siz
 // Every entry of the compiled policy against the Plan's interpreter on 4 rows: bit for bit when tolerance is 0, else
 // within that part of each output's scale (backends that do not promise the bits).
 bool cli_native_check(Context *cx, const Plan *plan, const char *path, double tolerance);
+// A library's product has other bits than the Plan's: then closeness is what can be asked for.
+double native_tolerance(const Options *o);
 const Backend *backend_of(Session *s);   // NULL after a usage message
 bool target_of(Session *s, Target *out); // false after a usage message
 // The same under TMPDIR, opened, and no file any more. NULL, and *code, after a message.
@@ -176,8 +178,8 @@ bool build_checked(Session *s, const Build *b, size_t *native_rows);
 nfcc_policy *open_policy(Arena *arena, const char *path, int *code); // NULL after a message
 
 // ---- printing
-void print_flow(FILE *out, const Session *s, const Build *b);     // direction, base, event, contexts, entries
-void print_checks(FILE *out, const Build *b, size_t native_rows); // verified: rows and errors
+void print_flow(FILE *out, const Session *s, const Build *b); // direction, base, event, contexts, entries
+void print_checks(FILE *out, const Session *s, const Build *b, size_t native_rows); // verified: rows and errors
 void print_line(FILE *out, const char *label, const char *format, ...) __attribute__((format(printf, 3, 4)));
 unsigned plan_entries(const Plan *plan); // NFCC_HAS_*
 

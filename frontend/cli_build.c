@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // ---- what the user said
@@ -156,6 +157,12 @@ static const Module *import_file(Session *s, const char *path, unsigned char has
     ImportOptions options = {.external_data = o->value[OPT_external_data],
                              .allow_nonfinite = o->value[OPT_allow_nonfinite] != NULL,
                              .no_batch = o->value[OPT_no_batch] != NULL};
+    struct stat folder;
+    if (options.external_data && (stat(options.external_data, &folder) || !S_ISDIR(folder.st_mode))) {
+        diag_io_error(&s->cx, "name the folder that holds the weights", "--external-data %s: is no folder",
+                      options.external_data);
+        return NULL;
+    }
     return onnx_load(&s->cx, path, &options, hash);
 }
 
@@ -288,13 +295,17 @@ typedef struct {
     const Backend *backend;
 } NativeCheck;
 
+double native_tolerance(const Options *o)
+{
+    const char *name = o->value[OPT_backend];
+    return name && strcmp(name, "llvm") ? 1e-3 : 0;
+}
+
 static bool check_native(void *user, const char *unchecked)
 {
     const NativeCheck *c = user;
     session_stage(c->s, "checking the compiled code");
-    // A library's product has other bits than the Plan's: then closeness is what can be asked for.
-    double tolerance = strcmp(c->backend->name, "llvm") ? 1e-3 : 0;
-    if (cli_native_check(&c->s->cx, c->b->plan, unchecked, tolerance)) return true;
+    if (cli_native_check(&c->s->cx, c->b->plan, unchecked, native_tolerance(c->s->options))) return true;
     c->s->internal = !c->s->diag.io_error;
     return false;
 }

@@ -103,7 +103,7 @@ static void print_float(FILE *out, const Build *b)
                    r->sample_error, r->log_prob_error, r->f32_error, worst);
 }
 
-void print_checks(FILE *out, const Build *b, size_t native_rows)
+void print_checks(FILE *out, const Session *s, const Build *b, size_t native_rows)
 {
     const CheckReport *r = &b->report;
     const char *why = r->few_rows ? " (the model is large)" : "";
@@ -126,7 +126,12 @@ void print_checks(FILE *out, const Build *b, size_t native_rows)
         print_line(out, "saturated", "%zu of the %zu rows were drawn again nearer the base's centre", r->redrawn,
                    r->rows);
     if (b->checked_float) print_float(out, b);
-    if (native_rows) print_line(out, "compiled", "%zu rows of every entry equal the Plan's interpreter", native_rows);
+    if (native_rows && native_tolerance(s->options) == 0)
+        print_line(out, "compiled", "%zu rows of every entry equal the Plan's interpreter", native_rows);
+    else if (native_rows)
+        print_line(out, "compiled",
+                   "%zu rows of every entry within %g of the value's scale from the Plan's interpreter", native_rows,
+                   native_tolerance(s->options));
     if (b->reference_error >= 0)
         print_line(out, "reference", "%zu rows: %.1e of the value's scale, worst at %s", b->reference_rows,
                    b->reference_error, b->reference_worst ? b->reference_worst : "-");

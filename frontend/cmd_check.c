@@ -110,7 +110,7 @@ static void print_text(Session *s, const Build *b, bool ok, bool checks, size_t 
         print_line(stdout, "inverse", "%d rounds%s", b->flow.rounds,
                    s->options->value[OPT_explain] ? "" : "; --explain prints them");
     if (s->options->value[OPT_explain] && b->flow.explain) printf("\n%s\n", b->flow.explain);
-    if (checks && b->verified) print_checks(stdout, b, native_rows);
+    if (checks && b->verified) print_checks(stdout, s, b, native_rows);
     if (ok) print_line(stdout, checks ? "verify" : "check", "no problem found");
 }
 

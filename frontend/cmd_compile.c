@@ -288,7 +288,7 @@ static void print_block(Session *s, const Build *b, const Job *j)
 {
     print_flow(stdout, s, b);
     print_line(stdout, "entries", "%s", entry_list(s->arena, plan_entries(b->plan)));
-    print_checks(stdout, b, j->native_rows);
+    print_checks(stdout, s, b, j->native_rows);
     print_line(stdout, "target", "%s, %s, %s", j->target.triple, j->target.cpu ? j->target.cpu : "baseline",
                j->backend->name);
     print_sizes(s, b, j);
@@ -298,11 +298,21 @@ static void print_block(Session *s, const Build *b, const Job *j)
 }
 
 // ---- the command
+static bool contradict(const Options *o, OptionId a, OptionId b)
+{
+    if (!o->value[a] || !o->value[b]) return false;
+    usage_error("%s and %s contradict each other: leave one out", option_spelling(a), option_spelling(b));
+    return true;
+}
+
 static int compile(Session *s)
 {
     const Options *o = s->options;
     Job j = {.output = o->value[OPT_output]};
     Build b;
+    if (contradict(o, OPT_no_verify, OPT_reference) || contradict(o, OPT_no_verify, OPT_verify_inputs) ||
+        contradict(o, OPT_stop_after, OPT_emit))
+        return WRONG_USAGE;
     if (o->value[OPT_stop_after]) return stop_after(s, o->value[OPT_stop_after]);
     if (!j.output) return usage_error("-o POLICY.so is missing: nfcc %s -o POLICY.so", o->args[0]);
     if (!parse_emit(s->arena, o->value[OPT_emit], &j.kinds) || !(j.name = name_of(s))) return WRONG_USAGE;

@@ -109,6 +109,7 @@ typedef struct {
 const Function *module_function(const Module *m, const char *name); // or NULL
 const char *module_property(const Module *m, const char *key);      // or NULL
 const char *module_note(const Module *m, const char *key);          // or NULL
+const char *names_of_ports(Context *cx, const Port *ports, int n);  // "a, b", for messages
 // m with this note, in place of one of the same key.
 Module *module_with_note(Context *cx, const Module *m, const char *key, const char *value);
 // Lane i of a move is lane *lane of the operand whose number is returned.

@@ -168,6 +168,13 @@ static const char *value_of(const Property *list, int n, const char *key)
 const char *module_property(const Module *m, const char *key) { return value_of(m->properties, m->n_properties, key); }
 const char *module_note(const Module *m, const char *key) { return value_of(m->notes, m->n_notes, key); }
 
+const char *names_of_ports(Context *cx, const Port *ports, int n)
+{
+    const char *names = "";
+    for (int i = 0; i < n; i++) names = arena_format(cx->arena, "%s%s%s", names, i ? ", " : "", ports[i].name);
+    return names;
+}
+
 Module *module_with_note(Context *cx, const Module *m, const char *key, const char *value)
 {
     Module *out = arena_copy(cx->arena, m, sizeof *m);

@@ -260,6 +260,40 @@ static bool find_said(Roles *r, const Said *said, Word *word, const char *what)
     return false;
 }
 
+static bool is_input(Roles *r, const char *option, const char *name)
+{
+    const Module *m = r->m;
+    if (!name || roles_port(m->inputs, m->n_inputs, name) >= 0) return true;
+    diag_error(r->cx, NULL,
+               arena_format(r->cx->arena, "its inputs are: %s", names_of_ports(r->cx, m->inputs, m->n_inputs)),
+               "%s '%s': the graph has no such input", option, name);
+    return false;
+}
+
+static bool is_number_output(Roles *r, const char *option, const char *name)
+{
+    const Module *m = r->m;
+    int i = roles_port(m->outputs, m->n_outputs, name);
+    if (!name || (i >= 0 && roles_scalar_output(r, i))) return true;
+    const char *hint =
+        arena_format(r->cx->arena, "its outputs are: %s", names_of_ports(r->cx, m->outputs, m->n_outputs));
+    if (i < 0)
+        diag_error(r->cx, NULL, hint, "%s '%s': the graph has no such output", option, name);
+    else
+        diag_error(r->cx, NULL, hint, "%s '%s': this output is not one number per row", option, name);
+    return false;
+}
+
+// An option that names nothing decides nothing: a spelling mistake would pass unseen.
+static bool options_name_ports(Roles *r)
+{
+    const FlowOptions *o = r->options;
+    bool ok = is_number_output(r, "--log-det", o->log_det) & is_number_output(r, "--log-prob", o->log_prob) &
+              is_number_output(r, "--neg-log-prob", o->neg_log_prob);
+    for (int i = 0; i < o->n_contexts; i++) ok &= is_input(r, "--context", o->contexts[i]);
+    return ok;
+}
+
 static bool by_word(Roles *r, const Said *said, const char *why)
 {
     const Word *event = &said->event, *latent = &said->latent;
@@ -361,6 +395,7 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
                    "the module has no ports for @main's inputs and outputs");
         return false;
     }
+    if (!options_name_ports(&r)) return false;
     if (options->run_only) {
         flow->why = "only run was asked for";
         return true;

@@ -79,9 +79,7 @@ static bool check_context(const Units *u, const Scaling *s)
 {
     int input = input_number(u, s->name);
     if (input < 0) {
-        const char *names = "";
-        for (int i = 0; i < u->m->n_inputs; i++)
-            names = arena_format(u->cx->arena, "%s%s%s", names, i ? ", " : "", u->m->inputs[i].name);
+        const char *names = names_of_ports(u->cx, u->m->inputs, u->m->n_inputs);
         diag_error(u->cx, NULL, arena_format(u->cx->arena, "its inputs are: %s", names),
                    "--normalize %s: the graph has no such input", s->name);
         return false;

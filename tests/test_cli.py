@@ -68,6 +68,9 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--max-error", "0"], "above 0"),
     (["m.onnx", "-o", "p.so", "--max-graph-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--normalize", "obs"], "NAME=FILE.npz"),
+    (["m.onnx", "-o", "p.so", "--no-verify", "--reference", "rows.npz"], "--no-verify and --reference contradict"),
+    (["m.onnx", "-o", "p.so", "--no-verify", "--verify-inputs", "rows.npz"], "--verify-inputs contradict"),
+    (["m.onnx", "-o", "p.nf", "--stop-after", "plan", "--emit", "h"], "--stop-after and --emit contradict"),
     (["bench", "m.onnx", "--max-error", "much"], "number"),
     (["bench", "m.onnx", "--max-graph-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--weights", "f8"], "bf16"),
@@ -122,7 +125,18 @@ def test_output_is_looked_at_first(tool, tmp_path):
     assert "make the folder first" in tool("m.onnx", "-o", "nowhere/p.so", cwd=tmp_path, code=3).stderr
 
 
-@pytest.mark.parametrize("path", ["/nowhere/p.so", "/proc/p.so", "."])
+def test_a_link_to_standard_output_stays(tool, tmp_path):
+    """/dev/stdout is such a link: where standard output is a file, root's policy took the link's place."""
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    model = tool.model("nf4rl_tiny__density__dyn")
+    for words in ([], ["--emit", "h"], ["--stop-after", "import"]):
+        with open(tmp_path / "file", "w") as out:
+            done = subprocess.run([zoo.NFCC, model, "-o", "stdout", *words], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 3 and "link to an open file" in done.stderr
+    assert (tmp_path / "stdout").is_symlink() and sorted(os.listdir(tmp_path)) == ["file", "stdout"]
+
+
+@pytest.mark.parametrize("path", ["/nowhere/p.so", "/proc/p.so", ".", "-", ""])
 def test_unwritable_output(tool, tmp_path, path):
     done = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", path, cwd=tmp_path, code=3)
     assert "error" in done.stderr and os.listdir(tmp_path) == []
@@ -261,6 +275,16 @@ def test_refused_where_only_names_told(tool, tmp_path):
     assert "x_or_z" in done.stderr and "--event x_or_z" in done.stderr and "--latent x_or_z" in done.stderr
     assert not (tmp_path / "p.so").exists()
     assert "options" in tool(model, "-o", tmp_path / "p.so", "--event", "x_or_z").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("words,said", [
+    (["--context", "osb"], "its inputs are: obs, x"), (["--log-det", "ldj"], "no such output"),
+    (["--log-prob", "obs"], "its outputs are: z, "), (["--neg-log-prob", "nll"], "no such output"),
+    (["--log-prob", "z"], "not one number per row"), (["--entries", "run", "--context", "osb"], "no such input")])
+def test_an_option_that_names_nothing(tool, tmp_path, words, said):
+    """A spelling mistake must not pass as if it had said something."""
+    done = tool(tool.model("lander_nfbc"), "-o", "p.so", *words, cwd=tmp_path, code=1)
+    assert said in done.stderr and os.listdir(tmp_path) == []
 
 
 def test_other_external_data(tool, tmp_path):
@@ -622,8 +646,15 @@ def test_policy_of_another_machine(tool, tmp_path):
         assert f"target: {target}" in text and "event: x [6]" in text and "prepared state 0" not in text
 
 
+def test_bf16_is_not_openblas(tool, tmp_path):
+    """It multiplied unrounded numbers, and the check called that a bug of nfcc's."""
+    done = tool(tool.model("lander_nfbc"), "-o", "p.so", "--backend", "openblas", "--weights", "bf16", cwd=tmp_path, code=1)
+    assert "--weights f16" in done.stderr and os.listdir(tmp_path) == []
+
+
 def test_info_of_openblas(tool, tmp_path):
     done = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.so", "--backend", "openblas", code=None)
+    assert "equal the Plan's" not in done.stdout  # they are near
     if "libopenblas was not found" in done.stderr:
         pytest.skip("OpenBLAS is missing")
     assert "event: x [6]" in tool("info", tmp_path / "p.so").stdout

@@ -134,6 +134,11 @@ static void gemm_by_blas(Gen *g, const GemmStep *s)
 const Object *openblas_emit(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
                             const char **ll)
 {
+    if (plan->weight_type == WEIGHTS_BF16) {
+        diag_error(cx, NULL, "use --weights f16, or --backend llvm",
+                   "--weights bf16 rounds what its matrices multiply, which the library does not do");
+        return NULL;
+    }
     if (target_runs_here(target, WEIGHTS_F32)) return llvm_emit_with(cx, plan, target, symbol, one, ll, gemm_by_blas);
     diag_error(cx, NULL, "use --backend llvm for other machines, or --cpu native",
                "the openblas backend makes code for this machine only, not for %s %s", target->triple, target->cpu);
