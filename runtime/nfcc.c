@@ -9,6 +9,9 @@
  *
  * Sections: words, descriptor, policy, processor, tiles, rows, prepared state, calls, entries, self test, open (of what
  * is linked in; on Linux also file, look, load). */
+#if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ != 8
+#error "policies are code for 64-bit processors: compile for x86-64 or aarch64"
+#endif
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -983,11 +986,11 @@ static void new_call(Call *call, const nfcc_policy *p, int program, void *work)
     call->program = program;
     call->n = 1;
     call->temperature = ONE_BITS;
-    call->main = (Region){(float *)at, few_stride(p->main_lanes)};
+    call->main = (Region){(void *)at, few_stride(p->main_lanes)};
     at += p->main_bytes;
-    call->prep = (Region){(float *)at, few_stride(p->prep_lanes)};
+    call->prep = (Region){(void *)at, few_stride(p->prep_lanes)};
     at += p->prep_bytes;
-    call->noise = (Region){(float *)at, few_stride(p->noise_lanes)};
+    call->noise = (Region){(void *)at, few_stride(p->noise_lanes)};
 }
 
 /* EARLY lanes, already at their place in the prep region -> PREP lanes. */
@@ -1640,7 +1643,7 @@ static void draw_inputs(SelfTest *test)
     for (size_t i = 0; i < test->n_in; i++)
         for (size_t l = 0; l < test->in[i].size; l++, lane++) {
             call.seed = test->p->model->golden_seed + 1 + lane / width;
-            if (lane / width != block) draw_rows(&call, (float *)test->drawn);
+            if (lane / width != block) draw_rows(&call, (void *)test->drawn);
             block = lane / width;
             for (size_t r = 0; r < test->rows; r++)
                 put32((unsigned char *)(uintptr_t)test->arrays[i] + (r * test->in[i].size + l) * 4,

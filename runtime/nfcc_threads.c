@@ -97,7 +97,8 @@ static nfcc_status run_piece(const Job *job, const Desk *desk, const Piece *piec
 {
     const nfcc_info *info = job->info;
     point_at(desk->in, job->call->in, info->inputs, info->n_inputs, piece->row);
-    point_at((const void **)desk->out, (const void *const *)job->call->out, info->outputs, info->n_outputs, piece->row);
+    point_at((const void **)(void *)desk->out, (const void *const *)job->call->out, info->outputs, info->n_outputs,
+             piece->row);
     return nfcc_run(job->policy, piece->rows, desk->in, desk->out, desk->work);
 }
 

@@ -1,4 +1,5 @@
-"""`cmake --install`: the compiler runs from there, and programs find libnfcc by pkg-config and by find_package(nfcc)."""
+"""`cmake --install`: the compiler runs from there, and programs find libnfcc by pkg-config and by find_package(nfcc); or their
+projects hold runtime/ as a part."""
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import pytest
 
 PROJECT = """cmake_minimum_required(VERSION 3.16)
 project(robot C)
-find_package(nfcc 0.1 REQUIRED)
+%s
 foreach(kind static shared)
   add_executable(act_${kind} act.c)
   target_link_libraries(act_${kind} PRIVATE nfcc::${kind})
@@ -47,8 +48,9 @@ def test_pkg_config(tool, lander, prefix, static):
     assert "log_prob" in run(lander / "act_installed", cwd=lander, LD_LIBRARY_PATH=str(config.parent))
 
 
-def test_find_package(tool, lander, prefix, tmp_path):
-    (tmp_path / "CMakeLists.txt").write_text(PROJECT)
+@pytest.mark.parametrize("part", ["find_package(nfcc 0.1 REQUIRED)", "add_subdirectory({root}/runtime nfcc)"])
+def test_find_package(tool, lander, prefix, tmp_path, part):
+    (tmp_path / "CMakeLists.txt").write_text(PROJECT % part.format(root=tool.root))
     shutil.copy(os.path.join(tool.root, "tests", "examples", "act.c"), tmp_path)
     run("cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", tmp_path / "build")
