@@ -83,15 +83,17 @@ static bool open_inputs(Context *cx, const Object *object, Inputs *in)
     return add_input(cx, in, &(Bytes){script, strlen(script), NULL});
 }
 
+enum { MOST_TEXT = 2000 };
+
+// What the linker says, to its end; more than MOST_TEXT of it is dropped.
 static char *read_text(Context *cx, int fd)
 {
-    char *text = arena_alloc(cx->arena, 2001);
+    char *text = arena_alloc(cx->arena, MOST_TEXT + 1), rest[512];
     size_t n = 0;
-    char rest[512];
-    for (ssize_t got; (got = read(fd, n < 2000 ? text + n : rest, n < 2000 ? 2000 - n : sizeof rest)) != 0;) {
+    for (ssize_t got; (got = n < MOST_TEXT ? read(fd, text + n, MOST_TEXT - n) : read(fd, rest, sizeof rest)) != 0;) {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) break;
-        if (n < 2000) n += (size_t)got;
+        if (n < MOST_TEXT) n += (size_t)got;
     }
     while (n && text[n - 1] == '\n') text[--n] = 0;
     return text;
@@ -170,7 +172,8 @@ static bool link_to(Context *cx, const NewFile *file, const Inputs *in, const Ta
                             file->name,
                             "-o",
                             file->temp};
-    int n = 17;
+    int n = 0;
+    while (argv[n]) n++;
     for (int i = 0; i < in->n; i++) {
         if (i == in->n - 1) argv[n++] = "-T";
         argv[n++] = arena_format(cx->arena, "/proc/self/fd/%d", in->fd[i]);

@@ -5,6 +5,7 @@
 #include "cli_npy.h"
 
 #include "cli_npy_fail.h"
+#include "float_bits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,14 +109,6 @@ static const char *read_header(const unsigned char *p, size_t size, NpyHeader *h
 }
 
 // ---- elements
-static double half_to_double(uint16_t h)
-{
-    int exponent = h >> 10 & 31;
-    double fraction = h & 1023, sign = h >> 15 ? -1.0 : 1.0;
-    if (exponent == 31) return fraction != 0 ? __builtin_nan("") : sign * __builtin_inf();
-    return sign * (exponent ? __builtin_ldexp(1024 + fraction, exponent - 25) : __builtin_ldexp(fraction, -24));
-}
-
 static uint64_t load_bytes(const unsigned char *p, int n, bool big)
 {
     uint64_t v = 0;
@@ -137,7 +130,7 @@ static void store_element(const NpyHeader *h, const unsigned char *p, NpyType ty
         uint32_t half = (uint32_t)word;
         memcpy((float *)out + i, &half, 4);
     } else {
-        ((float *)out)[i] = (float)half_to_double((uint16_t)word);
+        ((float *)out)[i] = (float)float_of_half((uint16_t)word);
     }
 }
 

@@ -130,7 +130,7 @@ static bool read_member(Session *s, RowKey *key, const char *path, NpzMember *m,
     *rows = key->lanes ? m->array.count / (size_t)key->lanes : 0;
     bool batched = m->array.rank > 0 && m->array.dim[0] == *rows;
     if (*rows == 0 || *rows * (size_t)key->lanes != m->array.count || !batched) {
-        diag_error(&s->cx, NULL, NULL,
+        diag_error(&s->cx, NULL, "rows come first; one row serves all",
                    "%.300s: key '%s' is wanted as [rows, ...] with %lld numbers a row; it has %zu numbers", path,
                    m->name, (long long)key->lanes, m->array.count);
         return false;
@@ -168,8 +168,8 @@ static bool read_members(Session *s, RowFile *f, const Flow *flow, const char *p
         if (rows[i] == 1) {
             key->data = repeat_row(s->arena, key->data, key->lanes, f->rows);
         } else {
-            diag_error(&s->cx, NULL, NULL, "%.300s: key '%s' has %zu rows, another key has %zu", path, key->name,
-                       rows[i], f->rows);
+            diag_error(&s->cx, NULL, "give all keys the same rows, or one row",
+                       "%.300s: key '%s' has %zu rows, another key has %zu", path, key->name, rows[i], f->rows);
             ok = false;
         }
     }
@@ -193,7 +193,9 @@ static bool rows_read(Session *s, const Build *b, const char *path, RowFile *out
     }
     bool ok = read_members(s, out, &b->flow, path, &npz);
     npz_free(&npz);
-    if (ok && !out->rows) diag_error(&s->cx, NULL, NULL, "%.300s: the file holds no rows", path);
+    if (ok && !out->rows)
+        diag_error(&s->cx, NULL, "numpy.savez(\"FILE.npz\", x=..., ...) writes one", "%.300s: the file holds no rows",
+                   path);
     return ok && out->rows;
 }
 
@@ -216,7 +218,8 @@ static const double *const *program_inputs(Session *s, const RowFile *f, const d
     for (int i = 0; i < f->n_inputs; i++) {
         in[i] = f->keys[i].data;
         if (!in[i]) {
-            diag_error(&s->cx, NULL, NULL, "the file of rows lacks the context '%s'", f->keys[i].name);
+            diag_error(&s->cx, NULL, "add its rows under this name", "the file of rows lacks the context '%s'",
+                       f->keys[i].name);
             return NULL;
         }
     }

@@ -39,7 +39,8 @@ static bool read_scaling(Session *s, const char *name, const char *path, Scaling
     npz_free(&npz);
     if (!mean || !std) return false;
     if (n_mean != n_std) {
-        diag_error(&s->cx, NULL, NULL, "%.300s: mean has %zu numbers, std has %zu", path, n_mean, n_std);
+        diag_error(&s->cx, NULL, "each has as many as the value has numbers",
+                   "%.300s: mean has %zu numbers, std has %zu", path, n_mean, n_std);
         return false;
     }
     *out = (Scaling){name, (int64_t)n_mean, mean, std, path};

@@ -4,6 +4,8 @@
 // type becomes i64. A size is checked against the bytes before anything is allocated.
 #include "onnx_import.h"
 
+#include "float_bits.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,23 +42,6 @@ bool onnx_dtype(int data_type, DType *out)
 
 int onnx_int_bits(int data_type) { return data_type >= 0 && data_type <= LAST_TYPE ? TYPES[data_type].int_bits : 0; }
 
-static float half_to_float(uint16_t h)
-{
-    int exponent = h >> 10 & 31, fraction = h & 1023;
-    float v = exponent == 31 ? (fraction ? NAN : INFINITY)
-              : exponent     ? ldexpf((float)(1024 + fraction), exponent - 25)
-                             : ldexpf((float)fraction, -24);
-    return h >> 15 ? -v : v;
-}
-
-static float bfloat_to_float(uint16_t h)
-{
-    uint32_t bits = (uint32_t)h << 16;
-    float v = 0;
-    memcpy(&v, &bits, 4);
-    return v;
-}
-
 static int64_t load_int(const unsigned char *p, int type)
 {
     int bytes = TYPES[type].bytes;
@@ -77,7 +62,7 @@ static const void *from_raw(Arena *arena, int type, int64_t n, const unsigned ch
         float *out = ARENA_ARRAY(arena, float, n);
         for (int64_t i = 0; i < n; i++) {
             uint16_t h = (uint16_t)(raw[2 * i] | raw[2 * i + 1] << 8);
-            out[i] = type == F16 ? half_to_float(h) : bfloat_to_float(h);
+            out[i] = type == F16 ? float_of_half(h) : float_of_bfloat(h);
         }
         return out;
     }
@@ -115,7 +100,7 @@ static const void *from_typed(Arena *arena, const Onnx__TensorProto *t, int64_t 
         float *out = ARENA_ARRAY(arena, float, n);
         for (int64_t i = 0; i < n; i++)
             out[i] =
-                type == F16 ? half_to_float((uint16_t)t->int32_data[i]) : bfloat_to_float((uint16_t)t->int32_data[i]);
+                type == F16 ? float_of_half((uint16_t)t->int32_data[i]) : float_of_bfloat((uint16_t)t->int32_data[i]);
         return out;
     }
     if (type == BOOL) {

@@ -39,15 +39,6 @@ static uint16_t half_of(float value)
     return (uint16_t)(sign | shift_round(fraction, 126 - exponent));
 }
 
-static float half_value(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, size = half & 0x7fff;
-    if (size >= 0x7c00) return float_of(sign | 0x7f800000 | size << 13);
-    if (size >= 0x0400) return float_of(sign | ((size << 13) + 0x38000000));
-    float value = (float)size * 0x1p-24f;
-    return sign ? -value : value;
-}
-
 static uint16_t bfloat_of(float value)
 {
     uint32_t w = word_of(value), sign = w >> 16 & 0x8000, size = w & 0x7fffffff;
@@ -59,7 +50,7 @@ uint16_t weight_short(WeightType type, float value) { return type == WEIGHTS_F16
 
 float weight_value(WeightType type, uint16_t word)
 {
-    return type == WEIGHTS_F16 ? half_value(word) : float_of((uint32_t)word << 16);
+    return type == WEIGHTS_F16 ? float_of_half(word) : float_of_bfloat(word);
 }
 
 // ---- who reads which lanes of CONST

@@ -298,7 +298,8 @@ static bool by_word(Roles *r, const Said *said, const char *why)
 {
     const Word *event = &said->event, *latent = &said->latent;
     if ((event->in >= 0 && latent->in >= 0) || (event->out >= 0 && latent->out >= 0)) {
-        diag_error(r->cx, NULL, NULL, "event and latent cannot both be inputs or both be outputs");
+        diag_error(r->cx, NULL, "one of them goes in, the other comes out; nfcc check MODEL.onnx lists the names",
+                   "event and latent cannot both be inputs or both be outputs");
         return false;
     }
     bool density = event->in >= 0 || latent->out >= 0;

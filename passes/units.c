@@ -95,7 +95,8 @@ static bool check_context(const Units *u, const Scaling *s)
 static bool check_event(const Units *u, const Scaling *s)
 {
     if (!u->flow.is_flow) {
-        diag_error(u->cx, NULL, NULL, "--unnormalize: the graph is no flow, so it has no event (%s)", u->flow.why);
+        diag_error(u->cx, NULL, "leave it out", "--unnormalize: the graph is no flow, so it has no event (%s)",
+                   u->flow.why);
         return false;
     }
     if (u->flow.has_clip) {

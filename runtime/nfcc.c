@@ -1822,6 +1822,8 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
     return NFCC_OK;
 }
 
+#define ALL_FLAGS ((unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK | NFCC_OPEN_BASELINE | NFCC_OPEN_LOOK))
+
 #if defined(__linux__)
 
 #define MODEL_NAME "nfcc_model"
@@ -2212,8 +2214,6 @@ static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out
     return place_weights(p, &search.image, flags);
 }
 
-#define ALL_FLAGS ((unsigned)(NFCC_OPEN_SHARED | NFCC_OPEN_BULK | NFCC_OPEN_LOCK | NFCC_OPEN_BASELINE | NFCC_OPEN_LOOK))
-
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
     void *library = NULL;
@@ -2249,7 +2249,7 @@ void nfcc_close(nfcc_policy *p)
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out)
 {
     if (out) *out = NULL;
-    return path && out && flags <= 31 ? NFCC_FILE : NFCC_BAD_ARGUMENT;
+    return path && out && !(flags & ~ALL_FLAGS) ? NFCC_FILE : NFCC_BAD_ARGUMENT;
 }
 
 void nfcc_close(nfcc_policy *p) { (void)p; }

@@ -24,7 +24,9 @@
  * Status. NFCC_OK, or what happened; outputs are valid for NFCC_OK and NFCC_NOT_FINITE only. NFCC_NOT_FINITE: an input
  * row held a NaN or an infinity; the outputs of that row are NaN, all others are as usual. Or an event or action that
  * was computed from finite numbers is not finite (an observation far outside of all training overflows the net): it is
- * there as it was computed. So NFCC_OK says that an action is a number.
+ * there as it was computed. So NFCC_OK says that an action is a number. Every function that computes also returns
+ * BAD_ARGUMENT (NULL where something is read, a temperature that is negative or not finite, sizes that overflow) and
+ * NO_ENTRY (info->entries says what there is); those that take prepared state BAD_SHAPE.
  */
 #ifndef NFCC_H
 #define NFCC_H
@@ -42,7 +44,7 @@ extern "C" {
     S(OK, "done")                                                                                            \
     S(NOT_FINITE, "an input, or an event computed, holds NaN or infinity; an input's row of outputs is NaN") \
     S(BAD_ARGUMENT, "a NULL or impossible argument")                                                         \
-    S(BAD_SHAPE, "the arrays do not fit the policy's shapes")                                                \
+    S(BAD_SHAPE, "prepared state that nfcc_prepare did not make for this policy, or that was moved since")   \
     S(NO_ENTRY, "the policy has no such entry, or its base cannot be drawn; nfcc info POLICY.so lists them") \
     S(CPU, "this CPU is of another kind than the policy's (--target) or lacks its instructions (--cpu)")     \
     S(ABI, "the file was made for another version of nfcc; compile it again or use that version's libnfcc")  \
@@ -66,7 +68,8 @@ typedef struct nfcc_model_header nfcc_model; /* the descriptor inside policy.so 
  * the deterministic action; log_prob stays the trained density's. A zeroed nfcc_noise is the deterministic action.
  * Generator: Philox4x32-10 (Salmon et al., SC 2011), key = seed, counter = (row low, row high, block, 0); block b makes
  * lanes 2b and 2b+1 by Box-Muller: words 0 (high) and 1 (low) are the radius, u = (r + 0.5) 2^-64; words 2 and 3 the
- * angle. */
+ * angle. Of a Laplace, logistic or uniform base words 0, 1 and words 2, 3 are two such u, which the inverse distribution
+ * function turns into the lanes. */
 typedef struct {
     uint64_t seed, next;
     float temperature;
@@ -98,9 +101,10 @@ enum {
 
 typedef struct {
     unsigned abi_version;
-    const char *name, *compiler, *target, *base, *notes;
-    uint8_t model_hash[32];                 /* SHA-256 of the ONNX file, its MODEL.onnx.data behind it */
-    unsigned entries;                       /* NFCC_HAS_* */
+    const char *name, *compiler, *target; /* --name; nfcc's version; --target and --cpu */
+    const char *base, *notes; /* "standard normal", ...; lines for people: what was found and how it was checked */
+    uint8_t model_hash[32];   /* SHA-256 of the ONNX file, its MODEL.onnx.data behind it */
+    unsigned entries;         /* NFCC_HAS_* */
     size_t n_contexts, n_inputs, n_outputs; /* inputs, outputs: of the exported graph, for nfcc_run */
     const nfcc_value *contexts, *inputs, *outputs;
     nfcc_value event;    /* shape of x; size 0: not a flow */
@@ -120,14 +124,15 @@ enum {
 };
 
 /* Open a compiled policy. Reads and checks the descriptor, touches every page of the weights. *out is NULL on failure.
- * Errors: FILE (errno says why it cannot be opened or its code not be
- * loaded; 0: it is no policy, or a damaged one), ABI, CPU, MEMORY, BAD_ARGUMENT. */
+ * Errors: FILE (errno says why it cannot be opened or its code not be loaded; 0: it is no policy, or a damaged one),
+ * ABI, CPU, MEMORY, BAD_ARGUMENT. */
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out);
 /* The same for a policy linked into the program (nfcc --emit o): no dlopen, no malloc. memory: at least
- * nfcc_static_size(model) bytes, any alignment, alive as long as the policy. Errors: ABI, CPU, MEMORY (too small). */
+ * nfcc_static_size(model) bytes, any alignment, alive as long as the policy. Errors: ABI, CPU, MEMORY (too small),
+ * BAD_ARGUMENT. */
 nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size, nfcc_policy **out);
-size_t nfcc_static_size(const nfcc_model *model);
-void nfcc_close(nfcc_policy *policy); /* NULL is allowed; after open_static it does nothing */
+size_t nfcc_static_size(const nfcc_model *model); /* 0: it is no policy of this version */
+void nfcc_close(nfcc_policy *policy);             /* NULL is allowed; after open_static it does nothing */
 
 const nfcc_info *nfcc_get_info(const nfcc_policy *policy);
 const char *nfcc_status_text(nfcc_status status); /* one sentence, never NULL */
@@ -136,7 +141,7 @@ const char *nfcc_status_text(nfcc_status status); /* one sentence, never NULL */
  * depends on the contexts alone is kept, of more rows only what is small. */
 size_t nfcc_prepared_size(const nfcc_policy *policy, size_t rows);
 /* Everything that depends on the contexts alone, once. context[i]: [rows][shape of context i]; NULL array if there are
- * none (then rows may be any number >= 1). Errors: BAD_ARGUMENT, NOT_FINITE. */
+ * none (then rows may be any number >= 1). prepared: nfcc_prepared_size bytes, any alignment; it must not be moved. */
 nfcc_status nfcc_prepare(const nfcc_policy *policy, size_t rows, const void *const context[], void *prepared,
                          void *work);
 
@@ -166,9 +171,11 @@ nfcc_status nfcc_sample_best(const nfcc_policy *, const void *prepared, nfcc_noi
 nfcc_status nfcc_act(const nfcc_policy *, const void *prepared, nfcc_noise *, size_t n, float *x, void *work);
 /* The exported graph itself: in[i]: [rows][shape of input i], out[i]: [rows][shape of output i] or NULL. */
 nfcc_status nfcc_run(const nfcc_policy *, size_t rows, const void *const in[], void *const out[], void *work);
-/* Standard normals: rows x D of the stream, as sample uses them (before temperature). */
+/* Noise of the standardised base (normals, unless it is another): rows x D of the stream, as sample uses it (before
+ * temperature). */
 nfcc_status nfcc_draw(const nfcc_policy *, uint64_t seed, uint64_t first_row, size_t rows, float *z, void *work);
-/* Compute the golden rows stored at compile time and compare bit for bit. Errors: GOLDEN, ENVIRONMENT, BAD_ARGUMENT. */
+/* Compute the golden rows stored at compile time and compare bit for bit. memory: nfcc_selftest_size bytes, any
+ * alignment. Errors: GOLDEN, ENVIRONMENT, BAD_ARGUMENT. */
 nfcc_status nfcc_selftest(const nfcc_policy *, void *memory, size_t size);
 size_t nfcc_selftest_size(const nfcc_policy *);
 

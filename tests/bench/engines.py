@@ -1,6 +1,6 @@
-"""The engines that ./dev bench compares: each is a class whose load(work) gives a function without arguments, one call of the
-work, and one that gives the outputs of the last call. Each is fed as its makers advise: one thread, static shapes, weights
-that are constants, buffers bound once.
+"""The engines that ./dev bench compares: each is a class whose load(work) gives a function without arguments, one call
+of the work, and one that gives the outputs of the last call. Each is fed as its makers advise: one thread, static
+shapes, weights that are constants, buffers bound once.
 
     python engines.py ENGINE FOLDER CPU     a worker: reads {"do": "load" | "time", ...} lines, answers one line each
 """
@@ -68,8 +68,8 @@ class Nfcc(Engine):
             "log_prob": ("nfcc_log_prob", (*head, count, at(event), at(log_prob), at(memory)), (log_prob,)),
             "sample": ("nfcc_sample", (*head, c.byref(noise), count, at(x), at(memory)), (x,)),
             "act": ("nfcc_act", (*head, c.byref(noise), count, at(x), at(memory)), (x,)),
-            "sample_and_log_prob": ("nfcc_sample_and_log_prob", (*head, c.byref(noise), count, at(x), at(log_prob), at(memory)),
-                                    (x, log_prob)),
+            "sample_and_log_prob": ("nfcc_sample_and_log_prob",
+                                    (*head, c.byref(noise), count, at(x), at(log_prob), at(memory)), (x, log_prob)),
         }[work.entry]
         function = getattr(direct, entry)
 
@@ -130,14 +130,15 @@ class OpenVino(Engine):
     def load(self, work):
         import numpy as np
         ov = self.ov
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": self.precision,
-                 "ENABLE_CPU_PINNING": False}
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1,
+                 "INFERENCE_PRECISION_HINT": self.precision, "ENABLE_CPU_PINNING": False}
         request = self.core.compile_model(self.core.read_model(work.onnx()), "CPU", hints).create_infer_request()
         kept = [np.array(a, order="C") for a in work.inputs()]
         for i, a in enumerate(kept):
             request.set_input_tensor(i, ov.Tensor(a, shared_memory=True))
         n = len(work.output_shapes())
-        return lambda _kept=kept: request.infer(), lambda: [np.array(request.get_output_tensor(i).data) for i in range(n)]
+        outputs = lambda: [np.array(request.get_output_tensor(i).data) for i in range(n)]
+        return lambda _kept=kept: request.infer(), outputs
 
 
 class OpenVinoB16(OpenVino):
@@ -162,7 +163,8 @@ class Iree(Engine):
         rt, base = self.rt, os.path.join(self.folder, work.key)
         self.tool("iree-import-onnx", work.onnx(), "-o", base + ".mlir")
         self.tool("iree-compile", base + ".mlir", "-o", base + ".vmfb", "--iree-hal-target-device=local",
-                  "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3")
+                  "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host",
+                  "--iree-opt-level=O3")
         config = rt.Config("local-sync")
         module = rt.load_vm_flatbuffer_file(base + ".vmfb", driver="local-sync")
         os.remove(base + ".mlir")
@@ -197,10 +199,10 @@ class JaxOps(Arithmetic):
     def gradient(self, f, x): return self.jax.grad(lambda v: f(v).sum())(x)
 
     def layer_norm(self, a, name):
-        jnp = self.jnp
         mean = a.mean(1, keepdims=True)
         centred = a - mean
-        return centred * self.jax.lax.rsqrt((centred ** 2).mean(1, keepdims=True) + 1e-5) * self.p[name + ".w"] + self.p[name + ".b"]
+        scale = self.jax.lax.rsqrt((centred ** 2).mean(1, keepdims=True) + 1e-5)
+        return centred * scale * self.p[name + ".w"] + self.p[name + ".b"]
 
 
 class Jax(Engine):
@@ -356,7 +358,8 @@ def answer(request, engine, loaded, works, folder):
     call = loaded[work.key][0]
     measure(call, request["seconds"] / 5, 10 ** 6)
     times = sorted(measure(call, request["seconds"], 10 ** 6))
-    return {"calls": len(times), "min": times[0], "p50": times[len(times) // 2], "p99": times[min(len(times) - 1, len(times) * 99 // 100)]}
+    return {"calls": len(times), "min": times[0], "p50": times[len(times) // 2],
+            "p99": times[min(len(times) - 1, len(times) * 99 // 100)]}
 
 
 def worker(name, folder, cpu):

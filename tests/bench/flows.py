@@ -25,7 +25,8 @@ def dense(p, rng, name, inputs, outputs, scale=1.0):
 
 
 class Small:
-    """A control policy: obs 48 behind a normaliser, 12 actions, 6 couplings whose nets are 2 x 128 ELU; the scale is a tanh."""
+    """A control policy: obs 48 behind a normaliser, 12 actions, 6 couplings whose nets are 2 x 128 ELU; the scale is a
+    tanh."""
 
     name, obs, dims, width, blocks = "small", 48, 12, 128, 6
 
@@ -85,8 +86,8 @@ class Small:
 
 
 class PushT:
-    """An imitation policy of full size, 10.9 M weights: obs 40 through an encoder of 512 SiLU units to 256, 32 actions, 12 blocks
-    of a 32 x 32 matrix and a coupling, whose two nets are 2 x 512 leaky ReLU with layer normalisation."""
+    """An imitation policy of full size, 10.9 M weights: obs 40 through an encoder of 512 SiLU units to 256, 32 actions,
+    12 blocks of a 32 x 32 matrix and a coupling, whose two nets are 2 x 512 leaky ReLU with layer normalisation."""
 
     name, obs, dims, context, width, blocks = "pusht", 40, 32, 256, 512, 12
 
@@ -196,7 +197,8 @@ class NumPy(Arithmetic):
 
     def layer_norm(self, a, name):
         centred = a - a.mean(1, keepdims=True)
-        return centred / np.sqrt((centred ** 2).mean(1, keepdims=True) + 1e-5) * self.p[name + ".w"] + self.p[name + ".b"]
+        deviation = np.sqrt((centred ** 2).mean(1, keepdims=True) + 1e-5)
+        return centred / deviation * self.p[name + ".w"] + self.p[name + ".b"]
 
 
 class Onnx:
@@ -250,7 +252,8 @@ class Onnx:
         return tuple(self.node("Slice", [a, cut[k], cut[k + 1], axis], half) for k in range(2))
 
     def layer_norm(self, a, name):
-        return self.node("LayerNormalization", [a, self.constant(name + ".w"), self.constant(name + ".b")], epsilon=1e-5)
+        return self.node("LayerNormalization", [a, self.constant(name + ".w"), self.constant(name + ".b")],
+                         epsilon=1e-5)
 
 
 def write_onnx(path, function, params, inputs, outputs):

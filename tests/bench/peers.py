@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """./dev bench: the same work on nfcc and on outside runtimes, side by side in one run on one core.
 
-Makes the environment .venv-bench with the peers that pip gives, writes two policies with random weights, compiles them with
-nfcc, starts a worker process for each engine, all pinned to one processor, compares every output with nfcc's, and then lets
-the engines take turns. Times are the best of all turns; P50 is the median of the turns' medians. Peers that cannot be
-installed, cannot do a work or compute something else are named with the reason.
-"""
+Makes the environment .venv-bench with the peers that pip gives, writes two policies with random weights, compiles them
+with nfcc, starts a worker process for each engine, all pinned to one processor, compares every output with nfcc's, and
+then lets the engines take turns. Times are the best of all turns; P50 is the median of the turns' medians. Peers that
+cannot be installed, cannot do a work or compute something else are named with the reason. """
 import argparse
 import importlib.metadata
 import json
@@ -26,16 +25,20 @@ USUAL = ["ort", "openvino", "openvino-bf16", "iree", "jax", "torch"]
 
 
 def options():
-    p = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(prog="./dev bench", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="two short turns instead of five longer ones")
-    p.add_argument("--peers", default=",".join(USUAL), help="with commas, of: " + ", ".join(e for e in ENGINES if not e.startswith("nfcc")))
+    p.add_argument("--peers", default=",".join(USUAL),
+                   help="with commas, of: " + ", ".join(e for e in ENGINES if not e.startswith("nfcc")))
     p.add_argument("--works", help="with commas; unless said all")
     p.add_argument("--json", metavar="FILE", help="write the results as JSON")
-    p.add_argument("--html", metavar="FILE", default=None, help="write a page with the ratios (build/bench.html unless --here)")
+    p.add_argument("--html", metavar="FILE", default=None,
+                   help="write a page with the ratios (build/bench.html unless --here)")
     p.add_argument("--pin", type=int, metavar="CPU", help="the processor for all (the last one)")
     p.add_argument("--seconds", type=float, help="of a turn (1; --quick 0.3)")
     p.add_argument("--rounds", type=int, help="turns (5; --quick 2)")
-    p.add_argument("--nfcc", default=os.environ.get("NFCC", os.path.join(ROOT, "build", "nfcc")), help=argparse.SUPPRESS)
+    p.add_argument("--nfcc", default=os.environ.get("NFCC", os.path.join(ROOT, "build", "nfcc")),
+                   help=argparse.SUPPRESS)
     p.add_argument("--here", action="store_true", help="use this Python as it is: install nothing")
     p.add_argument("--options-only", action="store_true", help=argparse.SUPPRESS)  # ./dev asks before it builds
     p.add_argument("--ready", action="store_true", help=argparse.SUPPRESS)  # inside .venv-bench
@@ -73,8 +76,9 @@ def environment(o):
         if not missing:
             continue
         print(f"installing {' '.join(missing)}", flush=True)
-        done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", *missing],
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                               "--only-binary=:all:", *missing], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL)
         if done.returncode and not engine:
             sys.exit(done.stderr)
         if done.returncode:
@@ -87,8 +91,8 @@ class Worker:
     def __init__(self, name, folder, o):
         self.name, self.weight_bits, self.title = name, ENGINES[name][3], ENGINES[name][4]
         self.log = open(os.path.join(folder, f"log-{name}"), "w")
-        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "engines.py"), name, folder, str(o.pin)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "engines.py"), name, folder, str(o.pin)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
 
     def ask(self, **request):
         try:
@@ -119,8 +123,9 @@ def compile_models(o, folder, works):
                 flows.write_density(path, makers[model]())
             more = [] if precision == "f32" else ["--weights", precision]
             start = time.perf_counter()
-            done = subprocess.run([o.nfcc, path, "-o", os.path.join(folder, f"{model}-{precision}.so"), "--base", "normal", "--denoise", "0.1",
-                                   "--cpu", "native", *more], capture_output=True, text=True)
+            done = subprocess.run([o.nfcc, path, "-o", os.path.join(folder, f"{model}-{precision}.so"), "--base",
+                                   "normal", "--denoise", "0.1", "--cpu", "native", *more], capture_output=True,
+                                  text=True)
             if done.returncode:
                 if precision == "f32":
                     sys.exit(done.stderr)
@@ -200,12 +205,14 @@ def take_turns(o, workers, works, results):
 
 
 def summarise(works, results):
-    """{work: [result]}, fastest first within nfcc and the peers; peers' figures of a work that shares them are copied."""
+    """{work: [result]}, fastest first within nfcc and the peers; peers' figures of a work that shares them are
+    copied."""
     table = {}
     for key, work in works.items():
         mine = [r for (w, e), r in results.items() if w == key and r["turns"]]
         if work.same:
-            mine += [{**r, "work": key} for (w, e), r in results.items() if w == work.same and not e.startswith("nfcc") and r["turns"]]
+            mine += [{**r, "work": key} for (w, e), r in results.items() if w == work.same and not e.startswith("nfcc")
+                     and r["turns"]]
         for r in mine:
             r["min_us"] = min(t["min"] for t in r["turns"]) / 1e3
             r["p50_us"] = statistics.median(t["p50"] for t in r["turns"]) / 1e3
@@ -230,7 +237,9 @@ def verdict(rows, bits):
     mine = min(ours, key=lambda r: r["min_us"])
     with_what = "" if ENGINES[mine["engine"]][3] == bits else f" with {ENGINES[mine['engine']][3]}-bit weights"
     ratio = peer["min_us"] / mine["min_us"]
-    said = f"nfcc{with_what} is {ratio:.2f}x as fast as {name}" if ratio >= 1 else f"{name} WINS: {1 / ratio:.2f}x as fast as nfcc{with_what}"
+    said = f"nfcc{with_what} is {ratio:.2f}x as fast as {name}"
+    if ratio < 1:
+        said = f"{name} WINS: {1 / ratio:.2f}x as fast as nfcc{with_what}"
     return {"bits": bits, "peer": peer["engine"], "ratio": ratio, "text": f"best peer of {bits} bits: {said}"}
 
 
@@ -244,7 +253,8 @@ def print_table(works, table, skipped):
         for r in rows:
             ratio = "" if r["engine"] == "nfcc" else f"{r['ratio']:8.2f} x nfcc"
             far = "" if r["distance"] is None else f"   off by {r['distance']:.0e}"
-            print(f"  {ENGINES[r['engine']][4]:16}{microseconds(r['min_us']):>12}   P50 {microseconds(r['p50_us']):>12} {ratio:16}{far}")
+            print(f"  {ENGINES[r['engine']][4]:16}{microseconds(r['min_us']):>12}   "
+                  f"P50 {microseconds(r['p50_us']):>12} {ratio:16}{far}")
         for bits in (32, 16):
             v = verdict(rows, bits)
             if v:
@@ -287,9 +297,11 @@ def can_start(name):
 
 def write_json(path, o, table, skipped, where, found):
     keys = ("work", "engine", "min_us", "p50_us", "p99_us", "calls", "distance", "ratio", "ratio_p50")
-    document = {"results": [{k: r[k] for k in keys} for rows in table.values() for r in rows], "skipped": skipped, "machine": where,
-                "versions": found, "options": {"seconds": o.seconds, "rounds": o.rounds, "peers": o.peers},
-                "verdicts": [{"work": key, **v} for key, rows in table.items() for v in (verdict(rows, b) for b in (32, 16)) if v]}
+    document = {"results": [{k: r[k] for k in keys} for rows in table.values() for r in rows], "skipped": skipped,
+                "machine": where, "versions": found,
+                "options": {"seconds": o.seconds, "rounds": o.rounds, "peers": o.peers},
+                "verdicts": [{"work": key, **v} for key, rows in table.items()
+                             for v in (verdict(rows, b) for b in (32, 16)) if v]}
     with open(path, "w") as f:
         json.dump(document, f, indent=1)
 

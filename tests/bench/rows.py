@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""rows.py MODEL.onnx ...: how long nfcc takes for n = 1 .. 200 rows of a model, each with a context of its own. A cliff is an n
-for which cutting the call in two would pay: t(n) > 1.1 (t(m) + t(n - m)) for some m. Prints t(n), t(n) / t(1) and the best
-split for each n, then the worst of all. Entries alone read contexts that are prepared; of more than 256 rows the rest of that is
-done in the entry. Smallest times of several rounds; a shared machine needs many."""
+"""rows.py MODEL.onnx ...: how long nfcc takes for n = 1 .. 200 rows of a model, each with a context of its own. A cliff
+is an n for which cutting the call in two would pay: t(n) > 1.1 (t(m) + t(n - m)) for some m. Prints t(n), t(n) / t(1)
+and the best split for each n, then the worst of all. Entries alone read contexts that are prepared; of more than 256
+rows the rest of that is done in the entry. Smallest times of several rounds; a shared machine needs many."""
 import argparse
 import json
 import os
@@ -14,9 +14,9 @@ def measure(args, model, rows):
     """Microseconds by entry and number of rows: the smallest of one round."""
     with tempfile.TemporaryDirectory() as tmp:
         path = os.path.join(tmp, "rows.json")
-        command = [args.nfcc, "bench", model, "--backend", "llvm", "--entries", args.entries, "--cpu", args.cpu, "--base", args.base,
-                   "--rows", ",".join(map(str, rows)), "--seconds", str(args.seconds), "--warmup", str(args.seconds / 4),
-                   "--no-verify", "--json", path] + ["--cold"] * args.cold
+        command = [args.nfcc, "bench", model, "--backend", "llvm", "--entries", args.entries, "--cpu", args.cpu,
+                   "--base", args.base, "--rows", ",".join(map(str, rows)), "--seconds", str(args.seconds), "--warmup",
+                   str(args.seconds / 4), "--no-verify", "--json", path] + ["--cold"] * args.cold
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with open(path) as file:
             return {(r["entry"], r["rows"]): r["min_us"] for r in json.load(file)["results"] if r["backend"] == "llvm"}
@@ -28,7 +28,8 @@ def best_split(t, n):
 
 
 def report(model, entry, t):
-    print(f"\n{os.path.basename(model)}, {entry}\n{'rows':>5} {'us':>10} {'us/row':>9} {'t(n)/t(1)':>10}   over the best split")
+    print(f"\n{os.path.basename(model)}, {entry}")
+    print(f"{'rows':>5} {'us':>10} {'us/row':>9} {'t(n)/t(1)':>10}   over the best split")
     worst = (0.0, 0, 0)
     for n in sorted(t):
         ratio, m = best_split(t, n)

@@ -1,5 +1,5 @@
-"""What ./dev bench times: a work is a function of a flow on so many rows. Models and inputs come from fixed seeds, so every
-worker makes the same ones for itself."""
+"""What ./dev bench times: a work is a function of a flow on so many rows. Models and inputs come from fixed seeds, so
+every worker makes the same ones for itself."""
 import os
 
 import numpy as np
@@ -8,10 +8,11 @@ import flows
 
 
 class Work:
-    """`function` is what the peers compute; `entry` and `prepared` what nfcc is called for; `same` names the work whose peers'
-    figures are taken (where only nfcc's part differs)."""
+    """`function` is what the peers compute; `entry` and `prepared` what nfcc is called for; `same` names the work whose
+    peers' figures are taken (where only nfcc's part differs)."""
 
-    def __init__(self, folder, key, title, flow, function, entry, rows, observations=None, prepared=False, same=None, shared=False):
+    def __init__(self, folder, key, title, flow, function, entry, rows, observations=None, prepared=False, same=None,
+                 shared=False):
         self.folder, self.key, self.title, self.flow, self.model = folder, key, title, flow, flow.name
         self.function, self.entry, self.rows, self.prepared = function, entry, rows, prepared
         self.observations = observations or rows
@@ -47,7 +48,8 @@ class Work:
             return None
         o = flows.NumPy(self.flow.folded)
         few = obs.astype(np.float64) if self.peers_share else obs[:most].astype(np.float64)
-        return self.function(o, event[:most].astype(np.float64), np.broadcast_to(few, (min(most, self.rows), few.shape[1])))
+        return self.function(o, event[:most].astype(np.float64),
+                             np.broadcast_to(few, (min(most, self.rows), few.shape[1])))
 
 
 def all_works(folder, only=None):
@@ -55,12 +57,12 @@ def all_works(folder, only=None):
     works = [
         Work(folder, "small_decision", "small policy: sample and its log_prob, 1 row", small, small.sample_and_log_prob,
              "sample_and_log_prob", 1),
-        Work(folder, "small_prepared", "the same, new noise on a prepared observation", small, small.sample_and_log_prob,
-             "sample_and_log_prob", 1, prepared=True, same="small_decision"),
+        Work(folder, "small_prepared", "the same, new noise on a prepared observation", small,
+             small.sample_and_log_prob, "sample_and_log_prob", 1, prepared=True, same="small_decision"),
         Work(folder, "small_log_prob", "small policy: log_prob, 1024 rows", small, small.log_prob, "log_prob", 1024),
         Work(folder, "pusht_sample", "PushT 10.9 M: sample, 1 row", pusht, pusht.sample, "sample", 1),
-        Work(folder, "pusht_64", "PushT: 64 samples of one observation, which peers are given 64 times", pusht, pusht.sample, "sample",
-             64, observations=1),
+        Work(folder, "pusht_64", "PushT: 64 samples of one observation, which peers are given 64 times", pusht,
+             pusht.sample, "sample", 64, observations=1),
         Work(folder, "pusht_64_shared", "the same, the peers' graph rewritten to share the observation's part", pusht,
              pusht.sample_shared, "sample", 64, observations=1, shared=True),
         Work(folder, "pusht_log_prob", "PushT: log_prob, 4096 rows", pusht, pusht.log_prob, "log_prob", 4096),

@@ -1,8 +1,7 @@
 """Writes the ONNX seed models of the importer's fuzzer: make_seeds.py [FOLDER, default corpus/onnx beside this file].
 
-Each seed is one small graph about one family of ops, so that the fuzzer finds its way into every importer function. Needs
-the package onnx. Seeds are committed; this script says how they were made and makes new ones.
-"""
+Each seed is one small graph about one family of ops, so that the fuzzer finds its way into every importer function.
+Needs the package onnx. Seeds are committed; this script says how they were made and makes new ones. """
 import pathlib
 import sys
 
@@ -29,7 +28,8 @@ def node(op, inputs, outputs, **attributes):
     return helper.make_node(op, inputs.split(), outputs.split(), name=f"{op}_{outputs.split()[0]}", **attributes)
 
 
-def model(nodes, inits=(), dims=("N", 4), outputs=("y",), opset=17, inputs=None, functions=(), domains=(), properties=None):
+def model(nodes, inits=(), dims=("N", 4), outputs=("y",), opset=17, inputs=None, functions=(), domains=(),
+          properties=None):
     inputs = inputs or [value("x", F, dims)]
     graph = helper.make_graph(list(nodes), "g", inputs, [value(o, F, None) for o in outputs], list(inits))
     imports = [helper.make_opsetid("", opset)] + [helper.make_opsetid(d, 1) for d in domains]
@@ -66,8 +66,9 @@ def coupling():
 
 @seed
 def unary():
-    return chain(["Neg", "Abs", "Sign", "Sqrt", "Exp", "Log", "Sin", "Cos", "Tan", "Atan", "Sinh", "Asinh", "Tanh", "Erf",
-                  "Sigmoid", "Softplus", "Floor", "Ceil", "Round", "Reciprocal", "Identity", "Softsign", "HardSwish"])
+    return chain(["Neg", "Abs", "Sign", "Sqrt", "Exp", "Log", "Sin", "Cos", "Tan", "Atan", "Sinh", "Asinh", "Tanh",
+                  "Erf", "Sigmoid", "Softplus", "Floor", "Ceil", "Round", "Reciprocal", "Identity", "Softsign",
+                  "HardSwish"])
 
 
 @seed
@@ -75,58 +76,66 @@ def activations():
     return model([node("LeakyRelu", "x", "a", alpha=0.2), node("Elu", "a", "b", alpha=1.5), node("Selu", "b", "c"),
                   node("Celu", "c", "d", alpha=2.0), node("PRelu", "d slope", "e"), node("HardSigmoid", "e", "f"),
                   node("ThresholdedRelu", "f", "g"), node("Clip", "g lo hi", "y")],
-                 [real("slope", 4), numpy_helper.from_array(np.float32(-1), "lo"), numpy_helper.from_array(np.float32(1), "hi")])
+                 [real("slope", 4), numpy_helper.from_array(np.float32(-1), "lo"),
+                  numpy_helper.from_array(np.float32(1), "hi")])
 
 
 @seed
 def gelu():
     return model([node("Gelu", "x", "a", approximate="tanh"), node("Gelu", "a", "b"), node("Mish", "b", "c"),
-                  helper.make_node("FastGelu", ["c"], ["y"], domain="com.microsoft")], opset=20, domains=["com.microsoft"])
+                  helper.make_node("FastGelu", ["c"], ["y"], domain="com.microsoft")], opset=20,
+                 domains=["com.microsoft"])
 
 
 @seed
 def logic():
-    return model([node("Greater", "x zero", "m"), node("Not", "m", "n"), node("And", "m n", "o"), node("Xor", "o m", "p"),
-                  node("Where", "p x zero", "q"), node("Cast", "m", "r", to=F), node("Equal", "r zero", "s"),
-                  node("LessOrEqual", "x r", "t"), node("Or", "s t", "u"), node("IsNaN", "x", "v"), node("Or", "u v", "w"),
-                  node("Where", "w q r", "y")], [numpy_helper.from_array(np.float32(0), "zero")])
+    return model([node("Greater", "x zero", "m"), node("Not", "m", "n"), node("And", "m n", "o"),
+                  node("Xor", "o m", "p"), node("Where", "p x zero", "q"), node("Cast", "m", "r", to=F),
+                  node("Equal", "r zero", "s"), node("LessOrEqual", "x r", "t"), node("Or", "s t", "u"),
+                  node("IsNaN", "x", "v"), node("Or", "u v", "w"), node("Where", "w q r", "y")],
+                 [numpy_helper.from_array(np.float32(0), "zero")])
 
 
 @seed
 def arithmetic():
-    return model([node("Sub", "x c", "a"), node("Div", "a c", "b"), node("Pow", "b two", "d"), node("Min", "d x c", "e"),
-                  node("Max", "e c", "f"), node("Mean", "f x", "g"), node("Sum", "g x c", "h"), node("Mod", "h c", "y", fmod=1)],
+    return model([node("Sub", "x c", "a"), node("Div", "a c", "b"), node("Pow", "b two", "d"),
+                  node("Min", "d x c", "e"), node("Max", "e c", "f"), node("Mean", "f x", "g"),
+                  node("Sum", "g x c", "h"), node("Mod", "h c", "y", fmod=1)],
                  [real("c", 4), numpy_helper.from_array(np.float32(2), "two")])
 
 
 @seed
 def shapes():
     return model([node("Shape", "x", "s"), node("Gather", "s zero", "n", axis=0), node("Unsqueeze", "n zero", "n1"),
-                  node("Concat", "n1 rest", "to", axis=0), node("Reshape", "x to", "r"), node("Transpose", "r", "t", perm=[0, 2, 1]),
-                  node("Flatten", "t", "f", axis=1), node("Unsqueeze", "f one", "u"), node("Squeeze", "u one", "v"),
-                  node("Expand", "v to2", "w"), node("Tile", "w reps", "y")],
-                 [numpy_helper.from_array(np.int64(0), "zero"), ints("rest", 2, 2), ints("one", 1), ints("to2", 1, 4), ints("reps", 1, 2)])
+                  node("Concat", "n1 rest", "to", axis=0), node("Reshape", "x to", "r"),
+                  node("Transpose", "r", "t", perm=[0, 2, 1]), node("Flatten", "t", "f", axis=1),
+                  node("Unsqueeze", "f one", "u"), node("Squeeze", "u one", "v"), node("Expand", "v to2", "w"),
+                  node("Tile", "w reps", "y")],
+                 [numpy_helper.from_array(np.int64(0), "zero"), ints("rest", 2, 2), ints("one", 1), ints("to2", 1, 4),
+                  ints("reps", 1, 2)])
 
 
 @seed
 def slices():
-    return model([node("Slice", "x st en ax sp", "a"), node("Pad", "a pads", "b"), node("DepthToSpace", "c4", "d", blocksize=2),
-                  node("Trilu", "sq", "tr"), node("MatMul", "b tr", "y")],
-                 [ints("st", -1), ints("en", -(2**31)), ints("ax", 1), ints("sp", -1), ints("pads", 0, 1, 0, -1), real("sq", 4, 4),
-                  real("c4", 1, 4, 1, 1)])
+    return model([node("Slice", "x st en ax sp", "a"), node("Pad", "a pads", "b"),
+                  node("DepthToSpace", "c4", "d", blocksize=2), node("Trilu", "sq", "tr"), node("MatMul", "b tr", "y")],
+                 [ints("st", -1), ints("en", -(2**31)), ints("ax", 1), ints("sp", -1), ints("pads", 0, 1, 0, -1),
+                  real("sq", 4, 4), real("c4", 1, 4, 1, 1)])
 
 
 @seed
 def gathers():
-    return model([node("GatherND", "x gi", "a", batch_dims=1), node("GatherElements", "c ge", "b", axis=1), node("ScatterND", "b si a1", "d"),
-                  node("Add", "x d", "y")],
-                 [numpy_helper.from_array(np.array([[[0], [2]]]), "gi"), real("c", 1, 4), numpy_helper.from_array(np.array([[3, 2, 1, 0]]), "ge"),
+    return model([node("GatherND", "x gi", "a", batch_dims=1), node("GatherElements", "c ge", "b", axis=1),
+                  node("ScatterND", "b si a1", "d"), node("Add", "x d", "y")],
+                 [numpy_helper.from_array(np.array([[[0], [2]]]), "gi"), real("c", 1, 4),
+                  numpy_helper.from_array(np.array([[3, 2, 1, 0]]), "ge"),
                   numpy_helper.from_array(np.array([[0, 1]]), "si"), real("a1", 1)], dims=(1, 4))
 
 
 @seed
 def scatter():
-    return model([node("Transpose", "x", "t", perm=[1, 0]), node("ScatterND", "zeros idx t", "s"), node("Transpose", "s", "u", perm=[1, 0]),
+    return model([node("Transpose", "x", "t", perm=[1, 0]), node("ScatterND", "zeros idx t", "s"),
+                  node("Transpose", "s", "u", perm=[1, 0]),
                   node("ScatterElements", "u e v", "y", axis=1, reduction="add")],
                  [real("zeros", 4, 1), numpy_helper.from_array(np.array([[3], [1], [0], [2]]), "idx"),
                   numpy_helper.from_array(np.array([[0, 1]]), "e"), real("v", 1, 2)], dims=(1, 4))
@@ -134,57 +143,69 @@ def scatter():
 
 @seed
 def norms():
-    return model([node("LayerNormalization", "x g b", "a", epsilon=1e-5), node("BatchNormalization", "a g b mean var", "c"),
-                  node("Softmax", "c", "d"), node("LogSoftmax", "d", "e", axis=1), node("LpNormalization", "e", "y")],
+    return model([node("LayerNormalization", "x g b", "a", epsilon=1e-5),
+                  node("BatchNormalization", "a g b mean var", "c"), node("Softmax", "c", "d"),
+                  node("LogSoftmax", "d", "e", axis=1), node("LpNormalization", "e", "y")],
                  [real("g", 4), real("b", 4), real("mean", 4), numpy_helper.from_array(np.ones(4, np.float32), "var")])
 
 
 @seed
 def reductions():
-    ops = ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"]
+    ops = ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+           "ReduceLogSumExp"]
     nodes = [node(op, "x", f"r{i}", axes=[1], keepdims=1) for i, op in enumerate(ops)]
     return model(nodes + [node("Concat", " ".join(f"r{i}" for i in range(len(ops))), "y", axis=1)])
 
 
 @seed
 def attention():
-    nodes = [node("Reshape", "x to", "t"), node("MatMul", "t wq", "q"), node("MatMul", "t wk", "k"), node("Transpose", "k", "kt", perm=[0, 2, 1]),
-             node("MatMul", "q kt", "s"), node("Add", "s mask", "m"), node("Softmax", "m", "p", axis=-1), node("MatMul", "p t", "o"),
+    nodes = [node("Reshape", "x to", "t"), node("MatMul", "t wq", "q"), node("MatMul", "t wk", "k"),
+             node("Transpose", "k", "kt", perm=[0, 2, 1]), node("MatMul", "q kt", "s"), node("Add", "s mask", "m"),
+             node("Softmax", "m", "p", axis=-1), node("MatMul", "p t", "o"),
              node("Einsum", "o wq", "y", equation="bij,jk->bik")]
     mask = np.triu(np.full((2, 2), -np.inf, np.float32), 1)
-    return model(nodes, [ints("to", -1, 2, 2), real("wq", 2, 2), real("wk", 2, 2), numpy_helper.from_array(mask, "mask")])
+    return model(nodes, [ints("to", -1, 2, 2), real("wq", 2, 2), real("wk", 2, 2),
+                         numpy_helper.from_array(mask, "mask")])
 
 
 @seed
 def attention_op():
-    return model([node("Reshape", "x to", "q"), node("Attention", "q q q", "y", is_causal=1, q_num_heads=1, kv_num_heads=1),
-                  node("RMSNormalization", "y g", "z")], [ints("to", -1, 2, 2), real("g", 2)], opset=23, outputs=("z",))
+    attention = node("Attention", "q q q", "y", is_causal=1, q_num_heads=1, kv_num_heads=1)
+    return model([node("Reshape", "x to", "q"), attention, node("RMSNormalization", "y g", "z")],
+                 [ints("to", -1, 2, 2), real("g", 2)], opset=23, outputs=("z",))
 
 
 @seed
 def convolution():
-    return model([node("Conv", "x w b", "a", pads=[1, 1, 1, 1], strides=[1, 1]), node("MaxPool", "a", "c", kernel_shape=[2, 2]),
-                  node("AveragePool", "c", "d", kernel_shape=[2, 2], count_include_pad=1), node("ConvTranspose", "d w2", "e"),
-                  node("InstanceNormalization", "e g g", "f"), node("GlobalAveragePool", "f", "h"), node("Flatten", "h", "y")],
+    return model([node("Conv", "x w b", "a", pads=[1, 1, 1, 1], strides=[1, 1]),
+                  node("MaxPool", "a", "c", kernel_shape=[2, 2]),
+                  node("AveragePool", "c", "d", kernel_shape=[2, 2], count_include_pad=1),
+                  node("ConvTranspose", "d w2", "e"), node("InstanceNormalization", "e g g", "f"),
+                  node("GlobalAveragePool", "f", "h"), node("Flatten", "h", "y")],
                  [real("w", 2, 1, 3, 3), real("b", 2), real("w2", 2, 2, 2, 2), real("g", 2)], dims=("N", 1, 4, 4))
 
 
 @seed
 def constants():
     tensor = numpy_helper.from_array(np.array([1.5, -2], np.float16), "c")
-    nodes = [helper.make_node("Constant", [], ["a"], value_float=2.0), helper.make_node("Constant", [], ["b"], value_ints=[1, 4]),
-             helper.make_node("Constant", [], ["h"], value=tensor), node("ConstantOfShape", "b", "c0", value=helper.make_tensor("v", F, [1], [0.5])),
-             node("Range", "i0 i4 i1", "r"), node("Cast", "r", "rf", to=F), node("EyeLike", "sq", "eye"), node("MatMul", "c0 eye", "ce"),
-             node("CumSum", "rf i0", "cs"), node("Add", "x ce", "d"), node("Add", "d cs", "e"), node("Cast", "h", "hf", to=F),
-             node("OneHot", "i1 i4 hf", "oh", axis=0), node("Mul", "e a", "f"), node("Add", "f oh", "y")]
+    nodes = [helper.make_node("Constant", [], ["a"], value_float=2.0),
+             helper.make_node("Constant", [], ["b"], value_ints=[1, 4]),
+             helper.make_node("Constant", [], ["h"], value=tensor),
+             node("ConstantOfShape", "b", "c0", value=helper.make_tensor("v", F, [1], [0.5])),
+             node("Range", "i0 i4 i1", "r"), node("Cast", "r", "rf", to=F), node("EyeLike", "sq", "eye"),
+             node("MatMul", "c0 eye", "ce"), node("CumSum", "rf i0", "cs"), node("Add", "x ce", "d"),
+             node("Add", "d cs", "e"), node("Cast", "h", "hf", to=F), node("OneHot", "i1 i4 hf", "oh", axis=0),
+             node("Mul", "e a", "f"), node("Add", "f oh", "y")]
     scalar = [numpy_helper.from_array(np.int64(v), f"i{v}") for v in (0, 1, 4)]
     return model(nodes, scalar + [real("sq", 4, 4)])
 
 
 @seed
 def dtypes():
-    inits = [helper.make_tensor("f16", TensorProto.FLOAT16, [2], [15360, 0xC000]), helper.make_tensor("bf16", TensorProto.BFLOAT16, [2], [16256, 0]),
-             helper.make_tensor("f64", TensorProto.DOUBLE, [2], [0.1, -1e300]), helper.make_tensor("i32", TensorProto.INT32, [2], [-1, 3]),
+    inits = [helper.make_tensor("f16", TensorProto.FLOAT16, [2], [15360, 0xC000]),
+             helper.make_tensor("bf16", TensorProto.BFLOAT16, [2], [16256, 0]),
+             helper.make_tensor("f64", TensorProto.DOUBLE, [2], [0.1, -1e300]),
+             helper.make_tensor("i32", TensorProto.INT32, [2], [-1, 3]),
              helper.make_tensor("u8", TensorProto.UINT8, [2], [255, 0]), helper.make_tensor("b", B, [2], [True, False]),
              helper.make_tensor("raw", F, [2], np.array([1, 2], np.float32).tobytes(), raw=True)]
     nodes = [node("Cast", i.name, f"c_{i.name}", to=F) for i in inits]
@@ -200,22 +221,25 @@ def embedding():
 
 @seed
 def sequences():
-    return model([node("SplitToSequence", "x two", "s", axis=1), node("SequenceAt", "s i0", "a"), node("SequenceAt", "s i1", "b"),
-                  node("SequenceConstruct", "b a", "t"), node("SequenceInsert", "t a", "u"), node("ConcatFromSequence", "u", "y", axis=1)],
-                 [numpy_helper.from_array(np.int64(2), "two"), numpy_helper.from_array(np.int64(0), "i0"), numpy_helper.from_array(np.int64(-1), "i1")])
+    return model([node("SplitToSequence", "x two", "s", axis=1), node("SequenceAt", "s i0", "a"),
+                  node("SequenceAt", "s i1", "b"), node("SequenceConstruct", "b a", "t"),
+                  node("SequenceInsert", "t a", "u"), node("ConcatFromSequence", "u", "y", axis=1)],
+                 [numpy_helper.from_array(np.int64(2), "two"), numpy_helper.from_array(np.int64(0), "i0"),
+                  numpy_helper.from_array(np.int64(-1), "i1")])
 
 
 @seed
 def mask_indices():
-    return model([node("Greater", "x zero", "m"), node("NonZero", "m", "nz"), node("Transpose", "nz", "idx", perm=[1, 0]),
-                  node("GatherND", "x idx", "v"), node("Exp", "v", "e"), node("ScatterND", "x idx e", "y")],
-                 [numpy_helper.from_array(np.float32(0), "zero")])
+    return model([node("Greater", "x zero", "m"), node("NonZero", "m", "nz"),
+                  node("Transpose", "nz", "idx", perm=[1, 0]), node("GatherND", "x idx", "v"), node("Exp", "v", "e"),
+                  node("ScatterND", "x idx e", "y")], [numpy_helper.from_array(np.float32(0), "zero")])
 
 
 @seed
 def spline_search():
-    return model([node("Unsqueeze", "x last", "u"), node("GreaterOrEqual", "u knots", "ge"), node("Cast", "ge", "gi", to=I),
-                  node("ReduceSum", "gi last", "n", keepdims=1), node("GatherElements", "wide n", "w", axis=-1), node("Squeeze", "w last", "y")],
+    return model([node("Unsqueeze", "x last", "u"), node("GreaterOrEqual", "u knots", "ge"),
+                  node("Cast", "ge", "gi", to=I), node("ReduceSum", "gi last", "n", keepdims=1),
+                  node("GatherElements", "wide n", "w", axis=-1), node("Squeeze", "w last", "y")],
                  [ints("last", -1), real("knots", 5), real("wide", 1, 4, 6)], dims=(1, 4))
 
 
@@ -231,18 +255,20 @@ def control_if():
 
 @seed
 def control_loop():
-    body = helper.make_graph([helper.make_node("Add", ["s", "one"], ["t"]), helper.make_node("Identity", ["c"], ["d"])], "body",
-                             [value("i", I, []), value("c", B, []), value("s", F, None)], [value("d", B, []), value("t", F, None)])
+    body = helper.make_graph([helper.make_node("Add", ["s", "one"], ["t"]), helper.make_node("Identity", ["c"], ["d"])],
+                             "body", [value("i", I, []), value("c", B, []), value("s", F, None)],
+                             [value("d", B, []), value("t", F, None)])
     return model([node("Loop", "trip cond x", "y", body=body)],
-                 [numpy_helper.from_array(np.int64(3), "trip"), numpy_helper.from_array(np.array(True), "cond"), real("one", 4)])
+                 [numpy_helper.from_array(np.int64(3), "trip"), numpy_helper.from_array(np.array(True), "cond"),
+                  real("one", 4)])
 
 
 @seed
 def functions():
     made = helper.make_function("local", "Scale", ["a"], ["b"], [helper.make_node("Mul", ["a", "a"], ["s"]),
                                 helper.make_node("LeakyRelu", ["s"], ["b"], alpha=0.5)], [helper.make_opsetid("", 17)])
-    return model([helper.make_node("Scale", ["x"], ["h"], domain="local"), helper.make_node("Scale", ["h"], ["y"], domain="local")],
-                 functions=[made], domains=["local"])
+    return model([helper.make_node("Scale", ["x"], ["h"], domain="local"),
+                  helper.make_node("Scale", ["h"], ["y"], domain="local")], functions=[made], domains=["local"])
 
 
 @seed
@@ -263,31 +289,36 @@ def random_op():
 
 @seed
 def det_inverse():
-    return model([node("Det", "w", "d"), node("Abs", "d", "a"), node("Log", "a", "l"), helper.make_node("Inverse", ["w"], ["v"], domain="com.microsoft"),
-                  node("MatMul", "x v", "m"), node("Add", "m l", "y")], [numpy_helper.from_array(np.eye(4, dtype=np.float32) * 2, "w")],
+    return model([node("Det", "w", "d"), node("Abs", "d", "a"), node("Log", "a", "l"),
+                  helper.make_node("Inverse", ["w"], ["v"], domain="com.microsoft"), node("MatMul", "x v", "m"),
+                  node("Add", "m l", "y")], [numpy_helper.from_array(np.eye(4, dtype=np.float32) * 2, "w")],
                  domains=["com.microsoft"])
 
 
 @seed
 def top_k():
-    return model([node("TopK", "c k", "v i"), node("ArgMax", "c", "am", axis=1), node("Unique", "c", "u"), node("Size", "c", "n"),
-                  node("Cast", "n", "nf", to=F), node("Gather", "x am", "w", axis=1), node("Mul", "w nf", "a"), node("Add", "a v", "y")], [ints("k", 1), real("c", 1, 4)], dims=(1, 4))
+    return model([node("TopK", "c k", "v i"), node("ArgMax", "c", "am", axis=1), node("Unique", "c", "u"),
+                  node("Size", "c", "n"), node("Cast", "n", "nf", to=F), node("Gather", "x am", "w", axis=1),
+                  node("Mul", "w nf", "a"), node("Add", "a v", "y")], [ints("k", 1), real("c", 1, 4)], dims=(1, 4))
 
 
 @seed
 def opset_11():
-    return model([node("Unsqueeze", "x", "u", axes=[1]), node("Squeeze", "u", "v", axes=[1]), node("Clip", "v lo hi", "c"),
-                  node("Split", "c", "p q", axis=1, split=[2, 2]), node("ReduceMean", "p", "m", axes=[1], keepdims=1),
-                  node("Concat", "q m", "r", axis=1), node("Softmax", "r", "s", axis=1), node("Dropout", "s", "y")],
-                 [numpy_helper.from_array(np.float32(-1), "lo"), numpy_helper.from_array(np.float32(1), "hi")], opset=11)
+    return model([node("Unsqueeze", "x", "u", axes=[1]), node("Squeeze", "u", "v", axes=[1]),
+                  node("Clip", "v lo hi", "c"), node("Split", "c", "p q", axis=1, split=[2, 2]),
+                  node("ReduceMean", "p", "m", axes=[1], keepdims=1), node("Concat", "q m", "r", axis=1),
+                  node("Softmax", "r", "s", axis=1), node("Dropout", "s", "y")],
+                 [numpy_helper.from_array(np.float32(-1), "lo"), numpy_helper.from_array(np.float32(1), "hi")],
+                 opset=11)
 
 
 @seed
 def log_prob():
-    nodes = [node("Sub", "x m", "d"), node("Div", "d s", "z"), node("Mul", "z z", "q"), node("ReduceSum", "q one", "r", keepdims=0),
-             node("Mul", "r mh", "h"), node("Add", "h norm", "log_prob")]
+    nodes = [node("Sub", "x m", "d"), node("Div", "d s", "z"), node("Mul", "z z", "q"),
+             node("ReduceSum", "q one", "r", keepdims=0), node("Mul", "r mh", "h"), node("Add", "h norm", "log_prob")]
     return model(nodes, [real("m", 4), numpy_helper.from_array(np.full(4, 2, np.float32), "s"), ints("one", 1),
-                         numpy_helper.from_array(np.float32(-0.5), "mh"), numpy_helper.from_array(np.float32(-6.448), "norm")], outputs=("log_prob",))
+                         numpy_helper.from_array(np.float32(-0.5), "mh"),
+                         numpy_helper.from_array(np.float32(-6.448), "norm")], outputs=("log_prob",))
 
 
 @seed
@@ -304,10 +335,12 @@ def nested():
         graph.name = f"g{i}"
         made = helper.make_node("If", ["c"], ["z"])
         for name in ("then_branch", "else_branch"):
-            made.attribute.append(AttributeProto(name=name, type=AttributeProto.GRAPH, g=inner if name == "then_branch" else branch("z", "Neg")))
+            taken = inner if name == "then_branch" else branch("z", "Neg")
+            made.attribute.append(AttributeProto(name=name, type=AttributeProto.GRAPH, g=taken))
         graph.node.append(made)
         graph.output.append(value("z", F, None))
-    return model([node("If", "c", "y", then_branch=graph, else_branch=branch("b", "Neg"))], [numpy_helper.from_array(np.array(True), "c")])
+    return model([node("If", "c", "y", then_branch=graph, else_branch=branch("b", "Neg"))],
+                 [numpy_helper.from_array(np.array(True), "c")])
 
 
 def main():
