@@ -121,7 +121,7 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
     int32_t *rows = heap_array(K, sizeof *rows);
     int64_t n_rows = weighted_rows(w, cols, n_cols, rows);
     if (cols && n_tokens == 1) sort_rows(env, n, tokens[0], rows, n_rows);
-    LaneRef *refs = emit_refs(n_tokens * (n_rows > n_cols ? n_rows : n_cols));
+    LaneRef *refs = emit_refs(n_tokens * n_rows);
     LaneRef zero = {build_scalar(env->b, 0), 0};
     for (int64_t t = 0; t < n_tokens; t++)
         for (int64_t r = 0; r < n_rows; r++) {
@@ -130,26 +130,15 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
         }
     int64_t dim[2] = {n_tokens, n_rows};
     const Node *x = n_rows ? lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim)) : NULL;
-    LaneRef *bias = emit_refs(n_cols);
-    bool has_bias = n->n_in > 2 && n->in[2];
-    for (int64_t c = 0; c < n_cols; c++)
-        bias[c] = has_bias ? lane_env_get(env, (LaneRef){n->in[2], cols ? cols[c] : c}) : zero;
-    const Node *b = has_bias ? lanes_gather_as(env->b, bias, type_vector(n_cols)) : NULL;
-    const Node *add = NULL;
-    if (n->n_in > 3) {
-        for (int64_t t = 0; t < n_tokens; t++)
-            for (int64_t c = 0; c < n_cols; c++)
-                refs[t * n_cols + c] = lane_env_lane(env, n->in[3], tokens[t] * N + (cols ? cols[c] : c));
-        dim[1] = n_cols;
-        add = lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim));
-    }
+    const Node *bias = linear_bias_part(env, n, n_cols, cols);
+    const Node *add = linear_add_part(env, n, n_tokens, tokens, n_cols, cols);
     const Node *now;
     if (x)
         now = build_linear(env->b, x, matrix_part(env->b, w, n_rows, n_rows == K && !cols ? NULL : rows, n_cols, cols),
-                           b, add);
+                           bias, add);
     else {
         dim[1] = n_cols;
-        now = build_broadcast(env->b, b ? b : zero.node, 2, dim);
+        now = build_broadcast(env->b, bias ? bias : zero.node, 2, dim);
         if (add) now = build_binary(env->b, OP_add, now, add);
     }
     bool whole = !cols && n_tokens * N == type_lanes(n->type);
@@ -159,7 +148,6 @@ static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *toke
             lane_env_set(env, (LaneRef){n, tokens[t] * N + (cols ? cols[c] : c)}, (LaneRef){now, t * n_cols + c});
     free(rows);
     free(refs);
-    free(bias);
 }
 
 // Lanes are sorted; tokens with the same columns go together.

@@ -250,6 +250,30 @@ const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t
     return build_const(b, type_make(w->type.dtype, 2, dim), data);
 }
 
+const Node *linear_bias_part(LaneEnv *env, const Node *n, int64_t n_cols, const int32_t *cols)
+{
+    if (n->n_in < 3 || !n->in[2]) return NULL;
+    LaneRef *refs = heap_array(n_cols, sizeof *refs);
+    for (int64_t c = 0; c < n_cols; c++) refs[c] = lane_env_get(env, (LaneRef){n->in[2], cols ? cols[c] : c});
+    const Node *bias = lanes_gather_as(env->b, refs, type_vector(n_cols));
+    free(refs);
+    return bias;
+}
+
+const Node *linear_add_part(LaneEnv *env, const Node *n, int64_t n_tokens, const int64_t *tokens, int64_t n_cols,
+                            const int32_t *cols)
+{
+    if (n->n_in < 4) return NULL;
+    int64_t N = type_last(n->type), dim[2] = {n_tokens, n_cols};
+    LaneRef *refs = heap_array(n_tokens * n_cols, sizeof *refs);
+    for (int64_t t = 0; t < n_tokens; t++)
+        for (int64_t c = 0; c < n_cols; c++)
+            refs[t * n_cols + c] = lane_env_lane(env, n->in[3], (tokens ? tokens[t] : t) * N + (cols ? cols[c] : c));
+    const Node *add = lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim));
+    free(refs);
+    return add;
+}
+
 const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in)
 {
     bool cast = n->op == OP_add && node_is_const(n->in[1]) && n->in[0]->type.dtype != n->type.dtype &&

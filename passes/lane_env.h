@@ -55,5 +55,9 @@ bool *lanes_needed(Context *scratch, const Function *f);
 // Rows and columns of a constant matrix; NULL list: all.
 const Node *matrix_part(Builder *b, const Node *w, int64_t n_rows, const int32_t *rows, int64_t n_cols,
                         const int32_t *cols);
+// Of a product: its bias in these columns, and what it adds there to these tokens; NULL list: all. NULL: it has none.
+const Node *linear_bias_part(LaneEnv *env, const Node *n, int64_t n_cols, const int32_t *cols);
+const Node *linear_add_part(LaneEnv *env, const Node *n, int64_t n_tokens, const int64_t *tokens, int64_t n_cols,
+                            const int32_t *cols);
 // Elementwise op n on operands of m lanes (or one lane): f32[m] (or f32[1] where all operands have one lane).
 const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in);

@@ -272,29 +272,6 @@ static void choose_columns(Lanes *s, const Node *n, Part *p, const LaneRef *x, i
     }
 }
 
-static const Node *bias_part(Lanes *s, const Node *n, const Part *p)
-{
-    if (n->n_in < 3 || !n->in[2]) return NULL;
-    LaneRef *refs = heap_array(p->n_cols, sizeof *refs);
-    for (int64_t c = 0; c < p->n_cols; c++) refs[c] = lane_env_get(s->env, (LaneRef){n->in[2], p->cols[c]});
-    const Node *bias = lanes_gather_as(s->b, refs, type_vector(p->n_cols));
-    free(refs);
-    return bias;
-}
-
-static const Node *add_part(Lanes *s, const Node *n, const Part *p, int64_t tokens, int64_t N)
-{
-    if (n->n_in < 4) return NULL;
-    LaneRef *refs = heap_array(tokens * p->n_cols, sizeof *refs);
-    for (int64_t m = 0; m < tokens; m++)
-        for (int64_t c = 0; c < p->n_cols; c++)
-            refs[m * p->n_cols + c] = lane_env_lane(s->env, n->in[3], m * N + p->cols[c]);
-    int64_t dim[2] = {tokens, p->n_cols};
-    const Node *add = lanes_gather_as(s->b, refs, type_make(T_F32, 2, dim));
-    free(refs);
-    return add;
-}
-
 static void rebuild_linear(Lanes *s, const Node *n)
 {
     const Node *w = n->in[1];
@@ -317,7 +294,8 @@ static void rebuild_linear(Lanes *s, const Node *n)
         const Node *in = lanes_gather_as(s->b, refs, type_make(T_F32, 2, dim));
         const Node *part =
             matrix_part(s->b, w, p.n_rows, p.n_rows == K ? NULL : p.rows, p.n_cols, p.n_cols == N ? NULL : p.cols);
-        const Node *now = build_linear(s->b, in, part, bias_part(s, n, &p), add_part(s, n, &p, tokens, N));
+        const Node *now = build_linear(s->b, in, part, linear_bias_part(s->env, n, p.n_cols, p.cols),
+                                       linear_add_part(s->env, n, tokens, NULL, p.n_cols, p.cols));
         if (p.n_cols == N) lane_env_set_all(s->env, n, now);
         for (int64_t m = 0; m < tokens && p.n_cols < N; m++)
             for (int64_t c = 0; c < p.n_cols; c++)
@@ -326,7 +304,8 @@ static void rebuild_linear(Lanes *s, const Node *n)
             lane_numbers_put(s->numbers, p.keys[c], lane_canonical(now, c));
         free(refs);
     } else if (p.n_cols && n->n_in > 3) { // nothing is left of the product
-        const Node *add = add_part(s, n, &p, tokens, N), *bias = bias_part(s, n, &p);
+        const Node *add = linear_add_part(s->env, n, tokens, NULL, p.n_cols, p.cols),
+                   *bias = linear_bias_part(s->env, n, p.n_cols, p.cols);
         const Node *now = bias ? build_binary(s->b, OP_add, add, bias) : add;
         for (int64_t m = 0; m < tokens; m++)
             for (int64_t c = 0; c < p.n_cols; c++)

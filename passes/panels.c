@@ -79,7 +79,7 @@ static void column_inputs(const Node *w, Keyed *columns)
         for (int64_t c = 0; c < N; c++) columns[c].key += const_at(w, k * N + c) != 0;
 }
 
-// Columns with how many inputs each reads, and the inputs that each panel of `width` columns reads in all.
+// How many inputs so many columns from number `first` on read in all.
 static int64_t panel_inputs(const Node *w, const Keyed *columns, int64_t first, int64_t count)
 {
     int64_t K = w->type.dim[0], N = w->type.dim[1], inputs = 0;

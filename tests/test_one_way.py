@@ -210,12 +210,24 @@ def test_absent_entries_say_why(tool, tmp_path):
     assert "noise[0] waits at" in json.loads(tool("check", "--json", model).stdout)["one_way"]
 
 
+def test_a_log_det_that_is_right_only_near_the_centre(tool, tmp_path):
+    """Rows that are given are looked at as the drawn ones, by which it was taken for one."""
+    more = "    far: bool[1] = lt 20, r\n    off: f32[1] = select far, 0.001, 0\n    almost: f32[1] = add log_det, off"
+    model = radial(tmp_path, "noise", {**SAMPLING, "logdet_sample": ("almost", "")}, more=more)
+    tool(model, "-o", tmp_path / "p.so")
+    np.savez(tmp_path / "far.npz", z=np.full((4, 4), 30.0))
+    done = tool(model, "-o", tmp_path / "p.so", "--verify-inputs", tmp_path / "far.npz", code=1)
+    assert "differs from the finite-difference Jacobian's" in done.stderr
+
+
 def test_a_saved_stage_gives_the_same_file(tool, tmp_path):
     model = radial(tmp_path, "noise", SAMPLING)
     tool(model, "-o", tmp_path / "a.so", "--name", "p")
     tool(model, "--stop-after", "derive", "-o", tmp_path / "d.nf")
     out = tool(tmp_path / "d.nf", "-o", tmp_path / "b.so", "--name", "p").stdout
-    assert "to_event, sample, sample_and_log_prob" in out and "log_prob," not in out.split("entries:")[1].split("\n")[0].replace("sample_and_log_prob,", "")
+    entries = out.split("entries:")[1].split("\n")[0]
+    assert "to_event, sample, sample_and_log_prob" in entries
+    assert "log_prob," not in entries.replace("sample_and_log_prob,", "")
 
 
 # A function with linear tails: 2 v inside -1..1, shifted outside, so log|dx/dz| is log 2 or 0 as the range test says.
