@@ -49,6 +49,35 @@ def test_a_wrong_clip_is_no_saturation(tool, tmp_path):
     assert "to_latent(to_event(z)) differs from z" in error and "--base (uniform: on 0 to 1)" in error
 
 
+# z = x W, of this condition number.
+MIX = """module stage=imported
+port in "x" f32[2] batch 0
+port out "z" f32[2] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,2]) {{
+    z: f32[1,2] = linear x, [[1, 0], [1, {small!r}]]
+    log_det: f32[1] = constant [{log!r}]
+    return z, log_det
+}}
+"""
+
+
+@pytest.mark.parametrize("condition,said", [(5e3, ""), (3e4, "the inverse loses digits"), (3e6, "above 1e+06")])
+def test_condition_of_a_matrix(tool, tmp_path, condition, said):
+    """Warned of from 1e4 on, refused from 1e6 on unless it is allowed."""
+    small = 2 / (condition - 2)  # |W| = 2, |W^-1| = 1 + 1 / small
+    (tmp_path / "m.nf").write_text(MIX.format(small=small, log=float(np.log(small))))
+    refused = condition > 1e6
+    done = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=int(refused))
+    assert said in done.stderr and ("condition number" in done.stderr) == bool(said)
+    assert not refused or "--max-condition accepts it" in done.stderr
+    more = "--max-condition", str(condition * 0.9)
+    assert "--max-condition" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", *more, code=1).stderr
+    if refused:
+        more = "--max-condition", str(condition * 1.1), "--max-error", "1"
+        tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", *more)
+
+
 # z = 2 x; log_prob = -z.z / 2 + {rest}
 NORMAL = """module stage=imported
 port in "x" f32[3] batch 0
