@@ -360,6 +360,13 @@ def shared_vector_beside_fixed_batch():
     return model(nodes, [ints("k", 0)], inputs=inputs), "'sum_of_rows' (ReduceSum): mixes rows"
 
 
+def one_row_beside_fixed_batch():
+    """A first dim of 1 is one row for all of them, not a batch of its own."""
+    nodes = [node("Add", ["x", "v"], ["a"]), node("ReduceSum", ["a", "k"], ["y"], "sum_of_rows", keepdims=0)]
+    inputs = [h.make_tensor_value_info("x", F, (8, 4)), h.make_tensor_value_info("v", F, (1, 4))]
+    return model(nodes, [ints("k", 0)], inputs=inputs), "'sum_of_rows' (ReduceSum): mixes rows"
+
+
 def fixed_batch_mixes():
     return model([node("Softmax", ["x"], ["y"], "over_rows", axis=0)], x=(8, 4)), "'over_rows' (Softmax): mixes rows"
 
