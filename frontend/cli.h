@@ -116,6 +116,7 @@ void options_help(FILE *out, unsigned command);
 bool option_double(const Options *o, OptionId id, double *value); // as given, or *value unchanged; false: not a number
 bool option_u64(const Options *o, OptionId id, uint64_t *value);
 const char *option_spelling(OptionId id);
+const char *option_of_compile(const Options *o); // one that is given and says how a model is compiled; NULL: none
 // "did you mean 'NEAR'?" for a misspelt word among n; "" if none is near.
 const char *nearest_word(Arena *arena, const char *word, const char *const *words, int n);
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2))); // prints, returns WRONG_USAGE

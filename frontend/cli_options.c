@@ -20,6 +20,13 @@ static const Row rows[] = {
 
 const char *option_spelling(OptionId id) { return rows[id].spelling; }
 
+const char *option_of_compile(const Options *o)
+{
+    for (int i = 0; i < OPT_COUNT; i++)
+        if (i != OPT_output && o->value[i] && rows[i].commands & CMD_COMPILE) return rows[i].spelling;
+    return NULL;
+}
+
 int usage_error(const char *format, ...)
 {
     va_list args;
@@ -218,7 +225,8 @@ bool option_u64(const Options *o, OptionId id, uint64_t *value)
     if (!text) return true;
     char *end;
     errno = 0;
-    unsigned long long v = strtoull(text, &end, 0);
+    bool hex = text[0] == '0' && (text[1] | 32) == 'x'; // 010 is ten
+    unsigned long long v = strtoull(text, &end, hex ? 16 : 10);
     if (end == text || *end || errno || strchr(text, '-')) {
         usage_error("%s %.200s: a whole number from 0 to 2^64 - 1 is wanted", rows[id].spelling, text);
         return false;

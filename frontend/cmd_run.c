@@ -27,7 +27,7 @@ static int request_of(const Options *o, EntryRequest *q)
                         .n_inputs = o->n_args - 2,
                         .dir = o->value[OPT_output],
                         .noise_option = noise_option(o)};
-    if (!q->dir) return usage_error("-o DIR is missing: where the outputs go");
+    if (!q->dir || !*q->dir) return usage_error("-o DIR is missing: where the outputs go");
     if (!option_u64(o, OPT_samples, &q->samples) || !option_u64(o, OPT_seed, &q->seed) ||
         !option_u64(o, OPT_first_row, &q->first_row) || !option_double(o, OPT_temperature, &temperature) ||
         !option_u64(o, OPT_run_threads, &threads))
@@ -267,7 +267,9 @@ int cmd_run(const Options *o)
         return IO_FAILED;
     }
     if (is_policy(o->args[0])) {
-        if (backend) return usage_error("--backend belongs to a model: '%.200s' is compiled already", o->args[0]);
+        const char *compiles = option_of_compile(o);
+        if (compiles)
+            return usage_error("%s belongs to a model: '%.200s' is compiled already", compiles, o->args[0]);
         int why;
         nfcc_policy *p = open_policy(o->arena, o->args[0], &why);
         return run_policy(o->arena, p, why, &q);

@@ -77,6 +77,8 @@ def test_help_names_everything(tool):
     (["m.onnx", "--stop-after", "merge-linaer"], "did you mean 'merge-linear'"),
     (["chekc", "m.onnx"], "did you mean 'check'"),
     (["run", "m.onnx"], "usage"),
+    (["run", "m.onnx", "sample", "-o", ""], "-o DIR is missing"),
+    (["run", "m.onnx", "sample", "-o", "d", "--seed", "0y"], "a whole number"),
     (["run", "m.onnx", "smaple", "-o", "d"], "entries:"),
 ])
 def test_usage_errors(tool, tmp_path, words, said):
@@ -397,9 +399,9 @@ def test_run_equals_the_package(tool, lander, files, rows):
 
 def test_run_samples(tool, lander, files, rows):
     policy = nfcc.open(lander / "policy.so")
-    tool("run", lander / "policy.so", "sample_and_log_prob", "obs=obs.npy", "--samples", 5, "--seed", 7, "--first-row", 3,
+    tool("run", lander / "policy.so", "sample_and_log_prob", "obs=obs.npy", "--samples", "0x5", "--seed", "010", "--first-row", 3,
          "-o", "out", cwd=files)
-    x, log_prob = policy.sample_and_log_prob(5, obs=rows["obs"], noise=nfcc.Noise(7, next=3))
+    x, log_prob = policy.sample_and_log_prob(5, obs=rows["obs"], noise=nfcc.Noise(10, next=3))
     out = outputs(files / "out")
     assert out["x"].shape == (16, 5, 8) and (out["x"] == x).all() and (out["log_prob"] == log_prob).all()
 
@@ -582,6 +584,10 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["sample", "obs=obs.npy", "--temperature", "1e39"], 2, "too large for float32"),
     (["sample", "obs=obs.npy", "--samples", "0"], 2, "at least 1"),
     (["log_prob", "x=x.npy", "obs=empty.npy"], 2, "16 rows; wanted 0"),
+    (["act", "obs=obs.npy", "--clip", "-1,1"], 2, "--clip belongs to a model"),
+    (["sample", "obs=obs.npy", "--weights", "bf16"], 2, "--weights belongs to a model"),
+    (["sample", "obs=obs.npy", "--backend", "interp"], 2, "--backend belongs to a model"),
+    (["log_prob", "x=x.npy", "obs=obs.npy", "--context", "obs"], 2, "--context belongs to a model"),
     (["sample_best", "obs=obs.npy"], 2, "needs --samples"),
     (["log_prob", "x=bad.npy", "obs=obs.npy"], 2, "wanted as [N, 8], got [3, 5]"),
     (["log_prob", "x=few.npy", "obs=obs.npy"], 2, "3 rows"),
