@@ -268,8 +268,7 @@ int cmd_run(const Options *o)
     }
     if (is_policy(o->args[0])) {
         const char *compiles = option_of_compile(o);
-        if (compiles)
-            return usage_error("%s belongs to a model: '%.200s' is compiled already", compiles, o->args[0]);
+        if (compiles) return usage_error("%s belongs to a model: '%.200s' is compiled already", compiles, o->args[0]);
         int why;
         nfcc_policy *p = open_policy(o->arena, o->args[0], &why);
         return run_policy(o->arena, p, why, &q);

@@ -2,6 +2,7 @@
 // turns what cannot be handled anywhere else (a bug, a full disk behind stdout) into an exit code.
 #include "cli.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,6 +53,14 @@ static void ignore_write_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
+// A stream that is closed (nfcc ... >&-) would lend its number to a file or to the pipe from the linker: what is printed
+// went there. Writing to these fails as to a closed one.
+static void occupy_streams(void)
+{
+    for (int stream = 0; stream <= 2; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != stream) _exit(IO_FAILED);
+}
+
 // The command named by the first word; a model's name means compile.
 static const Command *find_command(int argc, char **argv)
 {
@@ -98,6 +107,7 @@ static int dispatch(Arena *arena, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    occupy_streams();
     catch_bugs();
     ignore_write_signals();
     Arena *arena = arena_new();

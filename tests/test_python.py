@@ -259,6 +259,12 @@ def test_overflow_is_told(policy):
     assert np.isinf(x[1, 2]) and np.isfinite(np.delete(x.ravel(), 5)).all()
 
 
+@pytest.mark.parametrize("rows", [-1, 3.0, None])
+def test_draw_wants_a_number_of_rows(policy, rows):
+    with pytest.raises(TypeError, match="rows: wanted a number"):
+        policy.draw(0, rows)
+
+
 class Tensor:
     """As one of torch that requires grad."""
 
@@ -391,6 +397,9 @@ def test_compile(tmp_path, monkeypatch):
     policy = nfcc.compile("m.onnx", clip=(-1, 1), max_error=1e-3, verify=False, context=["a", "b"], shared=None)
     assert policy.report.split() == "--no-verify --clip -1,1 --max-error 0.001 --context a --context b -- m.onnx".split()
     assert not os.path.exists(policy.path) and policy.info.name == "fake"
+    for no_path in (b"\x08\x07", object()):
+        with pytest.raises(TypeError, match="path of an ONNX file"):
+            nfcc.compile(no_path)
     kept = nfcc.compile("m.onnx", tmp_path / "kept.so")
     assert kept.path == str(tmp_path / "kept.so") and os.path.exists(kept.path)
     monkeypatch.setenv("NFCC", script(tmp_path / "bad", "echo 'm.onnx: cannot tell data from noise' >&2; exit 2"))

@@ -261,6 +261,12 @@ def _whole(name: str, given: Any) -> int:
         raise TypeError(f"{name}: wanted a whole number, got {given!r}") from None
 
 
+def _row_count(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 0:
+        raise TypeError(f"rows: wanted a number of rows, got {given!r}")
+    return int(given)
+
+
 def _show(shape: Sequence[Any]) -> str:
     return "[" + ", ".join(str(size) for size in shape) + "]"
 
@@ -680,6 +686,7 @@ class Policy:
 
     def draw(self, seed: int, rows: int, *, first_row: int = 0, out: Optional[Array] = None) -> Array:
         """Standard normals [rows, *E]: rows first_row ... of the stream `seed`, as `sample` uses them."""
+        rows = _row_count(rows)
         z = _output("z", out, (rows,) + self._event().shape)
         self._call("draw", _whole("seed", seed), _whole("first_row", first_row), rows, _address(z), self._workspace())
         return z
@@ -731,6 +738,9 @@ def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) 
     `--max-error 1e-3`, `clip=(-1, 1)` is `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, a
     list repeats the option. The compiler's report is the policy's `report`. Errors: CompileError with its message.
     """
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"model: wanted the path of an ONNX file, got {type(model).__name__}; "
+                        "torch.onnx.export(...) or onnx.save(model, \"model.onnx\") writes one")
     words: List[str] = ["--no-verify"] if options.get("verify") is False else []
     for name, value in options.items():
         words += _option(name, value) if name != "verify" else []
