@@ -145,8 +145,10 @@ bool check_plan(Context *cx, const Module *derived, const Plan *plan, const Flow
     double limit = max_error > 0 ? max_error : 1e-2;
     if (report->f32_error <= limit) return true;
     static const char *const types[] = {"float32", "float32 with f16 weights", "float32 with bf16 weights"};
-    diag_error(cx, NULL, "--max-error accepts it; it may be too coarse for this flow",
-               "%s in %s differs from double by %.3g of its scale, above %.3g", report->f32_worst,
-               types[plan->weight_type], report->f32_error, limit);
+    diag_error(
+        cx, NULL,
+        "--verify-inputs FILE.npz checks rows that occur (drawn masks may leave nothing); --max-error accepts it",
+        "%s in %s differs from double by %.3g of its scale, above %.3g", report->f32_worst, types[plan->weight_type],
+        report->f32_error, limit);
     return false;
 }

@@ -42,7 +42,8 @@ typedef struct {
     const Function *f; // f with the output "u" added last
     int64_t dims;
     bool negated;
-    bool plain; // every term stands as in the standardised density: u are lanes of f itself
+    bool bounded; // the graph guards it by bounds, which the flow's own log_prob is without
+    bool plain;   // every term stands as in the standardised density: u are lanes of f itself
     BaseKind base;
     double param; // Student t: degrees of freedom
 } Split;

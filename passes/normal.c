@@ -257,12 +257,13 @@ static const Node *find_softplus(const Node *n)
     return find_logaddexp(n);
 }
 
-// c holds exactly where x is not a number (or not finite)
+// c holds only where x is not a number, or not finite
 static bool tests_nan(const Node *c, const Node *x)
 {
     if (c->op == OP_isnan || c->op == OP_isinf)
         return c->in[0] == x || (c->in[0]->op == OP_abs && c->in[0]->in[0] == x);
     if (c->op == OP_or) return tests_nan(c->in[0], x) && tests_nan(c->in[1], x);
+    if (c->op == OP_and) return tests_nan(c->in[0], x) || tests_nan(c->in[1], x); // infinite, and of one sign
     return c->op == OP_not && c->in[0]->op == OP_eq && c->in[0]->in[0] == x && c->in[0]->in[1] == x;
 }
 

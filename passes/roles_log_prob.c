@@ -221,8 +221,8 @@ static bool try_base(Roles *r, int scalar, BaseKind base, bool one_direction)
     r->f = s->f;
     LaneRef *u = value_lanes(r->cx, s->f->outputs[s->f->n_outputs - 1].node);
     accept_log_prob(r, s, scalar);
-    const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s", r->m->outputs[scalar].name,
-                                   s->negated ? " (negative)" : "");
+    const char *why = arena_format(r->cx->arena, "the log_prob output '%s'%s%s", r->m->outputs[scalar].name,
+                                   s->negated ? " (negative)" : "", s->bounded ? ", its bounds left out" : "");
     bool independent = lanes_independent(u, s->dims);
     if (independent &&
         (one_direction ? one_way_by_log_prob(r, s, scalar, why)

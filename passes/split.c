@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+static const double LEAST_BOUND = 1e3;
+
 // ---- the sum
 
 static void collect(BaseTerms *c, LaneRef r, double weight);
@@ -189,12 +191,30 @@ static LaneEnv *copy_of(Context *cx, const Function *f)
     return env;
 }
 
+// A log_prob within bounds so far out that they guard against infinities only; *sign: of what is left.
+static LaneRef without_bounds(LaneRef r, double *sign, bool *bounded)
+{
+    for (double v = 0;;) {
+        bool bound = r.node->op == OP_min || r.node->op == OP_max;
+        int k = bound && constant_operand(r, 0, &v) ? 0 : 1;
+        if (r.node->op == OP_neg)
+            *sign = -*sign;
+        else if (!bound || !constant_operand(r, k, &v) || fabs(v) < LEAST_BOUND)
+            return r;
+        *bounded |= bound;
+        r = lane_operand(r.node, bound ? 1 - k : 0, r.lane);
+    }
+}
+
 Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
 {
     const Node *out = f->outputs[scalar].node;
     if (type_lanes(out->type) != 1) return NULL;
     BaseTerms c = {.cx = cx, .base = base, .budget = 1 << 22};
-    collect(&c, lane_canonical(out, 0), 1);
+    double out_sign = 1;
+    bool bounded = false;
+    LaneRef sum = without_bounds(lane_canonical(out, 0), &out_sign, &bounded);
+    collect(&c, sum, out_sign);
     if (base == BASE_LOGISTIC) base_terms_pair(&c);
     int64_t negative = 0;
     for (int64_t i = 0; i < c.n; i++) negative += weight_of(&c.terms[i], base) < 0;
@@ -212,7 +232,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
     Builder *b = env->b;
     build_output(b, "u", standardised(env, c.terms, n, base, sign));
     Split *s = ARENA_NEW(scratch_arena(cx), Split);
-    *s = (Split){builder_finish(b), n, sign < 0, plain, base, -2 * sign * c.terms[0].outer - 1};
+    *s = (Split){builder_finish(b), n, sign < 0, bounded, plain, base, -2 * sign * c.terms[0].outer - 1};
     return s;
 }
 

@@ -108,6 +108,15 @@ def test_a_log_prob_that_is_off_is_told_how(tool, tmp_path, rest, last, hint):
     assert hint in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
 
 
+@pytest.mark.parametrize("bound, left_out", [(1e6, True), (50, False)])
+def test_bounds_that_guard_a_log_prob(tool, tmp_path, bound, left_out):
+    """clamp(log_prob, -1e6, 1e6): the flow's own has none. A bound that events reach makes another density of it."""
+    text = NORMAL.format(name="log_prob", rest=repr(float(RIGHT)), last=f"max n, -{bound}")
+    (tmp_path / "m.nf").write_text(text)
+    said = tool("check", tmp_path / "m.nf").stdout
+    assert ("its bounds left out" in said and "sample" in said) == left_out
+
+
 @pytest.mark.parametrize("inside", ["float16", "float32"])
 def test_a_normaliser_rounded_with_its_graph(tool, tmp_path, inside):
     """A converter keeps the ports in float32 and rounds all between; in a graph of float32 that normaliser is wrong."""
