@@ -475,10 +475,14 @@ static int sign_(MapCode *m, int x)
     return pick(m, less(m, num(m, 0), magnitude(m, x)), unit, x); // 0 and NaN are their own sign
 }
 
+// The larger of x and alpha x, or where alpha > 1 the smaller: to the bit what the sign of x decides, and one operation
+// where a CPU has it. Not for alpha 0, where alpha x may be NaN.
 static int leaky_relu(MapCode *m, double alpha, int x)
 {
     if (alpha == 0) return at_least(m, x, 0);
-    return pick(m, less(m, num(m, 0), x), x, mul(m, x, num(m, (float)alpha)));
+    int low = mul(m, x, num(m, (float)alpha));
+    if ((float)alpha <= 0) return pick(m, less(m, num(m, 0), x), x, low);
+    return pick(m, alpha < 1 ? less(m, x, low) : less(m, low, x), low, x);
 }
 
 // What the exponential gives for x >= 0 and NaN is not taken, so it need not be right there, nor for -0.

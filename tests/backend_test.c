@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -288,6 +289,41 @@ static void add_map_in_place(Maker *m, uint32_t n, uint32_t at)
     s->outs[0].at = m->out[m->n_out - 1].at = at;
 }
 
+// x > 0 ? x : slope x of the last step's n results, in place.
+static void add_rectifier(Maker *m, uint32_t n, float slope)
+{
+    uint32_t at = maker_last(m)->gemm.out, word;
+    memcpy(&word, &slope, sizeof word);
+    MapCode *code = ARENA_NEW(m->cx.arena, MapCode);
+    int x = map_arg(code, 0), low = map_op(code, S_fmul, x, map_imm(code, word), 0);
+    int value = map_op(code, S_sel, map_op(code, S_flt, map_imm(code, 0), x, 0), x, low);
+    MapStep *s = &add_step(m, STEP_MAP)->map;
+    *s = (MapStep){.n = n, .n_args = 1, .n_outs = 1, .n_code = (uint32_t)code->n, .code = code->code};
+    s->args[0] = (Access){SPACE_WORK, at, n, 0, 1};
+    s->outs[0].at = at;
+    s->outs[0].value = (uint32_t)value;
+}
+
+// Maps behind products, which tiles do in the products' registers: of some products alike, not of all.
+static void map_behind_bits(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
+        Maker *m = maker_new(83);
+        m->weight_type = (WeightType)type;
+        for (uint32_t i = 0; i < 24; i++) {
+            uint32_t tokens = 1 + i % 3 % 2 * 2, k = edges_k[i % EDGES_K], n = edges_n[i % EDGES_N];
+            if (i % 8 == 7)
+                add_apart(m, 2, k, 80, OWN_X);
+            else
+                add_gemm(m, tokens, k, n, i % 2 ? k : (k + 3) / 4);
+            if (i % 5 == 4) continue;
+            add_rectifier(m, i % 8 == 7 ? 160 : tokens * n, i % 11 == 9 ? 0.5f : 0.25f);
+        }
+        check_everywhere(m);
+    }
+}
+
 static void map_bits(void **state)
 {
     (void)state;
@@ -515,7 +551,7 @@ int main(int argc, char **argv)
         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),
         TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),      TEST(repeat_bits),
         TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),        TEST(openblas_is_near),
-        TEST(many_numbers_bits),
+        TEST(many_numbers_bits),   TEST(map_behind_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,7 +85,9 @@ static void step_code(Gen *g, const Step *s)
 {
     switch (s->kind) {
     case STEP_GEMM: g->gemm(g, &s->gemm); break;
-    case STEP_MAP: map_emit(g, &s->map); break;
+    case STEP_MAP:
+        if (g->tile == 1 || !g->taken) map_emit(g, &s->map);
+        break;
     case STEP_REDUCE: reduce_emit(g, &s->reduce); break;
     case STEP_MOVE: move_emit(g, &s->move); break;
     case STEP_MATMUL: matmul_emit(g, &s->matmul); break;
@@ -124,6 +126,8 @@ static Value step_function(Gen *g, const Code *code)
     g->args = LLVMGetParam(fn, 3);
     set_rows(g);
     g->next_arg = 0;
+    g->after = code->after;
+    g->taken = code->taken;
     step_code(g, s);
     LLVMBuildRetVoid(g->b);
     return fn;
@@ -171,7 +175,7 @@ void emit_steps(Unit *u)
     emit_few(u);
     for (int i = 0; i < u->n_codes; i++)
         for (int t = 0; t < NFCC_TILES; t++) {
-            int first = t == SLOT_ONE ? i : u->codes[i].first;
+            int first = t == SLOT_ONE ? u->codes[i].one : u->codes[i].first;
             int shape = shape_slot(&u->g, u->codes[i].step->kind, u->codes[first].large, t);
             u->g.tile = tiles[t];
             bool made = first < i || shape < t;

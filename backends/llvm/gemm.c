@@ -140,6 +140,10 @@ void gemm_emit(Gen *g, const GemmStep *s)
         p.end = line_arg(g);
         p.next = line_arg(g);
     }
+    if (g->tile > 1 && g->after) {
+        p.after = g->after;
+        p.applies = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
+    }
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
     if (!s->apart) {
         groups_emit(g, s, &p, full);

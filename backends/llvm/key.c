@@ -31,6 +31,11 @@ static void words_of(Gen *g, StepKey *k, const uint32_t *words, size_t n)
 }
 #define WORDS(...) words_of(g, k, (const uint32_t[]){__VA_ARGS__}, sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t))
 
+static void code_key(Gen *g, StepKey *k, const ScalarInstr *c, bool is_arg)
+{
+    WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, is_arg ? 0 : c->imm, is_arg);
+}
+
 // The words from here on are for T = 1 alone.
 static void one_row(StepKey *k) { k->n_rows = k->n_words; }
 
@@ -78,9 +83,11 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
         transposed_key(g, k, s);
     else
         product_key(g, k, s);
-    if (!gemm_turns(g, s)) return;
-    arg(g, k, ARG_LINE, g->turn.end);
-    arg(g, k, ARG_LINE, g->turn.next);
+    if (gemm_turns(g, s)) {
+        arg(g, k, ARG_LINE, g->turn.end);
+        arg(g, k, ARG_LINE, g->turn.next);
+    }
+    if (g->after) arg(g, k, ARG_WORD, g->applies);
 }
 
 Pattern pattern_of(const Access *a, uint32_t n)
@@ -116,6 +123,20 @@ bool map_joined(const MapStep *s)
     return true;
 }
 
+// A short map, in place, of all results of the product before it costs less in the product's registers than a pass of
+// its own over them. One of many operations does not: the product fills the multiplying units by itself.
+enum { SHORT_CODE = 10 };
+
+bool map_follows(const Gen *g, const MapStep *s, const GemmStep *gemm)
+{
+    if (g->gemm != gemm_emit || gemm->transposed || s->n != gemm->m * gemm->n) return false;
+    if (s->n_args != 1 || s->n_outs != 1 || s->n_code > SHORT_CODE || !map_joined(s)) return false;
+    const Learned *learned = numbers_learned(g->numbers, s);
+    for (uint32_t i = 0; i < s->n_code; i++)
+        if (is_learned(learned, i)) return false;
+    return s->args[0].space == SPACE_WORK && s->args[0].at == gemm->out && s->outs[0].at == gemm->out;
+}
+
 static void map_arg_key(Gen *g, StepKey *k, const Access *a, uint32_t n)
 {
     Pattern p = pattern_of(a, n);
@@ -141,8 +162,7 @@ static void map_key(Gen *g, StepKey *k, const MapStep *s)
         const ScalarInstr *c = &s->code[i];
         bool is_arg = is_learned(learned, i);
         if (is_arg) arg(g, k, ARG_WORD, c->imm);
-        WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, is_arg ? 0 : c->imm,
-              is_arg);
+        code_key(g, k, c, is_arg);
     }
     if (flat) count(g, k, s->n);
     one_row(k);
@@ -249,6 +269,18 @@ static void take_key(Gen *g, StepKey *k, const TakeStep *s)
     count(g, k, s->j);
 }
 
+// In front, since T = 1, where every step does its own work, does not look at it.
+enum { AFTER = 1 << 16 };
+
+static void after_key(Gen *g, StepKey *k)
+{
+    const MapStep *s = g->after;
+    if (g->taken) word(g, k, AFTER);
+    if (s) WORDS(AFTER | s->n_code, s->outs[0].value);
+    for (uint32_t i = 0; s && i < s->n_code; i++) code_key(g, k, &s->code[i], false);
+    k->n_after = k->n_words;
+}
+
 // Lanes of WORK are stored short where they all can be (form[ARG_WORK] is set), else all of a step's are wide.
 static void set_width(Gen *g, StepKey *k)
 {
@@ -259,12 +291,13 @@ static void set_width(Gen *g, StepKey *k)
     }
     for (int i = 0; i < k->n_args && k->wide; i++)
         if (k->args[i].kind == ARG_WORK) g->key_args[i].kind = ARG_WIDE;
-    g->key_words[0] |= k->wide ? 1u << 31 : 0;
+    g->key_words[k->n_after] |= k->wide ? 1u << 31 : 0;
 }
 
 StepKey step_key(Gen *g, const Step *s, bool known, bool wide)
 {
     StepKey k = {.known = known, .wide = wide};
+    after_key(g, &k);
     word(g, &k, (uint32_t)s->kind << 1 | known);
     switch (s->kind) {
     case STEP_GEMM: gemm_key(g, &k, &s->gemm); break;

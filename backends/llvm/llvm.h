@@ -39,10 +39,10 @@ typedef struct {
 } Arg;
 
 // A step's descriptor as words (equal words: equal code) and what the code learns when it runs, in the order in which
-// it reads it. The first n_rows words decide the code of T > 1; all of them that of T = 1.
+// it reads it. The first n_rows words decide the code of T > 1, those from n_after on that of T = 1.
 typedef struct {
     const uint32_t *words;
-    int n_words, n_rows;
+    int n_words, n_rows, n_after;
     const Arg *args;
     int n_args;
     bool known, wide;
@@ -84,6 +84,9 @@ struct Gen {
     bool turns;                              // products know where their turn is
     bool few_loads;                          // products of one row read few weights in a pass of their loops
     Turn turn;                               // of the step whose key is made
+    const MapStep *after;                    // of a gemm: the map of its results that its code of T > 1 can do as well
+    bool applies;                            // this step does
+    bool taken;                              // of a map: the gemm before it does
     uint32_t *key_words;                     // of that key
     Arg *key_args;
     int cap_key_words, cap_key_args;
@@ -227,15 +230,17 @@ typedef struct {
     int64_t inner, outer_step, inner_step;
 } Pattern;
 Pattern pattern_of(const Access *a, uint32_t n);
-bool map_flat(const MapStep *s);       // all arguments have one level: n is a count that the code learns
-bool map_joined(const MapStep *s);     // T > 1: the rows of all lanes are one run
-int map_width(const TargetInfo *info); // words of a map's vectors
+bool map_flat(const MapStep *s);   // all arguments have one level: n is a count that the code learns
+bool map_joined(const MapStep *s); // T > 1: the rows of all lanes are one run
+bool map_follows(const Gen *g, const MapStep *s, const GemmStep *gemm); // Gen.after
+int map_width(const TargetInfo *info);                                  // words of a map's vectors
 
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows
 void gemm_emit(Gen *g, const GemmStep *s);
 void transposed_emit(Gen *g, const GemmStep *s);
 bool transposed_even(const GemmStep *s); // groups equally wide, in sixteens: the code learns their number and width
 void map_emit(Gen *g, const MapStep *s);
+Value map_one(Gen *g, const MapStep *s, Value x); // of a map of one argument and one result; x: of a product's width
 void reduce_emit(Gen *g, const ReduceStep *s);
 void move_emit(Gen *g, const MoveStep *s);
 bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns
@@ -276,6 +281,8 @@ typedef struct {
     Value out_stride;       // lanes from token to token, of add and out
     bool paired;            // x and w are pairs of bfloat16, k and kb count pairs
     Value end, next;        // where fetching ahead turns (pointers); NULL: nowhere
+    const MapStep *after;   // T > 1: of the results, or NULL
+    Value applies;          // 1 if it is done, else 0 (i64)
     Value buffer;           // T > 1, weights of 16 bits that are no pairs: where they are expanded
 } Product;
 Value product_buffer(Gen *g); // in a function's first block

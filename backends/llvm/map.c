@@ -104,6 +104,15 @@ static void code_emit(const Map *m, const Value *args, Value *value)
     }
 }
 
+Value map_one(Gen *g, const MapStep *s, Value x)
+{
+    Map m = {.g = g, .s = s, .width = g->width};
+    Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
+    m.number = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
+    code_emit(&m, &x, value);
+    return as_float(&m, value[s->outs[0].value]);
+}
+
 // ---- arguments
 // Lane i (i32 or i64, scalar or vector) of a two-level argument, counted from its base; in 64 bits.
 static Value two_level_lane(Gen *g, const Pattern *p, Value i)

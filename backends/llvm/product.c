@@ -125,6 +125,13 @@ static bool hurries(const Gen *g, const Product *p)
     return prefetches(g, p) && g->info.level == LEVEL_AVX512 && !p->paired && (p->w.type == WEIGHTS_F32 || p->buffer);
 }
 
+// Of few inputs they would be another block's.
+static bool fetches_near(const Gen *g, const Product *p)
+{
+    bool few = LLVMIsConstant(p->k) && LLVMConstIntGetZExtValue(p->k) <= 2 * NEAR_INPUTS;
+    return hurries(g, p) && p->w.type == WEIGHTS_F32 && !few;
+}
+
 // What is `at`, or, behind the end of the run, stands in the next one.
 static Value turned(Gen *g, const Product *p, Value at)
 {
@@ -227,7 +234,7 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
                          sum + c * sums_of(b));
     }
     if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""), TO_L2);
-    if (hurries(g, p) && p->w.type == WEIGHTS_F32) prefetch_near(g, p, b, k);
+    if (fetches_near(g, p)) prefetch_near(g, p, b, k);
 }
 
 // From k on for `passes` times `unroll` inputs; `maybe`: passes may be 0.
@@ -358,6 +365,23 @@ static Value finished(Gen *g, const Product *p, const Block *b, int m, int n, in
     return sum;
 }
 
+// What a map makes of the results, where it is done here.
+static void apply_map(Gen *g, const Product *p, Value *sum, int all)
+{
+    LLVMBasicBlockRef blocks[] = {LLVMGetInsertBlock(g->b), block_new(g, "map")}, done = block_new(g, "done");
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, p->applies, word_i64(g, 0), ""), blocks[1], done);
+    Value mapped[MOST_SUMS];
+    LLVMPositionBuilderAtEnd(g->b, blocks[1]);
+    for (int i = 0; i < all; i++) mapped[i] = map_one(g, p->after, sum[i]);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, done);
+    for (int i = 0; i < all; i++) {
+        Value both[] = {sum[i], mapped[i]};
+        sum[i] = LLVMBuildPhi(g->b, LLVMTypeOf(sum[i]), "");
+        LLVMAddIncoming(sum[i], both, blocks, 2);
+    }
+}
+
 // T = 1: the last unit of the last token may be written whole (plan.h).
 static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
@@ -367,6 +391,17 @@ static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, i
         store(g, sum, row_address(g, out, row_at(g, b, v)));
     else
         store_first(g, sum, p->m > 1 && n == b->n - 1 ? b->last : g->width, g->width, out.base);
+}
+
+static void finish_block(Gen *g, const Product *p, const Block *b, Value *sum)
+{
+    int each = b->n * b->v, all = sums_of(b);
+    for (int i = 0; i < all && p->after; i++) sum[i] = finished(g, p, b, i / each, i % each / b->v, i % b->v, sum[i]);
+    if (p->after) apply_map(g, p, sum, all);
+    for (int i = 0; i < all; i++) {
+        int m = i / each, n = i % each / b->v, v = i % b->v;
+        store_unit(g, p, b, m, n, v, p->after ? sum[i] : finished(g, p, b, m, n, v, sum[i]));
+    }
 }
 
 // ---- weights of 16 bits, T > 1
@@ -427,6 +462,7 @@ static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, V
     Loop last = loop_maybe(g, LLVMBuildZExt(g->b, is_last, g->i64, ""));
     for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &last, sum[i]);
     for (int i = 0; i < sums_of(b); i++) sum[i] = finished(g, p, b, 0, i / b->v, i % b->v, sum[i]);
+    if (p->after) apply_map(g, p, sum, sums_of(b));
     loop_end(g, &last, sum);
     for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, 0, i / b->v, i % b->v, sum[i]);
 }
@@ -469,12 +505,7 @@ static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
         blocks_abreast(g, p, b, chains, total);
     else
         blocks_in_turn(g, p, b, total);
-    for (int m = 0; m < b->m; m++)
-        for (int n = 0; n < b->n; n++)
-            for (int v = 0; v < b->v; v++) {
-                Value sum = total[(m * b->n + n) * b->v + v];
-                store_unit(g, p, b, m, n, v, finished(g, p, b, m, n, v, sum));
-            }
+    finish_block(g, p, b, total);
 }
 
 // The rows innermost: the block's weights are used for all of them while they are near.

@@ -21,29 +21,42 @@ static bool words_equal(const uint32_t *a, int n_a, const uint32_t *b, int n_b)
     return n_a == n_b && !memcmp(a, b, (size_t)n_a * sizeof *a);
 }
 
-static int first_of_rows(Unit *u, const StepKey *key)
+static const uint32_t *part_of(const StepKey *key, KeyPart part, int *n)
 {
-    uint32_t slot = words_hash(key->words, key->n_rows) % (uint32_t)u->n_buckets;
-    for (; u->rows_buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
-        const StepKey *other = &u->codes[u->rows_buckets[slot] - 1].key;
-        if (words_equal(other->words, other->n_rows, key->words, key->n_rows)) return u->rows_buckets[slot] - 1;
+    int from = part == KEY_ONE ? key->n_after : 0;
+    *n = (part == KEY_ROWS ? key->n_rows : key->n_words) - from;
+    return key->words + from;
+}
+
+// The first code of equal words in this part of its key, or the one that is made next.
+static int first_of(Unit *u, const StepKey *key, KeyPart part)
+{
+    int n, n_other, *buckets = u->buckets[part];
+    const uint32_t *words = part_of(key, part, &n);
+    uint32_t slot = words_hash(words, n) % (uint32_t)u->n_buckets;
+    for (; buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
+        const uint32_t *other = part_of(&u->codes[buckets[slot] - 1].key, part, &n_other);
+        if (words_equal(other, n_other, words, n)) return buckets[slot] - 1;
     }
-    u->rows_buckets[slot] = u->n_codes + 1;
+    buckets[slot] = u->n_codes + 1;
     return u->n_codes;
 }
 
 static int code_of(Unit *u, const Step *step, const StepKey *key)
 {
-    uint32_t slot = words_hash(key->words, key->n_words) % (uint32_t)u->n_buckets;
-    for (; u->buckets[slot]; slot = (slot + 1) % (uint32_t)u->n_buckets) {
-        const StepKey *other = &u->codes[u->buckets[slot] - 1].key;
-        if (words_equal(other->words, other->n_words, key->words, key->n_words)) return u->buckets[slot] - 1;
-    }
-    Code code = {*key, arena_copy(u->g.cx->arena, step, sizeof *step), first_of_rows(u, key), false, {{0}}};
-    code.key.words = arena_copy(u->g.cx->arena, key->words, (size_t)key->n_words * sizeof *key->words);
-    code.key.args = arena_copy(u->g.cx->arena, key->args, (size_t)key->n_args * sizeof *key->args);
-    ARENA_PUSH(u->g.cx->arena, u->codes, u->n_codes, u->cap_codes, code);
-    return (u->buckets[slot] = u->n_codes) - 1;
+    Arena *arena = u->g.cx->arena;
+    int at = first_of(u, key, KEY_ALL);
+    if (at < u->n_codes) return at;
+    Code code = {.key = *key,
+                 .step = arena_copy(arena, step, sizeof *step),
+                 .after = u->g.after,
+                 .taken = u->g.taken,
+                 .first = first_of(u, key, KEY_ROWS),
+                 .one = first_of(u, key, KEY_ONE)};
+    code.key.words = arena_copy(arena, key->words, (size_t)key->n_words * sizeof *key->words);
+    code.key.args = arena_copy(arena, key->args, (size_t)key->n_args * sizeof *key->args);
+    ARENA_PUSH(arena, u->codes, u->n_codes, u->cap_codes, code);
+    return at;
 }
 
 // ---- how args are stored: as few bytes as the largest needs, without the zero bits that all of a kind end in
@@ -76,12 +89,15 @@ static int twin_order(const void *a, const void *b)
 {
     const Twin *x = a, *y = b;
     if (x->rest != y->rest) return x->rest < y->rest ? -1 : 1;
-    return x->all < y->all ? -1 : x->all > y->all;
+    if (x->all != y->all) return x->all < y->all ? -1 : 1;
+    return x->at - y->at;
 }
 
 // Transposed ones have little code but that of T > 1.
 static uint32_t key_hash(Gen *g, const Step *s, bool known)
 {
+    g->after = NULL;
+    g->taken = false;
     StepKey k = step_key(g, s, known, false);
     return words_hash(k.words, s->gemm.transposed ? k.n_rows : k.n_words);
 }
@@ -105,18 +121,63 @@ static bool has_apart(const Plan *plan)
     return false;
 }
 
+// The steps of a program and the one behind each.
+typedef struct {
+    StepWalk walk, ahead;
+    const Step *next;
+} TwoWalks;
+
+static TwoWalks walk_two(const Program *p)
+{
+    TwoWalks w = {plan_walk(p), plan_walk(p), NULL};
+    plan_next(&w.ahead);
+    return w;
+}
+
+static const Step *two_next(TwoWalks *w)
+{
+    w->next = plan_next(&w->ahead);
+    return plan_next(&w->walk);
+}
+
+static bool equal_code(const MapStep *a, const MapStep *b)
+{
+    return a->n_code == b->n_code && a->outs[0].value == b->outs[0].value &&
+           !memcmp(a->code, b->code, a->n_code * sizeof *a->code);
+}
+
+static bool map_behind(const Gen *g, const Step *s, const Step *next)
+{
+    return s->kind == STEP_GEMM && next && next->kind == STEP_MAP && map_follows(g, &next->map, &s->gemm);
+}
+
 static void find_twins(Unit *u, int steps)
 {
     Gen *g = &u->g;
     const Step *s;
     u->twins = ARENA_ARRAY(g->cx->arena, Twin, steps + 1);
     for (int id = 0; id < PROGRAM_COUNT; id++)
-        for (StepWalk w = plan_walk(&g->plan->programs[id]); (s = plan_next(&w));)
+        for (TwoWalks w = walk_two(&g->plan->programs[id]); (s = two_next(&w));)
             if (s->kind == STEP_GEMM) {
                 Step one = as_emitted(u, s);
-                u->twins[u->n_twins++] = (Twin){key_hash(g, &one, false), key_hash(g, &one, true)};
+                Twin t = {key_hash(g, &one, false), key_hash(g, &one, true), u->n_twins, NULL};
+                if (map_behind(g, s, w.next)) t.after = arena_copy(g->cx->arena, &w.next->map, sizeof t.after[0]);
+                u->twins[u->n_twins++] = t;
             }
     qsort(u->twins, (size_t)u->n_twins, sizeof *u->twins, twin_order);
+}
+
+static int first_twin(const Unit *u, uint32_t rest)
+{
+    int low = 0, high = u->n_twins;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (u->twins[middle].rest < rest)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 // Code that learns its counts is larger, except where the blocks of K are whole. Other backends' code knows them.
@@ -125,18 +186,20 @@ static bool counts_known(Unit *u, const Step *s)
     if (s->kind != STEP_GEMM) return false;
     if (u->g.gemm != gemm_emit) return true;
     uint32_t rest = key_hash(&u->g, s, false);
-    int low = 0, high = u->n_twins, codes = 0;
+    int low = first_twin(u, rest), codes = 0;
     int most = s->gemm.transposed || gemm_cuts(&u->g, &s->gemm).whole ? 1 : 3;
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (u->twins[middle].rest < rest)
-            low = middle + 1;
-        else
-            high = middle;
-    }
     for (int i = low; i < u->n_twins && u->twins[i].rest == rest && codes <= most; i++)
         codes += i == low || u->twins[i].all != u->twins[i - 1].all;
     return codes <= most;
+}
+
+// The map that the code of a product can do behind it: the first that follows one of its twins.
+static const MapStep *map_of_twins(Unit *u, const Step *s)
+{
+    uint32_t rest = key_hash(&u->g, s, false);
+    for (int i = first_twin(u, rest); i < u->n_twins && u->twins[i].rest == rest; i++)
+        if (u->twins[i].after) return u->twins[i].after;
+    return NULL;
 }
 
 static int steps_of(const Program *p)
@@ -214,6 +277,16 @@ static const Stretch *find_turns(const Gen *g, const Program *p, int steps)
     return all;
 }
 
+// What a product does behind it, and whether that has been done.
+static void set_after(Unit *u, const Step *s, const MapStep *behind)
+{
+    Gen *g = &u->g;
+    const MapStep *after = s->kind == STEP_GEMM ? map_of_twins(u, s) : NULL;
+    g->taken = g->applies;
+    g->after = after;
+    g->applies = g->after && behind && equal_code(g->after, behind);
+}
+
 static void collect_program(Unit *u, int id, Range *ranges)
 {
     const Program *p = &u->g.plan->programs[id];
@@ -222,11 +295,12 @@ static void collect_program(Unit *u, int id, Range *ranges)
     bool *known = ARENA_ARRAY(u->g.cx->arena, bool, p->n_steps + 1); // by step of the list, as in its first round
     const Step *s;
     u->uses[id] = ARENA_ARRAY(u->g.cx->arena, Use, steps_of(p) + 1);
-    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) {
+    for (TwoWalks w = walk_two(p); (s = two_next(&w));) {
         Step one = as_emitted(u, s);
-        int at = w.at - 1;
-        if (w.repeat < 0 || !w.round) known[at] = counts_known(u, &one);
+        int at = w.walk.at - 1;
+        if (w.walk.repeat < 0 || !w.walk.round) known[at] = counts_known(u, &one);
         if (s->kind == STEP_GEMM && gemm_turns(&u->g, &s->gemm)) u->g.turn = turns++->turn;
+        set_after(u, &one, map_behind(&u->g, s, w.next) ? &w.next->map : NULL);
         StepKey key = step_key(&u->g, &one, known[at], wide[at]);
         int code = code_of(u, &one, &key);
         Code *first = &u->codes[u->codes[code].first];
@@ -320,14 +394,15 @@ void collect_steps(Unit *u)
         if (p->work_lanes > work_lanes) work_lanes = p->work_lanes;
     }
     u->n_buckets = 2 * steps + 1;
-    u->buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
-    u->rows_buckets = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
+    for (int i = 0; i < KEY_PARTS; i++) u->buckets[i] = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
     g->form[ARG_WORK] = work_form(work_lanes);
     g->lengths_vary = lengths_vary(g->plan);
     g->numbers = numbers_of(g->cx, g->plan, steps);
     u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
+    g->after = NULL;
+    g->applies = g->taken = false;
     free(g->key_words);
     free(g->key_args);
     g->key_words = NULL;

@@ -11,10 +11,15 @@ static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
 enum { SLOT_ONE, SLOT_16, SLOT_32, SLOT_64 };
 enum { MOST_BODY = 4096 }; // bytes of a round
 
+// The words of a key that decide all its code, that of T > 1, that of T = 1.
+typedef enum { KEY_ALL, KEY_ROWS, KEY_ONE, KEY_PARTS } KeyPart;
+
 typedef struct {
     StepKey key;
     const Step *step;
-    int first;               // the first code of equal words for T > 1
+    const MapStep *after; // Gen.after and taken
+    bool taken;
+    int first, one;          // the first codes of equal words for T > 1 and for T = 1
     bool large;              // of a first: some step has so many weights that wider blocks of rows pay
     Value fn[2][NFCC_TILES]; // by level
 } Code;
@@ -29,9 +34,12 @@ typedef struct {
     int first, length, rounds;
 } Part;
 
-// A product by the hashes of its words without and with its counts.
+// A product by the hashes of its words without and with its counts; in which order they come; the map behind it that
+// its code can do.
 typedef struct {
     uint32_t rest, all;
+    int at;
+    const MapStep *after;
 } Twin;
 
 typedef struct {
@@ -39,7 +47,7 @@ typedef struct {
     LLVMTargetMachineRef machine;
     Code *codes;
     int n_codes, cap_codes;
-    int *buckets, *rows_buckets; // hash of a key -> code + 1
+    int *buckets[KEY_PARTS]; // hash of part of a key -> code + 1
     int n_buckets;
     Use *uses[PROGRAM_COUNT]; // the steps of each program, repeats unrolled
     int n_uses[PROGRAM_COUNT];
