@@ -3,7 +3,8 @@
 // From a known lane u the unknown lanes below it are collected, latest first, until only one is left to expand: that is
 // v. Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
 // from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number that is rounded down
-// from such a function) or slots. Then a Way is looked for.
+// from such a function) or slots; and the same once more, where comparisons
+// with what is fixed in a bin halve it. Then a Way is looked for.
 #include "lane_order.h"
 #include "one_lane_find.h"
 
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, MOST_VISITS = 30000000 };
+enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, MOST_LEVELS = 2, MOST_VISITS = 30000000 };
 
 // ---- the lanes between u and v, of one function
 
@@ -156,16 +157,27 @@ double one_lane_threshold(Op op, int k, double c, double number)
 
 const double *lane_number_of(LaneRef r, double *v) { return lane_is_const(r) && const_number(r.node, v) ? v : NULL; }
 
-bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *threshold)
+// How often thresholds are found before lane r is constant between them: 0 known, 1, 2; deeper: it is not.
+static int level_of(const OneLaneFinder *q, const Single *s, LaneRef r)
+{
+    if (is_known(q, r)) return 0;
+    return varies(q, s, r) ? MOST_LEVELS + 1 : s->fixed[place_of(q, r) - 1];
+}
+
+// The deepest level of what stands on the way from r back to v; -1: there is none, or one deeper than `most`.
+static int walk_level(const OneLaneFinder *q, const Single *s, LaneRef r, const double *threshold, int most)
 {
     double at = threshold ? *threshold : 0, c = 0;
     bool number = threshold != NULL;
+    int deepest = 0;
     for (int turns = 0; !lane_same(r, s->v);) {
         const Node *n = r.node;
-        if (!op_elementwise(n->op) || n->n_in > 2 || turns == MOST_TURNS) return false;
+        if (!op_elementwise(n->op) || n->n_in > 2 || turns == MOST_TURNS) return -1;
         int k = varies(q, s, lane_operand(n, 0, r.lane)) ? 0 : 1;
         LaneRef other = n->n_in == 2 ? lane_operand(n, 1 - k, r.lane) : r;
-        if (n->n_in == 2 && !is_known(q, other)) return false;
+        int level = n->n_in == 2 ? level_of(q, s, other) : 0;
+        if (level > most) return -1;
+        if (level > deepest) deepest = level;
         number = number && (n->n_in == 1 || lane_number_of(other, &c));
         if (number && n->op != OP_min && n->op != OP_max) at = one_lane_threshold(n->op, k, c, at);
         turns += n->op == OP_neg || n->op == OP_min || n->op == OP_max;
@@ -178,27 +190,33 @@ bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *
         case OP_div:
         case OP_mul: {
             int sign = n->op == OP_div && k == 1 ? 0 : lane_sign(other);
-            if (!sign) return false;
+            if (!sign) return -1;
             turns += sign < 0;
             break;
         }
         default:
-            if (!one_lane_rising(n->op) || !number || !isfinite(at)) return false;
+            if (!one_lane_rising(n->op) || !number || !isfinite(at)) return -1;
         }
         r = lane_operand(n, k, r.lane);
     }
-    return true;
+    return deepest;
 }
 
-// A comparison of a function of v with a known lane is constant between thresholds of v.
-static bool compares(const OneLaneFinder *q, const Single *s, LaneRef r)
+bool walkable(const OneLaneFinder *q, const Single *s, LaneRef r, const double *threshold)
 {
-    const Node *n = r.node;
-    if (n->op != OP_lt && n->op != OP_le) return false;
-    LaneRef x = lane_operand(n, 0, r.lane), y = lane_operand(n, 1, r.lane);
+    return walk_level(q, s, r, threshold, 0) == 0;
+}
+
+// A comparison of a function of v with a lane that is known, or constant in the bin, is constant between thresholds of v:
+// its level, or 0.
+static int compares(const OneLaneFinder *q, const Single *s, LaneRef r)
+{
+    LaneRef x = lane_operand(r.node, 0, r.lane), y = lane_operand(r.node, 1, r.lane), with = varies(q, s, x) ? y : x;
     double c;
-    if (varies(q, s, x)) return is_known(q, y) && walkable(q, s, x, lane_number_of(y, &c));
-    return is_known(q, x) && walkable(q, s, y, lane_number_of(x, &c));
+    int by = level_of(q, s, with);
+    if (by >= MOST_LEVELS) return 0;
+    int along = walk_level(q, s, lane_same(with, y) ? x : y, lane_number_of(with, &c), MOST_LEVELS - 1);
+    return along < 0 ? 0 : 1 + (by > along ? by : along);
 }
 
 int64_t one_lane_bins(const LaneRef *lanes, int n)
@@ -224,7 +242,7 @@ static bool noted(OneLaneFinder *q, const Node *n, const char *why) { return !re
 static bool classify(OneLaneFinder *q, Search *w, Single *out)
 {
     int n = w->s.n + 1;
-    *out = (Single){w->s.u, w->s.v, ARENA_ARRAY(q->cx->arena, LaneRef, n), ARENA_ARRAY(q->cx->arena, bool, n), n};
+    *out = (Single){w->s.u, w->s.v, ARENA_ARRAY(q->cx->arena, LaneRef, n), ARENA_ARRAY(q->cx->arena, uint8_t, n), n};
     memcpy(out->lanes, w->s.lanes, (size_t)w->s.n * sizeof(LaneRef));
     out->lanes[n - 1] = w->s.v;
     qsort(out->lanes, (size_t)n, sizeof(LaneRef), lane_compare);
@@ -235,14 +253,19 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
         LaneRef r = out->lanes[i];
         if (lane_same(r, out->v)) continue;
         int count = lane_operands(r, in, MOST_LANES);
-        bool any = false;
-        for (int k = 0; k < count && !any; k++) any = varies(q, out, in[k]);
-        bool test = any && (r.node->op == OP_lt || r.node->op == OP_le);
-        if (test && !compares(q, out, r))
+        int level = 1;
+        for (int k = 0; k < count; k++)
+            if (level_of(q, out, in[k]) > level) level = level_of(q, out, in[k]);
+        bool any = level > MOST_LEVELS, test = any && (r.node->op == OP_lt || r.node->op == OP_le);
+        if (test)
+            level = compares(q, out, r);
+        else if (any)
+            level = numbers_bins(q, out, r);
+        if (test && !level)
             ok = !noted(q, r.node, "compares with something that is not known");
         else if (any && !op_elementwise(r.node->op))
             ok = !noted(q, r.node, "mixes several functions of one lane");
-        out->fixed[i] = !any || test || numbers_bins(q, out, r);
+        out->fixed[i] = (uint8_t)level;
     }
     free(in);
     return ok && !out->fixed[place_of(q, out->u) - 1];
@@ -370,7 +393,7 @@ static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single,
     OneLane *g = ARENA_NEW(a, OneLane);
     LaneRef *u = ARENA_ARRAY(a, LaneRef, n), *v = ARENA_ARRAY(a, LaneRef, n);
     const LaneRef **lanes = ARENA_ARRAY(a, const LaneRef *, n);
-    const bool **fixed = ARENA_ARRAY(a, const bool *, n);
+    const uint8_t **fixed = ARENA_ARRAY(a, const uint8_t *, n);
     int *n_lanes = ARENA_ARRAY(a, int, n);
     for (int i = 0; i < n; i++) {
         u[i] = single[i]->u;

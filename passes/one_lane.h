@@ -66,7 +66,8 @@ typedef struct {
     bool proved; // that it is so; else the rows of the check confirm it
     // Lanes that depend on v, of function i: sorted by node and lane; which of them are constant between thresholds.
     const LaneRef *const *lanes;
-    const bool *const *fixed;
+    // 0: it varies; 1: thresholds by known lanes; 2: by lanes of level 1 (a bin that is halved), which come after them.
+    const uint8_t *const *fixed;
     const int *n_lanes;
 } OneLane;
 

@@ -10,7 +10,7 @@ enum { MOST_ASSUMED = 64 };
 typedef struct {
     LaneRef u, v;
     LaneRef *lanes; // sorted; v and u among them
-    bool *fixed;
+    uint8_t *fixed; // its level (one_lane.h)
     int n;
 } Single;
 

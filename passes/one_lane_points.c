@@ -314,8 +314,12 @@ void points_evaluate(Thresholds *t)
         for (int p = 0; p < t->n_points; p++) {
             int who = t->points[p].who;
             for (; cursor[p] < g->n_lanes[who] && g->lanes[who][cursor[p]].node == node; cursor[p]++) {
-                if (lane_same(g->lanes[who][cursor[p]], g->v[who]))
+                int level = g->fixed[who][cursor[p]];
+                LaneRef own = g->lanes[who][cursor[p]];
+                if (lane_same(own, g->v[who]))
                     t->points[p].value[cursor[p]] = t->points[p].at;
+                else if (level && level < t->level)
+                    t->points[p].value[cursor[p]] = lane_env_get(t->e->env, own);
                 else
                     cells[n++] = (Cell){p, cursor[p]};
             }

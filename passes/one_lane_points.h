@@ -31,6 +31,7 @@ typedef struct {
 
 typedef struct {
     Emit *e;
+    int level; // of the comparisons (one_lane.h); lanes of lower levels have their values in e->env
     Compare *compare;
     int n_compare, cap_compare;
     Point *points;

@@ -1,7 +1,7 @@
 // The tests of a one-lane function's v, from u (one_lane.h).
 //
 // A test of v against a threshold T becomes a test of u against g(T + 0), which one_lane_points.c builds. Then all that
-// is constant between thresholds is built forward.
+// is constant between thresholds is built forward; then the tests of the next level, whose thresholds are among that.
 #include "lane_order.h"
 #include "one_lane_points.h"
 
@@ -141,7 +141,7 @@ static void collect(Thresholds *t, int i)
     const OneLane *g = t->e->g;
     for (int p = 0; p < g->n_lanes[i]; p++) {
         LaneRef r = g->lanes[i][p];
-        if (!g->fixed[i][p] || (r.node->op != OP_lt && r.node->op != OP_le)) continue;
+        if (g->fixed[i][p] != t->level || (r.node->op != OP_lt && r.node->op != OP_le)) continue;
         LaneRef x = lane_operand(r.node, 0, r.lane), y = lane_operand(r.node, 1, r.lane);
         bool left = varies(g, i, x), lt = r.node->op == OP_lt; // x < y is not (x >= y)
         if (!left && !varies(g, i, y)) continue;
@@ -149,7 +149,7 @@ static void collect(Thresholds *t, int i)
         add_compare(compare_for(t, r.node, -1, left != lt, left, 1, i, h), i, h, lane_env_get(t->e->env, k), r.lane);
     }
     for (int p = 0; p < g->n_lanes[i]; p++)
-        if (g->fixed[i][p] && one_lane_rounds(g->lanes[i][p].node)) collect_edges(t, i, g->lanes[i][p]);
+        if (g->fixed[i][p] == t->level && one_lane_rounds(g->lanes[i][p].node)) collect_edges(t, i, g->lanes[i][p]);
 }
 
 static void collect_tests(Thresholds *t, const Way *way)
@@ -291,8 +291,8 @@ static int compare_ints(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-// Lanes that are constant between thresholds, forward, node by node.
-static void emit_fixed(Emit *e)
+// Lanes that are constant between thresholds of this level, forward, node by node.
+static void emit_fixed(Emit *e, int level)
 {
     const OneLane *g = e->g;
     for (int id = 0; id < g->f->n_nodes; id++) {
@@ -301,7 +301,7 @@ static void emit_fixed(Emit *e)
         for (int i = 0; i < g->n; i++)
             for (int p = 0; p < g->n_lanes[i]; p++) {
                 LaneRef r = g->lanes[i][p];
-                if (r.node != n || !g->fixed[i][p] || lane_env_get(e->env, r).node) continue;
+                if (r.node != n || g->fixed[i][p] != level || lane_env_get(e->env, r).node) continue;
                 if (!lanes) lanes = ARENA_ARRAY(e->a, int64_t, type_lanes(n->type) + 1);
                 lanes[count++] = r.lane;
             }
@@ -311,12 +311,20 @@ static void emit_fixed(Emit *e)
     }
 }
 
-void one_lane_decide(Emit *e)
+static bool has_level(const OneLane *g, int level)
+{
+    bool any = false;
+    for (int i = 0; i < g->n; i++)
+        for (int p = 0; p < g->n_lanes[i]; p++) any = any || g->fixed[i][p] == level;
+    return any;
+}
+
+static Thresholds decide_level(Emit *e, int level)
 {
     const OneLane *g = e->g;
-    Thresholds t = {.e = e};
+    Thresholds t = {.e = e, .level = level};
     for (int i = 0; i < g->n; i++) collect(&t, i);
-    collect_tests(&t, g->way);
+    if (level == 1) collect_tests(&t, g->way);
     for (int i = 0; i < t.n_compare; i++) {
         Compare *c = &t.compare[i];
         while (!lane_same(c->h[0], g->v[c->who[0]])) walk_back(e, c);
@@ -325,8 +333,15 @@ void one_lane_decide(Emit *e)
     points_evaluate(&t);
     builder_origin(e->b, g->slots[0].node->origin);
     for (int i = 0; i < t.n_compare; i++) decide(&t, &t.compare[i]);
-    if (needs_bracket(g->way)) bracket(&t);
-    emit_fixed(e);
+    if (level == 1 && needs_bracket(g->way)) bracket(&t);
+    emit_fixed(e, level);
     builder_origin(e->b, g->slots[0].node->origin);
-    set_tests(&t, g->way);
+    return t;
+}
+
+void one_lane_decide(Emit *e)
+{
+    Thresholds t = decide_level(e, 1);
+    for (int level = 2; has_level(e->g, level); level++) decide_level(e, level);
+    set_tests(&t, e->g->way);
 }

@@ -188,6 +188,43 @@ def cubic(t, most=2):
     return t("add", t("add", t("add", *terms[:2]), terms[2]), taken(t, ys, BINS + 1, number))
 
 
+def halved(t, masks=False):
+    """A ratio of linear functions on both sides of a place in each bin (linear rational splines)."""
+    xs, ys, x, n = knots(t, 0), knots(t, BINS), t("move", "x"), LANES * BINS
+    inner = t("softplus", t("move", "p", to=LANES * (BINS - 1), at=columns(2 * BINS, BINS - 1)), to=LANES * (BINS - 1))
+    slopes = with_ends(t, t("add", inner, 0.1, to=LANES * (BINS - 1)), 1, 1)
+    at = t("min", bin_number(t, xs, x), t(f"constant [{BINS - 1}]", to=1, dtype="i64"), dtype="i64")
+    after = t("add", at, t("constant [1]", to=1, dtype="i64"), dtype="i64")
+    y0, y1 = (taken(t, ys, BINS + 1, k) for k in (at, after))
+    d0, d1 = (taken(t, slopes, BINS + 1, k) for k in (at, after))
+    w, h = (taken(t, differences(t, k), BINS, at) for k in (xs, ys))
+    share = t("sigmoid", t("move", "p", to=n, at=columns(0, BINS)), to=n)
+    place = t("add", t("mul", taken(t, share, BINS, at), 0.9), 0.05)
+    rest = t("sub", 1, place)
+    wb = t("sqrt", t("div", d0, d1))
+    wc = t("div", t("add", t("mul", place, d0), t("mul", t("mul", rest, wb), d1)), t("div", h, w))
+    low, high = rest, t("mul", place, wb)
+    ym = t("div", t("add", t("mul", low, y0), t("mul", high, y1)), t("add", low, high))
+    theta = t("div", t("sub", x, taken(t, xs, BINS + 1, at)), w)
+    below, above = t("sub", place, theta), t("sub", theta, place)
+    from_end = t("mul", t("sub", 1, theta), wc)
+    to_place, on = t("mul", theta, wc), t("mul", above, wb)
+    first = t("le", theta, place, dtype="bool")
+    tops = t("add", t("mul", below, y0), t("mul", to_place, ym)), t("add", t("mul", from_end, ym), t("mul", on, y1))
+    unders = t("add", below, to_place), t("add", from_end, on)
+    if masks:
+        mask = t("select", first, t("constant [1]", to=1), t("constant [0]", to=1))
+        other = t("sub", 1, mask)
+        top, under = (t("add", t("mul", a, mask), t("mul", b, other)) for a, b in (tops, unders))
+    else:
+        top, under = (t("select", first, a, b) for a, b in (tops, unders))
+    return clamped(t, t("div", top, under))
+
+
+def halved_by_masks(t):
+    return halved(t, masks=True)
+
+
 def quadratic_bins(t):
     """Knots, their images, and by bin: slopes at both ends (heights exp(p), normalised), times the width."""
     n, m = LANES * (BINS + 1), LANES * BINS
@@ -529,7 +566,7 @@ def test_quadratic_spline(tool, tmp_path):
 
 
 @pytest.mark.parametrize("tails", [False, True], ids=["interval", "tails"])
-@pytest.mark.parametrize("body", [linear, cubic])
+@pytest.mark.parametrize("body", [linear, cubic, halved, halved_by_masks])
 def test_splines_without_positions(body, tails, tool, tmp_path):
     """Bins that are rounded down to, and clamps above them; a root between the knots."""
     def whole(t):
