@@ -12,7 +12,8 @@
  *
  * Shapes. All arrays are C-contiguous f32 unless nfcc_info says otherwise. N = rows of the prepared state, n = events
  * per row, D = info->event_size: x and z are [N][n][D], log_prob and log_det [N][n]. A context is [N][its shape]. NULL
- * for an output that is not wanted.
+ * for an output that is not wanted. z, x or score may be written over the x or z that was given (the same array); outputs
+ * overlap nothing else.
  *
  * Units. log_prob and log_det are natural logarithms (nats), in the units of the event as the graph sees it.
  *

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -222,6 +223,23 @@ def test_out(policy):
             policy.sample(z=z, contexts=given, out=bad)
     with pytest.raises(TypeError, match="pair"):
         policy.to_event(z, contexts=given, out=x)
+
+
+@pytest.mark.parametrize("threads", [None, 2])
+@pytest.mark.parametrize("n", [1, 5, 67, 300])
+def test_written_over_what_was_given(policy, n, threads):
+    given = normals(n, 3)
+    given[n // 2, 1] = np.nan
+    calls = {"to_latent": lambda a, out: policy.to_latent(a, contexts=contexts(n), out=out and (out[0], None), threads=threads)[0],
+             "to_event": lambda a, out: policy.to_event(a, contexts=contexts(n), out=out and (out[0], None), threads=threads)[0],
+             "sample": lambda a, out: policy.sample(z=a, contexts=contexts(n), out=out and out[0], threads=threads),
+             "score": lambda a, out: policy.score(a, contexts=contexts(n), out=out and out[0], threads=threads)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nfcc.NotFiniteWarning)
+        for name, call in calls.items():
+            over = given.copy()
+            call(over, [over])
+            assert np.array_equal(over, call(given, None), equal_nan=True), name
 
 
 def test_conversions(policy, tmp_path):

@@ -122,7 +122,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
 }
 _HERE = Path(__file__).resolve().parent
 _NOT_FINITE, _NO_ENTRY, _FILE = 1, 4, 7
-_DTYPES = {0: np.dtype(np.float32), 2: np.dtype(np.int64), 3: np.dtype(np.bool_)}
+_DTYPES: Dict[int, "np.dtype[Any]"] = {0: np.dtype(np.float32), 2: np.dtype(np.int64), 3: np.dtype(np.bool_)}
 _ENTRIES = ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "act", "run", "score",
             "sample_best")
 
@@ -529,7 +529,7 @@ def _why_not_opened(status: int, error: int) -> str:
         return f"cannot be opened: {os.strerror(error)}" + ("; is its folder mounted noexec?" if error == errno.EPERM else "")
     if status == _FILE:
         return "is no policy of nfcc, or a damaged one; nfcc.compile(\"model.onnx\", \"policy.so\") makes one"
-    return _lib.nfcc_status_text(status).decode()
+    return str(_lib.nfcc_status_text(status).decode())
 
 
 class _Handle(c_void_p):
