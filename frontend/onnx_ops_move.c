@@ -82,6 +82,7 @@ void import_flatten(Call *c, int a)
     result(c, 0, checked_reshape(c, x, 2, dim));
 }
 
+// An axis that has more than 1 element stays: torch's exporter writes aten.squeeze.dim, which means that, as it is.
 void import_squeeze(Call *c, int a)
 {
     (void)a;
@@ -94,9 +95,8 @@ void import_squeeze(Call *c, int a)
     int64_t dim[MAX_RANK];
     int rank = 0;
     for (int i = 0; i < x->type.rank; i++) {
-        if (!gone[i]) dim[rank++] = x->type.dim[i];
-        if (gone[i] && x->type.dim[i] != 1)
-            fail(c, DAMAGED, "axis %d has %lld elements, not 1", i, (long long)x->type.dim[i]);
+        if (gone[i] && shrinks(c, 0, i)) fail(c, "export with a dynamic batch", "axis %d is the rows of the batch", i);
+        if (!gone[i] || many_dim(c, 0, i) != 1) dim[rank++] = x->type.dim[i];
     }
     result(c, 0, checked_reshape(c, x, rank, dim));
 }

@@ -125,6 +125,10 @@ def quantised():
     return model([node("DynamicQuantizeLinear", ["x"], ["q", "s", "p"]), node("DequantizeLinear", ["q", "s", "p"], ["y"])]), "the model is quantised"
 
 
+def squeezed_rows():
+    return model([node("Squeeze", ["x", "zero"], ["y"])], [ints("zero", 0)]), "axis 0 is the rows of the batch"
+
+
 def cycle():
     return model([node("Add", ["x", "b"], ["a"], "loop"), node("Neg", ["a"], ["b"]), copy("a")]), "'loop' (Add): its input 'b' is made by a later node"
 

@@ -142,7 +142,7 @@ def test_node_tests_compiled():
     assert count["PASS"] > 100
 
 
-# ---- what ONNX Runtime's optimiser writes
+# ---- what ONNX Runtime's optimiser writes, and exporters beside the standard
 
 def fused(tool, folder, op, order, inputs, weights, output, domain="com.microsoft", opset=17, **said):
     """What `nfcc test` says of one node on the operands named in `order`."""
@@ -240,3 +240,9 @@ def test_a_normalisation_in_a_file_older_than_its_operator(tool, tmp_path):
         out = fused(tool, tmp_path / op, op, "x scale", {"x": v["x"]}, {"scale": v["scale"]}, y, domain="", opset=13,
                     epsilon=0.125)
         assert "1 passed" in out
+
+
+def test_an_axis_that_is_not_one_is_not_squeezed(tool, tmp_path):
+    """As torch's exporter writes aten.squeeze.dim of any axis."""
+    x = numbers(8, x=(5, 4))["x"]
+    assert "1 passed" in fused(tool, tmp_path, "Squeeze", "x", {"x": x}, {}, x, domain="", opset=11, axes=[1])
