@@ -332,6 +332,11 @@ static void compare_differences(Check *c)
         size_t r = rows[k];
         double numeric = program_difference(c, c->to_latent, c->x, r),
                error = fabs(numeric - c->log_det_x[r]) / (1 + fabs(numeric) + (double)c->dims);
+        if (isinf(numeric) && numeric == c->log_det_x[r]) {
+            diag_error(c->cx, NULL, "a matrix of the graph is singular on a row that was drawn",
+                       "the map has no inverse: its log_det is %.9g", numeric);
+            return;
+        }
         if (error > c->report->log_det_error) c->report->log_det_error = error;
         if (!(error <= DIFFERENCE_ERROR))
             diag_error(c->cx, NULL,

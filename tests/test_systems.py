@@ -237,3 +237,15 @@ def test_computed_matrices_that_are_not_solved(tool, tmp_path):
     z: f32[1,3] = mul c, along
     log_det: f32[1] = constant [0]"""))
     assert "not invertible" in tool("check", tmp_path / "flat.nf", code=1).stderr
+    plane = """    cx: f32[1,4] = mul c, x
+    cc: f32[1,4] = mul c, c
+    along: f32[1] = reduce_sum cx
+    size: f32[1] = reduce_sum cc
+    part: f32[1] = div along, size
+    back: f32[1,4] = mul c, part
+    z: f32[1,4] = sub x, back
+    log_det: f32[1] = constant [0]"""  # onto a plane: singular only by what c c is
+    only_z = module(4, 4, plane).replace('port out "log_det" f32[] batch 0\n', "").replace("return z, log_det", "return z")
+    (tmp_path / "plane.nf").write_text(only_z)
+    assert "error: " in tool(tmp_path / "plane.nf", "-o", tmp_path / "p.so", code=1).stderr
+    assert not (tmp_path / "p.so").exists()
