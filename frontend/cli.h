@@ -151,6 +151,8 @@ void session_stage(Session *s, const char *stage); // progress line and --time
 int session_finish(Session *s, int code);          // prints diagnostics, frees, returns the exit code
 int session_code(const Session *s);                // DONE, or the code of the errors reported
 double session_seconds(const Session *s);
+// Before anything is computed: the file can be written, and is not what is read. A stream takes what is no library.
+bool session_may_write(Session *s, const char *path, bool streams);
 extern const char *const weight_names[3];                                         // by WeightType
 bool weight_named(const char *text, WeightType *type);                            // false: no such type
 bool flow_options(Session *s, FlowOptions *out);                                  // false after a usage message

@@ -75,7 +75,9 @@ static bool refuse_unknown(Arena *arena, unsigned command, const char *word)
     int n = 0;
     for (int i = 0; i < OPT_COUNT; i++)
         if (rows[i].commands & command) words[n++] = rows[i].spelling;
-    usage_error("unknown option '%.200s'%s", word, nearest_word(arena, word, words, n));
+    bool output = !strncmp(word, "--out", 5);
+    usage_error("unknown option '%.200s'%s", word,
+                output ? "; did you mean '-o'?" : nearest_word(arena, word, words, n));
     return false;
 }
 
@@ -145,6 +147,12 @@ static int find_option(unsigned command, const char *word, size_t length)
     return found < 0 && length == 2 && !strncmp(word, "-h", 2) ? OPT_help : found;
 }
 
+// `--json --html page.html`: a value was forgotten. --json=--html takes it at its word.
+static bool is_option(unsigned command, const char *word)
+{
+    return word[0] == '-' && find_option(command, word, strlen(word)) >= 0;
+}
+
 typedef struct {
     const char **contexts, **normalize, **args;
     int n_contexts, contexts_cap, n_normalize, normalize_cap, n_args, args_cap;
@@ -161,7 +169,8 @@ static bool take_option(Options *o, Lists *l, unsigned command, char **argv, int
         usage_error("%s is an option of 'nfcc %s'", row->spelling, command_name(row->commands));
         return false;
     }
-    const char *value = equals ? equals + 1 : row->argument && *i + 1 < argc ? argv[++*i] : row->argument ? NULL : "";
+    bool follows = row->argument && *i + 1 < argc && !is_option(command, argv[*i + 1]);
+    const char *value = equals ? equals + 1 : follows ? argv[++*i] : row->argument ? NULL : "";
     if (!value || (equals && !row->argument)) {
         usage_error(row->argument ? "%s needs a value: %s %s" : "%s takes no value", row->spelling, row->spelling,
                     row->argument);

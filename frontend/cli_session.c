@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,6 +62,23 @@ int session_finish(Session *s, int code)
     if (code == DONE) code = session_code(s);
     arena_free(s->arena);
     return code;
+}
+
+static bool is_file(const struct stat *st, const char *path)
+{
+    struct stat other;
+    return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+}
+
+bool session_may_write(Session *s, const char *path, bool streams)
+{
+    struct stat st;
+    const char *model = s->options->args[0];
+    if (!stat(path, &st) && (is_file(&st, model) || is_file(&st, arena_format(s->arena, "%s.data", model)))) {
+        diag_io_error(&s->cx, "give another name", "%s: is a file of the model itself", path);
+        return false;
+    }
+    return file_possible(&s->cx, path, streams);
 }
 
 // A C identifier made of the file's name without folder and extension.

@@ -360,7 +360,7 @@ static bool reports_possible(Bench *b)
 {
     static const OptionId ids[] = {OPT_json_file, OPT_html};
     for (int i = 0; i < 2; i++)
-        if (b->options.value[ids[i]] && !file_possible(&b->s->cx, b->options.value[ids[i]], true)) return false;
+        if (b->options.value[ids[i]] && !session_may_write(b->s, b->options.value[ids[i]], true)) return false;
     return true;
 }
 

@@ -64,24 +64,6 @@ static const char *name_of(Session *s)
     return NULL;
 }
 
-static bool is_file(const struct stat *st, const char *path)
-{
-    struct stat other;
-    return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
-}
-
-// Before anything is computed: the file can be written, and is not what is read. A stream takes what is no library.
-static bool may_write(Session *s, const char *path, bool streams)
-{
-    struct stat st;
-    const char *model = s->options->args[0];
-    if (!stat(path, &st) && (is_file(&st, model) || is_file(&st, arena_format(s->arena, "%s.data", model)))) {
-        diag_io_error(&s->cx, "give another name with -o", "%s: is a file of the model itself", path);
-        return false;
-    }
-    return file_possible(&s->cx, path, streams);
-}
-
 // ---- text form
 static bool write_module(Session *s, const Module *m, const char *path)
 {
@@ -154,7 +136,7 @@ static int stop_after(Session *s, const char *pass)
     PipelineOptions pipeline = {plan ? NULL : pass, s->options->value[OPT_time] != NULL};
     const char *path = s->options->value[OPT_output];
     if (!known_pass(s->arena, pass) || !flow_options(s, &f)) return WRONG_USAGE;
-    if (path && !may_write(s, path, true)) return IO_FAILED;
+    if (path && !session_may_write(s, path, true)) return IO_FAILED;
     const Module *m = build_import(s, s->options->args[0], hash);
     if (m && !import) m = passes_run(&s->cx, m, &f, &pipeline, &flow, NULL);
     if (!plan || !m) return print_or_write(s, m);
@@ -185,7 +167,7 @@ static bool may_write_all(Session *s, const Job *j)
     bool ok = true;
     for (int i = 0; i < N_KINDS; i++)
         if (j->kinds & kinds[i].bit)
-            ok &= may_write(s, path_of(s->arena, j->output, j->kinds, kinds[i].bit), kinds[i].bit != KIND_SO);
+            ok &= session_may_write(s, path_of(s->arena, j->output, j->kinds, kinds[i].bit), kinds[i].bit != KIND_SO);
     return ok;
 }
 

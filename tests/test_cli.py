@@ -68,6 +68,9 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--max-error", "0"], "above 0"),
     (["m.onnx", "-o", "p.so", "--max-graph-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--normalize", "obs"], "NAME=FILE.npz"),
+    (["m.onnx", "-o", "--emit", "h"], "-o needs a value"),
+    (["bench", "m.onnx", "--json", "--html", "page.html"], "--json needs a value"),
+    (["m.onnx", "--output", "p.so"], "did you mean '-o'"),
     (["m.onnx", "-o", "p.so", "--no-verify", "--reference", "rows.npz"], "--no-verify and --reference contradict"),
     (["m.onnx", "-o", "p.so", "--no-verify", "--verify-inputs", "rows.npz"], "--verify-inputs contradict"),
     (["m.onnx", "-o", "p.nf", "--stop-after", "plan", "--emit", "h"], "--stop-after and --emit contradict"),
@@ -119,6 +122,8 @@ def test_output_is_not_the_model(tool, tmp_path, name):
     before = (tmp_path / "m.onnx").read_bytes()
     for words in (["-o", name], ["-o", name, "--emit", "h"], ["-o", name, "--stop-after", "import"]):
         assert "of the model itself" in tool("m.onnx", *words, cwd=tmp_path, code=3).stderr
+    for option in ("--json", "--html"):
+        assert "of the model itself" in tool("bench", "m.onnx", option, name, cwd=tmp_path, code=3).stderr
     assert (tmp_path / "m.onnx").read_bytes() == before and (tmp_path / "m.onnx.data").read_bytes() == b"weights"
 
 
