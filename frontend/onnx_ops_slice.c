@@ -12,8 +12,8 @@ static const Node *slice_axis(Call *c, const Node *x, int axis, int64_t start, i
         if (step == 0) return fail(c, DAMAGED, "a slice with step 0");
         step = step < 0 ? -INT32_MAX : INT32_MAX;
     }
-    if (start < 0) start = start < -n ? -1 : start + n;
-    if (end < 0) end = end < -n ? -1 : end + n;
+    if (start < 0) start += n;
+    if (end < 0) end += n;
     start = step > 0 ? clamp(start, 0, n) : clamp(start, -1, n - 1);
     end = step > 0 ? clamp(end, 0, n) : clamp(end, -1, n - 1);
     int64_t count = step > 0 ? (end - start + step - 1) / step : (start - end - step - 1) / -step;
