@@ -1,49 +1,20 @@
 // Determinants and inverses of small matrices: of constants in double, at import; of computed values by elimination
 // written as nodes (build_solve).
+#include "double_math.h"
 #include "onnx_import.h"
-
-#include <math.h>
-
-// Gaussian elimination with partial pivoting of m[n][n]; the right side r[n][n] is reduced along. Returns det.
-static double eliminate(int64_t n, double *m, double *r)
-{
-    double det = 1;
-    for (int64_t k = 0; k < n; k++) {
-        int64_t p = k;
-        for (int64_t i = k + 1; i < n; i++)
-            if (fabs(m[i * n + k]) > fabs(m[p * n + k])) p = i;
-        if (m[p * n + k] == 0) return 0;
-        for (int64_t j = 0; j < n && p != k; j++) {
-            double t = m[k * n + j], u = r[k * n + j];
-            m[k * n + j] = m[p * n + j], m[p * n + j] = t;
-            r[k * n + j] = r[p * n + j], r[p * n + j] = u;
-        }
-        det *= p != k ? -m[k * n + k] : m[k * n + k];
-        double pivot = m[k * n + k];
-        for (int64_t j = 0; j < n; j++) m[k * n + j] /= pivot, r[k * n + j] /= pivot;
-        for (int64_t i = 0; i < n; i++) {
-            double f = m[i * n + k];
-            for (int64_t j = 0; i != k && f != 0 && j < n; j++)
-                m[i * n + j] -= f * m[k * n + j], r[i * n + j] -= f * r[k * n + j];
-        }
-    }
-    return det;
-}
+#include "small_matrix.h"
 
 // The inverse and determinant of each matrix of a constant x[..., n, n].
-static bool dense(Call *c, const Node *x, double **inverse, double **det)
+static bool dense(Call *c, const Node *x, double **inverse, Determinant **det)
 {
     int64_t n = type_last(x->type), count = n ? type_lanes(x->type) / (n * n) : 0;
     if (!charge_work(c, (double)count * (double)(n * n) * (double)n)) return false;
     *inverse = ARENA_ARRAY(call_arena(c), double, type_lanes(x->type) + 1);
-    *det = ARENA_ARRAY(call_arena(c), double, count + 1);
+    *det = ARENA_ARRAY(call_arena(c), Determinant, count + 1);
     double *m = ARENA_ARRAY(call_arena(c), double, n *n + 1);
     for (int64_t k = 0; k < count; k++) {
-        for (int64_t i = 0; i < n * n; i++) {
-            m[i] = const_at(x, k * n * n + i);
-            (*inverse)[k * n * n + i] = i / n == i % n;
-        }
-        (*det)[k] = eliminate(n, m, *inverse + k * n * n);
+        for (int64_t i = 0; i < n * n; i++) m[i] = const_at(x, k * n * n + i);
+        (*det)[k] = invert_matrix(m, *inverse + k * n * n, n);
     }
     return true;
 }
@@ -72,15 +43,24 @@ static const Node *side_by_side(Call *c, const Node *x)
     return build_reshape(c->b, x, 3, (int64_t[]){type_lanes(x->type) / (n * n), n, n});
 }
 
+static void constant_det(Call *c, const Node *x, Type t)
+{
+    double *inverse;
+    Determinant *det;
+    if (!dense(c, x, &inverse, &det)) return;
+    double *value = ARENA_ARRAY(call_arena(c), double, type_lanes(t) + 1);
+    for (int64_t i = 0; i < type_lanes(t); i++) value[i] = (det[i].sign < 0 ? -1 : 1) * double_exp(det[i].log_size);
+    result(c, 0, build_reals(c->b, t, value));
+}
+
 void import_det(Call *c, int a)
 {
     (void)a;
     const Node *x = square_arg(c), *sign = NULL;
-    double *inverse = NULL, *det = NULL;
     if (!x) return;
     Type t = type_make(T_F32, x->type.rank - 2, x->type.dim);
     if (node_is_const(x)) {
-        if (dense(c, x, &inverse, &det)) result(c, 0, build_reals(c->b, t, det));
+        constant_det(c, x, t);
         return;
     }
     const Node *pivots = build_pivots(c->b, side_by_side(c, x), &sign),
@@ -103,7 +83,8 @@ void import_inverse(Call *c, int a)
 {
     (void)a;
     const Node *x = square_arg(c);
-    double *inverse = NULL, *det = NULL;
+    double *inverse;
+    Determinant *det;
     if (!x) return;
     if (!node_is_const(x)) {
         result(c, 0, computed_inverse(c, x));
@@ -112,7 +93,7 @@ void import_inverse(Call *c, int a)
     if (!dense(c, x, &inverse, &det)) return;
     int64_t n = type_last(x->type), count = n ? type_lanes(x->type) / (n * n) : 0;
     for (int64_t i = 0; i < count; i++)
-        if (det[i] == 0 || !isfinite(det[i])) {
+        if (!det[i].sign) {
             fail(c, "a flow needs invertible matrices", "the matrix is singular");
             return;
         }

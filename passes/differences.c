@@ -1,7 +1,7 @@
 // The numeric log-determinant of a function of lanes: its Jacobian by central differences, in double, and its
 // elimination. What a derived or exported log_det is checked against.
 #include "flow.h"
-#include "solve.h"
+#include "small_matrix.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,6 +37,6 @@ double difference_log_det(Context *cx, const Function *f, int port, const double
     for (size_t k = 0; k < d; k++)
         for (size_t j = 0; j < d; j++)
             jacobian[j * d + k] = (y[2 * k * d + j] - y[(2 * k + 1) * d + j]) / (2 * step[k]);
-    double log_det, *inverse = ARENA_ARRAY(cx->arena, double, d *d);
-    return invert_matrix(jacobian, inverse, (int64_t)d, &log_det) ? log_det : -INFINITY;
+    Determinant det = invert_matrix(jacobian, ARENA_ARRAY(cx->arena, double, d *d), (int64_t)d);
+    return det.sign ? det.log_size : -INFINITY;
 }

@@ -6,7 +6,7 @@
 // business) and regular: a Householder reflection, which as it was written no rule can invert, becomes a block that
 // the solver does. A mean subtracted (LayerNorm) is singular and stays.
 #include "pipeline.h"
-#include "solve.h"
+#include "small_matrix.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -134,12 +134,10 @@ static Image image_of(const Node *const *chain, int from)
 
 static bool regular(const double *a, int64_t n)
 {
-    double *copy = malloc((size_t)(n * n) * sizeof *copy), *inverse = malloc((size_t)(n * n) * sizeof *inverse),
-           log_det;
+    double *copy = malloc((size_t)(n * n) * sizeof *copy), *inverse = malloc((size_t)(n * n) * sizeof *inverse);
     if (!copy || !inverse) exit(4);
     memcpy(copy, a, (size_t)(n * n) * sizeof *copy);
-    bool ok =
-        invert_matrix(copy, inverse, n, &log_det) && matrix_norm1(a, n) * matrix_norm1(inverse, n) < MOST_CONDITION;
+    bool ok = invert_matrix(copy, inverse, n).sign && matrix_norm1(a, n) * matrix_norm1(inverse, n) < MOST_CONDITION;
     free(copy);
     free(inverse);
     return ok;

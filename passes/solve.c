@@ -9,6 +9,7 @@
 // (solve_reads.h). Lanes that nothing reads are not computed.
 #include "solve.h"
 #include "double_math.h"
+#include "small_matrix.h"
 #include "solve_reads.h"
 
 #include <math.h>
@@ -211,20 +212,20 @@ static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *
 {
     const Node *w = n->in[1];
     int64_t k = b->n_rows, N = w->type.dim[1];
-    double *a = heap_array(k * k, sizeof *a), log_det = 0;
+    double *a = heap_array(k * k, sizeof *a);
     double *inverse = ARENA_ARRAY(scratch_arena(s->cx), double, k *k);
     for (int64_t r = 0; r < k; r++)
         for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
     double norm = matrix_norm1(a, k);
-    bool ok = invert_matrix(a, inverse, k, &log_det);
+    Determinant det = invert_matrix(a, inverse, k);
     free(a);
-    if (!ok) return false;
+    if (!det.sign) return false;
     SolveStep *step = push_step(s, STEP_BLOCK, n, n_tokens, tokens);
     step->k = k;
     step->rows = arena_copy(scratch_arena(s->cx), b->rows, (size_t)k * sizeof *b->rows);
     step->cols = arena_copy(scratch_arena(s->cx), b->cols, (size_t)k * sizeof *b->cols);
     step->inverse = inverse;
-    step->log_det = log_det;
+    step->log_det = det.log_size;
     step->condition = k > 1 ? norm * matrix_norm1(inverse, k) : 1;
     if (step->condition > s->condition) s->condition = step->condition;
     return true;

@@ -54,13 +54,6 @@ int solve_unproved(const Solution *s);
 // The inverse program for people: one line a step with rule and lanes (check --explain).
 const char *solve_text(Context *cx, const Solution *s);
 
-// a [k][k] becomes the unit matrix, `inverse` its inverse (invert.c); false where it is singular.
-bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det);
-double matrix_norm1(const double *a, int64_t k); // the largest sum of a column; a's times its inverse's: the condition
-// The numbers of `cols` independent rows of a [rows][cols], which is spent, come in front in `order`; false: there are
-// fewer.
-bool independent_rows(double *a, int rows, int cols, int *order);
-
 // ---- emission (emit_inverse.c, emit_forward.c, emit_log_det.c)
 // Build the steps into env (whose `from` is s->f); the lanes known at the start are set already.
 void emit_solution(LaneEnv *env, const Solution *s);

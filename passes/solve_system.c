@@ -12,6 +12,7 @@
 #include "solve_system.h"
 #include "affine.h"
 #include "emit.h"
+#include "small_matrix.h"
 
 #include <math.h>
 #include <string.h>
@@ -230,7 +231,9 @@ static bool solve_component(Search *s, Component *c)
     if (s->q->computed) return true;
     double *a = matrix_of(s, c, c->k, true), norm = matrix_norm1(a, c->k);
     c->inverse = ARENA_ARRAY(s->arena, double, (size_t)c->k * c->k);
-    if (!invert_matrix(a, c->inverse, c->k, &c->log_det)) return false;
+    Determinant det = invert_matrix(a, c->inverse, c->k);
+    if (!det.sign) return false;
+    c->log_det = det.log_size;
     c->condition = norm * matrix_norm1(c->inverse, c->k);
     return true;
 }

@@ -1,6 +1,7 @@
 // Unit tests of ir/eval.c: every op against values known from elsewhere (closed forms, tables, hand arithmetic), alone
 // and folded.
 #include "fixture.h"
+#include "small_matrix.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -403,6 +404,26 @@ static void test_computed_systems(void **state)
     assert_values(det, (double[]){-20, 42}, 2);
 }
 
+// The same in numbers: exchanges and negative pivots turn the sign, and what has no inverse has none.
+static void test_systems_of_numbers(void **state)
+{
+    (void)state;
+    const double as[18] = {0, 2, 1, 4, 1, 1, 2, 0.5, 3, 1, 2, 3, -4, 1, 0, 2, 2, 8}, det[2] = {-20, 42};
+    for (int m = 0; m < 2; m++) {
+        double a[9], inverse[9], one_more[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+        memcpy(a, as + 9 * m, sizeof a);
+        Determinant d = invert_matrix(a, inverse, 3);
+        for (int i = 0; i < 9; i++)
+            for (int k = 0; k < 3; k++) one_more[i] += as[9 * m + i / 3 * 3 + k] * inverse[k * 3 + i % 3];
+        assert_values(one_more, (double[]){2, 1, 1, 1, 2, 1, 1, 1, 2}, 9);
+        assert_values((double[]){d.sign * exp(d.log_size)}, det + m, 1);
+    }
+    double singular[4] = {1, 2, 2, 4}, none[4] = {NAN, 0, 0, 1}, inverse[4];
+    Determinant zero = invert_matrix(singular, inverse, 2), nan = invert_matrix(none, inverse, 2);
+    assert_true(zero.sign == 0 && zero.log_size == -INFINITY);
+    assert_true(nan.sign == 0 && isnan(nan.log_size));
+}
+
 static void count_node(void *user, const Node *n, const double *value, size_t rows)
 {
     (void)value;
@@ -446,6 +467,7 @@ int main(void)
         TEST(test_take),
         TEST(test_take_one_table),
         TEST(test_computed_systems),
+        TEST(test_systems_of_numbers),
         TEST(test_probe_and_unwanted_output),
     };
     return cmocka_run_group_tests_name("eval", tests, NULL, NULL);

@@ -1,6 +1,6 @@
-// The inverse of a small matrix [k][k] and its log|det|: Gauss-Jordan elimination with partial pivoting, in double. Its
-// norm; and which rows of any matrix are independent, by the same elimination.
-#include "solve.h"
+// The inverse of a small matrix and its determinant: Gauss-Jordan elimination with partial pivoting, in double. Its norm;
+// and which rows of any matrix are independent, by the same elimination.
+#include "small_matrix.h"
 
 #include "double_math.h"
 
@@ -33,17 +33,18 @@ static void subtract_row(double *row, const double *other, int64_t k, double fac
     for (int64_t j = 0; j < k; j++) row[j] -= factor * other[j];
 }
 
-bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det)
+Determinant invert_matrix(double *a, double *inverse, int64_t k)
 {
-    *log_det = 0;
+    Determinant det = {1, 0};
     for (int64_t i = 0; i < k * k; i++) inverse[i] = i % (k + 1) == 0;
     for (int64_t c = 0; c < k; c++) {
         int64_t best = largest_below(a, k, k, c);
         double pivot = a[best * k + c];
-        if (pivot == 0 || !isfinite(pivot)) return false;
+        if (pivot == 0 || !isfinite(pivot)) return (Determinant){0, pivot == 0 ? -INFINITY : NAN};
         swap_rows(a, k, c, best);
         swap_rows(inverse, k, c, best);
-        *log_det += double_log(fabs(pivot));
+        if ((pivot < 0) == (best == c)) det.sign = -det.sign;
+        det.log_size += double_log(fabs(pivot));
         divide_row(a + c * k, k, pivot);
         divide_row(inverse + c * k, k, pivot);
         for (int64_t r = 0; r < k; r++) {
@@ -53,7 +54,7 @@ bool invert_matrix(double *a, double *inverse, int64_t k, double *log_det)
             subtract_row(inverse + r * k, inverse + c * k, k, factor);
         }
     }
-    return true;
+    return det;
 }
 
 double matrix_norm1(const double *a, int64_t k)
