@@ -386,38 +386,40 @@ static void test_take_one_table(void **state)
 }
 
 // Systems of which the first and the second row exchange, and in one of which the first pivot would be 0.
+static const double SYSTEMS[18] = {0, 2, 1, 4, 1, 1, 2, 0.5, 3, 1, 2, 3, -4, 1, 0, 2, 2, 8},
+                    DETERMINANTS[2] = {-20, 42};
+
 static void test_computed_systems(void **state)
 {
     Fixture *f = *state;
-    const double as[18] = {0, 2, 1, 4, 1, 1, 2, 0.5, 3, 1, 2, 3, -4, 1, 0, 2, 2, 8}, found[6] = {1, -2, 0.5, 3, 0, -1};
+    const double found[6] = {1, -2, 0.5, 3, 0, -1};
     double xs[6] = {0}, out[6], pivots[6], sign[2], det[2];
     for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 3; j++) xs[i] += as[i * 3 + j] * found[i / 3 * 3 + j];
+        for (int j = 0; j < 3; j++) xs[i] += SYSTEMS[i * 3 + j] * found[i / 3 * 3 + j];
     const Node *a = build_input(f->b, "a", SHAPE(2, 3, 3)), *x = build_input(f->b, "x", SHAPE(2, 3, 1)), *signs = NULL;
     build_output(f->b, "pivots", build_pivots(f->b, a, &signs));
     build_output(f->b, "sign", signs);
     build_output(f->b, "found", build_solve(f->b, a, x));
     const Function *fn = builder_finish(f->b);
-    eval_function(fn, 1, (const double *[]){as, xs}, (double *[]){pivots, sign, out}, NULL, NULL);
+    eval_function(fn, 1, (const double *[]){SYSTEMS, xs}, (double *[]){pivots, sign, out}, NULL, NULL);
     assert_values(out, found, 6);
     for (int i = 0; i < 2; i++) det[i] = pivots[3 * i] * pivots[3 * i + 1] * pivots[3 * i + 2] * sign[i];
-    assert_values(det, (double[]){-20, 42}, 2);
+    assert_values(det, DETERMINANTS, 2);
 }
 
 // The same in numbers: exchanges and negative pivots turn the sign, and what has no inverse has none.
 static void test_systems_of_numbers(void **state)
 {
     (void)state;
-    const double as[18] = {0, 2, 1, 4, 1, 1, 2, 0.5, 3, 1, 2, 3, -4, 1, 0, 2, 2, 8}, det[2] = {-20, 42};
     for (int m = 0; m < 2; m++) {
         double a[9], inverse[9], one_more[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
-        memcpy(a, as + 9 * m, sizeof a);
+        memcpy(a, SYSTEMS + 9 * m, sizeof a);
         Determinant d = invert_matrix(a, inverse, 3);
         for (int i = 0; i < 9; i++)
-            for (int k = 0; k < 3; k++) one_more[i] += as[9 * m + i / 3 * 3 + k] * inverse[k * 3 + i % 3];
+            for (int k = 0; k < 3; k++) one_more[i] += SYSTEMS[9 * m + i / 3 * 3 + k] * inverse[k * 3 + i % 3];
         assert_values(one_more, (double[]){2, 1, 1, 1, 2, 1, 1, 1, 2}, 9);
-        assert_int_equal(d.sign, det[m] < 0 ? -1 : 1);
-        assert_values(&d.log_size, (double[]){log(fabs(det[m]))}, 1);
+        assert_int_equal(d.sign, DETERMINANTS[m] < 0 ? -1 : 1);
+        assert_values(&d.log_size, (double[]){log(fabs(DETERMINANTS[m]))}, 1);
     }
     double singular[4] = {1, 2, 2, 4}, none[4] = {NAN, 0, 0, 1}, inverse[4];
     Determinant zero = invert_matrix(singular, inverse, 2), nan = invert_matrix(none, inverse, 2);
