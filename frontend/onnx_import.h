@@ -161,6 +161,7 @@ bool attr_ints(Call *c, const char *name, Ints *out); // false: absent
 bool axis_of(Call *c, int64_t axis, int rank, int *out); // negative from the end; error if outside
 // Axes of attribute `axes` or operand i (absent: n = -1), normalised and distinct.
 bool axes_of(Call *c, int operand, int rank, Ints *out);
+static inline int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 bool rank_fits(Call *c, int64_t rank); // false after an error: more than MAX_RANK
 // A small file must not become a large compile: true if a value of these dims may be built; false after an error.
 bool affordable(Call *c, int rank, const int64_t *dim);

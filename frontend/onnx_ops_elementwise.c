@@ -109,14 +109,19 @@ static const Node *activation(Call *c, int kind, const Node *x, const double *p)
     }
 }
 
+static void read_parameters(Call *c, int kind, const char *prefix, double *p)
+{
+    for (int i = 0; i < 2; i++) {
+        const char *name = ACTIVATIONS[kind].parameter[i];
+        p[i] = name ? attr_real(c, arena_format(call_arena(c), "%s%s", prefix, name), ACTIVATIONS[kind].usual[i]) : 0;
+    }
+}
+
 void import_activation(Call *c, int kind)
 {
     const Node *x = arg(c, 0);
     double p[2];
-    for (int i = 0; i < 2; i++) {
-        const char *name = ACTIVATIONS[kind].parameter[i];
-        p[i] = name ? attr_real(c, name, ACTIVATIONS[kind].usual[i]) : 0;
-    }
+    read_parameters(c, kind, "", p);
     if (x) result(c, 0, activation(c, kind, x, p));
 }
 
@@ -129,13 +134,8 @@ const Node *activated(Call *c, const Node *y)
     for (int kind = 0; kind < (int)(sizeof ACTIVATIONS / sizeof *ACTIVATIONS); kind++) {
         if (strcmp(name, ACTIVATIONS[kind].name)) continue;
         double p[2];
-        for (int i = 0; i < 2; i++) {
-            const char *parameter = ACTIVATIONS[kind].parameter[i];
-            p[i] = parameter ? attr_real(c, arena_format(call_arena(c), "activation_%s", parameter),
-                                         ACTIVATIONS[kind].usual[i])
-                             : 0;
-            if (parameter && list && (size_t)i < list->n_floats) p[i] = (double)list->floats[i];
-        }
+        read_parameters(c, kind, "activation_", p);
+        for (size_t i = 0; i < 2 && list && i < list->n_floats; i++) p[i] = (double)list->floats[i];
         return activation(c, kind, y, p);
     }
     return fail(c, "optimise the graph at a lower level", "its activation '%s' is not supported", name);

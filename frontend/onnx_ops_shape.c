@@ -65,8 +65,6 @@ void import_constant_of_shape(Call *c, int a)
     result(c, 0, build_broadcast(c->b, build_reshape(c->b, one, 0, dims.v), (int)dims.n, dims.v));
 }
 
-static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
-
 void import_shape(Call *c, int a)
 {
     (void)a;

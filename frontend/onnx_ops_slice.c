@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
-
 static const Node *slice_axis(Call *c, const Node *x, int axis, int64_t start, int64_t end, int64_t step)
 {
     int64_t n = x->type.dim[axis];

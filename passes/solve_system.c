@@ -12,6 +12,7 @@
 #include "solve_system.h"
 #include "affine.h"
 #include "emit.h"
+#include "flow.h"
 #include "small_matrix.h"
 
 #include <math.h>
@@ -58,10 +59,9 @@ static bool is_known(const Search *s, LaneRef r) { return node_is_const(r.node) 
 // Any number in place of lane r, the same one whenever it is asked for.
 static double any_number(int64_t r)
 {
-    uint64_t h = ((uint64_t)r + 1) * 0x9e3779b97f4a7c15u;
-    h = (h ^ (h >> 31)) * 0xbf58476d1ce4e5b9u;
-    double v = 0.5 + (double)(h >> 12) / (double)(1ull << 52);
-    return h & 1 ? v : -v;
+    uint64_t state = (uint64_t)r;
+    double v = 2 * draw_uniform(&state);
+    return v < 1 ? -0.5 - v : v - 0.5;
 }
 
 // The number d lane / d operand; NAN: it is none.
