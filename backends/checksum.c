@@ -57,7 +57,7 @@ static uint64_t covered(int fd, uint64_t word, Span zeros[3])
 
 static bool crc_of(int fd, uint64_t word, uint32_t *sum)
 {
-    unsigned char buffer[1 << 16];
+    unsigned char buffer[1 << 14];
     uLong crc = crc32(0, NULL, 0);
     Span zeros[3];
     uint64_t end = covered(fd, word, zeros);

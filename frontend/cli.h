@@ -28,7 +28,7 @@ enum {
 
 // id, spelling, argument (NULL: a switch), commands that take it, meaning
 #define CLI_OPTIONS(O)                                                                                                \
-    O(output, "-o", "PATH", CMD_COMPILE | CMD_RUN, "where to write: a file (run: a folder)")                          \
+    O(output, "-o", "PATH", CMD_COMPILE | CMD_RUN, "where to write: a file, in place of a link (run: a folder)")      \
     O(emit, "--emit", "KINDS", CMD_COMPILE, "so, o, h, ll, ir; several with commas; so unless said")                  \
     O(target, "--target", "TRIPLE", CMD_COMPILE, "x86_64-linux-gnu or aarch64-linux-gnu; this machine's unless said") \
     O(cpu, "--cpu", "NAME", CMD_COMPILE | CMD_BENCH,                                                                  \

@@ -139,12 +139,9 @@ static bool count_rows(const Run *r, const Input *in, size_t *rows)
 
 static void say_converted(const Input *in)
 {
-    const Array *a = &in->file.array;
-    NpyType wanted = entry_type(in->value);
-    const char *type = a->type == wanted ? "" : npy_type_name(a->type), *comma = *type && a->said[0] ? ", " : "";
-    if (!*type && !a->said[0]) return;
-    fprintf(stderr, "nfcc: note: %s: %s%s%s, converted to %s in C order\n", in->path, type, comma, a->said,
-            npy_type_name(wanted));
+    const char *wanted = npy_type_name(entry_type(in->value)), *file = in->file.array.file;
+    if (strcmp(file, wanted) != 0)
+        fprintf(stderr, "nfcc: note: %s: %s, converted to %s in C order\n", in->path, file, wanted);
 }
 
 static int read_input(Run *r, Input *in)

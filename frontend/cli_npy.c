@@ -124,6 +124,8 @@ static void store_element(const NpyHeader *h, const unsigned char *p, NpyType ty
     } else if (type == NPY_I64) {
         int shift = h->kind == 'i' ? 64 - 8 * h->bytes : 0;
         ((int64_t *)out)[i] = (int64_t)(word << shift) >> shift;
+    } else if (h->kind == 'u') {
+        ((double *)out)[i] = (double)word;
     } else if (h->bytes == 8) {
         memcpy((double *)out + i, &word, 8);
     } else if (h->bytes == 4) {
@@ -145,13 +147,15 @@ static size_t fortran_place(const NpyHeader *h, size_t i)
 
 static NpyType native_type(const NpyHeader *h)
 {
-    return h->kind == 'b' ? NPY_BOOL : h->kind != 'f' ? NPY_I64 : h->bytes == 8 ? NPY_F64 : NPY_F32;
+    if (h->kind == 'b') return NPY_BOOL;
+    if (h->bytes == 8 && h->kind != 'i') return NPY_F64; // uint64 does not fit in int64
+    return h->kind == 'f' ? NPY_F32 : NPY_I64;
 }
 
 // The file's bytes are the array's.
 static bool is_plain(const NpyHeader *h)
 {
-    return !h->fortran && h->order != '>' && (size_t)h->bytes == npy_type_size(native_type(h)) && h->kind != 'b';
+    return !h->fortran && h->order != '>' && (size_t)h->bytes == npy_type_size(native_type(h)) && strchr("fi", h->kind);
 }
 
 static void load_elements(const NpyHeader *h, const unsigned char *p, size_t first, size_t count, void *out)
@@ -167,13 +171,16 @@ static void load_elements(const NpyHeader *h, const unsigned char *p, size_t fir
     }
 }
 
-static void say(Array *out, const NpyHeader *h)
+static void describe(const NpyHeader *h, Array *out)
 {
-    const char *small = "";
-    if (h->kind == 'f' && h->bytes == 2) small = "float16";
-    bool fortran = h->fortran && h->rank > 1, big = h->order == '>';
-    snprintf(out->said, sizeof out->said, "%s%s%s%s%s", small, *small && (fortran || big) ? ", " : "",
-             fortran ? "Fortran order" : "", fortran && big ? ", " : "", big ? "big endian" : "");
+    char bits[8] = "";
+    if (h->kind != 'b') snprintf(bits, sizeof bits, "%d", 8 * h->bytes);
+    snprintf(out->file, sizeof out->file, "%s%s%s%s",
+             h->kind == 'f'   ? "float"
+             : h->kind == 'i' ? "int"
+             : h->kind == 'u' ? "uint"
+                              : "bool",
+             bits, h->fortran && h->rank > 1 ? ", Fortran order" : "", h->order == '>' ? ", big endian" : "");
 }
 
 // Header and shape of a file's bytes, and where its elements are.
@@ -191,7 +198,7 @@ static const char *read_shape_of(const void *bytes, size_t size, NpyHeader *h, A
     out->rank = h->rank, out->count = h->count;
     memcpy(out->dim, h->dim, sizeof h->dim);
     *elements = (const unsigned char *)bytes + start;
-    say(out, h);
+    describe(h, out);
     return NULL;
 }
 
@@ -301,9 +308,6 @@ const char *npy_convert(Array *a, NpyType type, NpyError *e)
         free(data);
         return fail(e, "element %zu is %g, which %s cannot hold", i, v, npy_type_name(type));
     }
-    char also[sizeof a->said];
-    snprintf(also, sizeof also, "%s", a->said);
-    snprintf(a->said, sizeof a->said, "%s%s%.40s", npy_type_name(a->type), *also ? ", " : "", also);
     free(a->data);
     a->data = data;
     a->type = type;

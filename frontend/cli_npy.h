@@ -1,5 +1,5 @@
 // NumPy files: .npy (cli_npy.c, plain C, no dependencies) and .npz (cli_npz.c, zip with stored or deflated members).
-// An Array is always C-contiguous and little endian, one of the types below; what had to be converted is said.
+// An Array is always C-contiguous and little endian, one of the types below.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@ typedef struct {
     size_t dim[NPY_MAX_RANK];
     size_t count;  // elements
     void *data;    // malloc; npy_free
-    char said[64]; // what was converted on reading ("float16, Fortran order"), or ""
+    char file[64]; // what the file holds: "float32", "int16, Fortran order, big endian"
 } Array;
 
 size_t npy_type_size(NpyType type);

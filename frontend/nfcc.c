@@ -1,10 +1,12 @@
 // nfcc: an ahead-of-time compiler for normalizing-flow policies. This file finds the command, parses its options and
 // turns what cannot be handled anywhere else (a bug, a full disk behind stdout) into an exit code.
+#include "base/parallel.h"
 #include "cli.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct {
@@ -27,22 +29,43 @@ static const Command commands[] = {
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
+static bool stack_is_small(struct rlimit *limit)
+{
+    return !getrlimit(RLIMIT_STACK, limit) && limit->rlim_cur < PARALLEL_STACK;
+}
+
+// LLVM and the linker need more than some containers and ulimit -s give. The limit of now is what the stack grows to.
+static void raise_stack(void)
+{
+    struct rlimit limit;
+    if (!stack_is_small(&limit)) return;
+    limit.rlim_cur = limit.rlim_max < PARALLEL_STACK ? limit.rlim_max : PARALLEL_STACK;
+    (void)setrlimit(RLIMIT_STACK, &limit);
+}
+
 #ifdef __SANITIZE_ADDRESS__ // whose own report says more
-static void catch_bugs(void) {}
+static void catch_bugs(Arena *arena) { (void)arena; }
 #else
 static void crashed(int number)
 {
-    (void)number;
-    static const char text[] =
+    static const char bug[] =
         "nfcc: internal error: a bug in nfcc (or the code of a damaged POLICY.so); no output was written\n";
-    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(INTERNAL);
+    static const char small[] = "nfcc: error: the stack ended; no output was written\n"
+                                "  hint: the system limits it: ulimit -s 8192\n";
+    struct rlimit limit;
+    bool ended = number == SIGSEGV && stack_is_small(&limit);
+    if (write(STDERR_FILENO, ended ? small : bug, ended ? sizeof small - 1 : sizeof bug - 1) < 0) _exit(INTERNAL);
     _exit(INTERNAL);
 }
 
-static void catch_bugs(void)
+// On a stack of their own: it may be the other's end that crashed.
+static void catch_bugs(Arena *arena)
 {
+    enum { SIGNAL_STACK = 1 << 16 }; // more than the registers of any processor
     static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], crashed);
+    struct sigaction action = {.sa_handler = crashed, .sa_flags = SA_ONSTACK};
+    sigaltstack(&(stack_t){.ss_sp = arena_alloc(arena, SIGNAL_STACK), .ss_size = SIGNAL_STACK}, NULL);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
 }
 #endif
 
@@ -107,15 +130,16 @@ static int dispatch(Arena *arena, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    occupy_streams();
-    catch_bugs();
-    ignore_write_signals();
     Arena *arena = arena_new();
+    occupy_streams();
+    raise_stack();
+    catch_bugs(arena);
+    ignore_write_signals();
     int code = dispatch(arena, argc, argv);
-    arena_free(arena);
     if (fflush(stdout) || ferror(stdout)) {
         fputs("nfcc: error: standard output cannot be written\n", stderr);
         if (code == DONE) code = IO_FAILED;
     }
+    arena_free(arena);
     return code;
 }

@@ -2099,13 +2099,15 @@ static char *unique_name(const char *path, uint64_t inode)
 }
 
 /* Why a file that is a policy was not loaded, as errno: no code may be mapped from where it lies (a folder that is
- * mounted noexec), or a library that it needs is not there. */
+ * mounted noexec), a library that it needs is not there, or this program has no loader (musl's -static). */
 static void why_not_loaded(int fd, bool needs)
 {
-    void *code = mmap(NULL, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    void *code = mmap(NULL, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0), *self;
     if (code == MAP_FAILED) return;
     munmap(code, 1);
-    errno = needs ? ELIBACC : 0;
+    self = dlopen(NULL, RTLD_NOW);
+    if (self) dlclose(self);
+    errno = !self ? ENOSYS : needs ? ELIBACC : 0;
 }
 
 static void *load_checked(const char *path, uint64_t inode, nfcc_status *status)

@@ -50,7 +50,7 @@ extern "C" {
     S(CPU, "this CPU is of another kind than the policy's (--target) or lacks its instructions (--cpu)")     \
     S(ABI, "the file was made for another version of nfcc; compile it again or use that version's libnfcc")  \
     S(FILE, "the file cannot be opened (errno says why) or is no policy of nfcc, or a damaged one")          \
-    S(MEMORY, "not enough memory")                                                                           \
+    S(MEMORY, "not enough memory, or for NFCC_OPEN_LOCK less that may be locked (ulimit -l)")                \
     S(GOLDEN, "the golden rows differ: this machine or process computes other bits")                         \
     S(ENVIRONMENT, "the floating-point environment is not the default (rounding mode or flush to zero)")
 
@@ -119,7 +119,7 @@ typedef struct {
 enum {
     NFCC_OPEN_SHARED = 1u << 0,   /* use the file's own pages (shared between processes) instead of a private copy */
     NFCC_OPEN_BULK = 1u << 1,     /* memory may be spent on a packing for many rows (none is faster, so far) */
-    NFCC_OPEN_LOCK = 1u << 2,     /* mlock the weights */
+    NFCC_OPEN_LOCK = 1u << 2,     /* mlock the weights; MEMORY where that may not be (RLIMIT_MEMLOCK) */
     NFCC_OPEN_BASELINE = 1u << 3, /* of two sets of code (--cpu dispatch) the one for the lesser CPU, for comparison */
     NFCC_OPEN_LOOK = 1u << 4      /* of whatever machine: for nfcc_get_info and nfcc_close; all else is BAD_ARGUMENT */
 };

@@ -40,7 +40,7 @@ static void read_float(void **state)
     assert_int_equal(a.rank, 2);
     assert_int_equal(a.dim[1], 3);
     assert_memory_equal(a.data, data, sizeof data);
-    assert_string_equal(a.said, "");
+    assert_string_equal(a.file, "float32");
     npy_free(&a);
 }
 
@@ -53,7 +53,7 @@ static void read_fortran(void **state)
     File f = file_of("{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n", data, sizeof data);
     assert_null(npy_parse(f.bytes, f.size, &a, &e));
     for (int i = 0; i < 6; i++) assert_true(((double *)a.data)[i] == i);
-    assert_string_equal(a.said, "Fortran order");
+    assert_string_equal(a.file, "float64, Fortran order");
     assert_null(npy_convert(&a, NPY_F32, &e));
     for (int i = 0; i < 6; i++) assert_true(((float *)a.data)[i] == (float)i);
     npy_free(&a);
@@ -70,12 +70,28 @@ static void read_half_and_big_endian(void **state)
     assert_null(npy_parse(f.bytes, f.size, &a, &e));
     const float *v = a.data;
     assert_true(v[0] == 1 && v[1] == -2 && v[2] == 0x1p-24f && v[3] == __builtin_inff());
-    assert_string_equal(a.said, "float16");
+    assert_string_equal(a.file, "float16");
     npy_free(&a);
     f = file_of("{'descr': '>i4', 'fortran_order': False, 'shape': (2,), }\n", big, sizeof big);
     assert_null(npy_parse(f.bytes, f.size, &a, &e));
     assert_int_equal(((int64_t *)a.data)[0], 258);
     assert_true(((int64_t *)a.data)[1] == -2);
+    assert_string_equal(a.file, "int32, big endian");
+    npy_free(&a);
+}
+
+static void read_large_unsigned(void **state)
+{
+    (void)state;
+    const uint64_t data[] = {UINT64_MAX, 7};
+    Array a;
+    NpyError e;
+    File f = file_of("{'descr': '<u8', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
+    assert_null(npy_parse(f.bytes, f.size, &a, &e));
+    assert_string_equal(a.file, "uint64");
+    assert_non_null(npy_convert(&a, NPY_I64, &e));
+    assert_null(npy_convert(&a, NPY_F32, &e));
+    assert_true(((float *)a.data)[0] == 0x1p64f && ((float *)a.data)[1] == 7);
     npy_free(&a);
 }
 
@@ -232,6 +248,7 @@ int main(void)
         cmocka_unit_test(read_fortran),
         cmocka_unit_test(refuse_lies),
         cmocka_unit_test(read_half_and_big_endian),
+        cmocka_unit_test(read_large_unsigned),
         cmocka_unit_test(write_and_read),
         cmocka_unit_test(write_nothing),
         cmocka_unit_test(read_parts),

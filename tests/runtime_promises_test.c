@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -81,6 +82,58 @@ static void test_threads(void **state)
     nfcc_close(p);
 }
 
+// Each thread opens a file of its own and one that all open, as a server does that loads policies while others are used.
+// (ThreadSanitizer does not know the lock of the dynamic loader and takes it for none.)
+typedef struct {
+    const char *path[2];
+    float x[10][FAKE_D];
+    bool ok;
+} Opener;
+
+static void *opening_thread(void *argument)
+{
+    Opener *o = argument;
+    o->ok = true;
+    for (int i = 0; i < 40 && o->ok; i++) {
+        nfcc_policy *p = NULL;
+        nfcc_noise noise = {.z = data.z[0]};
+        o->ok = nfcc_open(o->path[i % 2], 0, &p) == NFCC_OK;
+        if (!o->ok) break;
+        void *work = malloc(nfcc_get_info(p)->work_size), *prepared = malloc(nfcc_prepared_size(p, 1));
+        o->ok = nfcc_prepare(p, 1, data.context, prepared, work) == NFCC_OK &&
+                nfcc_sample(p, prepared, &noise, 10, o->x[0], work) == NFCC_OK;
+        free(work);
+        free(prepared);
+        nfcc_close(p);
+    }
+    return NULL;
+}
+
+static void test_open_at_once(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    static Opener opener[N];
+    static char shared[300], own[N][300];
+    pthread_t thread[N];
+    nfcc_close(fake_open("shared.so", FAKE_WEIGHTS, 0));
+    snprintf(shared, sizeof shared, "%s", in_folder("shared.so"));
+    fill(1, 10);
+    expect(1, 10);
+    for (int i = 0; i < N; i++) {
+        char name[] = {'o', 'w', 'n', (char)('0' + i), 0};
+        nfcc_close(fake_open(name, i % 2 ? FAKE_LARGE : FAKE_WEIGHTS, 0));
+        snprintf(own[i], sizeof own[i], "%s", in_folder(name));
+        opener[i] = (Opener){.path = {shared, own[i]}};
+    }
+    for (int i = 0; i < N; i++) assert_int_equal(pthread_create(&thread[i], NULL, opening_thread, &opener[i]), 0);
+    for (int i = 0; i < N; i++) pthread_join(thread[i], NULL);
+    for (int i = 0; i < N; i++) {
+        assert_true(opener[i].ok);
+        assert_same(opener[i].x, data.x, 10 * FAKE_D);
+    }
+}
+
 // ---- bulk: the bits of the plain entries, whoever does the work
 
 typedef struct {
@@ -95,6 +148,33 @@ static void run_backwards(void *user, void (*task)(void *argument, size_t index)
     assert_true(count >= 1 && count <= 5);
     *(size_t *)user += 1;
     while (count > 0) task(argument, --count);
+}
+
+// And one of as many threads as there are tasks.
+typedef struct {
+    void (*task)(void *argument, size_t index);
+    void *argument;
+    size_t index;
+} Task;
+
+static void *task_thread(void *argument)
+{
+    const Task *t = argument;
+    t->task(t->argument, t->index);
+    return NULL;
+}
+
+static void run_at_once(void *user, void (*task)(void *argument, size_t index), void *argument, size_t count)
+{
+    pthread_t thread[5];
+    Task list[5];
+    assert_true(count >= 1 && count <= 5);
+    *(size_t *)user += 1;
+    for (size_t i = 0; i < count; i++) {
+        list[i] = (Task){task, argument, i};
+        assert_int_equal(pthread_create(&thread[i], NULL, task_thread, &list[i]), 0);
+    }
+    for (size_t i = 0; i < count; i++) pthread_join(thread[i], NULL);
 }
 
 static nfcc_status call_plain(const nfcc_policy *p, const Memory *m, unsigned entry, size_t n, nfcc_noise *noise)
@@ -115,8 +195,9 @@ static nfcc_status call_plain(const nfcc_policy *p, const Memory *m, unsigned en
 static void check_bulk(const nfcc_policy *p, const Memory *m, unsigned entry, size_t rows, size_t n, const float *z)
 {
     size_t calls = 0;
-    const nfcc_threads hows[] = {{1, NULL, NULL}, {2, NULL, NULL}, {3, NULL, NULL},
-                                 {8, NULL, NULL}, {0, NULL, NULL}, {5, run_backwards, &calls}};
+    const nfcc_threads hows[] = {{1, NULL, NULL},         {2, NULL, NULL}, {3, NULL, NULL},
+                                 {8, NULL, NULL},         {0, NULL, NULL}, {5, run_backwards, &calls},
+                                 {5, run_at_once, &calls}};
     nfcc_noise start = {SEED, UINT32_MAX - 3ull, 0.5f, z}, noise = start;
     memset(&plain, 0, sizeof plain);
     nfcc_status status = call_plain(p, m, entry, n, &noise);
@@ -131,7 +212,7 @@ static void check_bulk(const nfcc_policy *p, const Memory *m, unsigned entry, si
         assert_memory_equal(&bulk, &plain, sizeof bulk);
         assert_true(used.next == noise.next);
     }
-    assert_int_equal(calls, 1);
+    assert_int_equal(calls, 2);
 }
 
 static const struct {
@@ -357,6 +438,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_open_at_once),
         cmocka_unit_test(test_bulk),
         cmocka_unit_test(test_bulk_run),
         cmocka_unit_test(test_bulk_arguments),

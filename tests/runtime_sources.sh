@@ -12,7 +12,7 @@ fail() {
     status=1
 }
 
-for cc in gcc clang-19 aarch64-linux-gnu-gcc; do
+for cc in gcc clang-19 aarch64-linux-gnu-gcc musl-gcc; do
     command -v $cc >/dev/null || continue
     for file in nfcc nfcc_threads; do
         $cc -std=c11 -O2 $strict -c "$runtime/$file.c" -o "$work/$file.o" || fail "$cc does not compile $file.c"

@@ -143,6 +143,25 @@ def test_a_link_to_standard_output_stays(tool, tmp_path):
     assert (tmp_path / "stdout").is_symlink() and sorted(os.listdir(tmp_path)) == ["file", "stdout"]
 
 
+def test_a_link_is_replaced(tool, tmp_path):
+    """As compilers and linkers do: what it led to, a policy in use perhaps, stays."""
+    (tmp_path / "old").write_text("of before")
+    for words, name in ([], "p.so"), (["--emit", "h"], "p.h"), (["--stop-after", "import"], "p.nf"):
+        (tmp_path / name).symlink_to("old")
+        tool(tool.model("nf4rl_tiny__density__dyn"), "-o", name, "--no-verify", *words, cwd=tmp_path)
+        assert (tmp_path / name).is_file() and not (tmp_path / name).is_symlink()
+    assert (tmp_path / "old").read_text() == "of before"
+
+
+@pytest.mark.parametrize("most,code", [(resource.RLIM_INFINITY, 0), (64 << 10, 4)])
+def test_a_small_stack(tool, tmp_path, most, code):
+    """A limit that may be raised is; else the end of the stack is told. LLVM wants more than 64 KiB."""
+    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (64 << 10, most)))
+    assert done.returncode == code and ("the stack ended" in done.stderr) == (code == 4)
+    assert os.listdir(tmp_path) == ([] if code else ["p.so"])
+
+
 @pytest.mark.parametrize("path", ["/nowhere/p.so", "/proc/p.so", ".", "-", ""])
 def test_unwritable_output(tool, tmp_path, path):
     done = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", path, cwd=tmp_path, code=3)
@@ -272,6 +291,45 @@ def test_two_policies_linked_in(tool, tmp_path, compiler):
                     "-Wcast-qual", "-Werror", "-I", os.path.join(tool.root, "runtime"), "-I", ".", "main.c", "-x",
                     "none", "one.o", "two.o", *library, "-o", "main"], cwd=tmp_path, check=True)
     subprocess.run([tmp_path / "main"], check=True)
+
+
+BARE = r"""
+#include <nfcc.h>
+extern const nfcc_model nfcc_model_p;
+static unsigned char memory[1 << 14], test[1 << 24];
+void *memcpy(void *to, const void *from, size_t n) { for (size_t i = 0; i < n; i++) ((char *)to)[i] = ((const char *)from)[i]; return to; }
+void *memmove(void *to, const void *from, size_t n)
+{
+    if (to < from) return memcpy(to, from, n);
+    while (n-- > 0) ((char *)to)[n] = ((const char *)from)[n];
+    return to;
+}
+void *memset(void *to, int value, size_t n) { for (size_t i = 0; i < n; i++) ((char *)to)[i] = (char)value; return to; }
+void *memchr(const void *in, int c, size_t n)
+{
+    for (const char *at = in; n-- > 0; at++)
+        if (*at == (char)c) return (char *)(uintptr_t)at;
+    return NULL;
+}
+__attribute__((force_align_arg_pointer)) void _start(void)
+{
+    nfcc_policy *p = NULL;
+    nfcc_status status = nfcc_open_static(&nfcc_model_p, memory, sizeof memory, &p);
+    if (!status) status = nfcc_selftest(p, test, sizeof test);
+    __asm__ volatile("syscall" : : "a"(60), "D"(status ? status : 42));
+}
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="enters and leaves as x86-64 Linux does")
+def test_linked_without_a_c_library(tool, tmp_path):
+    """As for a microkernel: four functions of the C library are all that policy and runtime need."""
+    tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.o", "--emit", "o", "--no-verify")
+    (tmp_path / "bare.c").write_text(BARE)
+    runtime = os.path.join(tool.root, "runtime")
+    subprocess.run(["gcc", "-U__linux__", "-O2", "-ffreestanding", "-fno-tree-loop-distribute-patterns", "-nostdlib", "-static", "-I", runtime,
+                    "bare.c", os.path.join(runtime, "nfcc.c"), "p.o", "-o", "bare"], cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "bare"]).returncode == 42
 
 
 def test_run_many_outputs_in_double(tool, tmp_path):

@@ -1,4 +1,5 @@
 """The README's programs: the text is that of tests/examples, they are short, and they run."""
+import errno
 import os
 import shutil
 import subprocess
@@ -39,20 +40,30 @@ def test_compiles_and_runs(tool, lander, name, compiler, standard):
     assert "log_prob" in done.stdout
 
 
-@pytest.mark.parametrize("machine", ["here", "aarch64"])
-def test_selftest_program(tool, tmp_path, machine):
+@pytest.mark.parametrize("machine,compiler", [("here", "cc"), ("here", "musl-gcc"), ("aarch64", "aarch64-linux-gnu-gcc")])
+def test_selftest_program(tool, tmp_path, machine, compiler):
     there = machine == "aarch64"
-    if there and not (shutil.which("qemu-aarch64") and shutil.which("aarch64-linux-gnu-gcc")):
-        pytest.skip("qemu-user or the cross compiler is missing")
+    if not shutil.which(compiler) or there and not shutil.which("qemu-aarch64"):
+        pytest.skip(f"{compiler} or qemu-user is missing")
     policy, program = tmp_path / "policy.so", tmp_path / "selftest"
     target = ["--target", "aarch64-linux-gnu", "--cpu", "cortex-a76"] if there else []
     said = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", policy, *target).stdout
     assert ("nfcc_selftest of nfcc.h" in said and "could not be run here" in said) or not there
-    subprocess.run(["aarch64-linux-gnu-gcc" if there else "cc", "-O2", "-Wall", "-Wextra", "-Werror",
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror",
                     os.path.join(EXAMPLES, "selftest.c"), os.path.join(tool.root, "runtime", "nfcc.c"), "-I",
                     os.path.join(tool.root, "runtime"), "-ldl", "-o", program], check=True)
     run = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", program] if there else [program]
     assert subprocess.run([*run, policy], capture_output=True, text=True, check=True).stdout == "done\n"
+
+
+@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="musl-gcc is missing")
+def test_program_without_a_loader(tool, lander):
+    """musl's -static has no dlopen: the file is not called damaged."""
+    (lander / "open.c").write_text('#include "nfcc.h"\n#include <errno.h>\n'
+                                   'int main(void) { nfcc_policy *p; return nfcc_open("./policy.so", 0, &p) == NFCC_FILE ? errno : 0; }\n')
+    runtime = os.path.join(tool.root, "runtime")
+    subprocess.run(["musl-gcc", "-static", "open.c", os.path.join(runtime, "nfcc.c"), "-I", runtime, "-o", "open"], cwd=lander, check=True)
+    assert subprocess.run([lander / "open"], cwd=lander).returncode == errno.ENOSYS
 
 
 def test_python_runs(tool, lander):

@@ -294,6 +294,7 @@ class Tensor:
     ({"noise": 42}, "noise: wanted nfcc.Noise"), ({"noise": nfcc.Noise(seed=1.5)}, "seed: wanted a whole number"),
     ({"obs": [[0.0] * 5, [0.0]]}, "obs: cannot be made"), ({"obs": Tensor()}, "obs: cannot be made .*detach"),
     ({"obs": None}, "obs: missing context, wanted as a keyword"),
+    ({"noise": np.zeros((99, 9))}, r"noise: wanted nfcc.Noise\(seed=...\), got .{1,40}$"),
 ])
 def test_messages_name_the_argument(policy, change, said):
     given = {**contexts(2), **change}

@@ -36,7 +36,11 @@ void parallel_for(int n, Job *job, void *user)
     int wanted = n > 1 ? cores() - 1 : 0, started = 0;
     if (wanted > n - 1) wanted = n - 1;
     if (wanted > MOST_THREADS) wanted = MOST_THREADS;
-    while (started < wanted && !pthread_create(&thread[started], NULL, work_off, &w)) started++;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, PARALLEL_STACK);
+    while (started < wanted && !pthread_create(&thread[started], &attributes, work_off, &w)) started++;
+    pthread_attr_destroy(&attributes);
     work_off(&w);
     while (started > 0) pthread_join(thread[--started], NULL);
 }

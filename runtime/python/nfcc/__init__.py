@@ -35,6 +35,7 @@ import warnings
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint8, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as _brief
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -244,7 +245,7 @@ class Noise:
         except TypeError:
             temperature = -1
         if not 0 <= temperature < float("inf"):
-            raise ValueError(f"temperature: wanted a finite float32 from 0 on, got {self.temperature!r}")
+            raise ValueError(f"temperature: wanted a finite float32 from 0 on, got {_brief(self.temperature)}")
         with _noise_lock:
             noise = _Noise(_whole("seed", self.seed), _whole("next", self.next), temperature, None)
             self.next = (self.next + rows) % 2**64
@@ -258,12 +259,12 @@ def _whole(name: str, given: Any) -> int:
     try:
         return operator.index(given) % 2**64
     except TypeError:
-        raise TypeError(f"{name}: wanted a whole number, got {given!r}") from None
+        raise TypeError(f"{name}: wanted a whole number, got {_brief(given)}") from None
 
 
 def _row_count(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 0:
-        raise TypeError(f"rows: wanted a number of rows, got {given!r}")
+        raise TypeError(f"rows: wanted a number of rows, got {_brief(given)}")
     return int(given)
 
 
@@ -327,7 +328,7 @@ def _two(out: Optional[Sequence[Optional[Array]]]) -> Sequence[Optional[Array]]:
 
 def _thread_count(threads: int) -> int:
     if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or not 0 <= threads <= 1024:
-        raise ValueError(f"threads: wanted a number from 0 (one per processor) to 1024, got {threads!r}")
+        raise ValueError(f"threads: wanted a number from 0 (one per processor) to 1024, got {_brief(threads)}")
     return int(threads)
 
 
@@ -397,9 +398,9 @@ class Prepared:
                 raise ValueError(f"z: wanted {_show(wanted)}, got {_show(array.shape)}")
             return lead, given, array
         if not isinstance(noise, Noise):
-            raise TypeError(f"noise: wanted nfcc.Noise(seed=...), got {noise!r}")
+            raise TypeError(f"noise: wanted nfcc.Noise(seed=...), got {_brief(noise)}")
         if n is not None and (not isinstance(n, (int, np.integer)) or n < 0):
-            raise TypeError(f"n: wanted a number of samples per context row, got {n!r}")
+            raise TypeError(f"n: wanted a number of samples per context row, got {_brief(n)}")
         count = 1 if n is None else int(n)
         return self._batch if n is None else self._batch + (count,), count, None
 
