@@ -47,8 +47,7 @@ static int memory_file(Context *cx, const Bytes *bytes)
 {
     int fd = memfd_create("policy.o", 0);
     if (fd >= 0 && write_all(fd, bytes)) return fd;
-    diag_io_error(cx, "free some memory", "the object file (%zu bytes) does not fit in memory: %s", bytes_size(bytes),
-                  strerror(errno));
+    file_error(cx, "the object file in memory");
     if (fd >= 0) close(fd);
     return -1;
 }

@@ -24,6 +24,10 @@ static const char *remedy(int error)
     case ENOTDIR: return "a part of the path is a file; choose another path";
     case EFBIG: return "the system limits the size of files (ulimit -f)";
     case ENAMETOOLONG: return "choose a shorter name";
+    case EMFILE:
+    case ENFILE: return "the system limits open files (ulimit -n)";
+    case ENOMEM: return "free some memory";
+    case ENOSYS: return "this system or its sandbox has no such call";
     default: return "choose another path";
     }
 }

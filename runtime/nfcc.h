@@ -19,8 +19,9 @@
  *
  * Promises. After nfcc_open nothing here but nfcc_bulk allocates, locks, makes a system call or keeps state: every
  * function may be called by any number of threads at once with the same policy, each with its own noise, prepared state
- * and workspace (prepared state is read-only after nfcc_prepare and may be shared). A row's result depends on that row
- * alone, bit for bit, whatever N, n and the tile it falls into. This file and nfcc.c hold no floating-point arithmetic.
+ * and workspace (prepared state is read-only after nfcc_prepare and may be shared), while others open and close policies
+ * of their own. A row's result depends on that row alone, bit for bit, whatever N, n and the tile it falls into. This
+ * file and nfcc.c hold no floating-point arithmetic.
  *
  * Status. NFCC_OK, or what happened; outputs are valid for NFCC_OK and NFCC_NOT_FINITE only. NFCC_NOT_FINITE: an input
  * row held a NaN or an infinity; the outputs of that row are NaN, all others are as usual. Or an event or action that

@@ -153,13 +153,14 @@ def test_a_link_is_replaced(tool, tmp_path):
     assert (tmp_path / "old").read_text() == "of before"
 
 
-@pytest.mark.parametrize("most,code", [(resource.RLIM_INFINITY, 0), (64 << 10, 4)])
-def test_a_small_stack(tool, tmp_path, most, code):
-    """A limit that may be raised is; else the end of the stack is told. LLVM wants more than 64 KiB."""
+@pytest.mark.parametrize("limit,now,most,code,said", [
+    (resource.RLIMIT_STACK, 64 << 10, resource.RLIM_INFINITY, 0, ""), (resource.RLIMIT_STACK, 64 << 10, 64 << 10, 4, "the stack ended"),
+    (resource.RLIMIT_NOFILE, 5, 5, 3, "ulimit -n")], ids=["small_stack", "very_small_stack", "few_files"])
+def test_limits(tool, tmp_path, limit, now, most, code, said):
+    """LLVM wants more than 64 KiB of stack: a limit that may be raised is, else its end is told."""
     done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True, text=True,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (64 << 10, most)))
-    assert done.returncode == code and ("the stack ended" in done.stderr) == (code == 4)
-    assert os.listdir(tmp_path) == ([] if code else ["p.so"])
+                          preexec_fn=lambda: resource.setrlimit(limit, (now, most)))
+    assert done.returncode == code and said in done.stderr and os.listdir(tmp_path) == ([] if code else ["p.so"])
 
 
 @pytest.mark.parametrize("path", ["/nowhere/p.so", "/proc/p.so", ".", "-", ""])

@@ -1,9 +1,11 @@
-"""policy.so beyond its weights: at most 64 KiB with the code of one CPU level, 48 KiB more for a second one.
+"""policy.so beyond its weights: at most 64 KiB with the code of one CPU level, 48 KiB more for a second one; and its functions.
 
 Its weights are the float32 initializers that the graph's nodes read, and one inverse for each of them that is a D x D
 matrix, D the event's numbers: those that mix the event."""
 import glob
 import os
+import re
+import subprocess
 
 import pytest
 
@@ -89,3 +91,13 @@ def test_size(tool, tmp_path, name):
         tool(path_of(name), "--cpu", cpu, "--no-verify", "-o", tmp_path / "policy.so")
         over = os.path.getsize(tmp_path / "policy.so") - weights
         assert 0 < over <= limit * KIB, f"{cpu}: {over / KIB:.1f} KiB, at most {limit}"
+
+
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("name", ["lander_nfbc", "zuko_realnvp_ctx__logprob_lib__dyn", "flax_unsup__zlogprob__jax21"])
+def test_no_function_is_large(tool, tmp_path, name, cpu):
+    """At most 2,000 vector instructions: LLVM's time is quadratic in straight-line code."""
+    tool(path_of(name), "--cpu", cpu, "--no-verify", "--emit", "o", "-o", tmp_path / "policy.o")
+    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", tmp_path / "policy.o"], capture_output=True, text=True, check=True).stdout
+    counts = [len(re.findall("[xyz]mm.*", body)) for body in code.split(">:\n")[1:]]
+    assert len(counts) > 20 and 100 < max(counts) <= 2000

@@ -737,7 +737,8 @@ def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) 
 
     output: where to keep policy.so; None keeps no file. options are those of the command line: `max_error=1e-3` is
     `--max-error 1e-3`, `clip=(-1, 1)` is `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, a
-    list repeats the option. The compiler's report is the policy's `report`. Errors: CompileError with its message.
+    list repeats the option. The compiler's report is the policy's `report`. Errors: CompileError with its message. What
+    cannot be opened here (another target, a header alone) is for the command line.
     """
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model: wanted the path of an ONNX file, got {type(model).__name__}; "
