@@ -187,6 +187,8 @@ bool operands(Call *c, int n, const Node **out);
 bool broadcast_ok(Call *c, int n, const Node *const *in, Type *out);
 
 // ---- onnx_ops_*.c, shared between them
+static inline const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
+static inline const Node *op2(Call *c, Op op, const Node *x, const Node *y) { return build_binary(c->b, op, x, y); }
 const Node *cast_real(Call *c, const Node *x);
 const Node *checked_reshape(Call *c, const Node *x, int rank, const int64_t *dim);
 const Node *checked_broadcast(Call *c, const Node *x, int rank, const int64_t *dim);
@@ -201,7 +203,8 @@ typedef struct {
     int64_t fill;
 } Frame;
 Frame frame_of(const Node *x);
-Type real_type(const Node *x); // its type, f32 for f64
+const Node *gathered(Call *c, const Node *x, const Node *index, int axis); // Gather; indices constant or computed
+Type real_type(const Node *x);                                             // its type, f32 for f64
 
 // x w (+ bias) whether w is constant or not: x[..., M, K], w[K, N] or [..., K, N].
 const Node *product(Call *c, const Node *a, const Node *w);

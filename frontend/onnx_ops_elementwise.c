@@ -6,7 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
 static const Node *mul(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_mul, x, y); }
 static const Node *add(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_add, x, y); }
 static const Node *scaled(Call *c, const Node *x, double v) { return v == 1 ? x : mul(c, x, number(c, v)); }
@@ -220,6 +219,18 @@ void import_quick_gelu(Call *c, int a)
     (void)a;
     const Node *x = arg(c, 0);
     if (x) result(c, 0, swish(c, x, attr_real(c, "alpha", (double)1.702f)));
+}
+
+// x + bias below -lambd, x - bias above lambd, else 0.
+void import_shrink(Call *c, int a)
+{
+    (void)a;
+    const Node *x = cast_real(c, arg(c, 0));
+    if (!x) return;
+    double edge = attr_real(c, "lambd", 0.5), bias = attr_real(c, "bias", 0);
+    const Node *above =
+        build_select(c->b, op2(c, OP_lt, number(c, edge), x), add(c, x, number(c, -bias)), number(c, 0));
+    result(c, 0, build_select(c->b, op2(c, OP_lt, x, number(c, -edge)), add(c, x, number(c, bias)), above));
 }
 
 void import_mish(Call *c, int a)

@@ -100,27 +100,17 @@ static int64_t gather_source(const void *user, const int64_t *at)
     return (outer * g->axis_dim + g->index[which]) * g->inner + inner;
 }
 
-void import_gather(Call *c, int a)
+const Node *gathered(Call *c, const Node *x, const Node *index, int axis)
 {
-    (void)a;
-    const Node *x = arg(c, 0), *index = arg(c, 1);
-    int axis = 0;
-    if (!x || !index || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
-    if (!node_is_const(index)) {
-        result(c, 0, gather_computed(c, x, index, axis));
-        return;
-    }
-    // x[arange(batch)] written for a fixed batch
-    if (c->im->fixed && shrinks(c, 0, axis) && index->type.rank == 1 && index->type.dim[0] == many_dim(c, 0, axis))
-        index = build_slice(c->b, index, 0, 0, x->type.dim[axis], 1);
+    if (!node_is_const(index)) return gather_computed(c, x, index, axis);
     int rank = x->type.rank - 1 + index->type.rank;
     int64_t n = type_lanes(index->type), *v = ARENA_ARRAY(call_arena(c), int64_t, n + 1), inner = 1;
     for (int64_t i = 0; i < n; i++) {
         v[i] = const_int_at(index, i);
-        if (!in_range(c, &v[i], x->type.dim[axis])) return;
+        if (!in_range(c, &v[i], x->type.dim[axis])) return NULL;
     }
     Type t = real_type(x);
-    if (!rank_fits(c, rank)) return;
+    if (!rank_fits(c, rank)) return NULL;
     t.rank = rank;
     for (int i = axis + 1; i < x->type.rank; i++) inner *= x->type.dim[i];
     for (int i = 0; i < rank; i++)
@@ -128,7 +118,20 @@ void import_gather(Call *c, int a)
                    : i < axis + index->type.rank ? index->type.dim[i - axis]
                                                  : x->type.dim[i - index->type.rank + 1];
     GatherMap g = {v, inner, axis, index->type.rank, rank, t.dim, x->type.dim[axis]};
-    result(c, 0, remap(c, t, 1, &x, gather_source, &g));
+    return remap(c, t, 1, &x, gather_source, &g);
+}
+
+void import_gather(Call *c, int a)
+{
+    (void)a;
+    const Node *x = arg(c, 0), *index = arg(c, 1);
+    int axis = 0;
+    if (!x || !index || !axis_of(c, attr_int(c, "axis", 0), x->type.rank, &axis)) return;
+    // x[arange(batch)] written for a fixed batch
+    if (node_is_const(index) && c->im->fixed && shrinks(c, 0, axis) && index->type.rank == 1 &&
+        index->type.dim[0] == many_dim(c, 0, axis))
+        index = build_slice(c->b, index, 0, 0, x->type.dim[axis], 1);
+    result(c, 0, gathered(c, x, index, axis));
 }
 
 // The true places of a constant condition along an axis, or of the whole tensor in one line.

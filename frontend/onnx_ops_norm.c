@@ -1,10 +1,7 @@
-// Reductions, softmax, normalisations and attention, written with sums over the last axis, products and exp.
+// Reductions, softmax and normalisations, written with sums over the last axis, products and exp.
 #include "onnx_import.h"
 
 #include <math.h>
-
-static const Node *number(Call *c, double v) { return build_scalar(c->b, v); }
-static const Node *op2(Call *c, Op op, const Node *x, const Node *y) { return build_binary(c->b, op, x, y); }
 
 // ---- reductions
 
@@ -257,95 +254,4 @@ void import_lp_norm(Call *c, int a)
                               : build_unary(c->b, OP_sqrt, keep_last(c, OP_reduce_sum, op2(c, OP_mul, lines, lines)));
     norm = build_select(c->b, op2(c, OP_eq, norm, number(c, 0)), number(c, 1), norm); // 0 stays 0
     result(c, 0, from_last(c, op2(c, OP_div, lines, norm), &l));
-}
-
-// ---- attention (opset 23): softmax(scale Q K' + mask) V
-
-// [rows, tokens, heads * size] -> [rows, heads, tokens, size]; of rank 4 it is so already.
-static const Node *heads_of(Call *c, const Node *x, int64_t heads)
-{
-    if (!x || x->type.rank == 4) return x;
-    if (x->type.rank != 3 || heads < 1 || x->type.dim[2] % heads)
-        return fail(c, DAMAGED, "%s in %lld heads", type_text(call_arena(c), x->type), (long long)heads);
-    x = build_reshape(c->b, x, 4, (int64_t[]){x->type.dim[0], x->type.dim[1], heads, x->type.dim[2] / heads});
-    return build_transpose(c->b, x, (int[]){0, 2, 1, 3});
-}
-
-// Grouped queries: each key and value head serves several query heads.
-static const Node *repeated(Call *c, const Node *x, int64_t heads)
-{
-    if (!x || x->type.dim[1] == heads) return x;
-    Type t = x->type;
-    if (!t.dim[1] || heads % t.dim[1])
-        return fail(c, DAMAGED, "%lld query heads for %lld key heads", (long long)heads, (long long)t.dim[1]);
-    int64_t n = heads / t.dim[1];
-    x = build_reshape(c->b, x, 5, (int64_t[]){t.dim[0], t.dim[1], 1, t.dim[2], t.dim[3]});
-    x = checked_broadcast(c, x, 5, (int64_t[]){t.dim[0], t.dim[1], n, t.dim[2], t.dim[3]});
-    return x ? build_reshape(c->b, x, 4, (int64_t[]){t.dim[0], heads, t.dim[2], t.dim[3]}) : NULL;
-}
-
-// 0 where attention is allowed, -inf elsewhere.
-static const Node *causal_mask(Call *c, int64_t queries, int64_t keys)
-{
-    int64_t dim[2] = {queries, keys};
-    if (!affordable(c, 2, dim)) return NULL;
-    double *v = ARENA_ARRAY(call_arena(c), double, queries *keys + 1);
-    for (int64_t i = 0; i < queries; i++)
-        for (int64_t j = 0; j < keys; j++) v[i * keys + j] = j <= i ? 0 : -INFINITY;
-    return build_reals(c->b, type_make(T_F32, 2, dim), v);
-}
-
-// Where a row of scores is masked as a whole, nothing is attended to: 0 instead of 0 / 0.
-static const Node *attended(Call *c, const Node *s)
-{
-    const Node *mask = optional(c, 3), *p = softmax_last(c, s, false);
-    bool whole = mask && mask->type.dtype == T_BOOL;
-    int64_t n = whole && node_is_const(mask) ? type_last(mask->type) : 0, rows = n ? type_lanes(mask->type) / n : 0,
-            open = 0;
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t k = 0, any = 0; k < n && !any; k++) open += any = const_at(mask, i * n + k) != 0;
-    if (!whole || (rows && open == rows && !attr_int(c, "is_causal", 0))) return p;
-    const Node *empty = op2(c, OP_eq, keep_last(c, OP_reduce_max, s), number(c, -INFINITY));
-    return build_select(c->b, empty, number(c, 0), p);
-}
-
-static const Node *masked_scores(Call *c, const Node *s)
-{
-    const Node *mask = optional(c, 3);
-    Type t;
-    double cap = attr_real(c, "softcap", 0);
-    if (cap != 0) s = op2(c, OP_mul, build_unary(c->b, OP_tanh, op2(c, OP_div, s, number(c, cap))), number(c, cap));
-    if (mask && mask->type.dtype == T_BOOL) mask = build_select(c->b, mask, number(c, 0), number(c, -INFINITY));
-    if (mask && !broadcast_ok(c, 2, (const Node *const[]){s, mask}, &t)) return NULL;
-    if (mask) s = op2(c, OP_add, s, mask);
-    if (!attr_int(c, "is_causal", 0)) return s;
-    mask = causal_mask(c, s->type.dim[2], s->type.dim[3]);
-    return mask ? op2(c, OP_add, s, mask) : NULL;
-}
-
-void import_attention(Call *c, int a)
-{
-    (void)a;
-    const Node *q = cast_real(c, arg(c, 0)), *k = cast_real(c, arg(c, 1)), *v = cast_real(c, arg(c, 2));
-    if (!q || !k || !v) return;
-    if (has_arg(c, 4) || has_arg(c, 5) || c->n_out > 1) {
-        fail(c, "export without a key-value cache", "attention with past keys or several outputs is not supported");
-        return;
-    }
-    bool flat = q->type.rank == 3;
-    q = heads_of(c, q, attr_int(c, "q_num_heads", 0));
-    k = heads_of(c, k, attr_int(c, "kv_num_heads", 0));
-    v = heads_of(c, v, attr_int(c, "kv_num_heads", 0));
-    if (!q || !(k = repeated(c, k, q->type.dim[1])) || !(v = repeated(c, v, q->type.dim[1]))) return;
-    double scale = attr_real(c, "scale", 0);
-    if (scale == 0) scale = 1 / sqrt((double)type_last(q->type));
-    const Node *s = product(c, op2(c, OP_mul, q, number(c, scale)), build_transpose(c->b, k, (int[]){0, 1, 3, 2}));
-    if (!s || !(s = masked_scores(c, s))) return;
-    const Node *y = product(c, attended(c, s), v);
-    if (!y) return;
-    Type t = y->type;
-    if (flat)
-        y = build_reshape(c->b, build_transpose(c->b, y, (int[]){0, 2, 1, 3}), 3,
-                          (int64_t[]){t.dim[0], t.dim[2], t.dim[1] * t.dim[3]});
-    result(c, 0, y);
 }

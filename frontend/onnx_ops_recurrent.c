@@ -17,10 +17,6 @@ typedef struct {
     const Node *x, *w, *r, *b, *h, *cell;
 } Recurrent;
 
-static const Node *op2(const Recurrent *l, Op op, const Node *x, const Node *y)
-{
-    return build_binary(l->c->b, op, x, y);
-}
 static const Node *sigmoid(const Recurrent *l, const Node *x) { return build_unary(l->c->b, OP_sigmoid, x); }
 static const Node *hyper(const Recurrent *l, const Node *x) { return build_unary(l->c->b, OP_tanh, x); }
 
@@ -70,7 +66,7 @@ static bool supported(Recurrent *l)
 static const Node *state_product(const Recurrent *l, const Node *h, const Node *r, const Node *bias)
 {
     const Node *y = product(l->c, h, r);
-    return y && bias ? op2(l, OP_add, y, bias) : y;
+    return y && bias ? op2(l->c, OP_add, y, bias) : y;
 }
 
 static const Node *gru(const Recurrent *l, const Node *x, const Node *h, const Node *r, const Node *bias)
@@ -79,16 +75,16 @@ static const Node *gru(const Recurrent *l, const Node *x, const Node *h, const N
     int64_t two = 2 * l->H;
     const Node *all = state_product(l, h, r, bias);
     if (!all) return NULL;
-    const Node *z = sigmoid(l, op2(l, OP_add, gate(l, x, 0), gate(l, all, 0)));
-    const Node *reset = sigmoid(l, op2(l, OP_add, gate(l, x, 1), gate(l, all, 1))), *part = NULL;
+    const Node *z = sigmoid(l, op2(l->c, OP_add, gate(l, x, 0), gate(l, all, 0)));
+    const Node *reset = sigmoid(l, op2(l->c, OP_add, gate(l, x, 1), gate(l, all, 1))), *part = NULL;
     if (l->reset_after)
-        part = op2(l, OP_mul, reset, gate(l, all, 2));
+        part = op2(l->c, OP_mul, reset, gate(l, all, 2));
     else
-        part = state_product(l, op2(l, OP_mul, reset, h), build_slice(b, r, 1, two, l->H, 1),
+        part = state_product(l, op2(l->c, OP_mul, reset, h), build_slice(b, r, 1, two, l->H, 1),
                              bias ? build_slice(b, bias, 0, two, l->H, 1) : NULL);
     if (!part) return NULL;
-    const Node *n = hyper(l, op2(l, OP_add, gate(l, x, 2), part));
-    return op2(l, OP_add, n, op2(l, OP_mul, z, op2(l, OP_sub, h, n)));
+    const Node *n = hyper(l, op2(l->c, OP_add, gate(l, x, 2), part));
+    return op2(l->c, OP_add, n, op2(l->c, OP_mul, z, op2(l->c, OP_sub, h, n)));
 }
 
 static const Node *lstm(const Recurrent *l, const Node *x, const Node *h, const Node **cell, const Node *r,
@@ -96,17 +92,17 @@ static const Node *lstm(const Recurrent *l, const Node *x, const Node *h, const 
 {
     const Node *all = state_product(l, h, r, bias);
     if (!all) return NULL;
-    all = op2(l, OP_add, x, all);
-    const Node *in = op2(l, OP_mul, sigmoid(l, gate(l, all, 0)), hyper(l, gate(l, all, 3)));
-    *cell = op2(l, OP_add, op2(l, OP_mul, sigmoid(l, gate(l, all, 2)), *cell), in);
-    return op2(l, OP_mul, sigmoid(l, gate(l, all, 1)), hyper(l, *cell));
+    all = op2(l->c, OP_add, x, all);
+    const Node *in = op2(l->c, OP_mul, sigmoid(l, gate(l, all, 0)), hyper(l, gate(l, all, 3)));
+    *cell = op2(l->c, OP_add, op2(l->c, OP_mul, sigmoid(l, gate(l, all, 2)), *cell), in);
+    return op2(l->c, OP_mul, sigmoid(l, gate(l, all, 1)), hyper(l, *cell));
 }
 
 static const Node *rnn(const Recurrent *l, const Node *x, const Node *h, const Node *r, const Node *bias)
 {
     const Node *all = state_product(l, h, r, bias);
     if (!all) return NULL;
-    all = op2(l, OP_add, x, all);
+    all = op2(l->c, OP_add, x, all);
     return l->relu ? build_alpha(l->c->b, OP_leaky_relu, all, 0) : hyper(l, all);
 }
 
@@ -139,7 +135,7 @@ static bool direction(const Recurrent *l, int64_t d, bool backward, const Node *
                *r = build_transpose(b, part_of(l, l->r, d), (int[]){1, 0}), *both = part_of(l, l->b, d);
     const Node *x = product(l->c, l->x, w), *bias = both ? build_slice(b, both, 0, width, width, 1) : NULL;
     if (!x) return false;
-    if (both) x = op2(l, OP_add, x, build_slice(b, both, 0, 0, width, 1));
+    if (both) x = op2(l->c, OP_add, x, build_slice(b, both, 0, 0, width, 1));
     const Node *h = start_state(l, l->h, d), *cell = start_state(l, l->cell, d);
     for (int64_t i = 0; i < l->steps; i++) {
         int64_t t = backward ? l->steps - 1 - i : i;

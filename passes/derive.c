@@ -273,13 +273,15 @@ static const Function *run_program(Context *cx, const Function *f)
 
 static bool goes_back(bool decided, const Flow *flow) { return decided && flow->is_flow && !flow->no_inverse; }
 
-// Roles; where no way back is found, once more with sums unfolded, which counts if one is found then.
+// Roles; where no way back is found, once more with sums unfolded, which counts if one is found then. A log_prob that
+// shows no base before is a mixture's: unfolded, one of its components would look like the base.
 static bool decide(Context *cx, const Module **m, const FlowOptions *options, Flow *flow, const Function **f, Map **map)
 {
     Diag *d = cx->diag, before = *d;
     bool decided = decide_roles(cx, *m, options, flow, f, map);
     const Module *unfolded = NULL;
-    if (!goes_back(decided, flow) && (!decided || flow->is_flow)) unfolded = unfold_sums(*m, cx);
+    bool mixture = decided && flow->is_flow && flow->base_kind == BASE_GRAPH;
+    if (!goes_back(decided, flow) && (!decided || flow->is_flow) && !mixture) unfolded = unfold_sums(*m, cx);
     if (!unfolded) return decided;
     Flow other = {0};
     const Function *other_f = NULL;

@@ -136,6 +136,39 @@ def test_a_mixture_gives_its_density(tool, tmp_path):
     tool(path, "-o", tmp_path / "h" / "p.so", "--emit", "so,h", "--name", "p")
 
 
+# A mixture of two normals for each number, as a logarithm of a sum of exponentials.
+MIXTURES = """module stage=imported
+port in "x" f32[2] batch 0
+port out "log_prob" f32[] batch 0
+func @main(x: f32[1,2]) {
+    t: f32[1,2] = mul x, 2
+    y: f32[1,2,2] = move t [0, 0, 1, 1]
+    a: f32[1,2,2] = sub y, [[[0.5, -1.5], [0.5, -1.5]]]
+    p: f32[1,2,2] = mul a, a
+    s: f32[1,2,2] = mul p, -0.5
+    m: f32[1,2] = reduce_max s
+    n: f32[1,2,2] = move m [0, 0, 1, 1]
+    d: f32[1,2,2] = sub s, n
+    e: f32[1,2,2] = exp d
+    g: f32[1,2] = reduce_sum e
+    l: f32[1,2] = log g
+    k: f32[1,2] = add l, m
+    r: f32[1] = reduce_sum k
+    log_prob: f32[1] = add r, -1.8378770664093453
+    return log_prob
+}
+"""
+
+
+def test_mixtures_of_each_number_are_no_normals(tool, tmp_path):
+    """Unfolded, the first component of each would look like the base, and what is left like a wrong log_det."""
+    (tmp_path / "m.nf").write_text(MIXTURES)
+    assert "entries: log_prob, score, run" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+    z = 2 * X[..., None].astype(np.float64) + [-0.5, 1.5]
+    want = np.log(np.exp(-0.5 * z**2).sum(-1)).sum(1) - np.log(2 * np.pi)
+    np.testing.assert_allclose(nfcc.open(str(tmp_path / "p.so")).log_prob(X), want, atol=1e-5)
+
+
 def test_a_mixture_beside_its_latent_has_both_directions(tool, tmp_path):
     path = mixture(tmp_path, "x", "y", {"z": ("y", "2"), "log_prob": ("log_prob", "")})
     assert "z must be given" in tool(path, "-o", tmp_path / "p.so").stdout

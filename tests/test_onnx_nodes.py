@@ -144,17 +144,17 @@ def test_node_tests_compiled():
 
 # ---- what ONNX Runtime's optimiser writes, and exporters beside the standard
 
-def fused(tool, folder, op, order, inputs, weights, output, domain="com.microsoft", opset=17, **said):
-    """What `nfcc test` says of one node on the operands named in `order`."""
+def fused(tool, folder, op, order, inputs, weights, output, domain="com.microsoft", opset=17, before=(), **said):
+    """What `nfcc test` says of one node on the operands named in `order`; '-' is one that is left out."""
     onnx = pytest.importorskip("onnx")
     h = onnx.helper
-    node = h.make_node(op, order.split(), ["y"], domain=domain, **said)
+    node = h.make_node(op, [n.strip("-") for n in order.split()], ["y"], domain=domain, **said)
     ports = [h.make_tensor_value_info(n, 1, ["N", *a.shape[1:]]) for n, a in {**inputs, "y": output}.items()]
     held = [onnx.numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items()]
     opsets = [h.make_opsetid("", opset), h.make_opsetid("com.microsoft", 1)]
     data = folder / "case" / "test_data_set_0"
     os.makedirs(data)
-    graph = h.make_graph([node], "g", ports[:-1], ports[-1:], held)
+    graph = h.make_graph([*before, node], "g", ports[:-1], ports[-1:], held)
     onnx.save(h.make_model(graph, opset_imports=opsets, ir_version=8), folder / "case" / "model.onnx")
     for i, array in enumerate(inputs.values()):
         (data / f"input_{i}.pb").write_bytes(tensor(array.astype(np.float32)))
@@ -246,3 +246,71 @@ def test_an_axis_that_is_not_one_is_not_squeezed(tool, tmp_path):
     """As torch's exporter writes aten.squeeze.dim of any axis."""
     x = numbers(8, x=(5, 4))["x"]
     assert "1 passed" in fused(tool, tmp_path, "Squeeze", "x", {"x": x}, {}, x, domain="", opset=11, axes=[1])
+
+
+def attention(q, k, v, heads, added=0.0):
+    """softmax(Q K' / sqrt(size) + added) V of [rows, tokens, heads * size]."""
+    q, k, v = (np.swapaxes(t.reshape(*t.shape[:2], heads, -1), 1, 2) for t in (q, k, v))
+    s = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1]) + added
+    p = np.exp(s - s.max(-1, keepdims=True))
+    y = np.swapaxes(p / p.sum(-1, keepdims=True) @ v, 1, 2)
+    return y.reshape(*y.shape[:2], -1)
+
+
+def packed(*parts, heads):
+    return np.stack([t.reshape(*t.shape[:2], heads, -1) for t in parts], 3)
+
+
+CAUSAL = np.triu(np.full((3, 3), -np.inf), 1)
+
+
+@pytest.mark.parametrize("form", ["plain", "queries-keys-values", "keys-values", "heads", "biased", "masked"])
+def test_attention_of_several_heads(tool, tmp_path, form):
+    v = numbers(9, q=(5, 3, 6), k=(5, 4, 6), v=(5, 4, 6), b=(18,), s=(1, 2, 3, 4))
+    if form == "queries-keys-values":
+        v.update(numbers(10, k=(5, 3, 6), v=(5, 3, 6)))
+        inputs, order = {"q": packed(v["q"], v["k"], v["v"], heads=2)}, "q"
+        y = attention(v["q"], v["k"], v["v"], 2, CAUSAL)
+    else:
+        inputs, order = {n: v[n] for n in "qkv"}, "q k v"
+        y = attention(v["q"], v["k"], v["v"], 2)
+    if form == "keys-values":
+        inputs, order = {"q": v["q"], "k": packed(v["k"], v["v"], heads=2)}, "q k"
+    if form == "heads":
+        for n in "kv":
+            inputs[n] = np.swapaxes(v[n].reshape(5, 4, 2, 3), 1, 2)
+    weights = {}
+    if form == "biased":
+        weights, order = {"b": v["b"], "s": v["s"]}, "q k v b - s"
+        y = attention(v["q"] + v["b"][:6], v["k"] + v["b"][6:12], v["v"] + v["b"][12:], 2, v["s"])
+    if form == "masked":
+        inputs["m"], order = np.tile(np.float32([1, 0, 1, 1]), (5, 1)), "q k v - m"
+        y = attention(v["q"], v["k"], v["v"], 2, np.float64([0, -10000, 0, 0]))
+    said = {"unidirectional": 1} if form == "queries-keys-values" else {}
+    assert "1 passed" in fused(tool, tmp_path, "MultiHeadAttention", order, inputs, weights, y, num_heads=2, **said)
+
+
+@pytest.mark.parametrize("sizes", [None, [4, 4, 6]])
+def test_attention_with_its_projections(tool, tmp_path, sizes):
+    cuts = np.cumsum(sizes or [4, 4, 4])
+    v = numbers(11, x=(5, 3, 7), w=(7, cuts[2]), b=(cuts[2],))
+    y = attention(*np.split(v["x"] @ v["w"] + v["b"], cuts[:2], -1), 2, 0 if sizes else CAUSAL)
+    said = {"qkv_hidden_sizes": sizes} if sizes else {"unidirectional": 1}
+    out = fused(tool, tmp_path, "Attention", "x w b", {"x": v["x"]}, {"w": v["w"], "b": v["b"]}, y, num_heads=2, **said)
+    assert "1 passed" in out
+
+
+@pytest.mark.parametrize("neighbours", [0, 1])
+def test_rotary_positions_from_the_first_token_on(tool, tmp_path, neighbours):
+    onnx = pytest.importorskip("onnx")
+    v = numbers(12, x=(5, 3, 8))
+    angle = np.arange(9)[:, None] / 10.0 ** np.arange(2)
+    turn = np.exp(1j * angle[4:7])[None, :, None]
+    x = v["x"].reshape(5, 3, 2, 4)
+    u, w = (x[..., 0::2], x[..., 1::2]) if neighbours else (x[..., :2], x[..., 2:])
+    z = (u + 1j * w) * turn
+    y = (np.stack([z.real, z.imag], -1) if neighbours else np.concatenate([z.real, z.imag], -1)).reshape(5, 3, 8)
+    first = onnx.helper.make_node("Constant", [], ["at"], value_ints=[4])
+    out = fused(tool, tmp_path, "RotaryEmbedding", "x at c s", {"x": v["x"]}, {"c": np.cos(angle), "s": np.sin(angle)},
+                y, before=[first], interleaved=neighbours)
+    assert "1 passed" in out
