@@ -260,7 +260,8 @@ static void table(FILE *out, const BenchReport *r)
 {
     bool rate = r->timing.hertz > 0;
     fprintf(out,
-            "<div class=\"wide\"><table><tr><th>backend</th><th>entry</th><th>rows</th><th>samples</th>"
+            "<div class=\"wide\"><table><caption>microseconds a "
+            "call</caption><tr><th>backend</th><th>entry</th><th>rows</th><th>samples</th>"
             "<th>threads</th><th>min us</th><th>P50</th><th>P90</th><th>P99</th><th>P99.9</th><th>P99.99</th>"
             "<th>max</th><th>calls</th><th>rows/s</th><th>of the limit</th>%s</tr>\n",
             rate ? "<th>late P99</th><th>missed</th>" : "");

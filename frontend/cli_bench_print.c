@@ -53,7 +53,7 @@ void bench_print_machine(FILE *out, const BenchReport *r)
         print_line(out, "cold",
                    "before every call %.0f MiB of other memory are read, so that no cache holds the policy",
                    (double)p->memory_bytes / 1048576);
-    print_line(out, "clock", "%.0f ns are part of every call", p->clock_seconds * 1e9);
+    print_line(out, "times", "microseconds a call; the clock's %.0f ns are part of each", p->clock_seconds * 1e9);
 }
 
 // ---- table
