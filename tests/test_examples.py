@@ -1,6 +1,7 @@
 """The README's programs: the text is that of tests/examples, they are short, and they run."""
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,3 +73,13 @@ def test_python_runs(tool, lander):
                           capture_output=True, text=True, check=True)
     numbers = [float(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith(("round trip", "log_prob"))]
     assert len(numbers) == 2 and max(numbers) < 1e-3
+
+
+def test_library_made_by_hand(tool, lander):
+    """As the README makes it on a board."""
+    with open(os.path.join(tool.root, "README.md")) as f:
+        text = " ".join(f.read().split())
+    make = re.search("`(cc -O2 -shared [^`]*)`", text)[1]
+    use = re.search("`(NFCC_LIBRARY=[^`]*)`", text)[1].replace("python3", sys.executable)
+    (lander / "runtime").symlink_to(os.path.join(tool.root, "runtime"))
+    subprocess.run(f"{make} && {use}", shell=True, cwd=lander, check=True)

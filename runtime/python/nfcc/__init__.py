@@ -130,7 +130,7 @@ _ENTRIES = ("to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob"
 
 def _places(name: str, variable: str) -> List[Path]:
     """Where a built file may be: named by a variable, beside this package, in the checkout this file belongs to."""
-    named = [Path(os.environ[variable])] if os.environ.get(variable) else []
+    named = [Path(os.environ[variable]).absolute()] if os.environ.get(variable) else []  # not searched for
     checkout = [_HERE.parents[2] / "build" / name] if len(_HERE.parents) > 2 else []
     return named + [_HERE / name] + checkout
 
