@@ -53,3 +53,10 @@ def test_one_version():
               "backends/backend.h": r'NFCC_VERSION "([\d.]+)"'}
     found = {place: re.search(pattern, read(place), re.M).group(1) for place, pattern in places.items()}
     assert len(set(found.values())) == 1, found
+
+
+def test_errors_of_functions_are_those_tested():
+    """The table of ir/MATH.md against that of math_test.c, which shows that they are reached and not passed."""
+    tested = re.findall(r"{OP_(\w+), [^}]*, ([\d.]+), (-?[\d.]+)f}", read("tests/math_test.c"))
+    said = re.findall(r"^\| (\w+) \| ([\d.]+) \|.* worst at (-?[\d.]+)", read("ir/MATH.md"), re.M)
+    assert len(tested) > 20 and sorted((n, e, float(f"{float(x):.6g}")) for n, e, x in tested) == sorted((n, e, float(x)) for n, e, x in said)
