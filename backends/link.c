@@ -18,6 +18,8 @@
 
 extern char **environ;
 
+#define OR_LINK_IT_IN "or use --emit o: what it writes is linked into a program (nfcc_open_static)"
+
 static const char *in_path(Context *cx, const char *name)
 {
     const char *path = getenv("PATH");
@@ -37,7 +39,7 @@ static const char *find_lld(Context *cx)
     if (!lld) lld = in_path(cx, "ld.lld");
     if (!lld && !access(debian, X_OK)) lld = debian;
     if (!lld)
-        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), or use --emit o and link yourself",
+        diag_error(cx, NULL, "install it (Debian: apt-get install lld-19), " OR_LINK_IT_IN,
                    "the linker ld.lld is not on PATH");
     return lld;
 }
@@ -150,7 +152,7 @@ static bool link_to(Context *cx, const NewFile *file, const Inputs *in, const Ta
     const char *lld = find_lld(cx);
     if (!lld) return false;
     if (access("/proc/self/fd", X_OK)) {
-        diag_io_error(cx, "mount /proc, or use --emit o and link yourself",
+        diag_io_error(cx, "mount /proc, " OR_LINK_IT_IN,
                       "/proc is not there, through which the linker reads its input");
         return false;
     }
