@@ -117,8 +117,10 @@ const Node *checked_reshape(Call *c, const Node *x, int rank, const int64_t *dim
     if (!x || !affordable(c, rank, dim)) return NULL;
     Type t = type_make(x->type.dtype, rank, dim);
     int64_t have = type_lanes(x->type), want = type_lanes(t);
+    if (!have && want == 1 && c->im->numbers) // of one element, not selected: what reads it differs from all else
+        return build_broadcast(c->b, build_scalar(c->b, NAN), rank, dim);
     if (have != want && c->mask)
-        return fail(c, "the file holds for no other input: export with a dynamic batch, or write torch.where",
+        return fail(c, "the file holds for no other input: export with an example within bounds, or write torch.where",
                     "%lld elements, as many as a mask selected in the example at export, are written into it",
                     (long long)want);
     if (have != want) suggest(c, have ? want * c->im->rows / have : 0, have && want * c->im->rows % have == 0);

@@ -308,12 +308,21 @@ static const Node *chosen(Call *c, const Node *const in[3], Type t)
     return build_move(c->b, t, 2, from, map);
 }
 
+// What a mask of one element selected, chosen by that mask: torch writes x[mask] = y so where y is one number.
+static void end_selection(Call *c, const Node *condition)
+{
+    const Node *mask = c->in[1].mask;
+    if (!mask || mask != condition || type_lanes(mask->type) != 1) return;
+    if (c->in[2].mask == outer_mask(c->im, mask)) c->mask = c->in[2].mask;
+}
+
 void import_where(Call *c, int a)
 {
     (void)a;
     const Node *in[3];
     Type t;
     if (!operands(c, 3, in) || !broadcast_ok(c, 3, in, &t)) return;
+    end_selection(c, in[0]);
     result(c, 0, node_is_const(in[0]) ? chosen(c, in, t) : build_select(c->b, in[0], in[1], in[2]));
 }
 

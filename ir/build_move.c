@@ -149,6 +149,7 @@ const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, c
     if (constant && n_in == 1) return move_of_const(b, type, in[0], map);
     if (n_in && in[0]->type.dtype != T_F64 && type.dtype == T_F32 && in[0]->type.dtype != T_F32)
         type.dtype = in[0]->type.dtype;
+    if (!n) return build_const(b, type, ""); // whatever its operands are
     Sources s = {NULL, 0, 0};
     reserve_slots(b);
     if (!map && plain_concat(b, n_in, in)) {

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import nfcc
 import onnx_table
 
 
@@ -314,3 +315,34 @@ def test_rotary_positions_from_the_first_token_on(tool, tmp_path, neighbours):
     out = fused(tool, tmp_path, "RotaryEmbedding", "x at c s", {"x": v["x"]}, {"c": np.cos(angle), "s": np.sin(angle)},
                 y, before=[first], interleaved=neighbours)
     assert "1 passed" in out
+
+
+def one_selected(folder, *end):
+    """v = the number x[x > 0] of a batch of one, as torch's legacy exporter writes it; then the nodes of `end`."""
+    onnx = pytest.importorskip("onnx")
+    h = onnx.helper
+    nodes = [h.make_node("Greater", ["x", "zero"], ["m"]), h.make_node("NonZero", ["m"], ["i"]),
+             h.make_node("Transpose", ["i"], ["t"]), h.make_node("GatherND", ["x", "t"], ["p"]),
+             h.make_node("Reshape", ["p", "none"], ["v"]), *[h.make_node(*n) for n in end]]
+    held = [onnx.numpy_helper.from_array(np.float32(0), "zero"),
+            onnx.numpy_helper.from_array(np.zeros(0, np.int64), "none")]
+    ports = [h.make_tensor_value_info(n, 1, [1, 1]) for n in "xy"]
+    graph = h.make_graph(nodes, "g", ports[:1], ports[1:], held)
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), folder / "m.onnx")
+    return folder / "m.onnx"
+
+
+def test_one_selected_number_is_chosen_by_its_mask(tool, tmp_path):
+    """x[x > 0] = exp(x[x > 0]): where one number is selected torch writes Where, not ScatterND."""
+    path = one_selected(tmp_path, ("Exp", ["v"], ["w"]), ("Where", ["m", "w", "x"], ["y"]))
+    tool(path, "-o", tmp_path / "p.so", "--entries", "run")
+    x = np.float32([[-1], [0.5], [2], [-3]])
+    y = nfcc.open(str(tmp_path / "p.so")).run({"x": x})["y"]
+    np.testing.assert_allclose(y, np.where(x > 0, np.exp(x), x), rtol=1e-6)
+
+
+def test_one_selected_number_is_read_nowhere_else(tool, tmp_path):
+    path = one_selected(tmp_path, ("Where", ["m", "v", "x"], ["w"]), ("Add", ["w", "v"], ["y"]))
+    assert "not a tensor of fixed shape" in tool(path, "-o", tmp_path / "p.so", code=1).stderr
+    path = one_selected(tmp_path, ("Not", ["m"], ["n"]), ("Where", ["n", "v", "x"], ["y"]))
+    assert "not a tensor of fixed shape" in tool(path, "-o", tmp_path / "p.so", code=1).stderr
