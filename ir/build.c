@@ -351,17 +351,31 @@ const Node *build_cast(Builder *b, const Node *x, DType dtype)
 
 static bool is_weights(const Node *w) { return node_is_const(w) && (w->type.rank == 2 || w->type.rank == 3); }
 
-const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add)
+static Type linear_result(Builder *b, const Node *x, const Node *w, const Node *bias)
 {
     if (!is_weights(w) || !x->type.rank || type_last(x->type) != linear_dims(w->type).k)
         builder_bug(b, "linear: shapes", x);
     LinearDims d = linear_dims(w->type);
     if (bias && (!node_is_const(bias) || type_lanes(bias->type) != (d.groups ? d.groups * d.n : d.n)))
         builder_bug(b, "linear: bias", bias);
-    Type t = linear_type(x->type, w->type, false);
+    return linear_type(x->type, w->type, false);
+}
+
+const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias, const Node *add)
+{
+    Type t = linear_result(b, x, w, bias);
     if (add && type_lanes(add->type) != type_lanes(t)) builder_bug(b, "linear: add", add);
     const Node *in[4] = {x, w, bias, add};
     return builder_fold(b, builder_node(b, OP_linear, t, add ? 4 : bias ? 3 : 2, in));
+}
+
+const Node *build_scaled_linear(Builder *b, const Node *x, const Node *w, const Node *scale, const Node *bias)
+{
+    Type t = linear_result(b, x, w, bias);
+    if (!bias || type_lanes(scale->type) * type_last(t) != type_lanes(t))
+        builder_bug(b, "linear: no bias, or not a scale for each token", scale);
+    const Node *in[5] = {x, w, bias, NULL, scale};
+    return builder_fold(b, builder_node(b, OP_linear, t, 5, in));
 }
 
 const Node *build_linear_t(Builder *b, const Node *x, const Node *w)

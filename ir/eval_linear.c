@@ -291,11 +291,12 @@ void eval_linear(const Node *n, size_t rows, const EvalOperand *in, double *out)
 {
     LinearDims d = linear_dims(n->in[1]->type);
     size_t lanes = (size_t)type_lanes(n->type), biases = (size_t)(d.groups ? d.groups * d.n : d.n);
-    bool has_bias = n->n_in > 2 && n->in[2], has_add = n->n_in > 3;
+    bool has_bias = n->n_in > 2 && n->in[2], has_add = n->n_in > 3 && n->in[3], has_scale = n->n_in > 4;
     products(n, rows, &in[0], false, out);
     for (size_t lane = 0; lane < lanes && (has_bias || has_add); lane++) {
         double *o = out + lane * rows;
         for (size_t r = 0; r < rows; r++) {
+            if (has_scale) o[r] *= in[4].v[lane / (size_t)d.n * in[4].lane_step + r * in[4].row_step];
             if (has_add) o[r] += in[3].v[lane * in[3].lane_step + r * in[3].row_step];
             if (has_bias) o[r] += in[2].v[lane % biases * in[2].lane_step];
         }

@@ -177,7 +177,9 @@ const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c);
 const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y);
 const Node *build_cast(Builder *b, const Node *x, DType dtype); // real to integer truncates; to bool: != 0
 const Node *build_linear(Builder *b, const Node *x, const Node *w, const Node *bias,
-                         const Node *add);                            // bias, add: or NULL
+                         const Node *add); // bias, add: or NULL
+// Each token's sums times its own scale, then + bias. What planning makes of a product, a factor and an addend.
+const Node *build_scaled_linear(Builder *b, const Node *x, const Node *w, const Node *scale, const Node *bias);
 const Node *build_linear_t(Builder *b, const Node *x, const Node *w); // x[..., N] times w[K, N] transposed
 const Node *build_matmul(Builder *b, const Node *a, const Node *c);   // leading dims equal
 const Node *build_reduce(Builder *b, Op op, const Node *x);           // last axis goes

@@ -45,6 +45,7 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // A product, for each of M tokens m and N outputs n (x token stride K, out and add token stride N, all contiguous):
 //   blocks: K is cut in blocks of kb inputs; each block is one chain  acc = fma(x[k], w[k][n], acc)  from +0, k rising
 //   out = ((block 0 + block 1) + block 2) ... , then + add[m][n] if has_add, then + bias[n] if has_bias
+// scaled: `add` is one lane for each token, and out = fma(sum of the blocks, add[m], bias[n]); has_bias and no has_add
 // Weights: packed in CONST at lane `w` in groups of up to 128 outputs; group g holds K rows of its width
 //   width(g) = min(128, N - 128 g);   w[k][n] is CONST lane  w + g * 128 * K + k * width(g) + (n - 128 g)
 //
@@ -62,7 +63,7 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // write what it likes to the m * pair_lanes(K) lanes of WORK from `pairs` on.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, has_bias, transposed, paired, apart, one_x;
+    bool has_add, scaled, has_bias, transposed, paired, apart, one_x;
     uint32_t x_space, x;     // first lane
     uint32_t add_space, add; // WORK or PREP
     uint32_t w, bias;        // CONST lanes
@@ -76,6 +77,10 @@ static inline uint64_t gemm_x_lanes(const GemmStep *g)
     return (uint64_t)(g->one_x ? 1 : g->m) * (g->transposed ? g->n : g->k);
 }
 static inline uint64_t gemm_w_lanes(const GemmStep *g) { return (uint64_t)(g->apart ? g->m : 1) * g->k * g->n; }
+static inline uint64_t gemm_add_lanes(const GemmStep *g)
+{
+    return g->has_add ? (uint64_t)g->m * g->n : g->scaled ? g->m : 0;
+}
 static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m * g->n : g->n; }
 
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };

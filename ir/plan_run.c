@@ -57,7 +57,7 @@ INLINE void gemm_outputs(int width, const GemmStep *g, uint32_t n, size_t stride
             size_t lane = n + (size_t)j;
             float v = sum[j][t];
             if (g->has_add) v = v + add[lane * TILE + t];
-            if (g->has_bias) v = v + bias[lane];
+            if (g->has_bias) v = g->scaled ? __builtin_fmaf(v, add[t], bias[lane]) : v + bias[lane];
             out[lane * TILE + t] = v;
         }
 }
@@ -70,7 +70,7 @@ INLINE void gemm(const GemmStep *g, const float *x, const float *w, const float 
         for (size_t m = 0; m < g->m; m++) {
             const float *xm = x + (g->one_x ? 0 : m * g->k * TILE), *gm = group + (g->apart ? m * g->k * g->n : 0),
                         *bm = g->apart && bias ? bias + m * g->n : bias,
-                        *am = g->has_add ? add + m * g->n * TILE : NULL;
+                        *am = add ? add + m * (g->scaled ? 1 : g->n) * TILE : NULL;
             float *om = out + m * g->n * TILE;
             uint32_t j = 0;
             for (; j + ACROSS <= width; j += ACROSS) gemm_outputs(ACROSS, g, first + j, width, xm, gm + j, am, bm, om);
@@ -248,7 +248,7 @@ static void run_gemm(const Run *r, const GemmStep *g, Arena *scratch)
 {
     const float *w = r->plan->weights;
     const float *x = lanes_of(r, g->x_space, g->x, gemm_x_lanes(g), scratch);
-    const float *add = g->has_add ? rows_of(r, g->add_space, g->add) : NULL;
+    const float *add = gemm_add_lanes(g) ? rows_of(r, g->add_space, g->add) : NULL;
     if (g->paired) x = paired_of(x, gemm_x_lanes(g), scratch);
     r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);
 }

@@ -128,8 +128,12 @@ static void check_gemm(Check *c, const GemmStep *g)
     if (!check_positive(c, "m", g->m) || !check_positive(c, "k", g->k) || !check_positive(c, "n", g->n) ||
         !check_positive(c, "kb", g->kb))
         return;
-    if (g->transposed && (g->has_add || g->has_bias)) {
-        fail(c, "a transposed product has neither add nor bias");
+    if (g->transposed && (g->has_add || g->scaled || g->has_bias)) {
+        fail(c, "a transposed product has neither add nor scale nor bias");
+        return;
+    }
+    if (g->scaled && (g->has_add || !g->has_bias)) {
+        fail(c, "a scaled product has a bias and no add");
         return;
     }
     if (g->paired && (g->transposed || (g->kb < g->k && g->kb % 2))) {
@@ -144,14 +148,14 @@ static void check_gemm(Check *c, const GemmStep *g)
     if (!check_read(c, "x", g->x_space, g->x, in)) return;
     if (!check_read(c, "w", SPACE_CONST, g->w, gemm_w_lanes(g))) return;
     if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, gemm_biases(g))) return;
-    if (g->has_add && g->add_space == SPACE_CONST) {
+    if (gemm_add_lanes(g) && g->add_space == SPACE_CONST) {
         fail(c, "add: is in CONST");
         return;
     }
-    if (g->has_add && !check_read(c, "add", g->add_space, g->add, result)) return;
+    if (!check_read(c, "add", g->add_space, g->add, gemm_add_lanes(g))) return;
     if (!check_write(c, "out", g->out, result) || !check_write(c, "pairs", g->pairs, pairs)) return;
     if (!check_apart(c, "x", g->x_space, g->x, in)) return;
-    if (g->has_add && !check_apart(c, "add", g->add_space, g->add, result)) return;
+    if (!check_apart(c, "add", g->add_space, g->add, gemm_add_lanes(g))) return;
     note_write(c, g->out, result);
     note_spoiled(c, g->pairs, pairs);
 }

@@ -113,8 +113,9 @@ static const char *check_weights(Arena *arena, Type x, const Node *w, bool trans
 
 static const char *check_linear(Arena *arena, const Node *n)
 {
-    if (n->n_in < 2 || n->n_in > 4) return arena_format(arena, "linear takes 2 to 4 operands, not %d", n->n_in);
+    if (n->n_in < 2 || n->n_in > 5) return arena_format(arena, "linear takes 2 to 5 operands, not %d", n->n_in);
     const Node *w = n->in[1], *bias = n->n_in > 2 ? n->in[2] : NULL, *add = n->n_in > 3 ? n->in[3] : NULL;
+    const Node *scale = n->n_in > 4 ? n->in[4] : NULL;
     const char *why = check_weights(arena, n->in[0]->type, w, false);
     if (why) return why;
     LinearDims d = linear_dims(w->type);
@@ -125,6 +126,9 @@ static const char *check_linear(Arena *arena, const Node *n)
     if (add && type_lanes(add->type) != type_lanes(n->type))
         return arena_format(arena, "add is %s, but the result is %s", type_text(arena, add->type),
                             type_text(arena, n->type));
+    if (scale && (add || !bias || type_lanes(scale->type) * d.n != type_lanes(n->type)))
+        return arena_format(arena, "scale is %s, but the result is %s; it comes with a bias and without add",
+                            type_text(arena, scale->type), type_text(arena, n->type));
     return result_rule(arena, n, linear_type(n->in[0]->type, w->type, false));
 }
 
@@ -198,7 +202,8 @@ static const char *field_rule(Arena *arena, const Node *n)
     if (n->map && n->op != OP_move) return arena_format(arena, "%s has no map", name);
     if (n->data && n->op != OP_constant) return arena_format(arena, "%s has no data", name);
     for (int k = 0; k < n->n_in; k++)
-        if (!n->in[k] && !(n->op == OP_linear && k == 2)) return arena_format(arena, "operand %d is missing", k);
+        if (!n->in[k] && !(n->op == OP_linear && (k == 2 || (k == 3 && n->n_in == 5))))
+            return arena_format(arena, "operand %d is missing", k);
     if (n->op == OP_linear && n->n_in == 3 && !n->in[2]) return "operand 2 is missing";
     return NULL;
 }

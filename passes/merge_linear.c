@@ -1,11 +1,10 @@
 // merge-linear: neighbouring constant linear maps become one, in double.
 //
 //     linear(linear(x, A, a), B, b)  =  linear(x, A B, a B + b)      where that is not more work
-//     linear(x * c, B, b)            =  linear(x, diag(c) B, b)
-//     linear(x + c, B, b)            =  linear(x, B, c B + b)
 //     linear(x, A, a) * c            =  linear(x, A diag(c), a c)
 //     linear(x, A, a) + c            =  linear(x, A, a + c)
 //     x + linear(linear(x, A), B)    =  linear(x, 1 + A B)           where that is regular (merge_sum.c)
+//     linear(x * c + d, B, b), and what LayerNorm does (merge_input.c)
 //
 // A move between two products only picks columns of the first. Flows put fixed mixing layers (permutations, PLU,
 // ActNorm, normalisers) next to learned ones, so such pairs are common.
@@ -13,14 +12,6 @@
 #include "rewrite.h"
 
 #include <stdlib.h>
-
-static double *matrix(const Node *w)
-{
-    int64_t n = type_lanes(w->type);
-    double *m = heap_array(n, sizeof *m);
-    for (int64_t i = 0; i < n; i++) m[i] = const_at(w, i);
-    return m;
-}
 
 static const Node *matrix_const(Builder *b, int64_t rows, int64_t cols, double *m)
 {
@@ -81,46 +72,7 @@ static bool feature_const(const Node *c, int64_t K)
 {
     return node_is_const(c) && (type_lanes(c->type) == K || type_lanes(c->type) == 1);
 }
-static const Node *scaled_rows(Builder *b, const Node *n, const Node *x, const Node *c)
-{
-    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-    double *w = matrix(n->in[1]);
-    for (int64_t k = 0; k < K; k++)
-        for (int64_t j = 0; j < N; j++) w[k * N + j] *= const_lane(c, k);
-    return build_linear(b, x, matrix_const(b, K, N, w), n->n_in > 2 ? n->in[2] : NULL, n->n_in > 3 ? n->in[3] : NULL);
-}
-
-static const Node *shifted_input(Builder *b, const Node *n, const Node *x, const Node *c, double sign)
-{
-    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1];
-    double *bias = heap_array(N, sizeof *bias);
-    for (int64_t j = 0; j < N; j++) {
-        bias[j] = linear_bias(n, j);
-        for (int64_t k = 0; k < K; k++) bias[j] += sign * const_lane(c, k) * const_at(n->in[1], k * N + j);
-    }
-    const Node *bn = build_reals(b, type_vector(N), bias);
-    free(bias);
-    return build_linear(b, x, n->in[1], bn, n->n_in > 3 ? n->in[3] : NULL);
-}
-
 static bool one_token(const Node *v) { return type_lanes(v->type) == type_last(v->type); }
-
-static const Node *merge_input(Builder *b, const Node *n)
-{
-    const Node *x = n->in[0];
-    int64_t K = n->in[1]->type.dim[0];
-    if (!one_token(x)) return NULL;
-    for (int k = 0; k < 2; k++) {
-        if (x->op != OP_mul && x->op != OP_add && x->op != OP_sub) return NULL;
-        const Node *c = x->in[k], *other = x->in[1 - k];
-        if (!feature_const(c, K) || type_lanes(other->type) != K || (x->op == OP_sub && k == 0)) continue;
-        int64_t dim[2] = {1, K};
-        other = build_reshape(b, other, 2, dim);
-        if (x->op == OP_mul) return scaled_rows(b, n, other, c);
-        return shifted_input(b, n, other, c, x->op == OP_sub ? -1 : 1);
-    }
-    return NULL;
-}
 
 static const Node *with_columns(Builder *b, const Node *linear, const Node *scale, const Node *shift, double sign)
 {
@@ -131,7 +83,7 @@ static const Node *with_columns(Builder *b, const Node *linear, const Node *scal
         bias[j] =
             linear_bias(linear, j) * (scale ? const_lane(scale, j) : 1) + (shift ? sign * const_lane(shift, j) : 0);
     if (scale) {
-        double *m = matrix(w);
+        double *m = linear_weights(linear);
         for (int64_t k = 0; k < K; k++)
             for (int64_t j = 0; j < N; j++) m[k * N + j] *= const_lane(scale, j);
         w = matrix_const(b, K, N, m);
@@ -157,28 +109,24 @@ static const Node *merge_output(Builder *b, const Node *n, const Node *const *in
 
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
-    const int *uses = user; // by node id of the old function: how often it is read
+    const int *uses = user; // readers_of the function that was
     if (n->op == OP_mul || n->op == OP_add || n->op == OP_sub) {
-        const Node *better = merge_output(b, n, in, uses);
-        return better ? better : merge_affine_sum(b, build_like(b, n, in));
+        const Node *better = merge_output(b, n, in, uses), *copy = better ? NULL : build_like(b, n, in);
+        if (!better) better = merge_mean(b, copy, n, uses);
+        return better ? better : merge_affine_sum(b, copy);
     }
     if (n->op != OP_linear) return NULL;
     const Node *copy = build_like(b, n, in), *x = n->in[0];
     if (copy->op != OP_linear) return copy;
     bool once = uses[x->id] <= 1 && (x->op != OP_move || uses[x->in[0]->id] <= 1);
     const Node *better = once ? merge_products(b, copy) : NULL;
-    if (!better && uses[x->id] <= 1) better = merge_input(b, copy);
+    if (!better) better = merge_input(b, copy, n, uses);
     return better ? build_reshape(b, better, n->type.rank, n->type.dim) : copy;
 }
 
 static const Function *merge_function(Context *cx, const Function *f)
 {
-    int *uses = ARENA_ARRAY(scratch_arena(cx), int, f->n_nodes + 1);
-    for (int i = 0; i < f->n_nodes; i++)
-        for (int k = 0; k < f->nodes[i]->n_in; k++)
-            if (f->nodes[i]->in[k]) uses[f->nodes[i]->in[k]->id]++;
-    for (int i = 0; i < f->n_outputs; i++) uses[f->outputs[i].node->id]++;
-    return rewrite_function(cx, f, rule, uses);
+    return rewrite_function(cx, f, rule, readers_of(cx, f));
 }
 
 Module *pass_merge_linear(const Module *m, Context *cx)

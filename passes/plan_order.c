@@ -94,7 +94,7 @@ const Node *centre_of(const Planner *p, const Node *difference)
 static bool centred(const Planner *p, const Node *n)
 {
     int64_t lanes = type_lanes(n->type);
-    return n->op == OP_sub && lanes > 1 && p->stored[n->id] && stands(p, n->in[0], lanes) && centre_of(p, n);
+    return n->op == OP_sub && lanes > 1 && stands(p, n->in[0], lanes) && centre_of(p, n);
 }
 
 // The sum's lines are those of the centres.

@@ -47,21 +47,23 @@ void emit_linear(Planner *p, const Node *n)
     Step s = {.kind = STEP_GEMM};
     Place x = place_of(p, n->in[0]);
     bool has_bias = n->n_in > 2 && n->in[2];
+    const Node *add = n->n_in > 4 ? n->in[4] : n->n_in > 3 ? n->in[3] : NULL;
     s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / d.n),
                         .k = (uint32_t)d.k,
                         .n = (uint32_t)d.n,
                         .kb = (uint32_t)(d.n <= 64 ? (d.k + 3) / 4 : d.k),
-                        .has_add = n->n_in > 3,
+                        .has_add = n->n_in == 4,
+                        .scaled = n->n_in == 5,
                         .has_bias = has_bias,
                         .apart = d.groups > 1,
                         .one_x = d.groups > 1 && type_lanes(n->in[0]->type) == d.k,
                         .x_space = x.space,
                         .w = pool_matrix(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
-    if (s.gemm.has_add) {
-        Place add = place_of(p, n->in[3]);
-        s.gemm.add_space = add.space;
-        s.gemm.add = FIELD(p, add, gemm.add);
+    if (add) {
+        Place at = place_of(p, add);
+        s.gemm.add_space = at.space;
+        s.gemm.add = FIELD(p, at, gemm.add);
     }
     if (has_bias) s.gemm.bias = place_of(p, n->in[2]).at;
     s.gemm.out = FIELD(p, store_node(p, n), gemm.out);

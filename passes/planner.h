@@ -129,6 +129,10 @@ void emit_move(Planner *p, const Node *m);
 // The pairs as records (move_runs.c), to be freed; NULL: tables are not much larger.
 MoveRun *move_runs(const uint32_t *src, const uint32_t *dst, uint32_t n, uint32_t *count);
 
+// ---- products with a factor (plan_scale.c)
+
+const Function *with_scales(Context *cx, const Function *f);
+
 // ---- maps (plan_maps.c)
 
 void emit_cluster(Planner *p, const Node *const *members, int n);

@@ -2,6 +2,26 @@
 // needs any more are dropped at the end.
 #include "rewrite.h"
 
+bool is_reshape(const Node *n) { return n->op == OP_move && n->n_in == 1 && !n->map; }
+
+const Node *shapeless(const Node *x)
+{
+    while (is_reshape(x)) x = x->in[0];
+    return x;
+}
+
+int *readers_of(Context *cx, const Function *f)
+{
+    int *readers = ARENA_ARRAY(scratch_arena(cx), int, f->n_nodes + 1);
+    for (int i = 0; i < f->n_outputs; i++) readers[f->outputs[i].node->id]++;
+    for (int i = f->n_nodes; i-- > 0;) {
+        const Node *n = f->nodes[i];
+        for (int k = 0; k < n->n_in; k++)
+            if (n->in[k]) readers[n->in[k]->id] += is_reshape(n) ? readers[n->id] : 1;
+    }
+    return readers;
+}
+
 const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *rule, void *user)
 {
     Builder *b = builder_new(cx, f->name);

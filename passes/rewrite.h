@@ -4,4 +4,10 @@
 
 typedef const Node *RewriteRule(Builder *b, const Node *n, const Node *const *in, void *user);
 
+// A value in another shape is the same value.
+bool is_reshape(const Node *n);
+const Node *shapeless(const Node *x);
+// How often each value is read, in whatever shape, by node id.
+int *readers_of(Context *cx, const Function *f);
+
 const Function *rewrite_function(Context *cx, const Function *f, RewriteRule *rule, void *user);

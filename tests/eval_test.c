@@ -250,6 +250,18 @@ static void test_linear_without_bias(void **state)
     assert_near(out[0], 11.5);
 }
 
+// Each token's sums times its own scale.
+static void test_linear_scaled(void **state)
+{
+    Fixture *f = *state;
+    const Node *x = build_input(f->b, "x", SHAPE(2, 2)), *scale = build_input(f->b, "scale", SHAPE(2, 1));
+    const Node *w = reals(f, SHAPE(2, 1), (double[]){3, 4}), *bias = reals(f, SHAPE(1), (double[]){0.5});
+    const double xs[4] = {1, 2, 10, 20}, scales[2] = {2, -1};
+    double out[2];
+    run_output(f, build_scaled_linear(f->b, x, w, scale, bias), 1, (const double *[]){xs, scales}, out);
+    assert_values(out, (const double[]){22.5, -109.5}, 2);
+}
+
 // A zero weight means no dependence: 0 * inf is 0 there.
 static void test_linear_zero_weight(void **state)
 {
@@ -461,6 +473,7 @@ int main(void)
         TEST(test_move),
         TEST(test_linear),
         TEST(test_linear_without_bias),
+        TEST(test_linear_scaled),
         TEST(test_linear_zero_weight),
         TEST(test_linear_wide),
         TEST(test_linear_rows),

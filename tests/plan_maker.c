@@ -86,16 +86,25 @@ static uint32_t source(Maker *m, uint32_t space, uint32_t n)
 
 static uint32_t any_space(Maker *m) { return below(m, 3); }
 
+// What a product does behind its sums.
+static void add_behind(Maker *m, GemmStep *g)
+{
+    g->has_add = below(m, 2);
+    g->scaled = !g->has_add && !below(m, 3);
+    g->has_bias = g->scaled || below(m, 2);
+}
+
 void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
 {
     GemmStep *g = &add_step(m, STEP_GEMM)->gemm;
-    *g = (GemmStep){.m = tokens, .k = k, .n = n, .kb = kb, .has_add = below(m, 2), .has_bias = below(m, 2)};
+    *g = (GemmStep){.m = tokens, .k = k, .n = n, .kb = kb};
+    add_behind(m, g);
     g->x_space = any_space(m);
     g->add_space = below(m, 2);
     if (tokens * k > 2000) g->x_space = SPACE_WORK;
     if (tokens * n > 2000) g->add_space = SPACE_WORK;
     g->x = source(m, g->x_space, tokens * k);
-    g->add = g->has_add ? source(m, g->add_space, tokens * n) : 0;
+    g->add = source(m, g->add_space, (uint32_t)gemm_add_lanes(g));
     g->w = add_constants(m, (size_t)k * n);
     g->bias = g->has_bias ? add_constants(m, n) : 0;
     g->out = add_output(m, tokens * n);
@@ -107,10 +116,9 @@ void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, Apart way)
     bool transposed = way == TRANSPOSED;
     *g = (GemmStep){.m = tokens, .k = k, .n = n, .apart = true, .one_x = way == ONE_X, .transposed = transposed};
     g->kb = n <= 64 ? (k + 3) / 4 : k;
-    g->has_add = !transposed && below(m, 2);
-    g->has_bias = !transposed && below(m, 2);
+    if (!transposed) add_behind(m, g);
     g->x = source(m, SPACE_WORK, (uint32_t)gemm_x_lanes(g));
-    g->add = g->has_add ? source(m, SPACE_WORK, tokens * n) : 0;
+    g->add = source(m, SPACE_WORK, (uint32_t)gemm_add_lanes(g));
     g->w = add_constants(m, gemm_w_lanes(g));
     g->bias = g->has_bias ? add_constants(m, gemm_biases(g)) : 0;
     g->out = add_output(m, tokens * (transposed ? k : n));

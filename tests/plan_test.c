@@ -60,7 +60,11 @@ static void naive_gemm(const Row *r, const GemmStep *g, float *out)
                 sum = first ? sum + chain : chain;
             }
             if (g->has_add) sum += lane(r, g->add_space, g->add + m * g->n + n);
-            if (g->has_bias) sum += r->weights[g->bias + (g->apart ? m * g->n : 0) + n];
+            float bias = g->has_bias ? r->weights[g->bias + (g->apart ? m * g->n : 0) + n] : 0;
+            if (g->scaled)
+                sum = fmaf(sum, lane(r, g->add_space, g->add + m), bias);
+            else if (g->has_bias)
+                sum += bias;
             out[m * g->n + n] = sum;
         }
 }
@@ -204,16 +208,17 @@ static void check_case(Case *c, uint32_t out_lanes)
     arena_free(c->arena);
 }
 
-static void check_gemm(bool paired)
+static void check_gemm(bool paired, bool scaled)
 {
     static const uint32_t shapes[][4] = {{1, 5, 7, 2},   {1, 64, 100, 64}, {1, 17, 3, 5},   {4, 16, 33, 4},
                                          {1, 8, 300, 8}, {1, 33, 129, 10}, {1, 64, 64, 16}, {2, 3, 32, 1}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const uint32_t *s = shapes[i];
         Case *c = case_new();
-        bool add = s[0] * s[2] <= 64, bias = i % 2;
+        bool add = !scaled && s[0] * s[2] <= 64, bias = scaled || i % 2;
         c->step.kind = STEP_GEMM;
-        c->step.gemm = (GemmStep){.m = s[0], .k = s[1], .n = s[2], .kb = s[3], .has_add = add, .has_bias = bias};
+        c->step.gemm =
+            (GemmStep){.m = s[0], .k = s[1], .n = s[2], .kb = s[3], .has_add = add, .scaled = scaled, .has_bias = bias};
         c->step.gemm.x_space = i % 3 == 2 ? SPACE_PREP : SPACE_WORK;
         c->step.gemm.add_space = i % 2 ? SPACE_PREP : SPACE_WORK;
         c->step.gemm.w = 16;
@@ -229,8 +234,9 @@ static void check_gemm(bool paired)
 static void test_gemm(void **state)
 {
     (void)state;
-    check_gemm(false);
-    check_gemm(true);
+    check_gemm(false, false);
+    check_gemm(true, false);
+    check_gemm(false, true);
 }
 
 static void test_transposed(void **state)
@@ -265,6 +271,7 @@ static void test_apart(void **state)
                 (GemmStep){.m = s[0], .k = s[1], .n = s[2], .kb = s[1], .apart = true, .transposed = transposed};
             c->step.gemm.one_x = way == 1;
             c->step.gemm.has_bias = !transposed;
+            c->step.gemm.scaled = !transposed && i % 2;
             c->step.gemm.x_space = transposed && s[0] * s[2] > 64 ? SPACE_CONST : SPACE_WORK;
             c->step.gemm.w = 16;
             c->step.gemm.bias = 7000;

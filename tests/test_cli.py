@@ -447,6 +447,33 @@ def test_list_and_stop_after(tool, tmp_path):
     assert "gemm" in tool(model, "--stop-after", "plan").stdout
 
 
+LAYER_NORM = """module stage=imported
+port in "x" f32[4] batch 0
+port out "y" f32[2] batch 0
+func @main(x: f32[4]) {
+    s: f32[] = reduce_sum x
+    m: f32[] = div s, [4]
+    d: f32[4] = sub x, m
+    q: f32[4] = mul d, d
+    v: f32[] = reduce_sum q
+    t: f32[] = sqrt v
+    h: f32[4] = div d, t
+    row: f32[1,4] = move h
+    p: f32[1,2] = linear row, [[2, 1], [3, 0], [4, 1], [2, 0]], [10, 20]
+    y: f32[2] = move p
+    return y
+}
+"""
+
+
+def test_layer_norm_is_a_product_with_a_scale(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(LAYER_NORM)
+    plan = tool(tmp_path / "m.nf", "--no-verify", "--stop-after", "plan").stdout.split("program run")[1]
+    steps = [line.strip() for line in plan.splitlines() if re.match(r"    \d+: ", line)]
+    assert [re.search(r": (\w+)", step)[1] for step in steps] == ["reduce", "map", "reduce", "map", "gemm"]
+    assert "squared" in steps[2] and re.search(r" \* work\+\d+ \+ const", steps[4])
+
+
 @pytest.mark.parametrize("stage", ["import", "normal", "lanes", "derive", "merge-linear", "hoist-context",
                                    "merge-siblings"])
 def test_text_form_is_read_back(tool, tmp_path, stage):

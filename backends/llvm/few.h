@@ -21,8 +21,10 @@ enum {
 };
 
 // BLOCK_WHAT: the number of inputs, and: sums go on from what waits in `out`; it is added to them; so are BLOCK_ADD and
-// BLOCK_BIAS. Of chains abreast: the inputs of the last one, above LAST_SHIFT.
-#define COUNT_MASK (((int64_t)1 << 28) - 1)
+// BLOCK_BIAS; they are multiplied by BLOCK_ADD, a lane, before that. Of chains abreast: the inputs of the last one,
+// above LAST_SHIFT.
+#define COUNT_MASK (((int64_t)1 << 27) - 1)
+#define SCALED ((int64_t)1 << 27)
 #define OLD_STARTS ((int64_t)1 << 28)
 #define OLD_ADDS ((int64_t)1 << 29)
 #define ADDS ((int64_t)1 << 30)

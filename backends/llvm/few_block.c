@@ -178,6 +178,19 @@ static void add_where(Block *b, int64_t flag)
     loop_end(g, &l, b->sum);
 }
 
+static void scale_where(Block *b)
+{
+    Gen *g = b->g;
+    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, is_set(b, SCALED), g->i64, ""));
+    for (int i = 0; i < vectors_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
+    for (int i = 0; i < vectors_of(b); i++) {
+        Value scale = load(g, g->f32, row_base(b, BLOCK_ADD, i / b->shape.units, ROW_ADD));
+        Value bias = load(g, floats(g, g->width), addend(b, BIASED, i));
+        b->sum[i] = fma_of(g, b->sum[i], splat(g, scale, g->width), bias);
+    }
+    loop_end(g, &l, b->sum);
+}
+
 void few_block_emit(Gen *g, MatrixKind kind, FewShape shape)
 {
     Block b = {.g = g, .kind = kind, .shape = shape, .what = LLVMGetParam(g->fn, BLOCK_WHAT)};
@@ -194,5 +207,6 @@ void few_block_emit(Gen *g, MatrixKind kind, FewShape shape)
     add_where(&b, OLD_ADDS);
     add_where(&b, ADDS);
     add_where(&b, BIASED);
+    scale_where(&b);
     for (int i = 0; i < vectors_of(&b); i++) store(g, b.sum[i], out_place(&b, i));
 }

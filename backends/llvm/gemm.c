@@ -19,18 +19,25 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     GemmOperands o = {0};
     o.x = operand(g, s->x_space);
     o.add_space = word_i64(g, 0);
-    if (s->has_add) o.add = add_operand(g, &o.add_space);
+    bool mixed = gemm_mixed(g, s);
+    if (mixed || gemm_add_lanes(s)) o.add = add_operand(g, &o.add_space);
     uint32_t at;
     o.kind = layout_matrix(g->layout, s->w, &at);
     o.w = weights_operand(g, o.kind);
-    if (s->has_bias) o.bias = operand(g, SPACE_CONST);
+    if (mixed || s->has_bias) o.bias = operand(g, SPACE_CONST);
     o.out = operand(g, SPACE_WORK);
     if (gemm_paired(g, s)) o.pairs = operand(g, SPACE_WORK);
+    if (mixed) o.parts = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
     o.tokens = s->apart ? count_arg(g, s->m) : word_i64(g, s->m);
     return o;
 }
 
 bool gemm_turns(const Gen *g, const GemmStep *s) { return g->turns && g->gemm == gemm_emit && !s->transposed; }
+
+bool gemm_mixed(const Gen *g, const GemmStep *s)
+{
+    return g->mixes && g->gemm == gemm_emit && !s->has_add && !s->transposed && !s->one_x;
+}
 
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {
@@ -61,7 +68,7 @@ static Product token_product(Gen *g, const GemmStep *s, const Product *all, Valu
     if (!s->one_x) p.x = operand_at(g, p.x, LLVMBuildMul(g->b, token, p.x_stride, ""));
     p.w = operand_at(g, p.w, LLVMBuildMul(g->b, first, p.k, ""));
     p.out = operand_at(g, p.out, first);
-    if (p.has_add) p.add = operand_at(g, p.add, first);
+    if (p.has_add || p.scaled) p.add = operand_at(g, p.add, p.scaled ? token : first);
     if (p.has_bias) p.bias = operand_at(g, p.bias, first);
     return p;
 }
@@ -112,7 +119,9 @@ void gemm_emit(Gen *g, const GemmStep *s)
         return;
     }
     GemmOperands o = gemm_operands(g, s);
-    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .has_bias = s->has_bias};
+    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .parts = o.parts};
+    p.scaled = o.parts || s->scaled;
+    p.has_bias = o.parts || s->has_bias;
     if (o.w.type != WEIGHTS_F32 && g->tile > 1 && p.cut.cuts == 1) p.buffer = product_buffer(g);
     p.x = o.x;
     p.add = o.add;

@@ -66,18 +66,23 @@ static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
     word(g, k, (uint32_t)least(s->n, GEMM_GROUP));
 }
 
+enum { MIXED = 8 };
+
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
-    WORDS(s->apart ? 0 : s->m, (uint32_t)s->apart << 1 | s->one_x, s->has_add, s->has_bias, s->transposed, s->x_space);
+    bool mixed = gemm_mixed(g, s), reads_add = mixed || gemm_add_lanes(s);
+    uint32_t behind = mixed ? MIXED : s->has_add | s->scaled << 1 | s->has_bias << 2;
+    WORDS(s->apart ? 0 : s->m, (uint32_t)s->apart << 1 | s->one_x, behind, s->transposed, s->x_space);
     arg(g, k, s->x_space, s->x);
-    if (s->has_add) arg(g, k, ARG_ADD, s->add << 1 | s->add_space);
+    if (reads_add) arg(g, k, ARG_ADD, s->add << 1 | s->add_space);
     uint32_t at;
     MatrixKind kind = layout_matrix(g->layout, s->w, &at);
     word(g, k, kind);
     arg(g, k, kind ? ARG_SHORT : ARG_CONST, kind ? at : s->w);
-    if (s->has_bias) arg(g, k, ARG_CONST, s->bias);
+    if (mixed || s->has_bias) arg(g, k, ARG_CONST, s->has_bias ? s->bias : s->w);
     arg(g, k, ARG_WORK, s->out);
     if (gemm_paired(g, s)) arg(g, k, ARG_WORK, s->pairs);
+    if (mixed) arg(g, k, ARG_WORD, s->scaled ? 2 : s->has_bias);
     if (s->apart) count(g, k, s->m);
     if (s->transposed)
         transposed_key(g, k, s);

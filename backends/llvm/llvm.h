@@ -83,6 +83,7 @@ struct Gen {
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
     bool few_loads;                          // products of one row read few weights in a pass of their loops
+    bool mixes;                              // products learn whether they have a scale and a bias (gemm_mixed)
     Turn turn;                               // of the step whose key is made
     const MapStep *after;                    // of a gemm: the map of its results that its code of T > 1 can do as well
     bool applies;                            // this step does
@@ -251,10 +252,13 @@ typedef struct {
     Operand x, add, w, bias, out, pairs;
     MatrixKind kind;
     Value add_space, tokens; // i64
+    Value parts;             // mixed
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
 bool gemm_turns(const Gen *g, const GemmStep *s);     // its last args are a Turn
+// One code for products with a scale and a bias, a bias, and neither; its argument behind these says which: 0, 1, 2.
+bool gemm_mixed(const Gen *g, const GemmStep *s);
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
 typedef struct {
     int cuts;   // blocks of K for T = 1, 5: more than four; for T > 1 2: more than one
@@ -276,8 +280,9 @@ typedef struct {
     Operand x, w;     // lanes x[m * x_stride + k], w[k * w_stride + n]
     Value x_stride;   // lanes from token to token
     int64_t w_stride; // from k to k
-    bool has_add, has_bias;
-    Operand add, bias, out; // of token 0, output 0
+    bool has_add, scaled, has_bias;
+    Value parts;            // scaled and has_bias by way of this: 0 neither, 1 the bias, 2 both (i64); or NULL
+    Operand add, bias, out; // of token 0, output 0; scaled: add is one lane a token
     Value out_stride;       // lanes from token to token, of add and out
     bool paired;            // x and w are pairs of bfloat16, k and kb count pairs
     Value end, next;        // where fetching ahead turns (pointers); NULL: nowhere

@@ -356,9 +356,19 @@ static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *tota
     loop_end(g, &rest, total);
 }
 
-// The sum with what is added behind it.
+// Mixed: 1 where there is a bias alone.
+static Value scale_of(Gen *g, const Product *p, const Block *b, int m, int v)
+{
+    Value scale = load_rows(g, operand_fixed(g, b->add, m), g->tile > 1 ? row_at(g, b, v) : NULL, g->width);
+    if (!p->parts) return scale;
+    Value both = LLVMBuildICmp(g->b, LLVMIntEQ, p->parts, word_i64(g, 2), "");
+    return LLVMBuildSelect(g->b, both, scale, splat_float(g, 1.0f, g->width), "");
+}
+
+// The sum with what becomes of it behind the product.
 static Value finished(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
+    if (p->scaled) return fma_of(g, sum, scale_of(g, p, b, m, v), load_unit(g, b, b->bias, n, v));
     Value token = mul(g, p->out_stride, m);
     if (p->has_add) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, operand_at(g, b->add, token), n, v), "");
     if (p->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_unit(g, b, b->bias, n, v), "");
@@ -393,15 +403,33 @@ static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, i
         store_first(g, sum, p->m > 1 && n == b->n - 1 ? b->last : g->width, g->width, out.base);
 }
 
+static void finish_all(Gen *g, const Product *p, const Block *b, Value *sum)
+{
+    int each = b->n * b->v;
+    for (int i = 0; i < sums_of(b); i++) sum[i] = finished(g, p, b, i / each, i % each / b->v, i % b->v, sum[i]);
+}
+
+// Mixed: where there is anything.
+static void finish_some(Gen *g, const Product *p, const Block *b, Value *sum)
+{
+    Value some = LLVMBuildICmp(g->b, LLVMIntNE, p->parts, word_i64(g, 0), "");
+    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, some, g->i64, ""));
+    for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &l, sum[i]);
+    finish_all(g, p, b, sum);
+    loop_end(g, &l, sum);
+}
+
+static void finish_sums(Gen *g, const Product *p, const Block *b, Value *sum)
+{
+    (p->parts ? finish_some : finish_all)(g, p, b, sum);
+    if (p->after) apply_map(g, p, sum, sums_of(b));
+}
+
 static void finish_block(Gen *g, const Product *p, const Block *b, Value *sum)
 {
-    int each = b->n * b->v, all = sums_of(b);
-    for (int i = 0; i < all && p->after; i++) sum[i] = finished(g, p, b, i / each, i % each / b->v, i % b->v, sum[i]);
-    if (p->after) apply_map(g, p, sum, all);
-    for (int i = 0; i < all; i++) {
-        int m = i / each, n = i % each / b->v, v = i % b->v;
-        store_unit(g, p, b, m, n, v, p->after ? sum[i] : finished(g, p, b, m, n, v, sum[i]));
-    }
+    int each = b->n * b->v;
+    finish_sums(g, p, b, sum);
+    for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, i / each, i % each / b->v, i % b->v, sum[i]);
 }
 
 // ---- weights of 16 bits, T > 1
@@ -461,8 +489,7 @@ static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, V
     Value is_last = LLVMBuildICmp(g->b, LLVMIntEQ, end, p->k, "");
     Loop last = loop_maybe(g, LLVMBuildZExt(g->b, is_last, g->i64, ""));
     for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &last, sum[i]);
-    for (int i = 0; i < sums_of(b); i++) sum[i] = finished(g, p, b, 0, i / b->v, i % b->v, sum[i]);
-    if (p->after) apply_map(g, p, sum, sums_of(b));
+    finish_sums(g, p, b, sum);
     loop_end(g, &last, sum);
     for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, 0, i / b->v, i % b->v, sum[i]);
 }
@@ -596,6 +623,7 @@ static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m
     b.x = operand_at(g, b.x, LLVMBuildMul(g->b, token, p->x_stride, ""));
     b.out = operand_at(g, b.out, LLVMBuildMul(g->b, token, p->out_stride, ""));
     if (p->has_add) b.add = operand_at(g, b.add, LLVMBuildMul(g->b, token, p->out_stride, ""));
+    if (p->scaled) b.add = operand_at(g, b.add, token);
     outputs_emit(g, p, s, b);
 }
 

@@ -47,6 +47,8 @@ enum {
     PARAMS
 };
 
+enum { SCALED_ADD = 16 }; // in PARAM_SPACES, above the two spaces: PARAM_ADD is a scale
+
 // A block: its function and size, and how often it goes for all rows.
 typedef struct {
     Value fn, units, rows, passes;
@@ -59,7 +61,8 @@ typedef struct {
     Value rows, k, n;
     Value cut, chunk;  // K is cut (i1); inputs of a chunk
     Value is_abreast;  // (i1) single vectors take the chunks abreast
-    Value behind;      // ADDS, BIASED
+    Value behind;      // ADDS and BIASED, or SCALED
+    Value add_step;    // bytes of BLOCK_ADD from output to output: 4, or 0 where it is a scale
     Value table;       // of all rows
     Blocks pair, wide; // two rows by many vectors, where these divide a group's; up to eight rows
 } Few;
@@ -99,7 +102,7 @@ static void set_blocks(Few *f)
     f->wide = blocks_where(g, up_to_four, blocks_new(f, FEW_FOUR), blocks_new(f, FEW_EIGHT));
 }
 
-// Bytes from row to row of the space whose number stands in two bits of PARAM_SPACES.
+// Bytes from row to row of the space whose number stands in two bits of PARAM_SPACES: x's, then add's; above, scaled.
 static Value step_of(Gen *g, Value shape, int bit)
 {
     Value spaces = LLVMBuildLShr(g->b, LLVMGetParam(g->fn, PARAM_SPACES), word_i64(g, bit), "");
@@ -132,7 +135,7 @@ static void rows_emit(const Few *f, const Chunk *c, Value unit, const Blocks *b)
     Value lane = mul(g, unit, g->width), bytes = mul(g, lane, 4), column = mul(g, lane, few_weight_bytes(f->kind));
     Value args[BLOCK_PARAMS] = {bytes_at(g, c->out, bytes), c->x, bytes_at(g, c->w, column)};
     args[BLOCK_FETCH] = bytes_at(g, c->w, add(g, product_of(g, column, c->count), word_i64(g, AHEAD)));
-    args[BLOCK_ADD] = bytes_at(g, c->add, bytes);
+    args[BLOCK_ADD] = bytes_at(g, c->add, product_of(g, lane, f->add_step));
     args[BLOCK_BIAS] = bytes_at(g, c->bias, bytes);
     args[BLOCK_W_STEP] = c->w_step;
     args[BLOCK_WHAT] = c->what;
@@ -199,7 +202,7 @@ static void group_emit(const Few *f, Value first)
     Value width = least_of(g, difference(g, f->n, first), word_i64(g, GEMM_GROUP)), lane = mul(g, first, 4);
     Chunk group = {.out = bytes_at(g, f->out, lane), .x = f->x};
     group.w = bytes_at(g, f->w, mul(g, product_of(g, first, f->k), few_weight_bytes(f->kind)));
-    group.add = bytes_at(g, f->add, lane);
+    group.add = bytes_at(g, f->add, product_of(g, first, f->add_step));
     group.bias = bytes_at(g, f->bias, lane);
     group.w_step = mul(g, width, few_weight_bytes(f->kind));
     Value units = pieces(g, width, word_i64(g, g->width));
@@ -241,8 +244,11 @@ void few_emit(Gen *g, MatrixKind kind)
     f.cut = LLVMBuildICmp(g->b, LLVMIntULT, kb, f.k, "");
     f.chunk = where(g, f.cut, kb, few_near(g) ? f.k : word_i64(g, chunk_inputs(&f)));
     f.is_abreast = chunks_abreast(&f);
-    f.behind = LLVMBuildOr(g->b, where(g, is_null(g, f.add), none, word_i64(g, ADDS)),
-                           where(g, is_null(g, f.bias), none, word_i64(g, BIASED)), "");
+    Value added = LLVMBuildOr(g->b, where(g, is_null(g, f.add), none, word_i64(g, ADDS)),
+                              where(g, is_null(g, f.bias), none, word_i64(g, BIASED)), "");
+    Value scaled = LLVMBuildICmp(g->b, LLVMIntUGE, LLVMGetParam(g->fn, PARAM_SPACES), word_i64(g, SCALED_ADD), "");
+    f.behind = where(g, scaled, word_i64(g, SCALED), added);
+    f.add_step = where(g, scaled, none, word_i64(g, 4));
     f.table = table_emit(&f, shape);
     set_blocks(&f);
     Loop l = loop_of(g, pieces(g, f.n, word_i64(g, GEMM_GROUP)));
@@ -253,13 +259,19 @@ void few_emit(Gen *g, MatrixKind kind)
 // m = 1: the stride of `out` is n.
 void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space)
 {
-    Value none = LLVMConstNull(g->ptr);
-    Value args[PARAMS] = {p->out.base, p->x.base, p->w.base, p->has_add ? p->add.base : none};
+    Value none = LLVMConstNull(g->ptr), scaled = word_i64(g, p->scaled ? SCALED_ADD : 0);
+    Value args[PARAMS] = {p->out.base, p->x.base, p->w.base, p->has_add || p->scaled ? p->add.base : none};
     args[PARAM_BIAS] = p->has_bias ? p->bias.base : none;
+    if (p->parts) {
+        Value both = equal(g, p->parts, 2);
+        scaled = where(g, both, scaled, word_i64(g, 0));
+        args[PARAM_ADD] = where(g, both, p->add.base, none);
+        args[PARAM_BIAS] = where(g, equal(g, p->parts, 0), none, p->bias.base);
+    }
     args[PARAM_SHAPE] = g->shape;
     args[PARAM_K] = p->k;
     args[PARAM_KB] = p->kb;
     args[PARAM_N] = p->out_stride;
-    args[PARAM_SPACES] = add(g, mul(g, add_space, 4), word_i64(g, x_space));
+    args[PARAM_SPACES] = add(g, add(g, mul(g, add_space, 4), word_i64(g, x_space)), scaled);
     LLVMBuildCall2(g->b, few_type(g), g->few[kind], args, PARAMS, "");
 }

@@ -112,12 +112,15 @@ static Step as_emitted(const Unit *u, const Step *s)
     return one;
 }
 
-static bool has_apart(const Plan *plan)
+static bool is_apart(const GemmStep *s) { return s->apart && !s->transposed; }
+static bool is_scaled(const GemmStep *s) { return s->scaled; }
+
+static bool has_product(const Plan *plan, bool (*is)(const GemmStep *s))
 {
     const Step *s;
     for (int id = 0; id < PROGRAM_COUNT; id++)
         for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
-            if (s->kind == STEP_GEMM && s->gemm.apart && !s->gemm.transposed) return true;
+            if (s->kind == STEP_GEMM && is(&s->gemm)) return true;
     return false;
 }
 
@@ -398,7 +401,8 @@ void collect_steps(Unit *u)
     g->form[ARG_WORK] = work_form(work_lanes);
     g->lengths_vary = lengths_vary(g->plan);
     g->numbers = numbers_of(g->cx, g->plan, steps);
-    u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
+    u->has_apart = g->gemm == gemm_emit && has_product(g->plan, is_apart);
+    g->mixes = g->ahead && has_product(g->plan, is_scaled);
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
     g->after = NULL;

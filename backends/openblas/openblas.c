@@ -68,7 +68,7 @@ static void group_transposed(Gen *g, const GemmStep *s, const GemmOperands *o, i
     loop_end(g, &l, NULL);
 }
 
-// out[m][n] += add[m][n], then bias[n]: output by output, its rows by vectors.
+// out[m][n] += add[m][n], then bias[n], or fma(out[m][n], scale[m], bias[n]): output by output, its rows by vectors.
 static void add_rest(Gen *g, const GemmStep *s, const GemmOperands *o)
 {
     int w = g->tile == 1 ? 1 : g->width;
@@ -78,7 +78,11 @@ static void add_rest(Gen *g, const GemmStep *s, const GemmOperands *o)
     Value row = mul(g, rows.i, w), lane = add(g, mul(g, m.i, s->n), n.i);
     Value to = bytes_at(g, operand_at(g, o->out, lane).base, mul(g, row, 4)), sum = load(g, floats(g, w), to);
     if (s->has_add) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, o->add, lane), row, w), "");
-    if (s->has_bias) sum = LLVMBuildFAdd(g->b, sum, load_rows(g, operand_at(g, o->bias, n.i), row, w), "");
+    Value bias = s->has_bias ? load_rows(g, operand_at(g, o->bias, n.i), row, w) : NULL;
+    if (s->scaled)
+        sum = fma_of(g, sum, load_rows(g, operand_at(g, o->add, m.i), row, w), bias);
+    else if (bias)
+        sum = LLVMBuildFAdd(g->b, sum, bias, "");
     store(g, sum, to);
     loop_end(g, &rows, NULL);
     loop_end(g, &n, NULL);
@@ -106,7 +110,7 @@ static GemmOperands token_operands(Gen *g, const GemmStep *s, const GemmOperands
     GemmOperands o = *all;
     uint32_t in = s->transposed ? s->n : s->k, out = s->transposed ? s->k : s->n;
     if (!s->one_x) o.x = operand_at(g, o.x, mul(g, token, in));
-    if (s->has_add) o.add = operand_at(g, o.add, mul(g, token, out));
+    if (gemm_add_lanes(s)) o.add = operand_at(g, o.add, mul(g, token, s->scaled ? 1 : out));
     if (s->has_bias) o.bias = operand_at(g, o.bias, mul(g, token, out));
     o.w = operand_at(g, o.w, mul(g, token, (int64_t)s->k * s->n));
     o.out = operand_at(g, o.out, mul(g, token, out));

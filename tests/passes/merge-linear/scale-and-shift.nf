@@ -9,7 +9,6 @@ func @run(x: f32[1,2]) {
 ----
 module stage=derived
 func @run(x: f32[1,2]) {
-    %1: f32[3] = constant [-3, -3, -3]
-    %3: f32[1,3] = linear x, [[2, 4, 6], [16, 20, 24]], %1
+    %3: f32[1,3] = linear x, [[2, 4, 6], [16, 20, 24]], [-3, -3, -3]
     return y=%3
 }
