@@ -227,9 +227,15 @@ static void few_token(const Kernels *kernels, const Weights *w, const double *x,
 static void fill_panels(const Kernels *kernels, const Weights *w, size_t first, size_t width, double *panels)
 {
     size_t K = w->k_count;
+    const double *f64 = w->w->type.dtype == T_F64 ? (const double *)w->w->data + w->first : NULL;
     for (size_t k = 0; k < K; k++) {
         if (w->f32 && w->j_step == 1 && width == LINE) { // one cache line
             kernels->spread_line(w->f32 + k * w->k_step + first, panels + k * ACROSS, K * ACROSS);
+            continue;
+        }
+        if (f64 && w->j_step == 1 && width % ACROSS == 0) {
+            for (size_t j = 0; j < width; j += ACROSS)
+                memcpy(panels + j * K + k * ACROSS, f64 + k * w->k_step + first + j, ACROSS * sizeof *panels);
             continue;
         }
         for (size_t j = 0; j < width; j++) panels[(j / ACROSS * K + k) * ACROSS + j % ACROSS] = weight(w, k, first + j);

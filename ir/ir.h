@@ -142,8 +142,17 @@ LinearDims linear_dims(Type w);
 Type linear_type(Type x, Type w, bool transposed);
 double linear_bias(const Node *linear, int64_t n); // of output n; 0 where it has none
 static inline bool node_is_const(const Node *n) { return n->op == OP_constant; }
-int64_t int_of_real(double v);                     // towards zero; what does not fit is the nearest, NaN the least
-double const_at(const Node *n, int64_t i);         // element i as double
+int64_t int_of_real(double v);                          // towards zero; what does not fit is the nearest, NaN the least
+static inline double const_at(const Node *n, int64_t i) // element i as double
+{
+    switch (n->type.dtype) {
+    case T_F32: return ((const float *)n->data)[i];
+    case T_F64: return ((const double *)n->data)[i];
+    case T_I64: return (double)((const int64_t *)n->data)[i];
+    case T_BOOL: return ((const uint8_t *)n->data)[i];
+    }
+    return 0;
+}
 double const_lane(const Node *n, int64_t i);       // the same of a constant that may be one lane for all
 int64_t const_int_at(const Node *n, int64_t i);    // element i as integer
 bool const_is_splat(const Node *n, double *value); // all elements equal

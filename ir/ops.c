@@ -109,17 +109,6 @@ Type linear_type(Type x, Type w, bool transposed)
     return t;
 }
 
-double const_at(const Node *n, int64_t i)
-{
-    switch (n->type.dtype) {
-    case T_F32: return ((const float *)n->data)[i];
-    case T_F64: return ((const double *)n->data)[i];
-    case T_I64: return (double)((const int64_t *)n->data)[i];
-    case T_BOOL: return ((const uint8_t *)n->data)[i];
-    }
-    return 0;
-}
-
 double linear_bias(const Node *linear, int64_t n)
 {
     return linear->n_in > 2 && linear->in[2] ? const_at(linear->in[2], n) : 0;

@@ -80,11 +80,12 @@ static void shift_rows(Input *p, const Node *c, double sign)
 
 static void centre_columns(Input *p)
 {
-    for (int64_t j = 0; j < p->N; j++) {
-        double mean = 0;
-        for (int64_t k = 0; k < p->K; k++) mean += p->w[k * p->N + j] / (double)p->K;
-        for (int64_t k = 0; k < p->K; k++) p->w[k * p->N + j] -= mean;
-    }
+    double *mean = heap_array(p->N, sizeof *mean);
+    for (int64_t k = 0; k < p->K; k++)
+        for (int64_t j = 0; j < p->N; j++) mean[j] += p->w[k * p->N + j] / (double)p->K;
+    for (int64_t k = 0; k < p->K; k++)
+        for (int64_t j = 0; j < p->N; j++) p->w[k * p->N + j] -= mean[j];
+    free(mean);
 }
 
 static void step_to(Input *p, int k)
