@@ -1,8 +1,10 @@
 """policy.so beyond its weights: at most 64 KiB with the code of one CPU level, 48 KiB more for a second one; and its functions.
 
 Its weights are the float32 initializers that the graph's nodes read, and one inverse for each of them that is a D x D
-matrix, D the event's numbers: those that mix the event."""
+matrix, D the event's numbers: those that mix the event. Where that is more than it says itself, that: the scales and
+shifts of LayerNorm go into matrices."""
 import glob
+import json
 import os
 import re
 import subprocess
@@ -89,7 +91,8 @@ def test_size(tool, tmp_path, name):
     assert weights > 10000
     for cpu, limit in ("x86-64-v3", 64), ("x86-64-v4", 64), ("dispatch", 64 + 48):
         tool(path_of(name), "--cpu", cpu, "--no-verify", "-o", tmp_path / "policy.so")
-        over = os.path.getsize(tmp_path / "policy.so") - weights
+        own = json.loads(tool("info", "--json", tmp_path / "policy.so").stdout)["weights_bytes"]
+        over = os.path.getsize(tmp_path / "policy.so") - min(weights, own)
         assert 0 < over <= limit * KIB, f"{cpu}: {over / KIB:.1f} KiB, at most {limit}"
 
 

@@ -34,9 +34,11 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 
 bool gemm_turns(const Gen *g, const GemmStep *s) { return g->turns && g->gemm == gemm_emit && !s->transposed; }
 
+// What has neither is the same product in another program, or a small one of its own.
 bool gemm_mixed(const Gen *g, const GemmStep *s)
 {
-    return g->mixes && g->gemm == gemm_emit && !s->has_add && !s->transposed && !s->one_x;
+    if (!g->mixes || (!s->has_bias && s->k < g->mixes)) return false;
+    return g->gemm == gemm_emit && !s->has_add && !s->transposed && !s->one_x;
 }
 
 bool gemm_takes_few(const Gen *g, const GemmStep *s)

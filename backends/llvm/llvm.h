@@ -83,7 +83,7 @@ struct Gen {
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
     bool few_loads;                          // products of one row read few weights in a pass of their loops
-    bool mixes;                              // products learn whether they have a scale and a bias (gemm_mixed)
+    uint32_t mixes;                          // gemm_mixed: the least K of a product with a scale; 0: none is mixed
     Turn turn;                               // of the step whose key is made
     const MapStep *after;                    // of a gemm: the map of its results that its code of T > 1 can do as well
     bool applies;                            // this step does

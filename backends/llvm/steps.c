@@ -112,16 +112,23 @@ static Step as_emitted(const Unit *u, const Step *s)
     return one;
 }
 
-static bool is_apart(const GemmStep *s) { return s->apart && !s->transposed; }
-static bool is_scaled(const GemmStep *s) { return s->scaled; }
-
-static bool has_product(const Plan *plan, bool (*is)(const GemmStep *s))
+static bool has_apart(const Plan *plan)
 {
     const Step *s;
     for (int id = 0; id < PROGRAM_COUNT; id++)
         for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
-            if (s->kind == STEP_GEMM && is(&s->gemm)) return true;
+            if (s->kind == STEP_GEMM && s->gemm.apart && !s->gemm.transposed) return true;
     return false;
+}
+
+static uint32_t least_scaled(const Plan *plan)
+{
+    const Step *s;
+    uint32_t least = 0;
+    for (int id = 0; id < PROGRAM_COUNT; id++)
+        for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
+            if (s->kind == STEP_GEMM && s->gemm.scaled && (!least || s->gemm.k < least)) least = s->gemm.k;
+    return least;
 }
 
 // The steps of a program and the one behind each.
@@ -401,8 +408,8 @@ void collect_steps(Unit *u)
     g->form[ARG_WORK] = work_form(work_lanes);
     g->lengths_vary = lengths_vary(g->plan);
     g->numbers = numbers_of(g->cx, g->plan, steps);
-    u->has_apart = g->gemm == gemm_emit && has_product(g->plan, is_apart);
-    g->mixes = g->ahead && has_product(g->plan, is_scaled);
+    u->has_apart = g->gemm == gemm_emit && has_apart(g->plan);
+    g->mixes = g->ahead ? least_scaled(g->plan) : 0;
     find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, ranges);
     g->after = NULL;
