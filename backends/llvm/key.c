@@ -188,14 +188,14 @@ bool lengths_vary(const Plan *plan)
 
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
 {
-    WORDS((uint32_t)s->op, s->squares, s->centres, s->in_space, s->outer > 1);
+    WORDS((uint32_t)s->op, s->squares, s->squares && reduce_centres_move(s), s->in_space, reduce_learns_lines(g, s));
     arg(g, k, s->in_space, s->in);
     if (s->squares) {
         word(g, k, s->centre_space);
         arg(g, k, s->centre_space, s->centre);
     }
     arg(g, k, ARG_WORK, s->out);
-    if (s->outer > 1) count(g, k, s->outer);
+    if (reduce_learns_lines(g, s)) count(g, k, s->outer);
     if (g->lengths_vary) {
         count(g, k, s->k);
         return;

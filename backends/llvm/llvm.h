@@ -243,6 +243,8 @@ bool transposed_even(const GemmStep *s); // groups equally wide, in sixteens: th
 void map_emit(Gen *g, const MapStep *s);
 Value map_one(Gen *g, const MapStep *s, Value x); // of a map of one argument and one result; x: of a product's width
 void reduce_emit(Gen *g, const ReduceStep *s);
+bool reduce_learns_lines(const Gen *g, const ReduceStep *s); // also of one: large policies have one code for all
+bool reduce_centres_move(const ReduceStep *s);               // from line to line
 void move_emit(Gen *g, const MoveStep *s);
 bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns
 void matmul_emit(Gen *g, const MatmulStep *s);

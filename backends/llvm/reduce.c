@@ -149,19 +149,22 @@ static void reduce_one(Gen *g, const ReduceStep *s, Value k, Value full, Operand
         reduce_rows(g, s, full, in, centre, out, row);
 }
 
-// The counts behind the lane numbers: outer where it is not 1; the length, or its whole sixteens where there are any.
+bool reduce_learns_lines(const Gen *g, const ReduceStep *s) { return s->outer > 1 || g->ahead; }
+bool reduce_centres_move(const ReduceStep *s) { return s->centres || s->outer == 1; }
+
+// The counts behind the lane numbers: outer where it is learned; the length, or its whole sixteens where there are any.
 void reduce_emit(Gen *g, const ReduceStep *s)
 {
     Operand in = operand(g, s->in_space), centre = in;
     if (s->squares) centre = operand(g, s->centre_space);
     Operand out = operand(g, SPACE_WORK);
-    Value outer = s->outer > 1 ? count_arg(g, s->outer) : word_i64(g, 1);
+    Value outer = reduce_learns_lines(g, s) ? count_arg(g, s->outer) : word_i64(g, 1);
     Value full = word_i64(g, 0), k = g->lengths_vary ? count_arg(g, s->k) : NULL;
     if (!k && s->k / PARTIALS) full = count_arg(g, s->k / PARTIALS);
     if (!k) k = add(g, mul(g, full, PARTIALS), word_i64(g, s->k % PARTIALS));
     Loop l = loop_of(g, outer);
     Operand from = operand_at(g, in, LLVMBuildMul(g->b, l.i, k, "")), to = operand_at(g, out, l.i);
-    if (s->centres) centre = operand_at(g, centre, l.i);
+    if (s->squares && reduce_centres_move(s)) centre = operand_at(g, centre, l.i);
     Loop rows = rows_begin(g, g->width);
     Value row = mul(g, rows.i, g->width), from_centre = NULL;
     if (s->squares) from_centre = load_rows(g, centre, row, g->tile == 1 ? PARTIALS : g->width);
