@@ -264,7 +264,9 @@ static void compare_events(Check *c)
     check_run_program(c, c->to_event, z, (double *[]){back, NULL, NULL, NULL});
     double error = worst_difference(x, back, 1, c->rows, c->dims, NULL, NULL);
     if (error > ROUND_TRIP_ERROR)
-        diag_error(c->cx, NULL, "no density belongs to it: where a spline falls, train with widths and heights above 0",
+        diag_error(c->cx, NULL,
+                   "no density belongs to it: where a spline falls, train with widths and heights above 0; where one "
+                   "was left out, export with an example within its bounds",
                    "to_event(to_latent(x)) differs from x by %.3g (relative): several events have one latent", error);
 }
 
