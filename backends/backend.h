@@ -65,8 +65,14 @@ bool write_bytes(Context *cx, const char *path, const Bytes *bytes);
 // The typed C header of one policy (--emit h): sizes as constants, inline functions that name each context. It declares
 // the descriptor of `--emit o` as nfcc_model_NAME. `name` is a C identifier.
 const char *emit_header(Context *cx, const Plan *plan, const char *name);
-// The descriptor and tables as bytes (code offsets 0: a backend fills them in, see abi.h), shared by all backends.
-// Ends where the weights begin (64-byte aligned), `weights` bytes of them.
-const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler,
-                              WeightType type, size_t weights, const uint32_t *cost, uint32_t cost_two,
-                              bool shares_prep);
+// What a backend says of its code and weights (abi.h).
+typedef struct {
+    WeightType type;      // as which matrices are stored
+    size_t weights;       // bytes
+    const uint32_t *cost; // [NFCC_COSTS]
+    uint32_t cost_two;
+    bool shares_prep;
+} CodeFacts;
+// The descriptor and tables as bytes (code offsets 0: a backend fills them in), shared by all backends. Ends where the
+// weights begin (64-byte aligned).
+const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const CodeFacts *facts);

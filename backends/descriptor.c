@@ -124,37 +124,45 @@ static void add_golden(Blob *b, nfcc_model_header *h, const Plan *plan)
     if (plan->golden_words) h->golden = append(b, plan->golden, plan->golden_words * sizeof(uint32_t), 8);
 }
 
-const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const char *compiler,
-                              WeightType type, size_t weights, const uint32_t *cost, uint32_t cost_two,
-                              bool shares_prep)
+// The second table of code offsets, where the target has one.
+static void add_other_code(Blob *b, nfcc_model_header *h, const Target *target, WeightType type)
+{
+    static const int32_t no_code[NFCC_PROGRAMS][NFCC_TILES];
+    TargetInfo other;
+    if (!target_other(target, type, &other)) return;
+    h->other_cpu = other.cpu_bits;
+    h->other_code = append(b, no_code, sizeof no_code, 4);
+}
+
+static void say_facts(nfcc_model_header *h, const CodeFacts *facts)
+{
+    h->weights_size = facts->weights;
+    h->weight_dtype = (uint32_t)facts->type;
+    h->stack_bytes = STACK_BYTES;
+    h->few_rows = FEW_ROWS;
+    h->shares_prep = facts->shares_prep;
+    memcpy(h->cost, facts->cost, sizeof h->cost);
+    h->cost_two = facts->cost_two;
+}
+
+const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const CodeFacts *facts)
 {
     Blob b = {cx->arena, NULL, 0, 0};
     nfcc_model_header h = {
-        .magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target, type).cpu_bits};
+        .magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target, facts->type).cpu_bits};
     append(&b, &h, sizeof h, 64);
-    static const int32_t no_code[NFCC_PROGRAMS][NFCC_TILES];
-    TargetInfo other;
-    if (target_other(target, type, &other)) {
-        h.other_cpu = other.cpu_bits;
-        h.other_code = append(&b, no_code, sizeof no_code, 4);
-    }
+    add_other_code(&b, &h, target, facts->type);
     memcpy(h.hash, plan->hash, sizeof h.hash);
     h.early_lanes = plan->early_lanes;
     h.prep_lanes = plan->prep_lanes;
-    h.stack_bytes = STACK_BYTES;
-    add_names(&b, &h, plan, target, compiler);
+    add_names(&b, &h, plan, target, compiler_name(cx));
     add_tables(&b, &h, plan);
     add_golden(&b, &h, plan);
     static const char zeros[64];
     append(&b, zeros, (64 - b.n % 64) % 64, 1);
     h.size = (uint32_t)b.n;
     h.weights = b.n;
-    h.weights_size = weights;
-    h.weight_dtype = (uint32_t)type;
-    h.few_rows = FEW_ROWS;
-    h.shares_prep = shares_prep;
-    memcpy(h.cost, cost, sizeof h.cost);
-    h.cost_two = cost_two;
+    say_facts(&h, facts);
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);
     *bytes = (Bytes){b.data, b.n, NULL};

@@ -77,6 +77,20 @@ static bool has_out(const Plan *plan, ProgramId id, PortKind kind)
 }
 
 // ---- functions
+static void write_params(Header *h, const char *qualifier, const char *kind, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        fprintf(h->out, ", %s%s_%s_%s *%s_%s", qualifier, h->name, kind, names[i], kind, names[i]);
+}
+
+static void write_array(Header *h, const char *type, const char *array, const char *kind, const char *const *names,
+                        int n)
+{
+    fprintf(h->out, "    %sconst %s[] = {", type, array);
+    for (int i = 0; i < n; i++) fprintf(h->out, "%s%s_%s", i ? ", " : "", kind, names[i]);
+    fprintf(h->out, "};\n");
+}
+
 static void write_prepare(Header *h, const char *const *contexts)
 {
     const Plan *p = h->plan;
@@ -84,14 +98,9 @@ static void write_prepare(Header *h, const char *const *contexts)
             "\n/* Everything that depends on the contexts alone, for `rows` rows of them. */\n"
             "static inline nfcc_status %s_prepare(const nfcc_policy *policy, size_t rows",
             h->name);
-    for (int i = 0; i < p->n_contexts; i++)
-        fprintf(h->out, ", const %s_context_%s *context_%s", h->name, contexts[i], contexts[i]);
+    write_params(h, "const ", "context", contexts, p->n_contexts);
     fprintf(h->out, ", void *prepared, void *work)\n{\n");
-    if (p->n_contexts) {
-        fprintf(h->out, "    const void *const contexts[] = {");
-        for (int i = 0; i < p->n_contexts; i++) fprintf(h->out, "%scontext_%s", i ? ", " : "", contexts[i]);
-        fprintf(h->out, "};\n");
-    }
+    if (p->n_contexts) write_array(h, "const void *", "contexts", "context", contexts, p->n_contexts);
     fprintf(h->out, "    return nfcc_prepare(policy, rows, %s, prepared, work);\n}\n",
             p->n_contexts ? "contexts" : "NULL");
 }
@@ -168,14 +177,6 @@ static void write_sampling(Header *h)
     write_entry(h, "act", "nfcc_noise *noise, size_t n, E *x", "noise, n, (float *)x");
 }
 
-static void write_array(Header *h, const char *type, const char *array, const char *kind, const char *const *names,
-                        int n)
-{
-    fprintf(h->out, "    %s const %s[] = {", type, array);
-    for (int i = 0; i < n; i++) fprintf(h->out, "%s%s_%s", i ? ", " : "", kind, names[i]);
-    fprintf(h->out, "};\n");
-}
-
 static void write_run(Header *h, const char *const *inputs, const char *const *outputs)
 {
     const Plan *p = h->plan;
@@ -184,10 +185,8 @@ static void write_run(Header *h, const char *const *inputs, const char *const *o
             "/* The exported graph itself. NULL for an output that is not wanted. */\n"
             "static inline nfcc_status %s_run(const nfcc_policy *policy, size_t rows",
             h->name);
-    for (int i = 0; i < p->n_inputs; i++)
-        fprintf(h->out, ", const %s_input_%s *input_%s", h->name, inputs[i], inputs[i]);
-    for (int i = 0; i < p->n_outputs; i++)
-        fprintf(h->out, ", %s_output_%s *output_%s", h->name, outputs[i], outputs[i]);
+    write_params(h, "const ", "input", inputs, p->n_inputs);
+    write_params(h, "", "output", outputs, p->n_outputs);
     fprintf(h->out, ", void *work)\n{\n");
     if (p->n_inputs) write_array(h, "const void *", "in", "input", inputs, p->n_inputs);
     if (p->n_outputs) write_array(h, "void *", "out", "output", outputs, p->n_outputs);
@@ -257,9 +256,7 @@ const char *emit_header(Context *cx, const Plan *plan, const char *name)
 {
     char *text = NULL;
     size_t size = 0;
-    Header h = {cx, open_memstream(&text, &size), plan, identifier(cx, name), NULL};
-    if (isdigit((unsigned char)h.name[0])) h.name = arena_format(cx->arena, "policy_%s", h.name);
-    h.upper = upper_case(cx, h.name);
+    Header h = {cx, open_memstream(&text, &size), plan, name, upper_case(cx, name)};
     if (!h.out) return NULL;
     write_header(&h);
     if (fclose(h.out)) return NULL;

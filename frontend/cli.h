@@ -159,9 +159,9 @@ bool flow_options(Session *s, FlowOptions *out);                                
 const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units
 const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
 void plan_narrow(Session *s, Plan *plan, WeightType type);                        // its matrices become of that type
-// Import, passes, checks, plan, golden rows. inputs, reference: npz files or NULL. False after reported errors.
-bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
-               Build *out);
+// Import, passes, checks, plan, golden rows, of the command's first argument. name: the policy's, or NULL: the file's;
+// inputs, reference: npz files or NULL. False after reported errors.
+bool build_run(Session *s, const char *name, bool verify, const char *inputs, const char *reference, Build *out);
 const char *policy_name(Arena *arena, const char *path); // a C identifier made of the file's stem
 // The bytes of large constants go: the Plan has its copies. For a compile that is about to write its policy.
 void build_forget_weights(Build *b);
@@ -183,6 +183,11 @@ nfcc_policy *open_policy(Arena *arena, const char *path, int *code); // NULL aft
 // ---- printing
 void print_flow(FILE *out, const Session *s, const Build *b); // direction, base, event, contexts, entries
 void print_checks(FILE *out, const Session *s, const Build *b, size_t native_rows); // verified: rows and errors
+// A port as callers of libnfcc see it; "obs [8]", "a [2, 3] int64, b [1]" or "none".
+nfcc_value port_value(const Port *port);
+const nfcc_value *port_values(Arena *arena, const Port *ports, const int *which, int n); // which: NULL: the first n
+const char *value_text(Arena *arena, const nfcc_value *v);
+const char *values_text(Arena *arena, const nfcc_value *list, size_t n);
 void print_line(FILE *out, const char *label, const char *format, ...) __attribute__((format(printf, 3, 4)));
 unsigned plan_entries(const Plan *plan); // NFCC_HAS_*
 
@@ -193,6 +198,9 @@ void json_text(const char *key, const char *value);
 void json_number(const char *key, double value);
 void json_count(const char *key, size_t value);
 void json_bool(const char *key, bool value);
+void json_shape(const nfcc_value *v);
+void json_value(const nfcc_value *v);
+void json_values(const char *key, const nfcc_value *list, size_t n);
 void json_entries(unsigned entries);
 
 // ---- commands

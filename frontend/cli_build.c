@@ -229,9 +229,9 @@ void plan_narrow(Session *s, Plan *plan, WeightType type)
     if (type != WEIGHTS_F32) plan_round(&s->cx, plan, type, plan_short_from(&s->cx, plan, type));
 }
 
-bool build_run(Session *s, const char *path, const char *name, bool verify, const char *inputs, const char *reference,
-               Build *b)
+bool build_run(Session *s, const char *name, bool verify, const char *inputs, const char *reference, Build *b)
 {
+    const char *path = s->options->args[0];
     CheckOptions rows = {0};
     WeightType type;
     *b = (Build){.reference_error = -1};
@@ -240,7 +240,7 @@ bool build_run(Session *s, const char *path, const char *name, bool verify, cons
     if (verify && !check_double(s, b, &rows, inputs)) return false;
     if (reference && !rows_compare(s, b, reference)) return false;
     session_stage(s, "planning");
-    b->plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash);
+    b->plan = plan_build(&s->cx, b->lowered, &b->flow, name ? name : policy_name(s->arena, path), b->hash);
     if (!b->plan || !has_entries(s, b)) return false;
     if (weight_type(s, &type)) plan_narrow(s, b->plan, type);
     plan_golden(&s->cx, b->plan);

@@ -4,6 +4,7 @@
 // one prepared row serves N events: the same numbers for less work.
 #include "cli_entry_run.h"
 
+#include "base/clock.h"
 #include "base/unfinished.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PIECE_BYTES = 32 << 20, MOST_ITEMS = 1 << 18, FIRST_ITEMS = 1 << 14, LEAST_ITEMS = 64 };
@@ -53,17 +53,10 @@ const char *entry_shape_text(Arena *arena, const char *lead, const size_t *dim, 
 }
 
 // ---- progress: on a terminal, of what takes longer than a second
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void show_progress(Job *j, size_t done)
 {
     size_t all = j->rows * j->n;
-    double now = seconds(), passed = now - j->start;
+    double now = clock_seconds(), passed = now - j->start;
     if (passed < 1 || (now - j->shown < 0.2 && done < all) || !isatty(STDERR_FILENO)) return;
     j->shown = now;
     fprintf(stderr, "\r\033[Knfcc: %zu of %zu rows, %.3g rows/s%s", done, all, (double)done / passed,
@@ -365,11 +358,11 @@ static int do_all(Job *j)
     }
     if (!make_buffers(j)) return fail(WRONG_MODEL, "out of memory");
     set_items(j, FIRST_ITEMS);
-    j->start = seconds();
+    j->start = clock_seconds();
     for (Piece p = piece_after(j, &(Piece){0}); p.rows && !code; p = piece_after(j, &p)) {
-        double start = seconds();
+        double start = clock_seconds();
         code = do_piece(j, &p);
-        pace(j, seconds() - start);
+        pace(j, clock_seconds() - start);
         show_progress(j, p.first + p.rows * p.n);
         if (unfinished_interrupted()) code = IO_FAILED; // the signal itself says so
     }

@@ -68,6 +68,34 @@ void json_bool(const char *key, bool value)
     fputs(value ? "true" : "false", stdout);
 }
 
+void json_shape(const nfcc_value *v)
+{
+    putchar('[');
+    for (unsigned i = 0; i < v->rank; i++) printf("%s%zu", i ? ", " : "", v->shape[i]);
+    putchar(']');
+}
+
+void json_value(const nfcc_value *v)
+{
+    static const char *const types[] = {"float32", "float64", "int64", "bool"};
+    printf("{\"name\": ");
+    json_string(stdout, v->name);
+    printf(", \"type\": \"%s\", \"shape\": ", types[v->type]);
+    json_shape(v);
+    putchar('}');
+}
+
+void json_values(const char *key, const nfcc_value *list, size_t n)
+{
+    json_key(key, false);
+    putchar('[');
+    for (size_t i = 0; i < n; i++) {
+        if (i) fputs(", ", stdout);
+        json_value(&list[i]);
+    }
+    putchar(']');
+}
+
 void json_entries(unsigned entries)
 {
     const char *names[MOST_ENTRIES];

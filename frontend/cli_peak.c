@@ -4,10 +4,11 @@
 // many calls is what it is compared with.
 #include "cli_peak.h"
 
+#include "base/clock.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -112,13 +113,6 @@ static int kernels(Kernel k[MOST_KERNELS])
     return n;
 }
 
-double peak_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // Keeps a kernel's result alive: the sum may not be optimised away.
 static void use(float value)
 {
@@ -129,13 +123,13 @@ static void use(float value)
 // An instruction multiplies and adds `each` times.
 static double best_fma(float (*fma)(size_t n), size_t each, double seconds)
 {
-    double best = 0, end = peak_now() + seconds;
+    double best = 0, end = clock_seconds() + seconds;
     do {
-        double start = peak_now();
+        double start = clock_seconds();
         use(fma(BURST));
-        double flops = 2.0 * (double)(CHAINS * BURST) * (double)each, rate = flops / (peak_now() - start);
+        double flops = 2.0 * (double)(CHAINS * BURST) * (double)each, rate = flops / (clock_seconds() - start);
         if (rate > best) best = rate;
-    } while (peak_now() < end);
+    } while (clock_seconds() < end);
     return best;
 }
 
@@ -143,16 +137,16 @@ static double best_fma(float (*fma)(size_t n), size_t each, double seconds)
 static double best_read(const Kernel *k, const float *data, size_t bytes, double seconds)
 {
     size_t passes = bytes < HUGE_PAGE ? 1 + HUGE_PAGE / bytes : 1;
-    double best = 0, end = peak_now() + seconds;
+    double best = 0, end = clock_seconds() + seconds;
     use(k->read[0](data, bytes / 4));
     do {
         for (int way = 0; way < READS; way++) {
-            double start = peak_now();
+            double start = clock_seconds();
             for (size_t i = 0; i < passes; i++) use(k->read[way](data, bytes / 4));
-            double rate = (double)passes * (double)bytes / (peak_now() - start);
+            double rate = (double)passes * (double)bytes / (clock_seconds() - start);
             if (rate > best) best = rate;
         }
-    } while (peak_now() < end);
+    } while (clock_seconds() < end);
     return best;
 }
 
@@ -212,7 +206,7 @@ static double clock_cost(void)
 {
     double best = 1;
     for (int i = 0; i < 1000; i++) {
-        double start = peak_now(), cost = peak_now() - start;
+        double start = clock_seconds(), cost = clock_seconds() - start;
         if (cost < best) best = cost;
     }
     return best;

@@ -11,7 +11,6 @@ typedef struct {
     const char *isa;      // instructions of the fastest kernels
 } Peak;
 
-double peak_now(void); // seconds, monotonic
 // Takes about `seconds` for each of its three measurements.
 Peak peak_measure(double seconds);
 // Bytes a second of one thread that reads a buffer of this size again and again, best of `seconds`. 0: no memory.

@@ -34,22 +34,43 @@ void print_line(FILE *out, const char *label, const char *format, ...)
     va_end(args);
 }
 
-// "obs [8]"
-static const char *port_text(Arena *arena, const Port *port)
+nfcc_value port_value(const Port *port)
 {
-    static const char *const types[] = {"", "", " int64", " bool"};
+    static const nfcc_type types[] = {NFCC_TYPE_F32, NFCC_TYPE_F32, NFCC_TYPE_I64, NFCC_TYPE_BOOL};
+    nfcc_value v = {.name = port->name,
+                    .type = types[port->type.dtype],
+                    .rank = (unsigned)port->type.rank,
+                    .size = (size_t)type_lanes(port->type)};
+    for (int i = 0; i < port->type.rank; i++) v.shape[i] = (size_t)port->type.dim[i];
+    return v;
+}
+
+const nfcc_value *port_values(Arena *arena, const Port *ports, const int *which, int n)
+{
+    nfcc_value *v = ARENA_ARRAY(arena, nfcc_value, n + 1);
+    for (int i = 0; i < n; i++) v[i] = port_value(&ports[which ? which[i] : i]);
+    return v;
+}
+
+const char *value_text(Arena *arena, const nfcc_value *v)
+{
+    static const char *const types[] = {"", " float64", " int64", " bool"};
     const char *text = "";
-    for (int i = 0; i < port->type.rank; i++)
-        text = arena_format(arena, "%s%s%lld", text, i ? ", " : "", (long long)port->type.dim[i]);
-    return arena_format(arena, "%s [%s]%s", port->name, text, types[port->type.dtype]);
+    for (unsigned i = 0; i < v->rank; i++) text = arena_format(arena, "%s%s%zu", text, i ? ", " : "", v->shape[i]);
+    return arena_format(arena, "%s [%s]%s", v->name, text, types[v->type]);
+}
+
+const char *values_text(Arena *arena, const nfcc_value *list, size_t n)
+{
+    const char *text = "";
+    for (size_t i = 0; i < n; i++)
+        text = arena_format(arena, "%s%s%s", text, i ? ", " : "", value_text(arena, &list[i]));
+    return n ? text : "none";
 }
 
 static const char *ports_text(Arena *arena, const Port *ports, const int *which, int n)
 {
-    const char *text = "";
-    for (int i = 0; i < n; i++)
-        text = arena_format(arena, "%s%s%s", text, i ? ", " : "", port_text(arena, &ports[which ? which[i] : i]));
-    return n ? text : "none";
+    return values_text(arena, port_values(arena, ports, which, n), (size_t)n);
 }
 
 static const char *base_text(Arena *arena, const Flow *f)
@@ -68,11 +89,10 @@ void print_flow(FILE *out, const Session *s, const Build *b)
         print_line(out, "outputs", "%s", ports_text(s->arena, m->outputs, NULL, m->n_outputs));
         return;
     }
-    Type t = f->event_type;
-    Port event = {f->event ? f->event : "x", t, 0};
+    const nfcc_value event = port_value(&(Port){f->event ? f->event : "x", f->event_type, 0});
     print_line(out, "direction", "%s; %s", f->density ? "x -> z (density)" : "z -> x (sampling)", f->why ? f->why : "");
     print_line(out, "base", "%s", base_text(s->arena, f));
-    print_line(out, "event", "%s", port_text(s->arena, &event));
+    print_line(out, "event", "%s", value_text(s->arena, &event));
     print_line(out, "contexts", "%s", ports_text(s->arena, m->inputs, f->contexts, f->n_contexts));
     if (f->no_inverse) print_line(out, "one way", "%s", f->no_inverse);
     if (units_text(m)) print_line(out, "units", "%s", units_text(m));

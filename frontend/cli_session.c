@@ -1,17 +1,11 @@
 // A session: the arena, the diagnostics, the progress line and the exit code of one command.
 #include "cli.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 Session *session_new(const Options *o, const char *file)
 {
@@ -22,11 +16,11 @@ Session *session_new(const Options *o, const char *file)
     s->cx = (Context){.arena = arena, .diag = &s->diag};
     s->options = o;
     s->progress = isatty(STDERR_FILENO);
-    s->start = s->stage_start = now();
+    s->start = s->stage_start = clock_seconds();
     return s;
 }
 
-double session_seconds(const Session *s) { return now() - s->start; }
+double session_seconds(const Session *s) { return clock_seconds() - s->start; }
 
 static void clear_line(Session *s)
 {
@@ -37,7 +31,7 @@ static void clear_line(Session *s)
 // A compile that is over in a second shows nothing; a terminal is told what a longer one is doing.
 void session_stage(Session *s, const char *stage)
 {
-    double t = now();
+    double t = clock_seconds();
     if (s->options->value[OPT_time] && s->stage) fprintf(stderr, "%8.3f s  %s\n", t - s->stage_start, s->stage);
     s->stage = stage;
     s->stage_start = t;

@@ -380,16 +380,14 @@ static bool write_report(Bench *b, OptionId id, void (*print)(FILE *, const Benc
 
 static int run(Bench *b)
 {
-    const char *path = b->options.args[0];
     if (!reports_possible(b)) return IO_FAILED;
     b->options.value[OPT_backend] = NULL;
-    if (!build_run(b->s, path, policy_name(b->arena, path), !b->options.value[OPT_no_verify], NULL, NULL, &b->build))
-        return WRONG_MODEL;
+    if (!build_run(b->s, NULL, !b->options.value[OPT_no_verify], NULL, NULL, &b->build)) return WRONG_MODEL;
     default_entries(b);
     b->total = engines(b) * b->n_entries * b->n_rows * b->n_threads;
     session_stage(b->s, "measuring the machine");
     BenchReport *r = &b->report;
-    r->model = path, r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);
+    r->model = b->options.args[0], r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);
     r->peak = peak_measure(r->timing.seconds < 0.5 ? r->timing.seconds : 0.5);
     if (r->timing.cold) b->others = peak_memory_new(r->peak.memory_bytes);
     session_stage(b->s, NULL);

@@ -4,27 +4,9 @@
 
 #include "cli.h"
 
-static void json_shape(Type t)
+static void json_ports(Arena *arena, const char *key, const Port *ports, const int *which, int n)
 {
-    putchar('[');
-    for (int i = 0; i < t.rank; i++) printf("%s%lld", i ? ", " : "", (long long)t.dim[i]);
-    putchar(']');
-}
-
-static void json_ports(const char *key, const Port *ports, const int *which, int n)
-{
-    static const char *const types[] = {"float32", "float64", "int64", "bool"};
-    json_key(key, false);
-    putchar('[');
-    for (int i = 0; i < n; i++) {
-        const Port *p = &ports[which ? which[i] : i];
-        printf("%s{\"name\": ", i ? ", " : "");
-        json_string(stdout, p->name);
-        printf(", \"type\": \"%s\", \"shape\": ", types[p->type.dtype]);
-        json_shape(p->type);
-        putchar('}');
-    }
-    putchar(']');
+    json_values(key, port_values(arena, ports, which, n), (size_t)n);
 }
 
 static void json_problems(const Session *s)
@@ -52,18 +34,18 @@ static void json_roles(const Session *s, const Build *b)
     json_text("log_det", f->log_det);
     json_text("log_prob", f->log_prob);
     if (f->is_flow) {
-        json_ports("contexts", b->imported->inputs, f->contexts, f->n_contexts);
+        json_ports(s->arena, "contexts", b->imported->inputs, f->contexts, f->n_contexts);
         json_key("event_shape", false);
-        json_shape(f->event_type);
+        const nfcc_value event = port_value(&(Port){"x", f->event_type, 0});
+        json_shape(&event);
         json_text("one_way", f->no_inverse);
         json_text("base", f->base ? f->base : "standard normal");
         json_bool("base_assumed", f->base_assumed);
         json_number("rounds", f->rounds);
         json_number("condition", f->condition);
     }
-    json_ports("inputs", b->imported->inputs, NULL, b->imported->n_inputs);
-    json_ports("outputs", b->imported->outputs, NULL, b->imported->n_outputs);
-    (void)s;
+    json_ports(s->arena, "inputs", b->imported->inputs, NULL, b->imported->n_inputs);
+    json_ports(s->arena, "outputs", b->imported->outputs, NULL, b->imported->n_outputs);
 }
 
 static void json_report(const Session *s, const Build *b, bool ok, bool checks, size_t native_rows)
@@ -129,7 +111,7 @@ int cmd_check(const Options *o)
     Session *s = session_new(o, o->args[0]);
     Build b;
     if (!options_ok(s)) return session_finish(s, WRONG_USAGE);
-    bool ok = build_run(s, o->args[0], policy_name(s->arena, o->args[0]), true, NULL, NULL, &b);
+    bool ok = build_run(s, NULL, true, NULL, NULL, &b);
     return finish(s, &b, ok, false, 0);
 }
 
@@ -139,8 +121,7 @@ int cmd_verify(const Options *o)
     Build b;
     size_t native_rows = 0;
     if (!options_ok(s)) return session_finish(s, WRONG_USAGE);
-    bool ok = build_run(s, o->args[0], policy_name(s->arena, o->args[0]), true, o->value[OPT_inputs],
-                        o->value[OPT_reference], &b);
+    bool ok = build_run(s, NULL, true, o->value[OPT_inputs], o->value[OPT_reference], &b);
     ok = ok && build_checked(s, &b, &native_rows);
     return finish(s, &b, ok, true, native_rows);
 }

@@ -303,8 +303,7 @@ static int compile(Session *s)
     if (!flow_options(s, &f)) return WRONG_USAGE;
     if (!may_write_all(s, &j)) return IO_FAILED;
     bool verify = !o->value[OPT_no_verify];
-    if (!build_run(s, o->args[0], j.name, verify, o->value[OPT_verify_inputs], o->value[OPT_reference], &b))
-        return WRONG_MODEL;
+    if (!build_run(s, j.name, verify, o->value[OPT_verify_inputs], o->value[OPT_reference], &b)) return WRONG_MODEL;
     if (!write_all(s, &b, &j)) return WRONG_MODEL;
     session_stage(s, NULL);
     print_block(s, &b, &j);

@@ -59,22 +59,6 @@ nfcc_policy *open_policy(Arena *arena, const char *path, int *code)
     return p;
 }
 
-static const char *value_text(Arena *arena, const nfcc_value *v)
-{
-    static const char *const types[] = {"", " float64", " int64", " bool"};
-    const char *text = "";
-    for (unsigned i = 0; i < v->rank; i++) text = arena_format(arena, "%s%s%zu", text, i ? ", " : "", v->shape[i]);
-    return arena_format(arena, "%s [%s]%s", v->name, text, types[v->type]);
-}
-
-static const char *values_text(Arena *arena, const nfcc_value *list, size_t n)
-{
-    const char *text = "";
-    for (size_t i = 0; i < n; i++)
-        text = arena_format(arena, "%s%s%s", text, i ? ", " : "", value_text(arena, &list[i]));
-    return n ? text : "none";
-}
-
 static void print_notes(const char *notes)
 {
     for (const char *line = notes; line && *line;) {
@@ -158,27 +142,6 @@ static void print_info(Arena *arena, const char *path, const nfcc_policy *p, con
     print_line(stdout, "model", "%s (SHA-256)", hash_text(arena, i->model_hash));
     if (is_right(c)) print_line(stdout, "checksum", "%08x, that of the file", c->stored);
     print_notes(i->notes);
-}
-
-static void json_value(const nfcc_value *v)
-{
-    static const char *const types[] = {"float32", "float64", "int64", "bool"};
-    printf("{\"name\": ");
-    json_string(stdout, v->name);
-    printf(", \"type\": \"%s\", \"shape\": [", types[v->type]);
-    for (unsigned i = 0; i < v->rank; i++) printf("%s%zu", i ? ", " : "", v->shape[i]);
-    fputs("]}", stdout);
-}
-
-static void json_values(const char *key, const nfcc_value *list, size_t n)
-{
-    json_key(key, false);
-    putchar('[');
-    for (size_t i = 0; i < n; i++) {
-        if (i) fputs(", ", stdout);
-        json_value(&list[i]);
-    }
-    putchar(']');
 }
 
 static void json_flow(const nfcc_info *i)

@@ -61,36 +61,18 @@ typedef struct {
     Arena *scratch; // of one piece
 } Interp;
 
-static nfcc_value value_of(const Port *port)
-{
-    static const nfcc_type types[] = {NFCC_TYPE_F32, NFCC_TYPE_F32, NFCC_TYPE_I64, NFCC_TYPE_BOOL};
-    nfcc_value v = {.name = port->name,
-                    .type = types[port->type.dtype],
-                    .rank = (unsigned)port->type.rank,
-                    .size = (size_t)type_lanes(port->type)};
-    for (int i = 0; i < port->type.rank; i++) v.shape[i] = (size_t)port->type.dim[i];
-    return v;
-}
-
-static const nfcc_value *values_of(Arena *arena, const Port *ports, const int *which, int n)
-{
-    nfcc_value *v = ARENA_ARRAY(arena, nfcc_value, n + 1);
-    for (int i = 0; i < n; i++) v[i] = value_of(&ports[which ? which[i] : i]);
-    return v;
-}
-
 static void describe(Interp *e)
 {
     const Module *m = e->b->imported;
     const Flow *f = &e->b->flow;
     Arena *arena = e->s->arena;
     e->info = (nfcc_info){.name = e->s->diag.file, .entries = plan_entries(e->b->plan), .notes = e->b->plan->notes};
-    e->info.n_inputs = (size_t)m->n_inputs, e->info.inputs = values_of(arena, m->inputs, NULL, m->n_inputs);
-    e->info.n_outputs = (size_t)m->n_outputs, e->info.outputs = values_of(arena, m->outputs, NULL, m->n_outputs);
+    e->info.n_inputs = (size_t)m->n_inputs, e->info.inputs = port_values(arena, m->inputs, NULL, m->n_inputs);
+    e->info.n_outputs = (size_t)m->n_outputs, e->info.outputs = port_values(arena, m->outputs, NULL, m->n_outputs);
     if (!f->is_flow) return;
     e->info.n_contexts = (size_t)f->n_contexts,
-    e->info.contexts = values_of(arena, m->inputs, f->contexts, f->n_contexts);
-    e->info.event = value_of(&(Port){"x", f->event_type, 0});
+    e->info.contexts = port_values(arena, m->inputs, f->contexts, f->n_contexts);
+    e->info.event = port_value(&(Port){"x", f->event_type, 0});
     e->info.event_size = (size_t)f->dims;
 }
 
@@ -234,8 +216,7 @@ static int run_interp(Session *s, const EntryRequest *q)
 {
     Build b;
     bool verify = !s->options->value[OPT_no_verify];
-    if (!build_run(s, s->options->args[0], policy_name(s->arena, s->options->args[0]), verify, NULL, NULL, &b))
-        return WRONG_MODEL;
+    if (!build_run(s, NULL, verify, NULL, NULL, &b)) return WRONG_MODEL;
     Interp e = {.s = s, .b = &b};
     describe(&e);
     session_stage(s, "running");
@@ -249,8 +230,7 @@ static int run_model(Session *s, const EntryRequest *q)
     int code;
     size_t native_rows;
     bool verify = !s->options->value[OPT_no_verify];
-    if (!build_run(s, s->options->args[0], policy_name(s->arena, s->options->args[0]), verify, NULL, NULL, &b))
-        return WRONG_MODEL;
+    if (!build_run(s, NULL, verify, NULL, NULL, &b)) return WRONG_MODEL;
     nfcc_policy *p = build_opened(s, &b, verify, &native_rows, &code);
     session_stage(s, "running");
     return run_policy(s->arena, p, code, q);

@@ -1,8 +1,9 @@
 // The pipeline: expands passes.def, runs each pass that lies ahead of the module's stage, verifies after each.
 #include "pipeline.h"
 
+#include "base/clock.h"
+
 #include <string.h>
-#include <time.h>
 
 typedef struct {
     Context *cx; // of the pass, which has its own memory for nodes and scratch
@@ -57,13 +58,6 @@ static int find_pass(Context *cx, const char *name)
         if (same_name(INFO[i].name, name)) return i;
     diag_error(cx, NULL, "nfcc --list-passes lists them", "no pass is called '%s'", name);
     return -1;
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static const char LAST_PASS[] = "pass"; // note of a module that was saved on the way
@@ -121,10 +115,10 @@ const Module *passes_run(Context *cx, const Module *m, const FlowOptions *option
     int stop = pipeline && pipeline->stop_after ? find_pass(cx, pipeline->stop_after) : COUNT - 1;
     if (stop < 0 || (m->stage >= STAGE_DERIVED && !flow_restore(cx, m, flow))) return NULL;
     for (int i = first_pass(m); i <= stop; i++) {
-        double start = seconds();
+        double start = clock_seconds();
         m = run_next(&run, i, m, derived, &last);
         if (!m) return NULL;
-        if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, seconds() - start);
+        if (pipeline && pipeline->time) fprintf(stderr, "%-14s %8.3f s\n", INFO[i].name, clock_seconds() - start);
     }
     return pipeline && pipeline->stop_after ? module_with_note(cx, m, LAST_PASS, INFO[stop].name) : m;
 }

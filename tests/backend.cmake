@@ -7,3 +7,5 @@ foreach(unit backend policy_file)
   target_link_libraries(${unit}_test PRIVATE test_plans)
   add_test(NAME unit/${unit} COMMAND ${unit}_test)
 endforeach()
+target_sources(policy_file_test PRIVATE ${CMAKE_SOURCE_DIR}/frontend/cli_native.c) # what a compile asks of its policy
+target_link_libraries(policy_file_test PRIVATE nf_frontend nf_passes)

@@ -359,11 +359,26 @@ static void joined_map_bits(void **state)
     check_everywhere(m);
 }
 
+// A polynomial of so many numbers.
+static void add_polynomial(Maker *m, uint32_t numbers)
+{
+    MapCode *code = ARENA_NEW(m->cx.arena, MapCode);
+    int x = map_arg(code, 0), value = x;
+    for (uint32_t i = 0; i < numbers; i++) value = map_op(code, S_fma, value, x, map_float(code, a_real(m)));
+    MapStep *s = &add_step(m, STEP_MAP)->map;
+    *s = (MapStep){.n = 20, .n_args = 1, .n_outs = 1, .n_code = (uint32_t)code->n, .code = code->code};
+    s->args[0] = (Access){SPACE_WORK, 5, 20, 0, 1};
+    s->outs[0].at = add_output(m, 20);
+    s->outs[0].value = (uint32_t)value;
+}
+
+// Of two numbers, and of so many that a step has more bytes than most.
 static void many_numbers_bits(void **state)
 {
     (void)state;
     Maker *m = maker_new(11);
     add_maps_alike(m, 40);
+    for (int i = 0; i < 10; i++) add_polynomial(m, 50);
     check_everywhere(m);
 }
 

@@ -2,6 +2,7 @@
 // that says all; its typed header; and the errors of targets, linking and writing.
 #include "abi.h"
 #include "backend.h"
+#include "cli.h"
 #include "file.h"
 #include "plan_compiled.h"
 #include "scratch.h"
@@ -177,6 +178,10 @@ static void descriptor_says_all(void **state)
     assert_int_equal(h->weights % 64, 0);
     assert_int_equal(h->weights, h->size);
     assert_int_equal(h->weights_size, m->n_weights * 4);
+    assert_int_equal(h->weight_dtype, NFCC_WEIGHTS_F32);
+    assert_int_equal(h->shares_prep, 1);
+    assert_int_equal(h->few_rows, 32);
+    assert_int_equal(h->stack_bytes, 32768);
     assert_memory_equal(base + h->weights, m->weights, m->n_weights * 4);
     const nfcc_abi_program *run = &h->programs[NFCC_PROGRAM_TO_EVENT];
     assert_int_equal(run->exists, 1);
@@ -245,11 +250,14 @@ static void typed_header(void **state)
 {
     (void)state;
     Maker *m = small_plan();
-    PlanValue contexts[] = {{"obs", T_F32, 2, {3, 4}, 12}, {"obs", T_I64, 0, {0}, 1}, {"a.b/c", T_BOOL, 1, {2}, 2}};
+    PlanValue contexts[] = {{"obs", T_F32, 2, {3, 4}, 12},
+                            {"obs", T_I64, 0, {0}, 1},
+                            {"a.b/c", T_BOOL, 1, {2}, 2},
+                            {"Obs", T_F32, 0, {0}, 1}};
     PlanValue inputs[] = {{"x", T_F32, 1, {6}, 6}}, outputs[] = {{"1", T_F32, 1, {6}, 6}, {"class", T_F32, 0, {0}, 1}};
     maker_plan(m);
     m->plan.contexts = contexts;
-    m->plan.n_contexts = 3;
+    m->plan.n_contexts = 4; // sizes are macros in capitals, so Obs is obs
     m->plan.inputs = inputs;
     m->plan.n_inputs = 1;
     m->plan.outputs = outputs;
@@ -267,9 +275,11 @@ static void typed_header(void **state)
         "int use(const nfcc_policy *p, void *state, void *work);\n"
         "int use(const nfcc_policy *p, void *state, void *work)\n{\n"
         "    lander_context_obs o = {{0}};\n    lander_context_obs_2 i = {{0}};\n    lander_context_a_b_c b = {{0}};\n"
+        "    lander_context_Obs_3 c = {{LANDER_CONTEXT_OBS_3_SIZE}};\n"
         "    lander_event x, z;\n    float log_prob = (float)LANDER_CONTEXT_OBS_SIZE;\n"
         "    nfcc_noise noise = NFCC_NOISE(1);\n"
-        "    return lander_is(p) + lander_prepare(p, 1, &o, &i, &b, state, work) + lander_sample(p, state, &noise, 1, "
+        "    return lander_is(p) + lander_prepare(p, 1, &o, &i, &b, &c, state, work) + lander_sample(p, state, &noise, "
+        "1, "
         "&x, work)\n"
         "        + lander_to_latent(p, state, 1, &x, &z, &log_prob, work) + lander_act(p, state, &noise, 1, &x, "
         "work);\n}\n";
@@ -289,6 +299,39 @@ static void typed_header(void **state)
                             "cc -std=c11 -Wall -Werror -I %s -I %.*s/../runtime -c -o %s/use.o %s/use.c 2>/dev/null",
                             scratch, n, dir, scratch, scratch)),
         0);
+    maker_free(m);
+}
+
+// What every compile asks of its policy: a weight that is another one is found, in every output that it reaches; a
+// library's sums may be a little off.
+static void code_is_compared(void **state)
+{
+    (void)state;
+    static const PlanValue x = {"x", T_F32, 1, {IN_LANES}, IN_LANES}, y = {"y", T_F32, 1, {30}, 30};
+    Maker *m = maker_new(9);
+    Plan *p = &m->plan;
+    add_gemm(m, 1, 20, 30, 20);
+    GemmStep *s = &maker_last(m)->gemm;
+    s->x_space = SPACE_WORK, s->x = 5, s->has_add = false;
+    maker_plan(m);
+    p->programs[PROGRAM_RUN] = p->programs[PROGRAM_TO_EVENT];
+    p->programs[PROGRAM_TO_EVENT].exists = false;
+    p->prep_lanes = 0;
+    p->inputs = &x, p->outputs = &y;
+    p->n_inputs = p->n_outputs = 1;
+    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
+    const Object *object = backend_find("llvm")->emit(&m->cx, p, &target, "nfcc_model", false, NULL);
+    const char *path = path_in(&m->cx, "compared.so");
+    assert_true(link_shared(&m->cx, object, &target, false, path, NULL, NULL));
+    assert_true(cli_native_check(&m->cx, p, path, 0));
+    plan_own_weights(&m->cx, p);
+    p->weights[s->w] += 1e-5f;
+    assert_true(cli_native_check(&m->cx, p, path, 1e-3));
+    assert_no_errors(m);
+    assert_false(cli_native_check(&m->cx, p, path, 0));
+    p->weights[s->w] += 0.1f;
+    assert_false(cli_native_check(&m->cx, p, path, 1e-3));
+    for (size_t i = 0; i < 2; i++) assert_non_null(strstr(m->diag.list[i].text, "output 'y', row 0, number 0 is "));
     maker_free(m);
 }
 
@@ -423,7 +466,7 @@ int main(void)
         TEST(many_numbers_share_code), TEST(typed_header),
         TEST(refuses_folders),         TEST(file_too_large),
         TEST(broken_object),           TEST(writes_whole_files),
-        TEST(parts_are_linked),
+        TEST(parts_are_linked),        TEST(code_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "fake_rows.h"
 #include "scratch.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fenv.h>
@@ -236,6 +237,26 @@ static void test_damaged(void **state)
     assert_true(refused > tried / 4);
 }
 
+// What the code could not be called with.
+static void test_refused_descriptor(void **state)
+{
+    (void)state;
+    static unsigned char memory[FAKE_MEMORY];
+    nfcc_policy *p;
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    fake_build(fake_image, fake_image, FAKE_WEIGHTS);
+    nfcc_abi_value *context = (nfcc_abi_value *)(fake_image + m->contexts);
+    uint32_t *words[] = {&m->few_rows, (uint32_t *)&m->weights, &context->lanes, &context->dim[0], &m->event.dtype};
+    const uint32_t values[] = {65, (uint32_t)m->weights + 2, FAKE_OBS + 1, FAKE_OBS + 1, NFCC_I64};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        uint32_t good = *words[i];
+        *words[i] = values[i];
+        assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_ABI);
+        *words[i] = good;
+    }
+    assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
+}
+
 static void set64(unsigned char *file, size_t at, uint64_t v) { memcpy(file + at, &v, 8); }
 static void set32(unsigned char *file, size_t at, uint32_t v) { memcpy(file + at, &v, 4); }
 
@@ -315,6 +336,50 @@ static void test_damaged_headers(void **state)
     free(l.file);
 }
 
+// What no policy of the compiler has in its headers: a constructor would be code that runs when the file is opened, a
+// stack segment with PF_X would make the stacks of the whole process executable, the others lead the loader astray.
+static void test_refused_headers(void **state)
+{
+    (void)state;
+    enum { STACK = 3 }; // number of the header PT_GNU_STACK; before it the two segments and the dynamic section
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    Elf64_Phdr *ph = (Elf64_Phdr *)(l.file + ((Elf64_Ehdr *)l.file)->e_phoff);
+    Elf64_Dyn *tags = (Elf64_Dyn *)(l.file + ph[2].p_offset);
+    uint32_t *hash = (uint32_t *)(l.file + tags[0].d_un.d_ptr);
+    assert_int_equal(ph[1].p_type, PT_LOAD);
+    assert_int_equal(ph[STACK].p_type, PT_GNU_STACK);
+    assert_int_equal(tags[0].d_tag, DT_GNU_HASH);
+    assert_int_equal(tags[4].d_tag, DT_SYMENT);
+    const struct {
+        void *at;
+        uint64_t value;
+        size_t size;
+    } changes[] = {
+        {&ph[STACK].p_flags, PF_R | PF_W | PF_X, 4},
+        {&ph[STACK].p_type, PT_TLS, 4},
+        {&ph[STACK].p_type, PT_INTERP, 4},
+        {&ph[0].p_align, 3, 8},
+        {&ph[0].p_memsz, ph[1].p_vaddr + 1, 8}, // into the next one
+        {&ph[1].p_memsz, ph[1].p_filesz + (1 << 17), 8},
+        {&tags[4].d_tag, DT_INIT, 8},
+        {&tags[4].d_tag, DT_FINI, 8},
+        {&tags[4].d_tag, DT_INIT_ARRAY, 8},
+        {&tags[4].d_tag, DT_FINI_ARRAY, 8},
+        {&tags[4].d_tag, DT_RELA, 8},
+        {&hash[2], 3, 4},  // words of the Bloom filter: a power of two
+        {&hash[3], 32, 4}, // its shift
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        uint64_t good = 0;
+        memcpy(&good, changes[i].at, changes[i].size);
+        memcpy(changes[i].at, &changes[i].value, changes[i].size);
+        if (open_bytes(l.file, l.size) != NFCC_FILE) fail_msg("change %zu was opened", i);
+        memcpy(changes[i].at, &good, changes[i].size);
+    }
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_OK);
+    free(l.file);
+}
+
 static void test_static_memory(void **state)
 {
     (void)state;
@@ -346,11 +411,18 @@ static int write_policy(const char *path)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_selftest),        cmocka_unit_test(test_open),
-        cmocka_unit_test(test_open_locked),     cmocka_unit_test(test_open_replaced),
-        cmocka_unit_test(test_open_here),       cmocka_unit_test(test_not_a_policy),
-        cmocka_unit_test(test_damaged),         cmocka_unit_test(test_damaged_file),
-        cmocka_unit_test(test_damaged_headers), cmocka_unit_test(test_static_memory),
+        cmocka_unit_test(test_selftest),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_locked),
+        cmocka_unit_test(test_open_replaced),
+        cmocka_unit_test(test_open_here),
+        cmocka_unit_test(test_not_a_policy),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_damaged_file),
+        cmocka_unit_test(test_refused_descriptor),
+        cmocka_unit_test(test_refused_headers),
+        cmocka_unit_test(test_damaged_headers),
+        cmocka_unit_test(test_static_memory),
     };
     if (argc < 2) return 2;
     fake_library = argv[1];

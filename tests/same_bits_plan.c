@@ -6,6 +6,7 @@
 #include "same_bits.h"
 
 #include "float_bits.h"
+#include "flow.h"
 #include "frontend.h"
 #include "passes.h"
 
@@ -31,14 +32,8 @@ typedef struct {
     FILE *out;
 } Maker;
 
-// ---- numbers: a fixed stream (xorshift64*), sums of four uniforms
-static float uniform(Maker *m)
-{
-    m->random ^= m->random >> 12;
-    m->random ^= m->random << 25;
-    m->random ^= m->random >> 27;
-    return (float)(m->random * 2685821657736338717ull >> 40) * 0x1p-23f - 1.0f;
-}
+// ---- numbers: sums of four uniforms
+static float uniform(Maker *m) { return (float)(2 * draw_uniform(&m->random) - 1); }
 
 static void draw(Maker *m, Value *v)
 {

@@ -6,7 +6,7 @@
 // function of its own: in one with the loops around it most registers would spill.
 #include "few.h"
 
-enum { LINE = 64, MOST_SUMS = 16 };
+enum { MOST_SUMS = 16 };
 
 typedef struct {
     Gen *g;
@@ -91,10 +91,7 @@ static void fetch_ahead(const Block *b, Value k)
     Gen *g = b->g;
     int64_t bytes = b->shape.units * g->width * few_weight_bytes(b->kind);
     Value ahead = bytes_at(g, LLVMGetParam(g->fn, BLOCK_FETCH), mul(g, k, bytes));
-    for (int64_t byte = 0; byte < bytes; byte += LINE) {
-        Value args[] = {bytes_at(g, ahead, word_i64(g, byte)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
-        call(g, "llvm.prefetch", g->ptr, args, 4);
-    }
+    for (int64_t byte = 0; byte < bytes; byte += LINE_BYTES) prefetch(g, ahead, word_i64(g, byte), TO_L1);
 }
 
 static void multiply_add(Block *b, Value k, int chain)

@@ -55,7 +55,7 @@ typedef struct {
 
 // How a matrix lies: as in the Plan in words of 32 or 16 bits; or two rows as one, w[2k][n] and w[2k + 1][n] in a word
 // of 32 bits (MATRIX_PAIRS: of paired products; 0 behind an odd K).
-typedef enum { MATRIX_F32, MATRIX_SHORT, MATRIX_PAIRS } MatrixKind;
+typedef enum { MATRIX_F32, MATRIX_SHORT, MATRIX_PAIRS, MATRIX_KINDS } MatrixKind;
 
 // Blocks of products of few rows (few_block.c).
 enum { FEW_PAIR, FEW_FOUR, FEW_EIGHT, FEW_SINGLE, FEW_ABREAST, FEW_SHAPES };
@@ -88,7 +88,7 @@ struct Gen {
     const MapStep *after;                    // of a gemm: the map of its results that its code of T > 1 can do as well
     bool applies;                            // this step does
     bool taken;                              // of a map: the gemm before it does
-    uint32_t *key_words;                     // of that key
+    uint32_t *key_words;                     // of the step whose key is made
     Arg *key_args;
     int cap_key_words, cap_key_args;
 
@@ -105,8 +105,8 @@ struct Gen {
     Value prep_rows;  // T > 1: what of a row's offset in bytes counts in a lane of PREP (i64; NULL: all of it)
     Value rows;       // T (i64)
     Value shape;      // T = 1: rows and where they lie (abi.h; i64)
-    Value few[3], few_block[3][FEW_SHAPES]; // product_few.c's functions of this level, by MatrixKind
-    int width;                              // floats of a vector
+    Value few[MATRIX_KINDS], few_block[MATRIX_KINDS][FEW_SHAPES]; // product_few.c's functions of this level
+    int width;                                                    // floats of a vector
     ArgForm form[ARG_KINDS];
     bool known;   // the step under construction knows its counts
     bool wide;    // its lanes of WORK are ARG_WIDE
@@ -126,8 +126,12 @@ Value iota(Gen *g, int n); // <n x i32> 0, 1, 2, ...
 Value add(Gen *g, Value a, Value b);
 Value mul(Gen *g, Value a, int64_t b);
 Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n);
+Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n);
 Value fma_of(Gen *g, Value a, Value b, Value c);
+Value pieces(Gen *g, Value n, Value piece);         // how many n has, the last one perhaps not whole (i64)
 Value bytes_at(Gen *g, Value pointer, Value bytes); // pointer + bytes
+typedef enum { TO_L2 = 2, TO_L1 = 3 } Cache;        // as llvm.prefetch numbers them
+void prefetch(Gen *g, Value base, Value bytes, Cache to);
 LLVMBasicBlockRef block_new(Gen *g, const char *name);
 
 // A loop over i = 0, 1, ... count - 1, count > 0; without a branch for a constant 1. Values that change from pass to
@@ -184,6 +188,8 @@ static inline Factor whole(Value v) { return (Factor){v, -1}; }
 Factor scalar(Gen *g, Value v); // one number for a whole vector
 Value spread(Gen *g, Factor f);
 bool reads_slots(const Gen *g);
+Value slots(Gen *g, Value vector, int first, int n);    // n of its slots; of one the number
+Value blend(Gen *g, Value some, Value all, int n);      // the first n slots of `some`, the others of `all`
 Value gather(Gen *g, Value base, Value offsets, int n); // floats at base + offsets (<n x i64>, bytes)
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -273,8 +273,7 @@ static void run_joined(Map *m, Value *value)
     for (int a = 0; a < (int)m->s->n_args; a++)
         args[a] = m->arg[a].shared ? load_rows(g, m->arg[a], NULL, m->width) : NULL;
     Value floats_in_all = LLVMBuildMul(g->b, m->run, g->rows, "");
-    Value vectors = LLVMBuildUDiv(g->b, add(g, floats_in_all, word_i64(g, m->width - 1)), word_i64(g, m->width), "");
-    Loop l = loop_of(g, vectors);
+    Loop l = loop_of(g, pieces(g, floats_in_all, word_i64(g, m->width)));
     Value at = mul(g, l.i, 4 * m->width);
     for (int a = 0; a < (int)m->s->n_args; a++)
         if (!m->arg[a].shared) args[a] = load(g, floats(g, m->width), bytes_at(g, m->arg[a].base, at));
@@ -304,11 +303,7 @@ static void set_runs(Map *m)
     m->lanes = run_of(m);
     m->runs = m->s->n / m->lanes;
     m->run = map_flat(m->s) ? count_arg(g, m->lanes) : word_i64(g, m->lanes);
-    m->vectors = word_i64(g, 1);
-    if (m->lanes > m->width) {
-        Value round_up = add(g, m->run, word_i64(g, m->width - 1));
-        m->vectors = LLVMBuildUDiv(g->b, round_up, word_i64(g, m->width), "");
-    }
+    m->vectors = m->lanes > m->width ? pieces(g, m->run, word_i64(g, m->width)) : word_i64(g, 1);
 }
 
 void map_emit(Gen *g, const MapStep *s)

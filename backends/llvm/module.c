@@ -63,13 +63,12 @@ static void add_code(Gen *g, Parts *p, size_t at, const Value *program, Value gl
 static void emit_descriptor(Unit *u, const Target *target, const char *symbol, bool with_weights)
 {
     Gen *g = &u->g;
-    WeightType stored = stored_type(g);
-    size_t weights = layout_size(g->layout);
+    uint32_t cost[NFCC_COSTS];
+    CodeFacts facts = {.type = stored_type(g), .weights = layout_size(g->layout), .cost = cost};
+    tile_costs(g, cost, &facts.cost_two);
+    facts.shares_prep = g->gemm == gemm_emit; // another backend's products know one layout only
+    const Bytes *d = descriptor_bytes(g->cx, g->plan, target, &facts);
     nfcc_model_header h;
-    tile_costs(g, h.cost, &h.cost_two);
-    bool shares = g->gemm == gemm_emit; // another backend's products know one layout only
-    const Bytes *d =
-        descriptor_bytes(g->cx, g->plan, target, compiler_name(g->cx), stored, weights, h.cost, h.cost_two, shares);
     memcpy(&h, d->data, sizeof h);
 
     Parts p = {.bytes = d->data};
@@ -79,7 +78,7 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol, b
     for (size_t i = 0; i < PROGRAM_COUNT && g->n_levels > 1; i++)
         add_code(g, &p, h.other_code + i * sizeof(int32_t) * NFCC_TILES, u->program[1][i], start);
     add_bytes_to(g, &p, d->size);
-    if (with_weights) add_part(&p, text_new(g, layout_weights(g), weights));
+    if (with_weights) add_part(&p, text_new(g, layout_weights(g), facts.weights));
     if (with_weights) add_part(&p, LLVMConstNull(LLVMArrayType2(g->i8, WEIGHTS_PAD)));
 
     Value global = LLVMAddGlobal(g->module, LLVMStructTypeInContext(g->llvm, p.type, (unsigned)p.n, true), symbol);

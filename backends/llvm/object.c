@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-enum { LINE = 64 };
-
 static Elf64_Shdr *section_named(char *object, const char *name, int *index)
 {
     Elf64_Ehdr *e = (Elf64_Ehdr *)object;
@@ -47,7 +45,7 @@ Object *object_with_weights(Context *cx, Object *object, bool in_it, const void 
     char *bytes = (char *)(uintptr_t)code->data;
     Elf64_Shdr *s = section_named(bytes, DESCRIPTOR_SECTION, &index);
     if (!s) return NULL;
-    size_t start = (code->size + LINE - 1) / LINE * LINE, total = s->sh_size + size + WEIGHTS_PAD;
+    size_t start = (code->size + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES, total = s->sh_size + size + WEIGHTS_PAD;
     const void *zeros = arena_alloc(cx->arena, WEIGHTS_PAD);
     object->weights = piece(cx, weights, size, piece(cx, zeros, WEIGHTS_PAD, NULL));
     grow_symbols(bytes, index, s->sh_size, total);

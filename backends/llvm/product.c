@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, MOST_TOKENS = 6, TWO_BLOCKS = 2, CACHE_LINE = 64, NEAR_INPUTS = 16 };
+enum { MOST_SUMS = 64, MOST_TOKENS = 6, TWO_BLOCKS = 2, NEAR_INPUTS = 16 };
 
 // Weights of 16 bits that a pass over K expands beside its multiplications: columns of `w` from input `first` on.
 typedef struct {
@@ -151,14 +151,6 @@ static Value fetched_a_step(Gen *g, const Block *b)
     return LLVMBuildUDiv(g->b, word_i64(g, b->n * weight_bytes(&b->w)), rows, "");
 }
 
-enum { TO_L2 = 2, TO_L1 = 3 };
-
-static void prefetch(Gen *g, Value base, Value bytes, int level)
-{
-    Value args[] = {bytes_at(g, base, bytes), word_i32(g, 0), word_i32(g, level), word_i32(g, 1)};
-    call(g, "llvm.prefetch", g->ptr, args, 4);
-}
-
 // The last of the block's weights NEAR_INPUTS on, from L2: the first ones share their line with the block before.
 static void prefetch_near(Gen *g, const Product *p, const Block *b, Value k)
 {
@@ -172,8 +164,8 @@ static void prefetch_add(Gen *g, const Block *b, Value rows)
 {
     int64_t bytes = (int64_t)b->n * b->v * g->width * 4;
     Value ahead = add(g, mul(g, b->add.lane_bytes, TWO_BLOCKS * b->n), mul(g, rows, bytes));
-    Loop l = loop_begin(g, bytes / CACHE_LINE);
-    prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, CACHE_LINE)), TO_L2);
+    Loop l = loop_begin(g, bytes / LINE_BYTES);
+    prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, LINE_BYTES)), TO_L2);
     loop_end(g, &l, NULL);
 }
 
@@ -446,7 +438,7 @@ static bool expands_beside(const Gen *g, const Product *p, const Block *b)
 Value product_buffer(Gen *g)
 {
     Value buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, CHUNK * MOST_EXPANDED + APART), "");
-    LLVMSetAlignment(buffer, CACHE_LINE);
+    LLVMSetAlignment(buffer, LINE_BYTES);
     return buffer;
 }
 
@@ -506,7 +498,7 @@ static void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead)
 {
     assert(b->m == 1 && expanded_stride(g, b) <= MOST_EXPANDED);
     bool beside = expands_beside(g, p, b);
-    Value chunks = LLVMBuildUDiv(g->b, add(g, p->k, word_i64(g, CHUNK - 1)), word_i64(g, CHUNK), "");
+    Value chunks = pieces(g, p->k, word_i64(g, CHUNK));
     if (beside) expand(g, p, b, word_i64(g, 0), chunk_inputs(g, p, word_i64(g, 0)));
     Loop l = loop_of(g, chunks);
     Value first = mul(g, l.i, CHUNK), count = chunk_inputs(g, p, first);

@@ -13,8 +13,6 @@
 //     T > 1    the rows of two lanes become the rows of one word
 #include "llvm.h"
 
-#include <string.h>
-
 enum { SIXTEEN = 16 };
 
 // ---- the sums
@@ -31,12 +29,7 @@ Value pairs_half(Gen *g, Value pairs, bool second)
 static LLVMTypeRef bfloats(Gen *g, int n) { return LLVMVectorType(LLVMBFloatTypeInContext(g->llvm), (unsigned)n); }
 
 // An instruction of AVX512_BF16 on registers of 512 bits.
-static Value instruction(Gen *g, const char *name, Value *args, unsigned n)
-{
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, NULL, 0);
-    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, NULL, 0), fn, args, n, "");
-}
+static Value instruction(Gen *g, const char *name, Value *args, int n) { return call_of(g, name, NULL, 0, args, n); }
 
 static Factor half_of(Gen *g, Factor f, bool second) { return (Factor){pairs_half(g, f.v, second), f.slot}; }
 
@@ -59,10 +52,7 @@ int pairs_sums(const TargetInfo *info) { return info->bf16 ? info->sums : info->
 // ---- x
 Value pairs_of(Gen *g, Value k) { return LLVMBuildLShr(g->b, add(g, k, word_i64(g, 1)), word_i64(g, 1), ""); }
 
-static Value sixteens_of(Gen *g, Value k)
-{
-    return LLVMBuildLShr(g->b, add(g, k, word_i64(g, SIXTEEN - 1)), word_i64(g, 4), "");
-}
+static Value sixteens_of(Gen *g, Value k) { return pieces(g, k, word_i64(g, SIXTEEN)); }
 
 Value pairs_stride(Gen *g, Value k) { return mul(g, sixteens_of(g, k), SIXTEEN / 2); }
 

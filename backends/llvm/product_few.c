@@ -27,11 +27,6 @@ static Value never(Gen *g) { return LLVMConstInt(LLVMInt1TypeInContext(g->llvm),
 static Value is_null(Gen *g, Value a) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, LLVMConstNull(g->ptr), ""); }
 static Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
 
-static Value pieces(Gen *g, Value n, Value piece)
-{
-    return LLVMBuildUDiv(g->b, add(g, n, add(g, piece, word_i64(g, -1))), piece, "");
-}
-
 // Its parameters and what follows from them. Steps are bytes from row to row.
 enum {
     PARAM_OUT,

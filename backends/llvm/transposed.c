@@ -91,13 +91,6 @@ static Value load_weight(Gen *g, const Block *b, Operand w, int i)
 
 // ---- T = 1
 
-static Value first_slots(Gen *g, Value some, Value all, int64_t n)
-{
-    Value list[SLOTS];
-    for (int i = 0; i < SLOTS; i++) list[i] = word_i32(g, i < n ? i : SLOTS + i);
-    return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, SLOTS), "");
-}
-
 // What a block has in a group.
 static Value block_bytes(Gen *g, const Block *b)
 {
@@ -109,7 +102,7 @@ static Value block_bytes(Gen *g, const Block *b)
 static Value fetched_lines(Gen *g, const Block *b)
 {
     Value rows = few_rows(g, g->shape), lines = LLVMBuildUDiv(g->b, block_bytes(g, b), word_i64(g, LINE_BYTES), "");
-    Value part = LLVMBuildUDiv(g->b, add(g, lines, add(g, rows, word_i64(g, -1))), rows, "");
+    Value part = pieces(g, lines, rows);
     Value alone = LLVMBuildICmp(g->b, LLVMIntEQ, rows, word_i64(g, 1), "");
     return LLVMBuildSelect(g->b, alone, word_i64(g, 0), part, "");
 }
@@ -118,19 +111,18 @@ static void fetch_ahead(Gen *g, const Block *b, const Group *s)
 {
     Value at = bytes_at(g, rows_at(g, b, s, word_i64(g, 0)).at[0].base, b->fetch);
     Loop l = loop_maybe(g, b->lines);
-    Value args[] = {bytes_at(g, at, mul(g, l.i, LINE_BYTES)), word_i32(g, 0), word_i32(g, 3), word_i32(g, 1)};
-    call(g, "llvm.prefetch", g->ptr, args, 4);
+    prefetch(g, at, mul(g, l.i, LINE_BYTES), TO_L1);
     loop_end(g, &l, NULL);
 }
 
 // Sixteen (the first `n` of them) elements from column `col` of a group on.
-static void slots_step(Gen *g, const Block *b, const Group *s, Value col, int64_t n, Value *sum)
+static void slots_step(Gen *g, const Block *b, const Group *s, Value col, int n, Value *sum)
 {
     Value x = load_lanes(g, operand_at(g, operand_at(g, b->x, s->first), col), SLOTS);
     Rows rows = rows_at(g, b, s, col);
     for (int i = 0; i < b->n; i++) {
         Value w = load_slots(g, b, row_of(g, b, s, &rows, i), i), next = fma_of(g, x, w, sum[i]);
-        sum[i] = n < SLOTS ? first_slots(g, next, sum[i], n) : next;
+        sum[i] = n < SLOTS ? blend(g, next, sum[i], n) : next;
     }
 }
 
@@ -326,7 +318,7 @@ static void set_groups(Gen *g, Block *b, const GemmStep *s)
     }
     Value n = count_arg(g, s->n), one = LLVMBuildICmp(g->b, LLVMIntULT, n, b->width, "");
     b->width = g->tile == 1 ? word_i64(g, least(s->n, GEMM_GROUP)) : LLVMBuildSelect(g->b, one, n, b->width, "");
-    b->groups = LLVMBuildUDiv(g->b, add(g, n, word_i64(g, GEMM_GROUP - 1)), word_i64(g, GEMM_GROUP), "");
+    b->groups = pieces(g, n, word_i64(g, GEMM_GROUP));
 }
 
 // The counts behind the lane numbers: tokens of own weights, K, what set_groups reads.

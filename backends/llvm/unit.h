@@ -34,13 +34,12 @@ typedef struct {
     int first, length, rounds;
 } Part;
 
-// A product by the hashes of its words without and with its counts; in which order they come; the map behind it that
-// its code can do.
+// Of a product and all that are equal but for their counts.
 typedef struct {
-    uint32_t rest, all;
-    int at;
-    const MapStep *after;
-} Twin;
+    int codes;            // how many different counts they have
+    const MapStep *after; // the map that their code can do behind it: the first that follows one of them
+    bool applies;         // this product is followed by that map
+} Twins;
 
 typedef struct {
     Gen g;
@@ -53,21 +52,27 @@ typedef struct {
     int n_uses[PROGRAM_COUNT];
     Part *parts[PROGRAM_COUNT]; // how the list has them; NULL: all in one
     int n_parts[PROGRAM_COUNT], cap_parts[PROGRAM_COUNT];
-    int code_bytes; // of a code's number: 1, 2 or 4
-    Twin *twins;
-    int n_twins;
-    bool has_apart; // see as_emitted
-    int level;      // under construction
+    int code_bytes;   // of a code's number: 1, 2 or 4
+    int length_bytes; // of a step's length in bytes: 1 or 2
+    bool has_apart;   // see as_emitted
+    int level;        // under construction
     Value steps[PROGRAM_COUNT], code_table[NFCC_TILES], walk, rounds;
     LLVMTypeRef walk_type;
     Value program[2][PROGRAM_COUNT][NFCC_TILES];
 } Unit;
 
-// ---- which steps are distinct, and how the lists have them (steps.c)
+// ---- which steps are distinct, and how the lists have them (steps.c, twins.c, turns.c, rounds.c)
 
 void collect_steps(Unit *u);
-int step_bytes(const Unit *u, const StepKey *key);
-int uses_bytes(const Unit *u, const Use *uses, int n);
+uint32_t words_hash(const uint32_t *words, int n);
+// By product, in the order in which the programs have them.
+const Twins *find_twins(Unit *u, int steps);
+// As code is made of it: where a policy has products of several tokens with weights of their own, that code serves the
+// products of one token.
+Step as_emitted(const Unit *u, const Step *s);
+// By product of the program that has a turn (gemm_turns).
+const Turn *find_turns(const Gen *g, const Program *p, int steps);
+void collect_parts(Unit *u, int id);
 
 // ---- one function per distinct step and shape of code (functions.c)
 
@@ -82,6 +87,7 @@ void emit_steps(Unit *u);
 
 Value distance(Gen *g, Value to, Value from);
 Value text_new(Gen *g, const void *data, size_t size);
+int uses_bytes(const Unit *u, const Use *uses, int n); // of a list
 void emit_program_steps(Unit *u, int id);
 void emit_code_table(Unit *u, int t);
 void emit_walk(Unit *u);

@@ -28,6 +28,20 @@ static unsigned char *put_word(unsigned char *at, uint32_t word, int bytes)
 enum { LIST_HEAD = 4, LIST_PAD = 4 }; // bytes of the number of steps; an arg of three bytes is read as four
 enum { SHAPE_FEW = 256 };             // the walk's shape is a tile's, or from here on the word of abi.h for few rows
 
+static int step_bytes(const Unit *u, const StepKey *key)
+{
+    int n = u->code_bytes;
+    for (int i = 0; i < key->n_args; i++) n += u->g.form[key->args[i].kind].bytes;
+    return n;
+}
+
+int uses_bytes(const Unit *u, const Use *uses, int n)
+{
+    int bytes = 0;
+    for (int i = 0; i < n; i++) bytes += step_bytes(u, &u->codes[uses[i].code].key);
+    return bytes;
+}
+
 static unsigned char *put_round(Unit *u, unsigned char *at, const Use *uses, int n)
 {
     at = put_word(at, (uint32_t)n, LIST_HEAD);
@@ -111,19 +125,32 @@ void emit_code_table(Unit *u, int t)
     LLVMSetInitializer(table, LLVMConstArray2(g->i32, words, n));
 }
 
-enum { EACH_ROW = 128 }; // in lengths: the code of T = 1 takes one row
+// In lengths, an entry's highest bit: the code of T = 1 takes one row.
+static int each_row(const Unit *u) { return 1 << (8 * u->length_bytes - 1); }
 
-// Bytes of a step, at most a code's number and 19 args of four, by number of its code.
+static int most_step_bytes(const Unit *u)
+{
+    int most = 0;
+    for (int i = 0; i < u->n_codes; i++) {
+        int bytes = step_bytes(u, &u->codes[i].key);
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+// Bytes of a step by number of its code: in one byte, or two where some map learns very many numbers.
 static Value lengths_new(Unit *u)
 {
     Gen *g = &u->g;
-    unsigned char *bytes = arena_alloc(g->cx->arena, (size_t)u->n_codes + 1);
+    u->length_bytes = most_step_bytes(u) < 128 ? 1 : 2;
+    size_t size = (size_t)u->n_codes * (size_t)u->length_bytes;
+    unsigned char *bytes = arena_alloc(g->cx->arena, size + 1);
     for (int i = 0; i < u->n_codes; i++) {
-        int each = takes_few(g, u->codes[i].step) ? 0 : EACH_ROW;
-        bytes[i] = (unsigned char)(step_bytes(u, &u->codes[i].key) | each);
+        int each = takes_few(g, u->codes[i].step) ? 0 : each_row(u);
+        put_word(bytes + i * u->length_bytes, (uint32_t)(step_bytes(u, &u->codes[i].key) | each), u->length_bytes);
     }
-    Value lengths = constant_new(g, "lengths", LLVMArrayType2(g->i8, (unsigned)u->n_codes), 1);
-    LLVMSetInitializer(lengths, text_new(g, bytes, (size_t)u->n_codes));
+    Value lengths = constant_new(g, "lengths", LLVMArrayType2(g->i8, size), 1);
+    LLVMSetInitializer(lengths, text_new(g, bytes, size));
     return lengths;
 }
 
@@ -161,8 +188,9 @@ static void walk_steps(Unit *u, Value lengths, bool several)
     Value at = loop_phi(g, &l, first);
     Value number = load_narrow(g, u->code_bytes, at), args = bytes_at(g, at, word_i64(g, u->code_bytes));
     Value offset = LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, codes, mul(g, number, 4))), g->i64, "");
-    Value length = load_narrow(g, 1, bytes_at(g, lengths, number)), step = bytes_at(g, codes, offset);
-    Value bytes = LLVMBuildAnd(g->b, length, word_i64(g, EACH_ROW - 1), "");
+    Value entry = u->length_bytes == 1 ? number : mul(g, number, u->length_bytes);
+    Value length = load_narrow(g, u->length_bytes, bytes_at(g, lengths, entry)), step = bytes_at(g, codes, offset);
+    Value bytes = LLVMBuildAnd(g->b, length, word_i64(g, each_row(u) - 1), "");
     if (several) {
         Value each = LLVMBuildICmp(g->b, LLVMIntNE, bytes, length, "");
         walk_step(g, step, args, LLVMBuildSelect(g->b, each, few_rows(g, shape), word_i64(g, 1), ""));

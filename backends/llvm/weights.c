@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { SIXTEEN = 16, LINE = 64 };
+enum { SIXTEEN = 16 };
 
 struct Layout {
     const PlanMatrix *matrix;
@@ -43,7 +43,7 @@ const Layout *layout_of(Gen *g)
     l->f32_lanes = g->plan->weight_lanes - l->before[l->n];
     l->size = l->f32_lanes * sizeof(float);
     for (int i = 0; i < l->n; i++) {
-        l->half_at[i] = round_up(l->size, LINE) / 2;
+        l->half_at[i] = round_up(l->size, LINE_BYTES) / 2;
         l->size = 2 * (l->half_at[i] + words_of(l, &l->matrix[i]));
     }
     return l;

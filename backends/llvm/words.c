@@ -47,11 +47,16 @@ Value mul(Gen *g, Value a, int64_t b)
     return LLVMBuildMul(g->b, a, LLVMConstInt(LLVMTypeOf(a), (unsigned long long)b, true), "");
 }
 
-Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n)
+Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n)
 {
     unsigned id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
-    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, &overload, 1);
-    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, &overload, 1), fn, args, (unsigned)n, "");
+    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, overloads, n_overloads);
+    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, overloads, n_overloads), fn, args, (unsigned)n, "");
+}
+
+Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n)
+{
+    return call_of(g, intrinsic, &overload, 1, args, n);
 }
 
 Value fma_of(Gen *g, Value a, Value b, Value c)
@@ -60,7 +65,18 @@ Value fma_of(Gen *g, Value a, Value b, Value c)
     return call(g, "llvm.fma", LLVMTypeOf(a), args, 3);
 }
 
+Value pieces(Gen *g, Value n, Value piece)
+{
+    return LLVMBuildUDiv(g->b, add(g, n, add(g, piece, word_i64(g, -1))), piece, "");
+}
+
 Value bytes_at(Gen *g, Value pointer, Value bytes) { return LLVMBuildGEP2(g->b, g->i8, pointer, &bytes, 1, ""); }
+
+void prefetch(Gen *g, Value base, Value bytes, Cache to)
+{
+    Value args[] = {bytes_at(g, base, bytes), word_i32(g, 0), word_i32(g, to), word_i32(g, 1)};
+    call(g, "llvm.prefetch", g->ptr, args, 4);
+}
 
 LLVMBasicBlockRef block_new(Gen *g, const char *name) { return LLVMAppendBasicBlockInContext(g->llvm, g->fn, name); }
 
@@ -239,13 +255,21 @@ Value load(Gen *g, LLVMTypeRef type, Value address)
 
 void store(Gen *g, Value value, Value address) { LLVMSetAlignment(LLVMBuildStore(g->b, value, address), 4); }
 
-static Value part(Gen *g, Value vector, int first, int n)
+Value slots(Gen *g, Value vector, int first, int n)
 {
     if (n == 1) return LLVMBuildExtractElement(g->b, vector, word_i64(g, first), "");
     Value list[64];
     for (int i = 0; i < n; i++) list[i] = word_i32(g, first + i);
     return LLVMBuildShuffleVector(g->b, vector, LLVMGetPoison(LLVMTypeOf(vector)), LLVMConstVector(list, (unsigned)n),
                                   "");
+}
+
+Value blend(Gen *g, Value some, Value all, int n)
+{
+    Value list[64];
+    int slots_of_all = (int)LLVMGetVectorSize(LLVMTypeOf(all));
+    for (int i = 0; i < slots_of_all; i++) list[i] = word_i32(g, i < n ? i : slots_of_all + i);
+    return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, (unsigned)slots_of_all), "");
 }
 
 // In pieces of 8, 4, 2 and 1: the lanes behind may belong to another value.
@@ -258,7 +282,7 @@ void store_first(Gen *g, Value vector, int n, int of, Value address)
     int done = 0;
     for (int piece = of / 2; piece; piece /= 2)
         if (n & piece) {
-            store(g, part(g, vector, done, piece), bytes_at(g, address, word_i64(g, 4 * done)));
+            store(g, slots(g, vector, done, piece), bytes_at(g, address, word_i64(g, 4 * done)));
             done += piece;
         }
 }
@@ -303,10 +327,8 @@ Value spread(Gen *g, Factor f)
 
 Value gather(Gen *g, Value base, Value offsets, int n)
 {
-    LLVMTypeRef overload[] = {floats(g, n), LLVMVectorType(g->ptr, (unsigned)n)};
-    unsigned id = LLVMLookupIntrinsicID("llvm.masked.gather", strlen("llvm.masked.gather"));
-    Value fn = LLVMGetIntrinsicDeclaration(g->module, id, overload, 2);
+    LLVMTypeRef overloads[] = {floats(g, n), LLVMVectorType(g->ptr, (unsigned)n)};
     Value all = splat_const(LLVMConstInt(LLVMInt1TypeInContext(g->llvm), 1, false), n);
-    Value args[] = {bytes_at(g, base, offsets), word_i32(g, 4), all, LLVMGetPoison(overload[0])};
-    return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->llvm, id, overload, 2), fn, args, 4, "");
+    Value args[] = {bytes_at(g, base, offsets), word_i32(g, 4), all, LLVMGetPoison(overloads[0])};
+    return call_of(g, "llvm.masked.gather", overloads, 2, args, 4);
 }
