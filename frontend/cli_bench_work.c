@@ -6,7 +6,9 @@
 
 #include <string.h>
 
-enum { PREPARED_IN_FULL = 16 }; // rows; of more contexts the entries compute `late` themselves (nfcc.c)
+// Of so many rows all that depends on the contexts is kept; of more if it fits so many bytes; of more than PREPARED_ROWS
+// the entries compute `late` themselves (nfcc.c).
+enum { PREPARED_FEW = 16, PREPARED_ROWS = 256, PREPARED_BYTES = 1 << 24 };
 
 typedef struct {
     const Plan *plan;
@@ -22,6 +24,12 @@ unsigned bench_entry(const char *entry, bool *prepares)
     unsigned bit = entry[7] ? entry_bit(entry + sizeof prefix - 1) : 0;
     *prepares = (bit || !entry[7]) && bit != NFCC_HAS_RUN;
     return *prepares ? bit : 0;
+}
+
+static bool prepares_in_full(const Plan *plan, uint64_t rows)
+{
+    uint64_t bytes = rows * round_up_lanes(plan->prep_lanes) * sizeof(float);
+    return rows <= PREPARED_FEW || (rows <= PREPARED_ROWS && bytes <= PREPARED_BYTES);
 }
 
 static void read_lane(Count *c, int64_t lane)
@@ -119,7 +127,7 @@ BenchWork bench_work(Arena *arena, const Plan *plan, const BenchCase *what)
     unsigned entry = bench_entry(what->entry, &prepares);
     double rows = (double)what->rows, items = rows * (double)what->samples;
     Count c = {plan, ARENA_ARRAY(arena, unsigned char, plan->weight_lanes + 1), 0};
-    bool many = what->rows > PREPARED_IN_FULL, bulk = what->threads > 1 && entry != NFCC_HAS_RUN;
+    bool many = !prepares_in_full(plan, what->rows), bulk = what->threads > 1 && entry != NFCC_HAS_RUN;
     draws = entry & (NFCC_HAS_SAMPLE | NFCC_HAS_SAMPLE_AND_LOG_PROB | NFCC_HAS_SAMPLE_BEST | NFCC_HAS_ACT);
     if (prepares || bulk) count_program(&c, PROGRAM_ENCODE, rows);
     if (entry == 0 ? !many : entry != NFCC_HAS_RUN && (prepares || bulk || many)) count_program(&c, PROGRAM_LATE, rows);

@@ -499,6 +499,28 @@ static void repeat_bits(void **state)
     check_everywhere(m);
 }
 
+// Rounds of more bytes than are kept while they grow.
+static void long_round_bits(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 3, BODY = 130, ARGS = 12, OUTS = 6, LANES = 3 };
+    AccessForm forms[ARGS] = {ACCESS_WHOLE};
+    Maker *m = maker_new(53);
+    Step *by = ARENA_ARRAY(m->cx.arena, Step, BODY);
+    add_step(m, STEP_REPEAT)->repeat = (RepeatStep){ROUNDS, BODY, by};
+    add_map(m, LANES, LANES, 20, OUTS, forms, ARGS);
+    const MapStep first = maker_last(m)->map;
+    for (uint32_t i = 0; i < BODY; i++) {
+        MapStep *s = i ? &add_step(m, STEP_MAP)->map : &maker_last(m)->map;
+        *s = first;
+        for (uint32_t a = 0; a < ARGS; a++) s->args[a].at = 100 * a + 5 * i;
+        for (uint32_t o = 0; o < OUTS && i; o++) s->outs[o].at = add_output(m, LANES);
+        by[i] = (Step){.kind = STEP_MAP, .map = {.n_args = ARGS, .n_outs = OUTS}};
+        for (uint32_t a = 0; a < ARGS; a++) by[i].map.args[a].at = 7;
+    }
+    check_everywhere(m);
+}
+
 // Indices below, inside and above the table, NaN and infinities.
 static void take_bits(void **state)
 {
@@ -566,7 +588,7 @@ int main(int argc, char **argv)
         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),
         TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),      TEST(repeat_bits),
         TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),        TEST(openblas_is_near),
-        TEST(many_numbers_bits),   TEST(map_behind_bits),
+        TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Models made to be refused, or to be read in spite of how they were written: each with the words its message must hold.
+"""Models made to be refused, or to be read in spite of how they were written: each with the words its message
+must hold.
 
     tests/check_import_errors.py TOOL [--only WORD]
 
@@ -118,11 +119,13 @@ def custom_domain():
 
 
 def random_op():
-    return model([node("RandomNormalLike", ["x"], ["r"], "noise"), node("Add", ["x", "r"], ["y"])]), "make the noise an input"
+    return model([node("RandomNormalLike", ["x"], ["r"], "noise"), node("Add", ["x", "r"], ["y"])]), \
+        "make the noise an input"
 
 
 def quantised():
-    return model([node("DynamicQuantizeLinear", ["x"], ["q", "s", "p"]), node("DequantizeLinear", ["q", "s", "p"], ["y"])]), "the model is quantised"
+    return model([node("DynamicQuantizeLinear", ["x"], ["q", "s", "p"]),
+                  node("DequantizeLinear", ["q", "s", "p"], ["y"])]), "the model is quantised"
 
 
 def squeezed_rows():
@@ -130,7 +133,8 @@ def squeezed_rows():
 
 
 def cycle():
-    return model([node("Add", ["x", "b"], ["a"], "loop"), node("Neg", ["a"], ["b"]), copy("a")]), "'loop' (Add): its input 'b' is made by a later node"
+    return model([node("Add", ["x", "b"], ["a"], "loop"), node("Neg", ["a"], ["b"]), copy("a")]), \
+        "'loop' (Add): its input 'b' is made by a later node"
 
 
 def missing_input():
@@ -224,12 +228,14 @@ def computed_condition():
 
 def computed_sort():
     wide = node("Concat", ["x"] * 17, ["wide"], axis=1)
-    return model([wide, node("TopK", ["wide", "k"], ["y", "i"], "sort")], [ints("k", 2)]), "sorting of 68 computed values"
+    return model([wide, node("TopK", ["wide", "k"], ["y", "i"], "sort")], [ints("k", 2)]), \
+        "sorting of 68 computed values"
 
 
 def batchnorm_training():
     inits = [weights(n, 4) for n in "abcd"]
-    return model([node("BatchNormalization", ["x", "a", "b", "c", "d"], ["y", "m", "v"], training_mode=1)], inits), "model.eval()"
+    return model([node("BatchNormalization", ["x", "a", "b", "c", "d"], ["y", "m", "v"], training_mode=1)], inits), \
+        "model.eval()"
 
 
 # ---- sizes
@@ -251,7 +257,8 @@ def huge_input():
 
 
 def huge_fill():
-    return model([node("ConstantOfShape", ["s"], ["c"], "fill"), node("Add", ["x", "c"], ["y"])], [ints("s", 1 << 20, 1 << 20)]), "would be too large"
+    return model([node("ConstantOfShape", ["s"], ["c"], "fill"), node("Add", ["x", "c"], ["y"])],
+                 [ints("s", 1 << 20, 1 << 20)]), "would be too large"
 
 
 def huge_broadcast():
@@ -267,7 +274,8 @@ def many_fills():
 
 
 def huge_product():
-    nodes = [node("Expand", ["x", "s"], ["a"]), node("Transpose", ["a"], ["b"], perm=[0, 2, 1]), node("MatMul", ["a", "b"], ["y"])]
+    nodes = [node("Expand", ["x", "s"], ["a"]), node("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+             node("MatMul", ["a", "b"], ["y"])]
     return model(nodes, [ints("s", 1, 4000, 4)], x=("N", 1, 4)), "too large"
 
 
@@ -286,7 +294,8 @@ def loop_of_a_billion():
 
 
 def recursive_function():
-    f = h.make_function("f", "A", ["a"], ["b"], [node("A", ["a"], ["b"], domain="f")], [h.make_opsetid("", 18), h.make_opsetid("f", 1)])
+    f = h.make_function("f", "A", ["a"], ["b"], [node("A", ["a"], ["b"], domain="f")],
+                        [h.make_opsetid("", 18), h.make_opsetid("f", 1)])
     return model([node("A", ["x"], ["y"], domain="f")], functions=[f], domains=["f"]), "nested deeper than 64"
 
 
@@ -309,7 +318,8 @@ def nan_weights():
 
 def infinite_weights():
     t = nh.from_array(np.array([[1, np.inf], [0, 1]], dtype=np.float32), "w")
-    return model([node("MatMul", ["x", "w"], ["y"], "product")], [t], x=("N", 2)), "'product' (MatMul): its weights contain infinity"
+    return model([node("MatMul", ["x", "w"], ["y"], "product")], [t], x=("N", 2)), \
+        "'product' (MatMul): its weights contain infinity"
 
 
 def infinite_mask():
@@ -339,7 +349,8 @@ def sum_over_batch():
 
 
 def reversed_batch():
-    return model([node("Slice", ["x", "s", "e", "a", "t"], ["y"], "flip")], [ints("s", -1), ints("e", -(2**62)), ints("a", 0), ints("t", -1)]), "mixes rows"
+    return model([node("Slice", ["x", "s", "e", "a", "t"], ["y"], "flip")],
+                 [ints("s", -1), ints("e", -(2**62)), ints("a", 0), ints("t", -1)]), "mixes rows"
 
 
 def fixed_batch_reshapes():
@@ -381,19 +392,23 @@ def fixed_batch_row_constants():
 
 
 def masked_sum():
-    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
-             node("GatherND", ["x", "t"], ["v"]), node("ReduceSum", ["v"], ["s"], keepdims=1), node("Add", ["x", "s"], ["y"])]
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]),
+             node("Transpose", ["i"], ["t"], perm=[1, 0]),
+             node("GatherND", ["x", "t"], ["v"]), node("ReduceSum", ["v"], ["s"], keepdims=1),
+             node("Add", ["x", "s"], ["y"])]
     return model(nodes, [nh.from_array(np.float32(0), "zero")]), ["not a tensor of fixed shape", "mask"]
 
 
 def masked_count():
-    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Shape", ["i"], ["s"]), node("Cast", ["s"], ["f"], to=F),
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Shape", ["i"], ["s"]),
+             node("Cast", ["s"], ["f"], to=F),
              node("ReduceSum", ["f"], ["n"], keepdims=0), node("Add", ["x", "n"], ["y"])]
     return model(nodes, [nh.from_array(np.float32(0), "zero")]), ["mixes rows", "mask selects are combined"]
 
 
 def masked_scatter():
-    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
+    nodes = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]),
+             node("Transpose", ["i"], ["t"], perm=[1, 0]),
              node("GatherND", ["x", "t"], ["v"]), node("Exp", ["v"], ["w"]), node("ScatterND", ["x", "t", "w"], ["y"])]
     return model(nodes, [nh.from_array(np.float32(0), "zero")]), None
 
@@ -407,7 +422,8 @@ def scatter_by_computed_indices():
 
 def scatter_adds_by_computed_indices():
     """Indices that may be equal, and count from the end."""
-    nodes = [node("ArgMax", ["x"], ["i"], axis=-1), node("Sub", ["i", "four"], ["j"]), node("Concat", ["i", "j", "i"], ["at"], axis=-1),
+    nodes = [node("ArgMax", ["x"], ["i"], axis=-1), node("Sub", ["i", "four"], ["j"]),
+             node("Concat", ["i", "j", "i"], ["at"], axis=-1),
              node("Slice", ["x", "one", "four", "one"], ["w"]),
              node("ScatterElements", ["x", "at", "w"], ["y"], axis=1, reduction="add")]
     return model(nodes, [ints("one", 1), ints("four", 4)]), None
@@ -491,24 +507,28 @@ def selection_from_selected_elements():
 def selection_sorted_and_scattered_into_zeros():
     """x[x > 0] = s: zeros of that many elements, the larger of p and 1 - p where p > 1."""
     outer = [node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["it"]),
-             node("GatherND", ["x", "it"], ["p"]), node("Shape", ["p"], ["size"]), node("ConstantOfShape", ["size"], ["zeros"])]
+             node("GatherND", ["x", "it"], ["p"]), node("Shape", ["p"], ["size"]),
+             node("ConstantOfShape", ["size"], ["zeros"])]
     inner = [node("Greater", ["p", "one"], ["n"]), node("NonZero", ["n"], ["j"]), node("Transpose", ["j"], ["jt"]),
              node("GatherND", ["p", "jt"], ["q"]), node("Sub", ["one", "q"], ["r"]),
              node("Unsqueeze", ["q", "last"], ["q1"]), node("Unsqueeze", ["r", "last"], ["r1"]),
              node("Concat", ["q1", "r1"], ["both"], axis=-1), node("TopK", ["both", "k"], ["sorted", "at"]),
              node("Squeeze", ["sorted", "last"], ["best"]), node("ScatterND", ["zeros", "jt", "best"], ["s"])]
     numbers = [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("one", 1))]
-    return model(outer + inner + [node("ScatterND", ["x", "it", "s"], ["y"])], numbers + [ints("last", -1), ints("k", 1)]), None
+    return model(outer + inner + [node("ScatterND", ["x", "it", "s"], ["y"])],
+                 numbers + [ints("last", -1), ints("k", 1)]), None
 
 
 def computed_index_beside_a_selection():
     """Numbers that prove the selection may lie outside the domain; a computed index is clamped there, too."""
-    nodes = [node("Unsqueeze", ["x", "last"], ["x1"]), node("Greater", ["x1", "knots"], ["above"]), node("Cast", ["above"], ["counts"], to=I),
+    nodes = [node("Unsqueeze", ["x", "last"], ["x1"]), node("Greater", ["x1", "knots"], ["above"]),
+             node("Cast", ["above"], ["counts"], to=I),
              node("ReduceSum", ["counts", "last"], ["at"], keepdims=0), node("Gather", ["table", "at"], ["v"]),
              node("Greater", ["x", "zero"], ["m"]), node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["it"]),
              node("GatherND", ["v", "it"], ["p"]), node("ScatterND", ["x", "it", "p"], ["y"])]
     table = nh.from_array(np.float32([0.5, 2, 3]), "table")
-    return model(nodes, [nh.from_array(np.float32(0), "zero"), nh.from_array(np.float32([-1, 0, 1.7]), "knots"), table, ints("last", -1)]), None
+    return model(nodes, [nh.from_array(np.float32(0), "zero"), nh.from_array(np.float32([-1, 0, 1.7]), "knots"), table,
+                         ints("last", -1)]), None
 
 
 def selection_mixed_with_its_part():
@@ -517,7 +537,8 @@ def selection_mixed_with_its_part():
     for n in m.graph.node:
         if n.output[0] == "t":
             n.input[1] = "r"
-    return m, ["combined with each other", "selected by two different", "another mask", "do not fit", "do not broadcast"]
+    return m, ["combined with each other", "selected by two different", "another mask", "do not fit",
+               "do not broadcast"]
 
 
 def sequence_map():
@@ -551,8 +572,10 @@ def resize_of_a_fixed_batch():
 
 def several_rows_of_a_row():
     """As x.repeat_interleave(3, 0) in front of a sampler."""
-    nodes = [node("Unsqueeze", ["x", "one"], ["u"]), node("Expand", ["u", "times"], ["v"]), node("Reshape", ["v", "flat"], ["y"])]
-    return model(nodes, [ints("one", 1), ints("times", 1, 3, 1), ints("flat", -1, 4)]), "each row of the batch gives 3 rows"
+    nodes = [node("Unsqueeze", ["x", "one"], ["u"]), node("Expand", ["u", "times"], ["v"]),
+             node("Reshape", ["v", "flat"], ["y"])]
+    return model(nodes, [ints("one", 1), ints("times", 1, 3, 1), ints("flat", -1, 4)]), \
+        "each row of the batch gives 3 rows"
 
 
 def limit():
@@ -587,7 +610,8 @@ def rows_right(tool, path, folder):
         m.graph.node.remove(node)
     want = np.moveaxis(ReferenceEvaluator(m).run(None, {"x": x})[0], axis, 0)
     np.moveaxis(x, axis, 0).astype(np.float64).tofile(os.path.join(folder, "in"))
-    p = subprocess.run([tool, path, "--rows", "8", folder, "x=" + os.path.join(folder, "in")], capture_output=True, text=True, timeout=20)
+    p = subprocess.run([tool, path, "--rows", "8", folder, "x=" + os.path.join(folder, "in")], capture_output=True,
+                       text=True, timeout=20)
     if p.returncode:
         return p.stderr.strip()
     ours = np.fromfile(os.path.join(folder, "0")).reshape(8, -1)
@@ -601,7 +625,8 @@ def verdict(tool, case):
         if words is None:
             return rows_right(tool, path, folder)
         try:
-            p = subprocess.run([tool, path], capture_output=True, text=True, timeout=20, preexec_fn=limit, errors="replace")
+            p = subprocess.run([tool, path], capture_output=True, text=True, timeout=20, preexec_fn=limit,
+                               errors="replace")
         except subprocess.TimeoutExpired:
             return "took too long"
         if p.returncode != 1:
@@ -618,8 +643,10 @@ def main():
     parser.add_argument("tool")
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    helpers = {"field","weights", "ints", "model", "node", "copy", "gru", "external", "limit", "write_files", "rows_right", "verdict", "main"}
-    cases = [(n, f) for n, f in globals().items() if callable(f) and getattr(f, "__module__", "") == "__main__" and n not in helpers]
+    helpers = {"field", "weights", "ints", "model", "node", "copy", "gru", "external", "limit", "write_files",
+               "rows_right", "verdict", "main"}
+    cases = [(n, f) for n, f in globals().items()
+             if callable(f) and getattr(f, "__module__", "") == "__main__" and n not in helpers]
     failed = 0
     for name, case in cases:
         if args.only not in name:

@@ -4,9 +4,9 @@
     tests/cheetah_returns.py ../shared/trained/cheetah_nfpo.onnx [--episodes 100]      # needs gymnasium[mujoco]
 
 Only the density direction was exported; the actions are its derived `sample`. A step of the simulator doubles small
-differences, so that no two programs that round differently meet the same episodes (PyTorch's float32 and float64 part by
-1e-3 within 20 steps): what can agree is the distribution, so means are compared, with their standard errors. Uniform random
-actions, which no rounding touches, must give the json's returns: then the simulator is the same.
+differences, so that no two programs that round differently meet the same episodes (PyTorch's float32 and float64 part
+by 1e-3 within 20 steps): what can agree is the distribution, so means are compared, with their standard errors. Uniform
+random actions, which no rounding touches, must give the json's returns: then the simulator is the same.
 """
 import argparse
 import json
@@ -54,7 +54,8 @@ def main():
     print("uniform random actions: the simulator is", "the same" if same else "another one; means may differ")
     with nfcc.compile(args.model) as policy:
         noise = np.random.default_rng(1).standard_normal((STEPS, args.episodes, 6)).astype(np.float32)
-        good = [same_mean(name, returns(lambda obs, k: policy.sample(z=scale * noise[k], obs=obs.astype(np.float32)), args.episodes),
+        good = [same_mean(name, returns(lambda obs, k: policy.sample(z=scale * noise[k], obs=obs.astype(np.float32)),
+                                        args.episodes),
                           reference[name]) for name, scale in (("flow_sampled", 1), ("flow_zero_noise", 0))]
     return 0 if all(good) else 1
 

@@ -64,19 +64,22 @@ def main():
         policy = nfcc.compile(MODEL, path, clip=(-1, 1))
         seconds = time.perf_counter() - start
         obs = rows["obs"][0]
-        speed = [(f"{n} samples a call" if n > 1 else "one sample a call", f"{per_action(policy, obs, n):.1f} microseconds per action")
+        speed = [(f"{n} samples a call" if n > 1 else "one sample a call",
+                  f"{per_action(policy, obs, n):.1f} microseconds per action")
                  for n in ((1, 64, 1024) if bench else (1, 64))]
         if bench:
             table(speed)
             return
-        print(f"\nlander_nfbc: a flow policy trained by imitation; only its density direction was exported.\n\nnfcc {os.path.basename(MODEL)} -o policy.so --clip -1,1")
+        print(f"\nlander_nfbc: a flow policy trained by imitation; only its density direction was exported.\n\n"
+              f"nfcc {os.path.basename(MODEL)} -o policy.so --clip -1,1")
         print(policy.report.replace(folder + os.sep, ""))
         action = policy.act(noise=nfcc.Noise(seed=1), obs=obs)
         policy.selftest()
         print("run through the Python package, largest difference:")
         table(errors(policy, rows) + speed + [("an action", np.array2string(action, precision=3)),
                                               ("self test", "the golden rows are equal, bit for bit"),
-                                              ("compile", f"{seconds:.2f} s, policy.so {os.path.getsize(path) / 1e6:.2f} MB")])
+                                              ("compile", f"{seconds:.2f} s, "
+                                                          f"policy.so {os.path.getsize(path) / 1e6:.2f} MB")])
 
 
 if __name__ == "__main__":

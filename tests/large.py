@@ -105,7 +105,8 @@ def tarflow(path, tokens=256, blocks=8, patch=12, width=64):
 
 
 def glow_step(g, x, channels, size, width):
-    """ActNorm, a 1x1 convolution and a coupling (Kingma and Dhariwal 2018); the constant part of log_det comes along."""
+    """ActNorm, a 1x1 convolution and a coupling (Kingma and Dhariwal 2018); the constant part of log_det
+    comes along."""
     scale = g.normal(1, channels, 1, 1, scale=0.1)
     w = np.linalg.qr(g.random.standard_normal((channels, channels)))[0] * np.exp(g.normal(channels, scale=0.1))
     w = w.astype(np.float32)
@@ -144,7 +145,8 @@ def glow(path, size=64, levels=3, steps=4, width=64):
 
 
 def coupling(g, x, dims, hidden, layers, strength):
-    """One half scaled and moved by a net of the other; the halves change places. A weak one of many keeps the flow tame."""
+    """One half scaled and moved by a net of the other; the halves change places. A weak one of many keeps the
+    flow tame."""
     kept, moved = g("Split", x, g.ints(dims // 2, dims // 2), axis=1, outputs=2)
     h = kept
     for layer in range(layers):
@@ -152,7 +154,8 @@ def coupling(g, x, dims, hidden, layers, strength):
     h = g("Mul", g.dense(h, hidden, dims), g.const(strength))
     s, t = g("Split", h, g.ints(dims // 2, dims // 2), axis=1, outputs=2)
     s = g("Tanh", s)
-    return g("Concat", g("Add", g("Mul", moved, g("Exp", s)), t), kept, axis=1), g("ReduceSum", s, g.ints(1), keepdims=0)
+    return g("Concat", g("Add", g("Mul", moved, g("Exp", s)), t), kept, axis=1), \
+        g("ReduceSum", s, g.ints(1), keepdims=0)
 
 
 def realnvp(path, dims, blocks, hidden, layers):
@@ -226,7 +229,8 @@ def show(name, folder, verify):
     listed, done_steps, repeats = steps_of(path)
     weights = re.search(r"weights ([\d.]+ \w+)", done.stdout)
     print(f"   {done.seconds:.1f} s of CPU, peak {done.peak / 2**20:.0f} MiB\n"
-          f"   code {code} bytes, file {os.path.getsize(so)} bytes, weights and tables {weights[1] if weights else '?'}\n"
+          f"   code {code} bytes, file {os.path.getsize(so)} bytes, "
+          f"weights and tables {weights[1] if weights else '?'}\n"
           f"   to_event: {done_steps} steps in a list of {listed}, {len(repeats)} repeats")
 
 

@@ -3,9 +3,10 @@
 
     tests/onnx_nodes.py [--backend interp|llvm|openblas] [--only GLOB] [--all] [-j N]
 
-The `onnx` package makes the cases, written as the folders that ONNX ships them in. A case made of operators of onnx_ops.def
-must pass or stand in onnx_excluded.txt (GLOB, reason); one with another operator must be unsupported. A line of that file
-that no case needs is an error, so that it cannot go stale. Exits with 1 then. --all prints every verdict.
+The `onnx` package makes the cases, written as the folders that ONNX ships them in. A case made of operators of
+onnx_ops.def must pass or stand in onnx_excluded.txt (GLOB, reason); one with another operator must be unsupported. A
+line of that file that no case needs is an error, so that it cannot go stale. Exits with 1 then. --all prints every
+verdict.
 """
 import argparse
 import collections
@@ -77,7 +78,8 @@ def write(case, folder):
     with open(os.path.join(path, "model.onnx"), "wb") as f:
         f.write(raised(case.model).SerializeToString())
     inputs, outputs = case.data_sets[0]
-    for kind, values, infos in (("input", inputs, case.model.graph.input), ("output", outputs, case.model.graph.output)):
+    for kind, values, infos in (("input", inputs, case.model.graph.input),
+                                ("output", outputs, case.model.graph.output)):
         for i, (value, info) in enumerate(zip(values, infos)):
             with open(os.path.join(data, f"{kind}_{i}.pb"), "wb") as f:
                 f.write(proto(value, info).SerializeToString())

@@ -3,8 +3,8 @@
 
     tests/onnx_table.py [--write]
 
-Prints the document, or writes it. A row of the table is an operator: its name, the oldest opset it is read from, and the
-limits that stand as a comment behind its row.
+Prints the document, or writes it. A row of the table is an operator: its name, the oldest opset it is read from, and
+the limits that stand as a comment behind its row.
 """
 import os
 import re
@@ -18,13 +18,14 @@ HEAD = """# ONNX operators that nfcc reads
 
 Made of `onnx_ops.def` by `tests/onnx_table.py --write`; a test compares the two.
 
-Models of opset {oldest} and newer are read; an operator is read in every one of its versions from the opset shown on. Elements:
-float32, and float16, bfloat16 and float64, which are computed in float32; integers of 8 to 64 bits, which are exact up to 2^24
-where they are computed from inputs; booleans. Tensors have at most 8 dimensions. "Known at import" is a constant, or made of
-constants and shapes alone. Operators that a model defines itself (functions) are read as what they are made of.
+Models of opset {oldest} and newer are read; an operator is read in every one of its versions from the opset shown on.
+Elements: float32, and float16, bfloat16 and float64, which are computed in float32; integers of 8 to 64 bits, which are
+exact up to 2^24 where they are computed from inputs; booleans. Tensors have at most 8 dimensions. "Known at import" is
+a constant, or made of constants and shapes alone. Operators that a model defines itself (functions) are read as what
+they are made of.
 
-`nfcc test DIR...` runs ONNX's backend tests. `tests/onnx_nodes.py` runs the suite's node tests of every operator below, in float32;
-`tests/onnx_excluded.txt` names those that do not pass, each with its reason.
+`nfcc test DIR...` runs ONNX's backend tests. `tests/onnx_nodes.py` runs the suite's node tests of every operator below,
+in float32; `tests/onnx_excluded.txt` names those that do not pass, each with its reason.
 """
 
 

@@ -7,8 +7,9 @@ import re
 import pytest
 
 TINY = ["--warmup", "0.001"]
-KEYS = {"backend", "entry", "rows", "samples", "threads", "weights", "calls", "min_us", "p50_us", "p90_us", "p99_us", "p999_us",
-        "p9999_us", "max_us", "mean_us", "rows_per_s", "limit_fraction", "limit_us", "flops", "weight_bytes", "read_gb_s"}
+KEYS = {"backend", "entry", "rows", "samples", "threads", "weights", "calls", "min_us", "p50_us", "p90_us", "p99_us",
+        "p999_us", "p9999_us", "max_us", "mean_us", "rows_per_s", "limit_fraction", "limit_us", "flops",
+        "weight_bytes", "read_gb_s"}
 ENTRIES = ["to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob", "sample_best", "act", "score", "run",
            "prepare", "prepare+sample", "prepare+act"]
 
@@ -16,7 +17,8 @@ ENTRIES = ["to_latent", "to_event", "log_prob", "sample", "sample_and_log_prob",
 @pytest.fixture
 def bench(tool, tmp_path):
     def run(*words, model="lander_nfbc", seconds="0.005", code=0):
-        done = tool("bench", tool.model(model), *TINY, "--seconds", seconds, "--json", tmp_path / "b.json", *words, code=code, timeout=300)
+        done = tool("bench", tool.model(model), *TINY, "--seconds", seconds, "--json", tmp_path / "b.json", *words,
+                    code=code, timeout=300)
         if code:
             return done
         done.json = json.loads((tmp_path / "b.json").read_text())
@@ -56,12 +58,16 @@ def test_json(bench, tool):
 
 def test_work_is_counted_from_the_plan(bench):
     """A net of the lander policy: its multiply-adds grow with the rows, its weights are read once."""
-    results = bench("--rows", "1,8", "--entries", "log_prob,run,act,prepare", "--backend", "llvm", "--denoise", "0.1").json["results"]
+    results = bench("--rows", "1,8", "--entries", "log_prob,run,act,prepare", "--backend", "llvm", "--denoise",
+                    "0.1").json["results"]
     one, eight = by(results, entry="log_prob", rows=1), by(results, entry="log_prob", rows=8)
     assert math.isclose(eight["flops"], 8 * one["flops"], rel_tol=1e-5) and eight["weight_bytes"] == one["weight_bytes"]
     assert one["flops"] < 2 * one["weight_bytes"] / 4 <= 1.3 * one["flops"]
     prepare, whole, act = (by(results, entry=e, rows=1) for e in ("prepare", "run", "act"))
     assert math.isclose(whole["flops"], prepare["flops"] + one["flops"], rel_tol=0.02)
+    many, more = (by(bench("--rows", rows, "--entries", "log_prob", "--backend", "llvm").json["results"], rows=rows)
+                  for rows in (256, 257))  # of more the call makes what depends on the contexts itself
+    assert math.isclose(many["flops"], 256 * one["flops"], rel_tol=1e-5) and more["flops"] > 1.01 * 257 * one["flops"]
     assert act["flops"] > 1.9 * one["flops"] and act["weight_bytes"] < 1.1 * one["weight_bytes"]
 
 
@@ -69,7 +75,8 @@ def test_weights_of_16_bits(bench):
     """Types of weights are measured one after the other, with llvm alone; matrices count as they are stored."""
     done = bench("--rows", "1", "--entries", "log_prob", "--weights", "f32,f16,bf16", "--backend", "llvm,interp")
     results = done.json["results"]
-    assert [(r["backend"], r["weights"]) for r in results] == [("llvm", "f32"), ("llvm", "f16"), ("llvm", "bf16"), ("interp", "f32")]
+    assert [(r["backend"], r["weights"]) for r in results] == [("llvm", "f32"), ("llvm", "f16"), ("llvm", "bf16"),
+                                                               ("interp", "f32")]
     names = [line.split()[0] for line in done.stdout.split("\n") if " log_prob " in line]
     assert names == ["llvm", "llvm-f16", "llvm-bf16", "interp"] and done.json["options"]["weights"] == "f32,f16,bf16"
     f32, f16, bf16 = (r["weight_bytes"] for r in results[:3])
@@ -78,14 +85,16 @@ def test_weights_of_16_bits(bench):
 
 
 def test_every_entry_and_samples(bench):
-    results = bench("--rows", "2", "--samples", "3", "--entries", ",".join(ENTRIES), "--backend", "llvm").json["results"]
+    results = bench("--rows", "2", "--samples", "3", "--entries", ",".join(ENTRIES), "--backend",
+                    "llvm").json["results"]
     assert [r["entry"] for r in results] == ENTRIES
     for r in results:
         assert (r["rows"], r["samples"]) == (2, 1 if r["entry"] in ("prepare", "run") else 3)
 
 
 def test_threads(bench):
-    done = bench("--rows", "64", "--threads", "1,2", "--entries", "log_prob,score,run,prepare+sample", "--backend", "llvm")
+    done = bench("--rows", "64", "--threads", "1,2", "--entries", "log_prob,score,run,prepare+sample", "--backend",
+                 "llvm")
     assert [(r["entry"], r["threads"]) for r in done.json["results"]] == [
         ("log_prob", 1), ("log_prob", 2), ("score", 1), ("score", 2), ("run", 1), ("run", 2), ("prepare+sample", 1)]
     assert "preparing is a part of every" in done.stderr
@@ -130,7 +139,8 @@ def test_table(bench):
     lines = done.stdout.split("\n")
     assert "pinned to 0" in lines[0] and "GFLOP/s" in lines[1]
     head = next(i for i, l in enumerate(lines) if l.startswith("backend"))
-    assert lines[head].split() == ["backend", "entry", "rows", "samples", "thr", "min", "us", "P50", "P90", "P99", "P99.9",
+    assert lines[head].split() == ["backend", "entry", "rows", "samples", "thr", "min", "us", "P50", "P90", "P99",
+                                   "P99.9",
                                    "P99.99", "max", "rows/s", "limit"]
     assert [l.split()[:3] for l in lines[head + 1:] if l] == [["llvm", "sample", "1"], ["llvm", "sample", "8"]]
 
@@ -142,7 +152,8 @@ def test_page_is_self_contained(bench, tmp_path):
     for word in ("http", "src=", "href", "url(", "@import", "<script", "<link"):
         assert word not in text
     assert text.count("<svg") == text.count("</svg>") == 4 and text.count("<h2>") == 2
-    assert "prefers-color-scheme:dark" in text and "nan" not in text.lower() and "inf" not in re.sub("[^0-9. <>]*info[^0-9]*", "", text)
+    assert "prefers-color-scheme:dark" in text and "nan" not in text.lower() and \
+        "inf" not in re.sub("[^0-9. <>]*info[^0-9]*", "", text)
     names = re.findall(r"<(\w+)[ >]", text)
     for name in ("svg", "figure", "table", "div", "text", "title", "p", "h2"):
         assert names.count(name) == text.count(f"</{name}>"), name
@@ -181,7 +192,8 @@ def test_a_line_takes_some_time(bench):
 
 def test_other_errors(bench, tool, tmp_path):
     bench("--entries", "sample", "--rows", "1", model="gauss_policy__mean_std__ts17", code=1)
-    done = bench("--rows", "1", "--entries", "sample", "--backend", "llvm", "--html", tmp_path / "no" / "where.html", code=3)
+    done = bench("--rows", "1", "--entries", "sample", "--backend", "llvm", "--html", tmp_path / "no" / "where.html",
+                 code=3)
     assert "where.html" in done.stderr and not done.stdout  # before anything is measured
     assert "none.onnx" in tool("bench", "none.onnx", code=3).stderr
 

@@ -125,7 +125,8 @@ def test_a_normaliser_rounded_with_its_graph(tool, tmp_path, inside):
     kind = onnx.TensorProto.FLOAT16 if inside == "float16" else onnx.TensorProto.FLOAT
     held = {"half": np.float16(-0.5), "rest": rounded, "last": np.int64([-1])}
     nodes = [("Cast", ["x"], "z", {"to": kind}), ("Mul", ["z", "z"], "s", {}), ("Mul", ["s", "half"], "h", {}),
-             ("ReduceSum", ["h", "last"], "r", {"keepdims": 0}), ("Add", ["r", "rest"], "n", {}), ("Cast", ["n"], "log_prob", {"to": 1})]
+             ("ReduceSum", ["h", "last"], "r", {"keepdims": 0}), ("Add", ["r", "rest"], "n", {}),
+             ("Cast", ["n"], "log_prob", {"to": 1})]
     held = [onnx.numpy_helper.from_array(a if a.dtype == np.int64 else a.astype(inside), k) for k, a in held.items()]
     ports = [h.make_tensor_value_info(n, 1, shape) for n, shape in (("x", ["N", 3]), ("log_prob", ["N"]))]
     graph = h.make_graph([h.make_node(op, i, [o], **a) for op, i, o, a in nodes], "g", ports[:1], ports[1:], held)

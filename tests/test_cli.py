@@ -102,7 +102,8 @@ def test_missing_and_broken_models(tool, tmp_path):
 
 
 @pytest.mark.parametrize("start,said", [(b"\x7fELF\2\1", "nfcc info"), (b"PK\3\4", "torch.onnx.export"),
-                                        (b"\x80\2}q", "torch.onnx.export"), (b"\x89HDF\r\n", "HDF5"), (b"\x93NUMPY\1\0", "NumPy"),
+                                        (b"\x80\2}q", "torch.onnx.export"), (b"\x89HDF\r\n", "HDF5"),
+                                        (b"\x93NUMPY\1\0", "NumPy"),
                                         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull")])
 def test_other_files(tool, tmp_path, start, said):
     (tmp_path / "m.onnx").write_bytes(start + bytes(100))
@@ -138,7 +139,8 @@ def test_a_link_to_standard_output_stays(tool, tmp_path):
     model = tool.model("nf4rl_tiny__density__dyn")
     for words in ([], ["--emit", "h"], ["--stop-after", "import"]):
         with open(tmp_path / "file", "w") as out:
-            done = subprocess.run([zoo.NFCC, model, "-o", "stdout", *words], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run([zoo.NFCC, model, "-o", "stdout", *words], cwd=tmp_path, stdout=out,
+                                  stderr=subprocess.PIPE, text=True)
         assert done.returncode == 3 and "link to an open file" in done.stderr
     assert (tmp_path / "stdout").is_symlink() and sorted(os.listdir(tmp_path)) == ["file", "stdout"]
 
@@ -154,11 +156,13 @@ def test_a_link_is_replaced(tool, tmp_path):
 
 
 @pytest.mark.parametrize("limit,now,most,code,said", [
-    (resource.RLIMIT_STACK, 64 << 10, resource.RLIM_INFINITY, 0, ""), (resource.RLIMIT_STACK, 64 << 10, 64 << 10, 4, "the stack ended"),
+    (resource.RLIMIT_STACK, 64 << 10, resource.RLIM_INFINITY, 0, ""),
+    (resource.RLIMIT_STACK, 64 << 10, 64 << 10, 4, "the stack ended"),
     (resource.RLIMIT_NOFILE, 5, 5, 3, "ulimit -n")], ids=["small_stack", "very_small_stack", "few_files"])
 def test_limits(tool, tmp_path, limit, now, most, code, said):
     """LLVM wants more than 64 KiB of stack: a limit that may be raised is, else its end is told."""
-    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True, text=True,
+    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path,
+                          capture_output=True, text=True,
                           preexec_fn=lambda: resource.setrlimit(limit, (now, most)))
     assert done.returncode == code and said in done.stderr and os.listdir(tmp_path) == ([] if code else ["p.so"])
 
@@ -178,7 +182,8 @@ def test_full_output(tool):
 def test_closed_streams(tool, tmp_path, closed):
     """Their numbers went to the pipe from the linker, and the compile waited for itself."""
     words = "".join(f" {fd}>&-" for fd in closed)
-    done = subprocess.run(f'exec "{zoo.NFCC}" "{tool.model("nf4rl_tiny__density__dyn")}" -o p.so' + words, shell=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run(f'exec "{zoo.NFCC}" "{tool.model("nf4rl_tiny__density__dyn")}" -o p.so' + words, shell=True,
+                          cwd=tmp_path, timeout=120)
     assert done.returncode == (3 if 1 in closed else 0)
     assert "golden rows are equal" in tool("selftest", "p.so", cwd=tmp_path).stdout
 
@@ -191,7 +196,8 @@ def test_block(tool, tmp_path):
     assert "x -> z" in lines["direction"]
     assert lines["base"] == "standard normal (assumed; confirm with --base normal)"
     assert lines["event"] == "x [6]" and lines["contexts"] == "y [8]"
-    assert lines["entries"] == "to_latent, to_event, log_prob, score, sample, sample_and_log_prob, sample_best, act, run"
+    assert lines["entries"] == ("to_latent, to_event, log_prob, score, sample, sample_and_log_prob, sample_best, act, "
+                                "run")
     assert "32 rows" in lines["verified"] and "4 rows" in lines["compiled"]
     assert lines["next"] == "nfcc run p.so sample y=y.npy -o out"
     assert os.listdir(tmp_path) == ["p.so"]
@@ -281,7 +287,8 @@ int main(void)
 """
 
 
-@pytest.mark.parametrize("compiler", [["cc", "-std=c99", "-x", "c"], ["c++", "-std=c++17", "-x", "c++", "-Wold-style-cast"]])
+@pytest.mark.parametrize("compiler", [["cc", "-std=c99", "-x", "c"],
+                                      ["c++", "-std=c++17", "-x", "c++", "-Wold-style-cast"]])
 def test_two_policies_linked_in(tool, tmp_path, compiler):
     """--emit o,h: two policies in one program, under the warnings of a careful user."""
     for name, model, words in (("one", "nf4rl_tiny__density__dyn", ["--score-context"]), ("two", "lander_nfbc", [])):
@@ -298,7 +305,11 @@ BARE = r"""
 #include <nfcc.h>
 extern const nfcc_model nfcc_model_p;
 static unsigned char memory[1 << 14], test[1 << 24];
-void *memcpy(void *to, const void *from, size_t n) { for (size_t i = 0; i < n; i++) ((char *)to)[i] = ((const char *)from)[i]; return to; }
+void *memcpy(void *to, const void *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) ((char *)to)[i] = ((const char *)from)[i];
+    return to;
+}
 void *memmove(void *to, const void *from, size_t n)
 {
     if (to < from) return memcpy(to, from, n);
@@ -328,7 +339,8 @@ def test_linked_without_a_c_library(tool, tmp_path):
     tool(tool.model("nf4rl_tiny__density__dyn"), "-o", tmp_path / "p.o", "--emit", "o", "--no-verify")
     (tmp_path / "bare.c").write_text(BARE)
     runtime = os.path.join(tool.root, "runtime")
-    subprocess.run(["gcc", "-U__linux__", "-O2", "-ffreestanding", "-fno-tree-loop-distribute-patterns", "-nostdlib", "-static", "-I", runtime,
+    subprocess.run(["gcc", "-U__linux__", "-O2", "-ffreestanding", "-fno-tree-loop-distribute-patterns", "-nostdlib",
+                    "-static", "-I", runtime,
                     "bare.c", os.path.join(runtime, "nfcc.c"), "p.o", "-o", "bare"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "bare"]).returncode == 42
 
@@ -417,11 +429,13 @@ def test_metadata(tool, tmp_path):
 
 def test_renamed_model_has_the_same_bits(tool, tmp_path):
     pair = []
-    for name, x, obs, options in (("w_nflows_aff__lp__def", "action", "obs", []), ("w_nflows_aff__lp__v", "v0", "v1", [])):
+    for name, x, obs, options in (("w_nflows_aff__lp__def", "action", "obs", []),
+                                  ("w_nflows_aff__lp__v", "v0", "v1", [])):
         policy = nfcc.compile(tool.model(name), tmp_path / (name + ".so"))
         rng = np.random.default_rng(0)
         shapes = [c.shape for c in policy.info.contexts]
-        contexts = {c.name: rng.standard_normal((33, *s)).astype(np.float32) for c, s in zip(policy.info.contexts, shapes)}
+        contexts = {c.name: rng.standard_normal((33, *s)).astype(np.float32)
+                    for c, s in zip(policy.info.contexts, shapes)}
         pair.append(policy.sample_and_log_prob(noise=nfcc.Noise(3), contexts=contexts))
     assert all((a == b).all() for a, b in zip(*pair))
 
@@ -499,8 +513,8 @@ def test_run_equals_the_package(tool, lander, files, rows):
 
 def test_run_samples(tool, lander, files, rows):
     policy = nfcc.open(lander / "policy.so")
-    tool("run", lander / "policy.so", "sample_and_log_prob", "obs=obs.npy", "--samples", "0x5", "--seed", "010", "--first-row", 3,
-         "-o", "out", cwd=files)
+    tool("run", lander / "policy.so", "sample_and_log_prob", "obs=obs.npy", "--samples", "0x5", "--seed", "010",
+         "--first-row", 3, "-o", "out", cwd=files)
     x, log_prob = policy.sample_and_log_prob(5, obs=rows["obs"], noise=nfcc.Noise(10, next=3))
     out = outputs(files / "out")
     assert out["x"].shape == (16, 5, 8) and (out["x"] == x).all() and (out["log_prob"] == log_prob).all()
@@ -527,7 +541,8 @@ def test_run_bulk(tool, tmp_path):
         assert "row 250001 holds" in done.stderr and "rows/s" not in done.stderr
         assert np.array_equal(outputs(tmp_path / f"out{i}")["log_prob"], log_prob, equal_nan=True)
     for words, want in ((["--samples", rows, "y=one.npy"], lambda n: policy.sample_and_log_prob(rows, y=y[0], noise=n)),
-                        (["--samples", 2, "y=y.npy"], lambda n: policy.sample_and_log_prob(2, y=y, noise=n, threads=2))):
+                        (["--samples", 2, "y=y.npy"], 
+                         lambda n: policy.sample_and_log_prob(2, y=y, noise=n, threads=2))):
         tool("run", "p.so", "sample_and_log_prob", *words, "--seed", 5, "--first-row", 9, "--threads", 0, "-o", "drawn",
              cwd=tmp_path)
         x, log_prob = want(nfcc.Noise(5, next=9))
@@ -547,7 +562,8 @@ def test_interrupted_compile_leaves_nothing_behind(tool, tmp_path, number):
     linker.chmod(0o755)
     run = subprocess.Popen([zoo.NFCC, tool.model("lander_nfbc"), "-o", folder / "p.so"], start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                           env=os.environ | {"PATH": f"{linker.parent}:{os.environ['PATH']}", "STARTED": tmp_path / "started"},
+                           env=os.environ | {"PATH": f"{linker.parent}:{os.environ['PATH']}",
+                                             "STARTED": tmp_path / "started"},
                            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     while not (tmp_path / "started").exists():
         assert run.poll() is None
@@ -568,7 +584,8 @@ def test_full_disk_leaves_nothing_behind(tool, lander, tmp_path, words, said):
     np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
     (tmp_path / "policy.so").symlink_to(lander / "policy.so")
     (tmp_path / "out").mkdir()
-    done = subprocess.run([zoo.NFCC, *(tool.model("lander_nfbc") if word == "MODEL" else word for word in words)], cwd=tmp_path,
+    done = subprocess.run([zoo.NFCC, *(tool.model("lander_nfbc") if word == "MODEL" else word for word in words)],
+                          cwd=tmp_path,
                           capture_output=True, text=True,
                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
     assert done.returncode == 3 and said + ": cannot be written: File too large" in done.stderr
@@ -582,7 +599,8 @@ def test_interrupted_work_leaves_nothing_behind(tool, tmp_path, words):
     np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
     (tmp_path / "tmp").mkdir()
     run = subprocess.Popen([zoo.NFCC, words[0], tool.model("lander_nfbc"), *words[1:], "--no-verify"], cwd=tmp_path,
-                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"TMPDIR": tmp_path / "tmp"},
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                           env=os.environ | {"TMPDIR": tmp_path / "tmp"},
                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     if words[0] == "run":
         while not (tmp_path / "out").exists() or not os.listdir(tmp_path / "out"):
@@ -606,8 +624,8 @@ def test_run_progress(lander, tmp_path):
         except OSError:  # a chroot without /dev/pts
             pytest.skip("no pseudo-terminals")
         start = time.monotonic()
-        run = subprocess.Popen([zoo.NFCC, "run", lander / "policy.so", "sample", "obs=obs.npy", "--samples", str(samples),
-                                "-o", "out"], cwd=tmp_path, stderr=other, stdout=subprocess.DEVNULL)
+        run = subprocess.Popen([zoo.NFCC, "run", lander / "policy.so", "sample", "obs=obs.npy", "--samples",
+                                str(samples), "-o", "out"], cwd=tmp_path, stderr=other, stdout=subprocess.DEVNULL)
         os.close(other)
         text = b""
         try:
@@ -623,8 +641,8 @@ def test_run_progress(lander, tmp_path):
 def test_run_best_of(tool, lander, files, rows):
     policy = nfcc.open(lander / "policy.so")
     x, log_prob = policy.sample_and_log_prob(9, obs=rows["obs"], noise=nfcc.Noise(7, next=3))
-    tool("run", lander / "policy.so", "sample_best", "obs=obs.npy", "--samples", 9, "--seed", 7, "--first-row", 3, "-o", "out",
-         cwd=files)
+    tool("run", lander / "policy.so", "sample_best", "obs=obs.npy", "--samples", 9, "--seed", 7, "--first-row", 3,
+         "-o", "out", cwd=files)
     out, best = outputs(files / "out"), log_prob.argmax(1)
     assert (out["x"] == x[np.arange(16), best]).all() and (out["log_prob"] == log_prob.max(1)).all()
     tool("run", tool.model("lander_nfbc"), "sample_best", "obs=obs.npy", "--samples", 9, "--seed", 7, "--first-row", 3,
@@ -632,7 +650,8 @@ def test_run_best_of(tool, lander, files, rows):
     assert np.abs(outputs(files / "interp")["x"] - out["x"]).max() < 1e-4
     np.save(files / "one.npy", rows["obs"][:1])
     np.save(files / "many.npy", policy.draw(7, 18).reshape(2, 9, 8))  # two rows of candidates for one observation
-    tool("run", lander / "policy.so", "sample_best", "obs=one.npy", "z=many.npy", "--samples", 9, "-o", "two", cwd=files)
+    tool("run", lander / "policy.so", "sample_best", "obs=one.npy", "z=many.npy", "--samples", 9, "-o", "two",
+         cwd=files)
     x, log_prob = policy.sample_best(9, obs=rows["obs"][[0, 0]], noise=nfcc.Noise(7))
     out = outputs(files / "two")
     assert (out["x"] == x).all() and (out["log_prob"] == log_prob).all() and x.shape == (2, 8)
@@ -673,7 +692,8 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     done = tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files)
     assert said in done.stderr
     x = convert(rows["x"]).astype(np.float32)
-    assert (outputs(files / "out")["log_prob"] == nfcc.open(lander / "policy.so").log_prob(np.ascontiguousarray(x), obs=rows["obs"])).all()
+    want = nfcc.open(lander / "policy.so").log_prob(np.ascontiguousarray(x), obs=rows["obs"])
+    assert (outputs(files / "out")["log_prob"] == want).all()
 
 
 @pytest.mark.parametrize("words,code,said", [
@@ -681,8 +701,10 @@ def test_run_converts_and_says(tool, lander, files, rows, convert, said):
     (["to_latent", "x=x.npy"], 2, "obs=FILE.npy"),
     (["to_latent", "x=x.npy", "obs=obs.npy", "y=x.npy"], 2, "its inputs: obs, x"),
     (["to_latent", "x=x.npy", "obs=obs.npy", "--samples", "3"], 2, "--samples"),
-    (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2, "--temperature is about drawn noise; z= is used as it is"),
-    (["sample", "obs=obs.npy", "z=z.npy", "--first-row", "5"], 2, "--first-row is about drawn noise; z= is used as it is"),
+    (["sample", "obs=obs.npy", "z=z.npy", "--temperature", "0.5"], 2,
+     "--temperature is about drawn noise; z= is used as it is"),
+    (["sample", "obs=obs.npy", "z=z.npy", "--first-row", "5"], 2,
+     "--first-row is about drawn noise; z= is used as it is"),
     (["log_prob", "obs=obs.npy", "x=x.npy", "--seed", "0"], 2, "--seed is about drawn noise; this entry draws none"),
     (["sample", "obs=obs.npy", "--temperature", "1e39"], 2, "too large for float32"),
     (["sample", "obs=obs.npy", "--samples", "0"], 2, "at least 1"),
@@ -709,7 +731,8 @@ def test_run_graph_and_interp(tool, files, rows):
     model = tool.model("lander_nfbc")
     for backend in ("llvm", "interp", "openblas"):
         tool("run", model, "run", "x=x.npy", "obs=obs.npy", "--backend", backend, "-o", backend, cwd=files)
-        tool("run", model, "sample_and_log_prob", "z=z.npy", "obs=obs.npy", "--backend", backend, "-o", backend + "2", cwd=files)
+        tool("run", model, "sample_and_log_prob", "z=z.npy", "obs=obs.npy", "--backend", backend, "-o", backend + "2",
+             cwd=files)
         out = {**outputs(files / backend), **outputs(files / (backend + "2"))}
         assert set(out) == {"z", "logdet", "x", "log_prob"}
         limit = 1e-4 if backend != "interp" else 1e-5  # W was rounded by the exporter
@@ -719,7 +742,8 @@ def test_run_graph_and_interp(tool, files, rows):
 def test_interp_draws_the_same_noise(tool, files):
     model = tool.model("lander_nfbc")
     for backend in ("llvm", "interp"):
-        tool("run", model, "sample", "obs=obs.npy", "--samples", 2, "--seed", 9, "--backend", backend, "-o", backend, cwd=files)
+        tool("run", model, "sample", "obs=obs.npy", "--samples", 2, "--seed", 9, "--backend", backend, "-o", backend,
+             cwd=files)
     a, b = (outputs(files / backend)["x"] for backend in ("llvm", "interp"))
     assert a.shape == b.shape == (16, 2, 8) and np.abs(a - b).max() < 1e-4
 
@@ -730,7 +754,8 @@ def test_not_finite_rows(tool, lander, files, rows):
     np.save(files / "x.npy", x)
     done = tool("run", lander / "policy.so", "log_prob", "x=x.npy", "obs=obs.npy", "-o", "out", cwd=files)
     out = outputs(files / "out")["log_prob"]
-    assert "row 3" in done.stderr and "event" not in done.stderr and np.isnan(out[3]) and np.isfinite(np.delete(out, 3)).all()
+    assert "row 3" in done.stderr and "event" not in done.stderr and np.isnan(out[3]) and \
+        np.isfinite(np.delete(out, 3)).all()
 
 
 # ---- check, verify, info, selftest
@@ -757,7 +782,8 @@ def test_policy_of_another_machine(tool, tmp_path):
 
 def test_bf16_is_not_openblas(tool, tmp_path):
     """It multiplied unrounded numbers, and the check called that a bug of nfcc's."""
-    done = tool(tool.model("lander_nfbc"), "-o", "p.so", "--backend", "openblas", "--weights", "bf16", cwd=tmp_path, code=1)
+    done = tool(tool.model("lander_nfbc"), "-o", "p.so", "--backend", "openblas", "--weights", "bf16", cwd=tmp_path,
+                code=1)
     assert "--weights f16" in done.stderr and os.listdir(tmp_path) == []
 
 
@@ -775,7 +801,8 @@ def test_info_of_openblas(tool, tmp_path):
 
 def test_noexec(tool, lander, tmp_path):
     """A folder that holds no code: nothing is called a bug or damaged, and an unchecked policy may be written there."""
-    space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o noexec none "$0" && "$@"', tmp_path]
+    space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+             'mount -t tmpfs -o noexec none "$0" && "$@"', tmp_path]
     if not shutil.which("unshare") or subprocess.run([*space, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespaces here")
 
@@ -788,27 +815,34 @@ def test_noexec(tool, lander, tmp_path):
     model = tool.model("nf4rl_tiny__density__dyn")
     for words in (["verify", model], [model, "-o", tmp_path / "p.so"]):
         done = run(zoo.NFCC, *words)
-        assert "Operation not permitted" in done.stderr and "mounted noexec" in done.stderr and "compiled:" not in done.stdout
+        assert "Operation not permitted" in done.stderr and "mounted noexec" in done.stderr and \
+            "compiled:" not in done.stdout
     run(zoo.NFCC, model, "-o", tmp_path / "p.so", "--no-verify", code=0)
-    done = run("sh", "-c", 'cp "$0" "$1" && "$2" info "$1" && "$2" selftest "$1"', lander / "policy.so", tmp_path / "p.so", zoo.NFCC)
-    assert "event: x [8]" in done.stdout and "is its folder mounted noexec?" in done.stderr and "damaged" not in done.stderr
+    done = run("sh", "-c", 'cp "$0" "$1" && "$2" info "$1" && "$2" selftest "$1"', lander / "policy.so",
+               tmp_path / "p.so", zoo.NFCC)
+    assert "event: x [8]" in done.stdout and "is its folder mounted noexec?" in done.stderr and \
+        "damaged" not in done.stderr
 
 
 def test_without_proc(tool, tmp_path):
     space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && "$0" "$@"']
     if not shutil.which("unshare") or subprocess.run([*space, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespaces here")
-    done = subprocess.run([*space, zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True,
+    done = subprocess.run([*space, zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path,
+                          capture_output=True,
                           text=True)
     assert done.returncode == 3 and "/proc is not there" in done.stderr and os.listdir(tmp_path) == []
 
 
 def test_where_no_space_can_be_reserved(tool, tmp_path):
     """As under a sandbox that does not know the system call."""
-    (tmp_path / "no.c").write_text("#include <errno.h>\nint posix_fallocate(int f, long a, long n) { (void)f, (void)a, (void)n; return ENOSYS; }\n")
+    (tmp_path / "no.c").write_text("#include <errno.h>\nint posix_fallocate(int f, long a, long n)\n"
+                                   "{ (void)f, (void)a, (void)n; return ENOSYS; }\n")
     subprocess.run(["cc", "-shared", "-fPIC", "no.c", "-o", "no.so"], cwd=tmp_path, check=True)
-    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path, capture_output=True, text=True,
-                          env=os.environ | {"LD_PRELOAD": str(tmp_path / "no.so"), "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"})
+    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path,
+                          capture_output=True, text=True,
+                          env=os.environ | {"LD_PRELOAD": str(tmp_path / "no.so"),
+                                            "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"})
     assert done.returncode == 0 and (tmp_path / "p.so").exists(), done.stderr
 
 
@@ -879,7 +913,8 @@ def test_a_damaged_weight_is_told(tool, lander, tmp_path):
     assert report["weights_bytes"] > report["bytes"] * 3 // 4
     (tmp_path / "d.so").write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
     done = tool("selftest", tmp_path / "d.so", code=3)
-    assert f"it holds the checksum {report['checksum']}, its bytes make" in done.stderr and "bit for bit" not in done.stdout
+    assert f"it holds the checksum {report['checksum']}, its bytes make" in done.stderr and \
+        "bit for bit" not in done.stdout
     done = tool("info", tmp_path / "d.so", "--json", code=3)
     assert json.loads(done.stdout)["checksum_right"] is False
 
@@ -909,7 +944,8 @@ def test_check(tool):
     assert "no problem found" in tool("check", model).stdout
     assert len(tool("check", model, "--explain").stdout) > 1000
     report = json.loads(tool("check", model, "--json").stdout)
-    assert report["ok"] and report["direction"] == "density" and report["base_assumed"] and "sample" in report["entries"]
+    assert report["ok"] and report["direction"] == "density" and report["base_assumed"] and \
+        "sample" in report["entries"]
     assert report["contexts"][0] == {"name": "obs", "type": "float32", "shape": [8]}
     refused = json.loads(tool("check", tool.model("w_freia__fwd__def"), "--json", code=1).stdout)
     assert not refused["ok"] and any("x_or_z" in p["text"] for p in refused["problems"])
@@ -922,7 +958,8 @@ def test_no_flow(tool):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_verify_reference(tool, files, rows, save):
-    known = {"x": rows["x"], "obs": rows["obs"], "z": rows["z"], "log_det": rows["logdet"], "log_prob": rows["log_prob"],
+    known = {"x": rows["x"], "obs": rows["obs"], "z": rows["z"], "log_det": rows["logdet"],
+             "log_prob": rows["log_prob"],
              "noise": rows["noise"], "to_event.x": rows["sample"]}
     save(files / "good.npz", **known)
     report = json.loads(tool("verify", tool.model("lander_nfbc"), "--reference", files / "good.npz", "--json").stdout)
@@ -1002,8 +1039,8 @@ def test_aarch64_has_the_same_bits(tool, tmp_path, path, cpu):
         if entry == "to_latent":
             np.save(tmp_path / "x.npy", model.npz["x"])
             event = [f"x={tmp_path}/x.npy"]
-        subprocess.run([QEMU, "-L", "/usr/aarch64-linux-gnu", AARCH64, tmp_path / "there.so", entry, *words, *event, "-o",
-                        tmp_path / "there"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([QEMU, "-L", "/usr/aarch64-linux-gnu", AARCH64, tmp_path / "there.so", entry, *words, *event,
+                        "-o", tmp_path / "there"], check=True, stdout=subprocess.DEVNULL)
         tool("run", tmp_path / "here.so", entry, *words, *event, "-o", tmp_path / "here")
         a, b = outputs(tmp_path / "here"), outputs(tmp_path / "there")
         assert a.keys() == b.keys() and all((a[k].view(np.uint32) == b[k].view(np.uint32)).all() for k in a)

@@ -1,5 +1,5 @@
-"""./dev: --help and wrong arguments are answered at once, before anything is installed, built or tested; what it says where
-packages cannot be installed."""
+"""./dev: --help and wrong arguments are answered at once, before anything is installed, built or tested; what it says
+where packages cannot be installed."""
 import os
 import shutil
 import subprocess
@@ -15,7 +15,8 @@ def copy(tmp_path_factory):
     """Nothing could be built here: there is no CMakeLists.txt. And nothing is written."""
     folder = tmp_path_factory.mktemp("dev")
     shutil.copy(os.path.join(ROOT, "dev"), folder)
-    shutil.copytree(os.path.join(ROOT, "tests", "bench"), folder / "tests" / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(os.path.join(ROOT, "tests", "bench"), folder / "tests" / "bench",
+                    ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -55,8 +56,10 @@ def test_bench_writes_where_it_was_called(tmp_path):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     shutil.copy(os.path.join(ROOT, "dev"), tmp_path / "project")
-    (tmp_path / "project" / "tests" / "bench" / "peers.py").write_text("import os, sys\nif '--options-only' not in sys.argv: print(os.getcwd())\n")
-    done = subprocess.run(["../project/dev", "bench"], cwd=tmp_path / "other", capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    (tmp_path / "project" / "tests" / "bench" / "peers.py").write_text(
+        "import os, sys\nif '--options-only' not in sys.argv: print(os.getcwd())\n")
+    done = subprocess.run(["../project/dev", "bench"], cwd=tmp_path / "other", capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL,
                           env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == str(tmp_path / "other")
 
@@ -79,8 +82,10 @@ def bare(tmp_path, **programs):
 @pytest.mark.parametrize("command", ["build", "demo", "test", "install"])
 def test_what_cannot_be_installed(copy, tmp_path, command, programs, said):
     environment = bare(tmp_path, **programs)
-    done = subprocess.run([copy / "dev", command], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
-    assert done.returncode == 1 and f"dev: error: {said}" in done.stderr and "apt-get install --no-install" in done.stderr
+    done = subprocess.run([copy / "dev", command], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                          env=environment)
+    assert done.returncode == 1 and f"dev: error: {said}" in done.stderr and \
+        "apt-get install --no-install" in done.stderr
     assert "command not found" not in done.stderr and "building" not in done.stdout
     assert sorted(os.listdir(copy)) == ["dev", "tests"]
 

@@ -48,8 +48,11 @@ def test_options_exist(tool):
 
 
 def test_one_version():
-    places = {"CMakeLists.txt": r"project\(nfcc VERSION ([\d.]+)", "runtime/CMakeLists.txt": r"project\(libnfcc VERSION ([\d.]+)",
-              "pyproject.toml": r'^version = "([\d.]+)"', "runtime/python/nfcc/__init__.py": r'__version__ = "([\d.]+)"',
+    places = {"CMakeLists.txt": r"project\(nfcc VERSION ([\d.]+)",
+              "runtime/CMakeLists.txt": r"project\(libnfcc VERSION ([\d.]+)",
+              "pyproject.toml": r'^version = "([\d.]+)"', 
+              
+              "runtime/python/nfcc/__init__.py": r'__version__ = "([\d.]+)"',
               "backends/backend.h": r'NFCC_VERSION "([\d.]+)"'}
     found = {place: re.search(pattern, read(place), re.M).group(1) for place, pattern in places.items()}
     assert len(set(found.values())) == 1, found

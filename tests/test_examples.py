@@ -41,7 +41,8 @@ def test_compiles_and_runs(tool, lander, name, compiler, standard):
     assert "log_prob" in done.stdout
 
 
-@pytest.mark.parametrize("machine,compiler", [("here", "cc"), ("here", "musl-gcc"), ("aarch64", "aarch64-linux-gnu-gcc")])
+@pytest.mark.parametrize("machine,compiler", [("here", "cc"), ("here", "musl-gcc"),
+                                              ("aarch64", "aarch64-linux-gnu-gcc")])
 def test_selftest_program(tool, tmp_path, machine, compiler):
     there = machine == "aarch64"
     if not shutil.which(compiler) or there and not shutil.which("qemu-aarch64"):
@@ -61,9 +62,11 @@ def test_selftest_program(tool, tmp_path, machine, compiler):
 def test_program_without_a_loader(tool, lander):
     """musl's -static has no dlopen: the file is not called damaged."""
     (lander / "open.c").write_text('#include "nfcc.h"\n#include <errno.h>\n'
-                                   'int main(void) { nfcc_policy *p; return nfcc_open("./policy.so", 0, &p) == NFCC_FILE ? errno : 0; }\n')
+                                   'int main(void)\n{\n    nfcc_policy *p;\n'
+                                   '    return nfcc_open("./policy.so", 0, &p) == NFCC_FILE ? errno : 0;\n}\n')
     runtime = os.path.join(tool.root, "runtime")
-    subprocess.run(["musl-gcc", "-static", "open.c", os.path.join(runtime, "nfcc.c"), "-I", runtime, "-o", "open"], cwd=lander, check=True)
+    subprocess.run(["musl-gcc", "-static", "open.c", os.path.join(runtime, "nfcc.c"), "-I", runtime, "-o", "open"],
+                   cwd=lander, check=True)
     assert subprocess.run([lander / "open"], cwd=lander).returncode == errno.ENOSYS
 
 
@@ -71,7 +74,8 @@ def test_python_runs(tool, lander):
     environment = {**os.environ, "PYTHONPATH": os.path.join(tool.root, "runtime", "python")}
     done = subprocess.run([sys.executable, os.path.join(EXAMPLES, "score_rows.py")], cwd=lander, env=environment,
                           capture_output=True, text=True, check=True)
-    numbers = [float(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith(("round trip", "log_prob"))]
+    numbers = [float(line.split()[-1]) for line in done.stdout.splitlines()
+               if line.startswith(("round trip", "log_prob"))]
     assert len(numbers) == 2 and max(numbers) < 1e-3
 
 

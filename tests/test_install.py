@@ -1,5 +1,5 @@
-"""`cmake --install`: the compiler runs from there, and programs find libnfcc by pkg-config and by find_package(nfcc); or their
-projects hold runtime/ as a part."""
+"""`cmake --install`: the compiler runs from there, and programs find libnfcc by pkg-config and by find_package(nfcc);
+or their projects hold runtime/ as a part."""
 import os
 import shutil
 import subprocess
@@ -61,5 +61,6 @@ def test_find_package(tool, lander, prefix, tmp_path, part):
 def test_sources(tool, lander, prefix):
     """The pair of files that a target without libnfcc compiles."""
     share, source = prefix / "share" / "nfcc", os.path.join(tool.root, "tests", "examples", "act.c")
-    run("cc", source, "-I", share, share / "nfcc.c", share / "nfcc_threads.c", "-ldl", "-lpthread", "-o", lander / "act_sources")
+    run("cc", source, "-I", share, share / "nfcc.c", share / "nfcc_threads.c", "-ldl", "-lpthread", "-o",
+        lander / "act_sources")
     assert "log_prob" in run(lander / "act_sources", cwd=lander)

@@ -145,7 +145,8 @@ def test_a_node_takes_little_memory(tmp_path):
 
 
 def test_weights_stand_twice_in_memory(tmp_path):
-    """The graph's and the Plan's, rounded where they stand; the graph's are gone before the compiled policy is opened."""
+    """The graph's and the Plan's, rounded where they stand; the graph's are gone before the compiled policy is
+    opened."""
     peaks = []
     for hidden in (768, 1536):
         large.wide(tmp_path / "model.onnx", hidden, 2)

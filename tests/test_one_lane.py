@@ -1,5 +1,5 @@
-"""Functions of one lane that use it more than once: splines whose parameters are a context, so that a compiled policy is
-tried on any parameters; softsign and its like. Rows that libraries have failed at are among them: knots, tails, far
+"""Functions of one lane that use it more than once: splines whose parameters are a context, so that a compiled policy
+is tried on any parameters; softsign and its like. Rows that libraries have failed at are among them: knots, tails, far
 outside, denormals, discriminants that are 0 but for rounding.
 
 NFCC_LONG=1: a million parameter rows for each spline."""
@@ -36,7 +36,8 @@ class Text:
         ports = "".join(f'port in "{n}" f32[{k}] batch 0\n' for n, k in self.inputs)
         args = ", ".join(f"{n}: f32[1,{k}]" for n, k in self.inputs)
         body = "\n".join(self.lines)
-        return (f'module stage=normal\n{ports}port out "{outputs}" f32[{LANES}] batch 0\nfunc @main({args}) {{\n{body}\n'
+        return (f'module stage=normal\n{ports}port out "{outputs}" f32[{LANES}] batch 0\n'
+                f"func @main({args}) {{\n{body}\n"
                 f"    return {result}\n}}\n")
 
 
@@ -140,8 +141,10 @@ def bin_number(t, places, x):
     """Of the last place that is not above x."""
     many = t("move", x, to=LANES * (BINS + 1), at=each(BINS + 1))
     zero, one = t("constant [0]", to=1, dtype="i64"), t("constant [1]", to=1, dtype="i64")
-    counts = t("add", t("le", places, many, to=LANES * (BINS + 1), dtype="bool"), zero, to=LANES * (BINS + 1), dtype="i64")
-    return t("sub", t("reduce_sum", t("move", counts, to=(LANES, BINS + 1), dtype="i64"), dtype="i64"), one, dtype="i64")
+    counts = t("add", t("le", places, many, to=LANES * (BINS + 1), dtype="bool"), zero, to=LANES * (BINS + 1),
+               dtype="i64")
+    return t("sub", t("reduce_sum", t("move", counts, to=(LANES, BINS + 1), dtype="i64"), dtype="i64"), one,
+             dtype="i64")
 
 
 def clamped(t, y):
@@ -157,7 +160,8 @@ def linear(t):
     """Piecewise linear on equal bins, whose number is rounded down from x; the last bin has its end."""
     ys, x = knots(t, 0), t("move", "x")
     place = t("mul", t("add", x, BOUND), BINS / (2 * BOUND))
-    number, bins, last = t("trunc", t("floor", place), dtype="i64"), *(t(f"constant [{k}]", to=1, dtype="i64") for k in (BINS, BINS - 1))
+    number = t("trunc", t("floor", place), dtype="i64")
+    bins, last = (t(f"constant [{k}]", to=1, dtype="i64") for k in (BINS, BINS - 1))
     at = t("select", t("le", bins, number, dtype="bool"), last, number, dtype="i64")
     rest = t("mul", t("sub", place, at), taken(t, differences(t, ys), BINS, at))
     return clamped(t, t("add", taken(t, ys, BINS + 1, at), rest))
@@ -290,8 +294,10 @@ def parameters(rng, n):
 def places(rng, n):
     """Numbers on both sides of everything: inside, at the bounds and beside them, far outside, 0 and denormals."""
     edge = np.float32(BOUND)
-    special = np.array([0, -0.0, 1e-45, -1e-45, 1e-38, edge, -edge, np.nextafter(edge, np.float32(9)), np.nextafter(-edge, np.float32(-9)),
-                        np.nextafter(edge, np.float32(0)), np.nextafter(-edge, np.float32(0)), 10, -10, 1e4, -1e30, 3e38, -3e38],
+    special = np.array([0, -0.0, 1e-45, -1e-45, 1e-38, edge, -edge, np.nextafter(edge, np.float32(9)),
+                        np.nextafter(-edge, np.float32(-9)),
+                        np.nextafter(edge, np.float32(0)), np.nextafter(-edge, np.float32(0)), 10, -10, 1e4, -1e30,
+                        3e38, -3e38],
                        np.float32)
     x = rng.uniform(-1.1 * BOUND, 1.1 * BOUND, (n, LANES)).astype(np.float32)
     return np.where(rng.random(x.shape) < 0.2, rng.choice(special, x.shape), x)
@@ -305,7 +311,8 @@ def knots64(p):
         e = np.exp(x - x.max(-1, keepdims=True))
         w = LEAST + (1 - LEAST * BINS) * e / e.sum(-1, keepdims=True)
         k = np.cumsum(w, -1) * 2 * BOUND - BOUND
-        return np.concatenate([np.full(k.shape[:-1] + (1,), -BOUND), k[..., :-1], np.full(k.shape[:-1] + (1,), BOUND)], -1)
+        return np.concatenate([np.full(k.shape[:-1] + (1,), -BOUND), k[..., :-1], np.full(k.shape[:-1] + (1,), BOUND)],
+                              -1)
 
     d = np.logaddexp(0, p[..., 2 * BINS:]) + SLOPE
     one = np.ones(d.shape[:-1] + (1,))
@@ -333,8 +340,8 @@ def spline64(p, x):
 
 
 def distance(p, a, b):
-    """Of two events, or of their latents, whichever is less (a flat spline spreads the rounding of a latent, a steep one
-    that of an event), relative to their size."""
+    """Of two events, or of their latents, whichever is less (a flat spline spreads the rounding of a latent, a steep
+    one that of an event), relative to their size."""
     apart = np.minimum(np.abs(a.astype(np.float64) - b), np.abs(spline64(p, a)[0] - spline64(p, b)[0]))
     return apart / np.maximum(1, np.abs(b.astype(np.float64)))
 
@@ -468,7 +475,8 @@ def cdf(t):
 @pytest.mark.parametrize("sampler", [False, True], ids=["density", "sampler"])
 @pytest.mark.parametrize("name", ["erf", "cdf"])
 def test_error_function_where_it_is_flat(name, sampler, tool, tmp_path):
-    """erf and the normal's distribution function, whose image is rounded, against double: inverse, log_det and score."""
+    """erf and the normal's distribution function, whose image is rounded, against double: inverse, log_det and
+    score."""
     body = cdf if name == "cdf" else lambda t: t("erf", lane(t))
     roles = ("--event", "z", "--latent", "x") if sampler else ("--event", "x", "--latent", "z", "--base", "uniform")
     tool(written(tmp_path, body), "-o", tmp_path / "f.so", *roles)
@@ -486,7 +494,8 @@ def test_error_function_where_it_is_flat(name, sampler, tool, tmp_path):
     quantile = np.vectorize(NormalDist().inv_cdf)(share)
     want = scale * quantile
     log_slope = (math.log(2 * math.sqrt(2)) if name == "erf" else 0) - math.log(2 * math.pi) / 2 - quantile**2 / 2
-    lost = 2**-24 / np.exp(log_slope) if name == "cdf" else 0  # by 2 z - 1, which the distribution function is solved to
+    # by 2 z - 1, which the distribution function is solved to
+    lost = 2**-24 / np.exp(log_slope) if name == "cdf" else 0
     allowed = 4e-7 * np.abs(want) + 1e-30 + lost
     assert (np.abs(x - want) < allowed).all() and np.abs(again - z).max() < 3e-7
     for value, sign in (log_det, -1), (there_log_det, 1):
@@ -622,8 +631,8 @@ def test_refused(name, tool, tmp_path):
     assert reason in done.stderr
 
 
-# A sum over parameters of functions of one lane, as a reduction: z = x + sum_k softplus(w_k) tanh(x - m_k), and the logit
-# of a mixture of logistics.
+# A sum over parameters of functions of one lane, as a reduction: z = x + sum_k softplus(w_k) tanh(x - m_k), and the
+# logit of a mixture of logistics.
 SUMS = """module stage=imported
 port in "x" f32[3] batch 0
 port in "w" f32[12] batch 0

@@ -277,7 +277,8 @@ func @main(noise: f32[1,3]) {
 
 
 def test_a_log_det_of_its_base_alone(tool, tmp_path):
-    """Past 0 to 1 the sine falls, and its log_det is no number: what is drawn to see that it is one comes from the base."""
+    """Past 0 to 1 the sine falls, and its log_det is no number: what is drawn to see that it is one comes from the
+    base."""
     (tmp_path / "sine.nf").write_text(SINE)
     done = tool(tmp_path / "sine.nf", "-o", tmp_path / "sine.so", "--base", "uniform")
     assert "to_event" in done.stdout and "one way" in done.stdout

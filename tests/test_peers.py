@@ -33,8 +33,10 @@ def test_what_peers_are_given_is_what_nfcc_derives(make):
 
 
 def run(tmp_path, *words, code=0):
-    done = subprocess.run([sys.executable, os.path.join(BENCH, "peers.py"), "--here", "--seconds", "0.01", "--rounds", "2", "--json",
-                           tmp_path / "b.json", "--html", tmp_path / "b.html", *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, os.path.join(BENCH, "peers.py"), "--here", "--seconds", "0.01", "--rounds",
+                           "2", "--json",
+                           tmp_path / "b.json", "--html", tmp_path / "b.html", *words], capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

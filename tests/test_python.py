@@ -1,5 +1,5 @@
-"""The Python package on the fake policy (NFCC_FAKE: fake_policy.c with its descriptor, x = 2 z + prep), and on compiled ones
-(NFCC: the compiler)."""
+"""The Python package on the fake policy (NFCC_FAKE: fake_policy.c with its descriptor, x = 2 z + prep), and on compiled
+ones (NFCC: the compiler)."""
 import copy
 import multiprocessing
 import os
@@ -114,11 +114,13 @@ def test_threads_give_the_same_bits(policy, batch, n):
             assert isinstance(one, np.ndarray) or np.array_equal(one[1], many[1])
         for entry in ("sample", "act", "sample_and_log_prob") + (("sample_best",) if n else ()):
             noise = nfcc.Noise(5, 77), nfcc.Noise(5, 77)
-            one, many = (getattr(policy, entry)(n, noise=w, contexts=given, threads=t) for w, t in zip(noise, (None, threads)))
+            one, many = (getattr(policy, entry)(n, noise=w, contexts=given, threads=t)
+                         for w, t in zip(noise, (None, threads)))
             assert noise[0] == noise[1]
             for a, b in zip(*((r,) if isinstance(r, np.ndarray) else r for r in (one, many))):
                 assert a.shape == b.shape and np.array_equal(a, b)
-        assert np.array_equal(policy.sample(z=z, contexts=given, threads=threads), policy.to_event(z, contexts=given)[0])
+        assert np.array_equal(policy.sample(z=z, contexts=given, threads=threads),
+                              policy.to_event(z, contexts=given)[0])
 
 
 def test_threads_arguments(policy):
@@ -128,7 +130,8 @@ def test_threads_arguments(policy):
             policy.log_prob(normals(5, 3), contexts=given, threads=threads)
     given["obs"][2, 1] = np.nan
     with pytest.warns(nfcc.NotFiniteWarning, match="log_prob"):
-        assert np.isnan(policy.log_prob(normals(5, 3), contexts=given, threads=2)).tolist() == [r == 2 for r in range(5)]
+        log_prob = policy.log_prob(normals(5, 3), contexts=given, threads=2)
+        assert np.isnan(log_prob).tolist() == [r == 2 for r in range(5)]
     assert policy.sample(noise=nfcc.Noise(1), contexts=contexts(0), threads=2).shape == (0, 3)
     wide, count = normals(300, 8, 5), np.arange(900).reshape(300, 3)
     one, many = (policy.run(wide=wide, count=count, threads=t) for t in (None, 3))
@@ -140,7 +143,8 @@ def test_prepared_is_reusable(policy):
     prepared = policy.prepare(given)
     z = normals(4, 3)
     assert np.array_equal(prepared.sample(z=z), policy.sample(z=z, contexts=given))
-    assert np.array_equal(prepared.sample(2, noise=nfcc.Noise(1)), policy.sample(2, noise=nfcc.Noise(1), contexts=given))
+    assert np.array_equal(prepared.sample(2, noise=nfcc.Noise(1)),
+                          policy.sample(2, noise=nfcc.Noise(1), contexts=given))
 
 
 def test_noise(policy):
@@ -230,8 +234,10 @@ def test_out(policy):
 def test_written_over_what_was_given(policy, n, threads):
     given = normals(n, 3)
     given[n // 2, 1] = np.nan
-    calls = {"to_latent": lambda a, out: policy.to_latent(a, contexts=contexts(n), out=out and (out[0], None), threads=threads)[0],
-             "to_event": lambda a, out: policy.to_event(a, contexts=contexts(n), out=out and (out[0], None), threads=threads)[0],
+    calls = {"to_latent": lambda a, out: policy.to_latent(a, contexts=contexts(n), out=out and (out[0], None),
+                                                          threads=threads)[0],
+             "to_event": lambda a, out: policy.to_event(a, contexts=contexts(n), out=out and (out[0], None),
+                                                        threads=threads)[0],
              "sample": lambda a, out: policy.sample(z=a, contexts=contexts(n), out=out and out[0], threads=threads),
              "score": lambda a, out: policy.score(a, contexts=contexts(n), out=out and out[0], threads=threads)}
     with warnings.catch_warnings():
@@ -414,7 +420,8 @@ def script(path, text):
 def test_compile(tmp_path, monkeypatch):
     monkeypatch.setenv("NFCC", script(tmp_path / "nfcc", f'cp "{FAKE}" "$2"; shift 2; echo "$@"'))
     policy = nfcc.compile("m.onnx", clip=(-1, 1), max_error=1e-3, verify=False, context=["a", "b"], shared=None)
-    assert policy.report.split() == "--no-verify --clip -1,1 --max-error 0.001 --context a --context b -- m.onnx".split()
+    assert " ".join(policy.report.split()) == \
+        "--no-verify --clip -1,1 --max-error 0.001 --context a --context b -- m.onnx"
     assert not os.path.exists(policy.path) and policy.info.name == "fake"
     for no_path in (b"\x08\x07", object()):
         with pytest.raises(TypeError, match="path of an ONNX file"):
@@ -441,7 +448,8 @@ def test_wheel(tmp_path):
         names = wheel.namelist()
         wheel.extractall(tmp_path / "site")
     assert {"nfcc/__init__.py", "nfcc/py.typed"} <= set(names)
-    assert {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt"} == {n.split("/")[1] for n in names if "info/" in n}
+    assert {"LICENSE", "METADATA", "RECORD", "WHEEL", "entry_points.txt"} == \
+        {n.split("/")[1] for n in names if "info/" in n}
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     code = f"import nfcc; print(nfcc.__file__); nfcc.open({FAKE!r}).selftest()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
@@ -458,7 +466,8 @@ def test_editable_wheel(tmp_path):
 
 
 def test_command_line():
-    code, environment = [sys.executable, "-m", "nfcc", "--version"], {**os.environ, "PYTHONPATH": str(ROOT / "runtime" / "python")}
+    code, environment = [sys.executable, "-m", "nfcc", "--version"], \
+        {**os.environ, "PYTHONPATH": str(ROOT / "runtime" / "python")}
     assert subprocess.run(code, env=environment, capture_output=True, text=True).stdout.startswith("nfcc ")
     if not (ROOT / "build" / "nfcc").exists():
         environment.update(NFCC="", PATH="")
@@ -483,7 +492,8 @@ def real():
     return get
 
 
-FLOWS = ["nf4rl_tiny__density__dyn", "nflows_additive__sample__ts17", "freia_rnvp__density__ts17", "nfpo_quad_idx__policy_lp__dyn"]
+FLOWS = ["nf4rl_tiny__density__dyn", "nflows_additive__sample__ts17", "freia_rnvp__density__ts17",
+         "nfpo_quad_idx__policy_lp__dyn"]
 
 
 @pytest.mark.parametrize("name", FLOWS)

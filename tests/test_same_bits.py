@@ -1,9 +1,9 @@
 """The same bits everywhere: the Plan's interpreter (same_bits_plan) against compiled policies (same_bits_run).
 
-Every entry on every row, in calls of 1 to 200 rows, each row with its own context and all rows of a call with one, and by 1
-to 4 threads: x86-64-v3, x86-64-v4, both in one file, 16-bit weights, aarch64 under qemu. NFCC_LONG=1 (./dev test --long)
-takes 10^5 rows of three models under 10^5 weights, 10^4 of them under qemu, a spline, an autoregressive flow, and 200 rows
-of a policy of 10.9 M weights, 2 of them under qemu.
+Every entry on every row, in calls of 1 to 200 rows, each row with its own context and all rows of a call with one, and
+by 1 to 4 threads: x86-64-v3, x86-64-v4, both in one file, 16-bit weights, aarch64 under qemu. NFCC_LONG=1 (./dev test
+--long) takes 10^5 rows of three models under 10^5 weights, 10^4 of them under qemu, a spline, an autoregressive flow,
+and 200 rows of a policy of 10.9 M weights, 2 of them under qemu.
 """
 import os
 import shutil
@@ -20,10 +20,12 @@ PLAN, RUN = (os.path.join(BUILD, "tests", "same_bits_" + name) for name in ("pla
 AARCH64 = os.path.join(BUILD, "same_bits_aarch64")
 QEMU = shutil.which("qemu-aarch64")
 SHARED = os.path.join(zoo.ROOT, "..", "shared", "zoo")
-ZOO = [os.path.join(SHARED, "models", n + ".onnx") for n in ("nflows_rqs__density__ts17", "nflows_maf_ctx__density__ts17")]
+ZOO = [os.path.join(SHARED, "models", n + ".onnx") for n in ("nflows_rqs__density__ts17",
+                                                             "nflows_maf_ctx__density__ts17")]
 LARGE = os.path.join(SHARED, "perf", "nf4rl_pusht__density__dyn.onnx")
 SMALL = [os.path.join(zoo.HERE, "models", n + ".onnx")
-         for n in ("nf4rl_tiny__density__dyn", "zuko_realnvp_ctx__logprob_lib__dyn", "nflows_affine_ctx__density__ts18")]
+         for n in ("nf4rl_tiny__density__dyn", "zuko_realnvp_ctx__logprob_lib__dyn",
+                   "nflows_affine_ctx__density__ts18")]
 ROWS, FEW = (100000, 10000) if LONG else (20100, 200)  # 20100 rows are every size of call from 1 to 200 once
 CODES = {"v3": ["--cpu", "x86-64-v3"], "v4": ["--cpu", "x86-64-v4"], "dispatch": ["--cpu", "dispatch"],
          "bf16": ["--cpu", "znver4"], "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}

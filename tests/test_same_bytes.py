@@ -1,5 +1,5 @@
-"""The bytes of a policy depend on the model and the options alone: a compile under a libm whose results are off, in another
-folder, or on another CPU (qemu's models of them) gives the same file."""
+"""The bytes of a policy depend on the model and the options alone: a compile under a libm whose results are off, in
+another folder, or on another CPU (qemu's models of them) gives the same file."""
 import filecmp
 import os
 import shutil
@@ -9,7 +9,8 @@ import pytest
 
 import conftest
 
-ONE = "exp expm1 log log1p log2 exp2 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc cbrt lgamma".split()
+ONE = ("exp expm1 log log1p log2 exp2 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc cbrt "
+       "lgamma").split()
 TWO = "pow atan2 hypot".split()
 
 
@@ -25,7 +26,8 @@ def other_libm(tmp_path_factory):
         lines.append(f'double {name}({args}) {{ double (*f)({types}) = (double (*)({types}))dlsym(RTLD_NEXT, "{name}");'
                      f" return f({call}) * (1 + 1e-9); }}")
     (folder / "m.c").write_text("\n".join(lines))
-    subprocess.run(["cc", "-shared", "-fPIC", "-fno-builtin", "-o", folder / "libother.so", folder / "m.c", "-ldl"], check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-fno-builtin", "-o", folder / "libother.so", folder / "m.c", "-ldl"],
+                   check=True)
     return folder / "libother.so"
 
 

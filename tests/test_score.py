@@ -1,4 +1,5 @@
-"""score, denoised policies and the caller's units, on real policies against float64 references and against each other."""
+"""score, denoised policies and the caller's units, on real policies against float64 references and against each
+other."""
 import os
 
 import numpy as np
@@ -32,7 +33,8 @@ def denoised(tool, tmp_path_factory):
 
 def test_score_of_the_trained_policy(model, plain):
     score = plain.score(model.npz["x"], obs=model.npz["obs"])
-    assert np.abs(score - model.npz["score"]).max() < 8 * model.json["checks"]["pytorch_float32_vs_float64"]["score"]["max_abs"]
+    rounding = model.json["checks"]["pytorch_float32_vs_float64"]["score"]["max_abs"]
+    assert np.abs(score - model.npz["score"]).max() < 8 * rounding
 
 
 def test_denoised_actions(model, denoised):
@@ -59,13 +61,16 @@ def test_the_density_does_not_change(model, plain, denoised):
 def test_one_march(denoised):
     note = [line for line in denoised.info.notes.splitlines() if line.startswith("act: one march")][0]
     words = note.replace(")", "").split()
-    products, alone, transposed = int(words[words.index("products") - 1]), int(words[words.index("(to_event:") + 1]), int(words[words.index("transposed") - 1])
+    products, transposed = (int(words[words.index(word) - 1]) for word in ("products", "transposed"))
+    alone = int(words[words.index("(to_event:") + 1])
     kilobytes = [int(words[i - 1]) for i, w in enumerate(words) if w == "KB"]
-    assert products == alone == transposed == 30  # no net is evaluated twice; of six blocks each has two layers of its nets side by side
+    # no net is evaluated twice; of six blocks each has two layers of its nets side by side
+    assert products == alone == transposed == 30
     assert kilobytes[1] * 6 <= kilobytes[0] + 6   # six blocks: one of them lies between two uses
 
 
-@pytest.mark.parametrize("name", ["nflows_additive__sample__ts17", "freia_rnvp__density__ts17", "flax_unsup__zlogprob__jax21"])
+@pytest.mark.parametrize("name", ["nflows_additive__sample__ts17", "freia_rnvp__density__ts17",
+                                  "flax_unsup__zlogprob__jax21"])
 def test_act_is_sample_plus_score(tool, tmp_path, name):
     model = Model(tool.model(name))
     tool(tool.model(name), "-o", tmp_path / "policy.so", "--denoise", 0.3)
@@ -96,7 +101,8 @@ def test_without_scores_of_contexts(model, plain):
 def test_run_score(tool, model, tmp_path, backend):
     np.save(tmp_path / "x.npy", model.npz["x"])
     np.save(tmp_path / "obs.npy", model.npz["obs"])
-    tool("run", tool.model("lander_nfbc"), "score", "x=x.npy", "obs=obs.npy", "-o", "out", "--backend", backend, cwd=tmp_path)
+    tool("run", tool.model("lander_nfbc"), "score", "x=x.npy", "obs=obs.npy", "-o", "out", "--backend", backend,
+         cwd=tmp_path)
     score = np.load(tmp_path / "out" / "score.npy")
     assert score.shape == (256, 8) and np.abs(score - model.npz["score"]).max() < 1e-3
 
@@ -114,8 +120,10 @@ def statistics(folder):
 
 def test_units(tool, model, tmp_path):
     made = statistics(tmp_path)
-    done = tool(tool.model("lander_nfbc"), "-o", "policy.so", "--normalize", "obs=obs.npz", "--unnormalize", "event.npz", cwd=tmp_path)
-    assert "units: obs is (caller's - mean) / std of obs.npz; event is mean + std * the graph's of event.npz" in done.stdout
+    done = tool(tool.model("lander_nfbc"), "-o", "policy.so", "--normalize", "obs=obs.npz", "--unnormalize",
+                "event.npz", cwd=tmp_path)
+    assert "units: obs is (caller's - mean) / std of obs.npz; event is mean + std * the graph's of event.npz" in \
+        done.stdout
     policy, n = nfcc.open(tmp_path / "policy.so"), model.npz
     assert str(tmp_path) not in policy.info.notes
     (obs_mean, obs_std), (mean, std) = made["obs"], made["event"]

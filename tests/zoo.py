@@ -5,8 +5,8 @@
 
 A model is NAME.onnx beside NAME.json and NAME.npz (rows, references, tolerances). Each is compiled with build/nfcc and
 its entries are run through the Python package: to_latent(x), to_event(noise), log_prob(x), sample_and_log_prob(noise),
-score(x) and run. The table shows, per entry, the worst distance from the reference as a multiple of the advised tolerance; up to
-4 is right. A model whose json says so must be refused without its options, and right with them.
+score(x) and run. The table shows, per entry, the worst distance from the reference as a multiple of the advised
+tolerance; up to 4 is right. A model whose json says so must be refused without its options, and right with them.
 """
 import argparse
 import concurrent.futures
@@ -186,7 +186,8 @@ def run_entries(model, policy):
     if model.is_flow:
         contexts = {c.name: model.input_rows(c.name) for c in policy.info.contexts}
         shape = (-1, *policy.info.event.shape)
-        x, noise = (None if v is None else v.astype(np.float32).reshape(shape) for v in (model.npz.get("x"), model.noise))
+        x, noise = (None if v is None else v.astype(np.float32).reshape(shape)
+                    for v in (model.npz.get("x"), model.noise))
         calls = {"to_latent": lambda: policy.to_latent(x, contexts=contexts),
                  "to_event": lambda: policy.to_event(noise, contexts=contexts),
                  "log_prob": lambda: (policy.log_prob(x, contexts=contexts),),

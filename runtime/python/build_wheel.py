@@ -28,7 +28,8 @@ def _project(key: str) -> str:
 
 def _metadata() -> str:
     return (f"Metadata-Version: 2.1\nName: nfcc\nVersion: {_project('version')}\nSummary: {_project('description')}\n"
-            f"License: MIT\nLicense-File: LICENSE\nRequires-Python: {_project('requires-python')}\nRequires-Dist: numpy>=1.20\n")
+            f"License: MIT\nLicense-File: LICENSE\nRequires-Python: {_project('requires-python')}\n"
+            "Requires-Dist: numpy>=1.20\n")
 
 
 def _built() -> list[Path]:
@@ -50,8 +51,8 @@ def _write(folder, tag: str, files) -> str:
     """The wheel of these (path, bytes, mode) and what every wheel holds; returns its name."""
     info, name = f"nfcc-{_project('version')}.dist-info", f"nfcc-{_project('version')}-{tag}.whl"
     pure = str(tag.endswith("-any")).lower()
-    files = files + [(f"{info}/METADATA", _metadata().encode(), 0o644),
-                     (f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: nfcc\nRoot-Is-Purelib: {pure}\nTag: {tag}\n".encode(), 0o644),
+    wheel = f"Wheel-Version: 1.0\nGenerator: nfcc\nRoot-Is-Purelib: {pure}\nTag: {tag}\n"
+    files = files + [(f"{info}/METADATA", _metadata().encode(), 0o644), (f"{info}/WHEEL", wheel.encode(), 0o644),
                      (f"{info}/entry_points.txt", b"[console_scripts]\nnfcc = nfcc.__main__:main\n", 0o644),
                      (f"{info}/LICENSE", (ROOT / "LICENSE").read_bytes(), 0o644)]
     record = "".join(_record(path, data) for path, data, _ in files) + f"{info}/RECORD,,\n"

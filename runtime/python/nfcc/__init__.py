@@ -16,9 +16,9 @@ arguments, in `contexts={"a/b": ...}`. A context is [N, *its shape] or a single 
 A context that has one row or no batch axis is shared by all rows of the others.
 
 Arrays of the right type that are C-contiguous are passed as they are (memory-mapped files too), others are converted.
-`threads=4` (0: one per processor) computes an entry of `Policy` by several threads, contexts included, in pieces, so that
-memory does not grow with the rows; the bits are the same. It is for thousands of rows: threads are started for the call.
-The GIL is released during a call, and any number of threads may use one policy. Log densities are in nats.
+`threads=4` (0: one per processor) computes an entry of `Policy` by several threads, contexts included, in pieces, so
+that memory does not grow with the rows; the bits are the same. It is for thousands of rows: threads are started for the
+call. The GIL is released during a call, and any number of threads may use one policy. Log densities are in nats.
 """
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 
 __version__ = "0.1.0"  # as in pyproject.toml
-__all__ = ["CompileError", "Error", "Info", "Noise", "NotFiniteWarning", "Policy", "Prepared", "Value", "compile", "open"]
+__all__ = ["CompileError", "Error", "Info", "Noise", "NotFiniteWarning", "Policy", "Prepared", "Value", "compile",
+           "open"]
 
 Array = np.ndarray
 Contexts = Mapping[str, Any]
@@ -86,7 +87,8 @@ class _Info(ctypes.Structure):
 
 
 class _Call(ctypes.Structure):
-    _fields_ = [("entry", c_uint), ("rows", c_size_t), ("n", c_size_t), ("arrays", POINTER(c_void_p)), ("given", c_void_p),
+    _fields_ = [("entry", c_uint), ("rows", c_size_t), ("n", c_size_t), ("arrays", POINTER(c_void_p)),
+                ("given", c_void_p),
                 ("noise", c_void_p), ("out", POINTER(c_void_p))]
 
 
@@ -164,7 +166,8 @@ def _callers_level() -> int:
 
 def _check(status: int, what: str) -> None:
     if status == _NOT_FINITE:
-        warnings.warn(f"{what}: {_lib.nfcc_status_text(status).decode()}", NotFiniteWarning, stacklevel=_callers_level())
+        warnings.warn(f"{what}: {_lib.nfcc_status_text(status).decode()}", NotFiniteWarning,
+                      stacklevel=_callers_level())
     elif status != 0:
         raise Error(f"{what}: {_lib.nfcc_status_text(status).decode()}", status)
 
@@ -215,7 +218,8 @@ def _value(v: _Value) -> Value:
 
 def _info(i: _Info) -> Info:
     text = {key: getattr(i, key).decode() for key in ("name", "compiler", "target", "base", "notes")}
-    return Info(model_hash=bytes(i.model_hash).hex(), weights_size=i.weights_size, work_size=i.work_size, stack_size=i.stack_size,
+    return Info(model_hash=bytes(i.model_hash).hex(), weights_size=i.weights_size, work_size=i.work_size,
+                stack_size=i.stack_size,
                 entries=tuple(name for bit, name in enumerate(_ENTRIES) if i.entries >> bit & 1),
                 contexts=tuple(_value(i.contexts[k]) for k in range(i.n_contexts)),
                 inputs=tuple(_value(i.inputs[k]) for k in range(i.n_inputs)),
@@ -293,7 +297,8 @@ def _rows(values: Sequence[Value], given: Contexts, kind: str) -> Tuple[Optional
         if given.get(value.name) is None:
             raise TypeError(f"{value.name}: missing {kind}, wanted as a keyword, {_show(('N',) + value.shape)}")
         arrays.append(_convert(value.name, given[value.name], value.dtype))
-    batched = [a.shape[0] for a, value in zip(arrays, values) if a.shape[1:] == value.shape and a.ndim > len(value.shape)]
+    batched = [a.shape[0] for a, value in zip(arrays, values)
+               if a.shape[1:] == value.shape and a.ndim > len(value.shape)]
     rows = None if not batched else max(batched) if 0 not in batched else 0
     return rows, [_share(value, array, rows) for value, array in zip(values, arrays)]
 
@@ -305,7 +310,8 @@ def _share(value: Value, array: Array, rows: Optional[int]) -> Array:
     elif array.shape[1:] != value.shape or array.ndim != len(value.shape) + 1 or array.shape[0] not in (1, rows):
         raise ValueError(f"{value.name}: wanted {_show(wanted)}, got {_show(array.shape)}")
     full = (1 if rows is None else rows,) + value.shape
-    return array if array.shape == full and array.flags.c_contiguous else np.ascontiguousarray(np.broadcast_to(array, full))
+    right = array.shape == full and array.flags.c_contiguous
+    return array if right else np.ascontiguousarray(np.broadcast_to(array, full))
 
 
 def _output(name: str, out: Optional[Array], shape: Tuple[int, ...], dtype: Any = np.float32) -> Array:
@@ -365,7 +371,8 @@ class Prepared:
         return f"<nfcc.Prepared: {'one row' if self.rows is None else f'{self.rows} rows'} of {self.policy!r}>"
 
     def __reduce__(self) -> Any:
-        raise TypeError("prepared contexts belong to their process; pickle the policy and the contexts, and prepare there")
+        raise TypeError("prepared contexts belong to their process; pickle the policy and the contexts, and prepare "
+                        "there")
 
     def _entry(self, name: str, n: int, *arguments: Any) -> None:
         if n == 0 or self.rows == 0:
@@ -527,7 +534,8 @@ class _Bulk(Prepared):
 
 def _why_not_opened(status: int, error: int) -> str:
     if status == _FILE and error:
-        return f"cannot be opened: {os.strerror(error)}" + ("; is its folder mounted noexec?" if error == errno.EPERM else "")
+        noexec = "; is its folder mounted noexec?" if error == errno.EPERM else ""
+        return f"cannot be opened: {os.strerror(error)}{noexec}"
     if status == _FILE:
         return "is no policy of nfcc, or a damaged one; nfcc.compile(\"model.onnx\", \"policy.so\") makes one"
     return str(_lib.nfcc_status_text(status).decode())
@@ -544,8 +552,8 @@ class _Handle(c_void_p):
 class Policy:
     """An opened policy. Its methods are the entries; `info` says which there are, and all names and shapes.
 
-    Any number of threads may call one policy. Close it with `close()`, `with`, or by dropping it. Pickled or copied it is
-    its path: another process opens the file again.
+    Any number of threads may call one policy. Close it with `close()`, `with`, or by dropping it. Pickled or copied it
+    is its path: another process opens the file again.
     """
 
     def __init__(self, path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool = False) -> None:
@@ -563,8 +571,8 @@ class Policy:
         self._local = threading.local()
 
     def close(self) -> None:
-        """Give the memory back, once the calls that other threads are in have ended. Calls after it, and of its prepared
-        contexts, raise ValueError."""
+        """Give the memory back, once the calls that other threads are in have ended. Calls after it, and of its
+        prepared contexts, raise ValueError."""
         self._handle = None
 
     def __enter__(self) -> "Policy":
@@ -622,36 +630,43 @@ class Policy:
         return _Bulk(self, _names(contexts, named), _thread_count(threads))
 
     def to_latent(self, x: Any, *, out: Optional[Sequence[Optional[Array]]] = None,
-                  contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Tuple[Array, Array]:
+                  contexts: Optional[Contexts] = None, threads: Optional[int] = None,
+                  **named: Any) -> Tuple[Array, Array]:
         """x [*B, n, *E] or [*B, *E] -> (z as x, log_det [*B, n] or [*B]), log_det = log abs det dz/dx."""
         return self._with(contexts, named, threads).to_latent(x, out=out)
 
     def to_event(self, z: Any, *, out: Optional[Sequence[Optional[Array]]] = None,
-                 contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Tuple[Array, Array]:
+                 contexts: Optional[Contexts] = None, threads: Optional[int] = None,
+                 **named: Any) -> Tuple[Array, Array]:
         """z [*B, n, *E] or [*B, *E] -> (x as z, log_det [*B, n] or [*B]), log_det = log abs det dx/dz."""
         return self._with(contexts, named, threads).to_event(z, out=out)
 
-    def log_prob(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
+    def log_prob(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None,
+                 threads: Optional[int] = None, **named: Any) -> Array:
         """x [*B, n, *E] or [*B, *E] -> log density [*B, n] or [*B] in nats; -inf outside the support."""
         return self._with(contexts, named, threads).log_prob(x, out=out)
 
-    def score(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
+    def score(self, x: Any, *, out: Optional[Array] = None, contexts: Optional[Contexts] = None,
+              threads: Optional[int] = None, **named: Any) -> Array:
         """x [*B, n, *E] or [*B, *E] -> d log_prob / d x as x; NaN where log_prob is -inf."""
         return self._with(contexts, named, threads).score(x, out=out)
 
-    def score_context(self, x: Any, *, contexts: Optional[Contexts] = None, **named: Any) -> Tuple[Array, Dict[str, Array]]:
+    def score_context(self, x: Any, *, contexts: Optional[Contexts] = None,
+                      **named: Any) -> Tuple[Array, Dict[str, Array]]:
         """As `score`, and d log_prob / d context for each context by its name, [*B, n, *C] or [*B, *C]; 0 for integers.
 
         Only of a policy compiled with --score-context."""
         return self.prepare(contexts, **named).score_context(x)
 
     def sample(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
-               out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
+               out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None,
+               **named: Any) -> Array:
         """Events [*B, n, *E] ([*B, *E] without n), from a noise stream or from latents z of that shape."""
         return self._with(contexts, named, threads).sample(n, noise=noise, z=z, out=out)
 
     def act(self, n: Optional[int] = None, *, noise: Optional[Noise] = None, z: Any = None,
-            out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None, **named: Any) -> Array:
+            out: Optional[Array] = None, contexts: Optional[Contexts] = None, threads: Optional[int] = None,
+            **named: Any) -> Array:
         """The actions that ship, after the policy's output clip: shapes as `sample`."""
         return self._with(contexts, named, threads).act(n, noise=noise, z=z, out=out)
 
@@ -713,7 +728,8 @@ def open(path: PathLike, *, shared: bool = False, bulk: bool = False, lock: bool
 
 def _find_compiler() -> str:
     places = _places("nfcc", "NFCC")
-    found = next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)), shutil.which("nfcc"))
+    found = next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)),
+                 shutil.which("nfcc"))
     if not found:
         looked = ", ".join(str(place) for place in places)
         raise FileNotFoundError(f"the compiler nfcc is not there (looked at {looked} and PATH); build it with "
