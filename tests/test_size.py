@@ -1,4 +1,5 @@
-"""policy.so beyond its weights: at most 64 KiB with the code of one CPU level, 48 KiB more for a second one; and its functions.
+"""policy.so beyond its weights: at most 64 KiB with the code of one CPU level, 48 KiB more for a second one; and its
+functions.
 
 Its weights are the float32 initializers that the graph's nodes read, and one inverse for each of them that is a D x D
 matrix, D the event's numbers: those that mix the event. Where that is more than it says itself, that: the scales and
@@ -101,6 +102,7 @@ def test_size(tool, tmp_path, name):
 def test_no_function_is_large(tool, tmp_path, name, cpu):
     """At most 2,000 vector instructions: LLVM's time is quadratic in straight-line code."""
     tool(path_of(name), "--cpu", cpu, "--no-verify", "--emit", "o", "-o", tmp_path / "policy.o")
-    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", tmp_path / "policy.o"], capture_output=True, text=True, check=True).stdout
+    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", tmp_path / "policy.o"], capture_output=True,
+                          text=True, check=True).stdout
     counts = [len(re.findall("[xyz]mm.*", body)) for body in code.split(">:\n")[1:]]
     assert len(counts) > 20 and 100 < max(counts) <= 2000
