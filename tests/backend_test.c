@@ -319,6 +319,7 @@ static void map_behind_bits(void **state)
                 add_gemm(m, tokens, k, n, i % 2 ? k : (k + 3) / 4);
             if (i % 5 == 4) continue;
             add_rectifier(m, i % 8 == 7 ? 160 : tokens * n, i % 11 == 9 ? 0.5f : 0.25f);
+            if (i % 6 == 5) maker_last(m)->map.outs[0].at = add_output(m, maker_last(m)->map.n); // not in place
         }
         check_everywhere(m);
     }
@@ -521,6 +522,36 @@ static void long_round_bits(void **state)
     check_everywhere(m);
 }
 
+// More codes than a byte numbers: each move has another step.
+static void many_codes_bits(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(57);
+    const uint32_t in_order = add_table(m, (const int32_t[]){0, 1}, 2);
+    for (int32_t i = 0; i < 270; i++) {
+        MoveStep *s = &add_step(m, STEP_MOVE)->move;
+        *s = (MoveStep){.n = 2, .space = SPACE_WORK, .in = 30, .dst_table = in_order, .out = add_output(m, 2)};
+        s->src_table = add_table(m, (const int32_t[]){0, i}, 2);
+    }
+    check_everywhere(m);
+}
+
+// More lanes than 16 bits number: of first lanes of buffers they do, without the zeros at their end; others are wide.
+static void many_lanes_bits(void **state)
+{
+    (void)state;
+    AccessForm forms[] = {ACCESS_ONE, ACCESS_ONE};
+    Maker *m = maker_new(59);
+    add_map(m, 20000, 20000, 10, 3, forms, 2);
+    for (int i = 0; i < 10; i++) add_reduce(m, OP_reduce_sum, 2, 30);
+    for (int i = 0; i < 6; i++) {
+        add_map(m, 20, 20, 12, 1, forms, 2);
+        MapStep *s = &maker_last(m)->map;
+        s->args[0] = (Access){SPACE_WORK, m->out[1].at + 16 * 7 * (uint32_t)i + (uint32_t)i % 2, 20, 0, 1};
+    }
+    check_everywhere(m);
+}
+
 // Indices below, inside and above the table, NaN and infinities.
 static void take_bits(void **state)
 {
@@ -588,7 +619,8 @@ int main(int argc, char **argv)
         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),
         TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),      TEST(repeat_bits),
         TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),        TEST(openblas_is_near),
-        TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),
+        TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),  TEST(many_codes_bits),
+        TEST(many_lanes_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
