@@ -77,6 +77,25 @@ static void gemm_blocks_bits(void **state)
     check_everywhere(m);
 }
 
+// Products that round to -0: no sum of them becomes +0 by what it is added to.
+static void signed_zero_bits(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(13);
+    for (int i = 0; i < 4; i++) {
+        if (i % 2)
+            add_transposed(m, 1, 10, 40);
+        else
+            add_gemm(m, 1, i ? 40 : 9, 40, i ? 3 : 2);
+        GemmStep *s = &maker_last(m)->gemm;
+        s->has_add = s->has_bias = false;
+        s->x_space = SPACE_CONST, s->x = add_constants(m, gemm_x_lanes(s));
+        for (uint64_t x = 0; x < gemm_x_lanes(s); x++) m->weights[s->x + x] = 0.25f;
+        for (uint64_t w = 0; w < gemm_w_lanes(s); w++) m->weights[s->w + w] = -1e-45f;
+    }
+    check_everywhere(m);
+}
+
 // Weights of 16 bits. Some matrices stay f32: one has a number too large, one is read by a map as well, one lies
 // among what a move gathers; the others close up, and everything behind them moves.
 static void add_kept(Maker *m)
@@ -620,7 +639,7 @@ int main(int argc, char **argv)
         TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),      TEST(repeat_bits),
         TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),        TEST(openblas_is_near),
         TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),  TEST(many_codes_bits),
-        TEST(many_lanes_bits),
+        TEST(many_lanes_bits),     TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
