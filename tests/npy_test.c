@@ -241,6 +241,99 @@ static void convert_whole_numbers(void **state)
     npy_free(&a);
 }
 
+// ---- .npz
+typedef struct {
+    unsigned char bytes[1024];
+    size_t size, directory;
+} Zip;
+
+static void put(Zip *z, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++) z->bytes[z->size++] = (unsigned char)(value >> 8 * i);
+}
+
+static void put_bytes(Zip *z, const void *data, size_t size)
+{
+    memcpy(z->bytes + z->size, data, size);
+    z->size += size;
+}
+
+// What stands in both heads of a stored member, behind the version.
+static void put_fields(Zip *z, size_t size, unsigned extra)
+{
+    put(z, 0, 2 + 2 + 4 + 4); // flags, method, time, checksum: nobody asks
+    put(z, size, 4);
+    put(z, size, 4);
+    put(z, 5, 2);
+    put(z, extra, 2);
+}
+
+// One stored member x.npy of two floats, named `entries` times in the directory.
+static Zip zip_of(int entries, unsigned extra)
+{
+    const float data[] = {1.5f, 2.5f};
+    File f = file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
+    Zip z = {.size = 0};
+    put(&z, 0x04034b50, 4), put(&z, 20, 2), put_fields(&z, f.size, 0);
+    put_bytes(&z, "x.npy", 5), put_bytes(&z, f.bytes, f.size);
+    z.directory = z.size;
+    for (int i = 0; i < entries; i++) {
+        put(&z, 0x02014b50, 4), put(&z, 20, 4), put_fields(&z, f.size, extra);
+        put(&z, 0, 2 + 2 + 2), put(&z, 0, 4 + 4); // comment, disk, attributes; where the member is
+        put_bytes(&z, "x.npy", 5), put(&z, 0, (int)extra);
+    }
+    size_t end = z.size;
+    put(&z, 0x06054b50, 4), put(&z, 0, 4), put(&z, (uint64_t)entries, 2), put(&z, (uint64_t)entries, 2);
+    put(&z, end - z.directory, 4), put(&z, z.directory, 4), put(&z, 0, 2);
+    return z;
+}
+
+static const char *read_zip(const Zip *z, Npz *npz, NpyError *e)
+{
+    char path[] = "/tmp/npz_test-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, z->bytes, z->size), z->size);
+    close(fd);
+    const char *wrong = npz_read(path, npz, e);
+    unlink(path);
+    return wrong;
+}
+
+static void read_npz(void **state)
+{
+    (void)state;
+    Npz npz;
+    NpyError e;
+    Zip z = zip_of(1, 0);
+    assert_null(read_zip(&z, &npz, &e));
+    assert_int_equal(npz.n, 1);
+    assert_string_equal(npz.members[0].name, "x");
+    assert_true(((const float *)npz.members[0].array.data)[1] == 2.5f);
+    npz_free(&npz);
+}
+
+// Encrypted members; one member under many names, which would unpack to more than the file says; cut anywhere.
+static void refuse_npz(void **state)
+{
+    (void)state;
+    Npz npz;
+    NpyError e;
+    Zip z = zip_of(1, 0);
+    z.bytes[z.directory + 8] = 1;
+    assert_non_null(strstr(read_zip(&z, &npz, &e), "encrypted"));
+    z = zip_of(7, 0);
+    assert_non_null(strstr(read_zip(&z, &npz, &e), "overlap"));
+    z = zip_of(1, 8); // an extra field that is longer than there is room
+    memcpy(z.bytes + z.directory + 46 + 5, "\1\0\377\377", 4);
+    assert_null(read_zip(&z, &npz, &e));
+    npz_free(&npz);
+    for (size_t size = zip_of(1, 0).size; size-- > 0;) {
+        z = zip_of(1, 0);
+        z.size = size;
+        assert_non_null(read_zip(&z, &npz, &e));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +347,8 @@ int main(void)
         cmocka_unit_test(read_parts),
         cmocka_unit_test(refuse_every_truncation),
         cmocka_unit_test(convert_whole_numbers),
+        cmocka_unit_test(read_npz),
+        cmocka_unit_test(refuse_npz),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
