@@ -140,6 +140,7 @@ static void far_weights_bits(void **state)
         uint32_t k = type == WEIGHTS_F32 ? 520 : 1030; // a little more than 1 MiB
         add_gemm(m, 1, k, 520, k);
         add_gemm(m, 1, 130, 64, 34);
+        add_gemm(m, 1, 13, 301, 13);
         add_transposed(m, 1, 43, 392);
         check_everywhere(m);
     }

@@ -13,7 +13,8 @@
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, MOST_TOKENS = 6, TWO_BLOCKS = 2, NEAR_INPUTS = 16 };
+enum { MOST_SUMS = 64, MOST_TOKENS = 6, AHEAD_LANES = 32, NEAR_INPUTS = 16 };
+enum { FEW_INPUTS = 16, SMALL_SUMS = 8 }; // in_small_blocks
 
 // Weights of 16 bits that a pass over K expands beside its multiplications: columns of `w` from input `first` on.
 typedef struct {
@@ -125,11 +126,26 @@ static bool hurries(const Gen *g, const Product *p)
     return prefetches(g, p) && g->info.level == LEVEL_AVX512 && !p->paired && (p->w.type == WEIGHTS_F32 || p->buffer);
 }
 
+static bool has_inputs(const Product *p, uint64_t most)
+{
+    return LLVMIsConstant(p->k) && LLVMConstIntGetZExtValue(p->k) <= most;
+}
+
+static bool has_few_inputs(const Product *p) { return has_inputs(p, FEW_INPUTS); }
+
 // Of few inputs they would be another block's.
 static bool fetches_near(const Gen *g, const Product *p)
 {
-    bool few = LLVMIsConstant(p->k) && LLVMConstIntGetZExtValue(p->k) <= 2 * NEAR_INPUTS;
-    return hurries(g, p) && p->w.type == WEIGHTS_F32 && !few;
+    return hurries(g, p) && p->w.type == WEIGHTS_F32 && !has_inputs(p, 2 * NEAR_INPUTS);
+}
+
+// T > 1. Of few inputs a block's loads and stores take as long as its multiplications; what a CPU has at once then has
+// to be more than one block. Where only large products count in time, twice as many are few: it is less code.
+static bool in_small_blocks(const Gen *g, const Product *p)
+{
+    bool f32 = p->w.type == WEIGHTS_F32 && !p->paired;
+    return g->tile > 1 && p->w.shared && f32 && !reads_slots(g) &&
+           has_inputs(p, g->ahead ? 2 * FEW_INPUTS : FEW_INPUTS);
 }
 
 // What is `at`, or, behind the end of the run, stands in the next one.
@@ -158,15 +174,21 @@ static void prefetch_near(Gen *g, const Product *p, const Block *b, Value k)
     prefetch(g, operand_at(g, b->w, last).base, word_i64(g, 0), TO_L1);
 }
 
+static void prefetch_lines(Gen *g, Value base, Value bytes)
+{
+    Value lines = LLVMBuildUDiv(g->b, add(g, bytes, word_i64(g, LINE_BYTES - 1)), word_i64(g, LINE_BYTES), "");
+    Loop l = loop_of(g, lines);
+    prefetch(g, base, mul(g, l.i, LINE_BYTES), TO_L2);
+    loop_end(g, &l, NULL);
+}
+
 // PREP of many lanes and rows comes from far, too. Its lanes are taken in order: so many lines as this pass adds,
-// TWO_BLOCKS further on.
+// AHEAD_LANES further on.
 static void prefetch_add(Gen *g, const Block *b, Value rows)
 {
     int64_t bytes = (int64_t)b->n * b->v * g->width * 4;
-    Value ahead = add(g, mul(g, b->add.lane_bytes, TWO_BLOCKS * b->n), mul(g, rows, bytes));
-    Loop l = loop_begin(g, bytes / LINE_BYTES);
-    prefetch(g, b->add.base, add(g, ahead, mul(g, l.i, LINE_BYTES)), TO_L2);
-    loop_end(g, &l, NULL);
+    Value ahead = add(g, mul(g, b->add.lane_bytes, AHEAD_LANES), mul(g, rows, bytes));
+    prefetch_lines(g, bytes_at(g, b->add.base, ahead), word_i64(g, bytes));
 }
 
 // ---- weights of 16 bits that are expanded: floats from input to input, whole vectors
@@ -246,6 +268,7 @@ enum { MOST_LOADS = 16 };
 
 static int unroll_of(const Gen *g, const Product *p, int sums)
 {
+    if (in_small_blocks(g, p)) return 1;
     if (2 * sums > g->info.sums) return loads_inputs(g) && p->cut.whole && !p->paired ? 2 : 1;
     int unroll = sums <= 8 ? 4 : 2;
     bool fewer = g->few_loads && g->tile == 1 && !loads_inputs(g) && unroll * sums > MOST_LOADS;
@@ -286,9 +309,11 @@ static Loop pass_begin(Gen *g, const Product *p, Block *b, Value ahead, Value fi
 {
     Loop rows = rows_begin(g, b->v * g->width);
     if (ahead) {
-        Value inputs = add(g, LLVMBuildMul(g->b, rows.i, p->k, ""), first);
-        Value done = LLVMBuildMul(g->b, inputs, b->fetched, "");
-        b->ahead = turned(g, p, bytes_at(g, ahead, add(g, done, word_i64(g, g->ahead))));
+        if (b->fetched) {
+            Value inputs = add(g, LLVMBuildMul(g->b, rows.i, p->k, ""), first);
+            Value done = LLVMBuildMul(g->b, inputs, b->fetched, "");
+            b->ahead = turned(g, p, bytes_at(g, ahead, add(g, done, word_i64(g, g->ahead))));
+        }
         if (p->has_add) prefetch_add(g, b, rows.i);
     }
     b->row = mul(g, rows.i, (int64_t)b->v * g->width);
@@ -533,8 +558,12 @@ static void block_emit(Gen *g, const Product *p, Block b, Value lane, int chains
 {
     Value ahead = NULL;
     if (prefetches(g, p)) {
-        b.fetched = fetched_a_step(g, &b);
-        ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, weight_bytes(&b.w)), ""));
+        int64_t bytes = weight_bytes(&b.w);
+        ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, bytes), ""));
+        if (has_few_inputs(p))
+            prefetch_lines(g, turned(g, p, bytes_at(g, ahead, word_i64(g, g->ahead))), mul(g, p->k, b.n * bytes));
+        else
+            b.fetched = fetched_a_step(g, &b);
     }
     if (p->buffer) {
         chunks_emit(g, p, &b, ahead);
@@ -568,6 +597,7 @@ static Shape shape_of(const Gen *g, const Product *p)
     int held = s.m * s.v * s.chains * (g->tile == 1 && cuts > 1 && s.chains == 1 ? 2 : 1);
     int64_t most = sums / held > 1 ? sums / held : 1;
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
+    if (in_small_blocks(g, p)) most = least(most, SMALL_SUMS / s.v);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
     if (hurries(g, p) && s.v > 1) return s;
     // or equal ones, which need no code for the last
