@@ -762,7 +762,7 @@ def test_not_finite_rows(tool, lander, files, rows):
 
 def test_overflow_is_told(tool, lander, files, rows):
     obs = rows["obs"].copy()
-    obs[5, 3] = 1e38
+    obs[5, 3] = 3e38
     np.save(files / "obs.npy", obs)
     for words in (["sample"], ["act"], ["sample_best", "--samples", "3"]):
         done = tool("run", lander / "policy.so", *words, "obs=obs.npy", "-o", "out", cwd=files)
