@@ -131,13 +131,13 @@ static bool take_mean(Input *p)
     return true;
 }
 
+static bool may_take(const Node *x) { return x->op == OP_mul || x->op == OP_div || x->op == OP_add || x->op == OP_sub; }
+
 static bool take_one(Builder *b, Input *p, const int *uses)
 {
     if (!p->was || p->x->op != p->was->op) return false;
     if (take_mean(p)) return true;
-    if (uses[p->was->id] > 1 || (p->x->op != OP_mul && p->x->op != OP_div && p->x->op != OP_add && p->x->op != OP_sub))
-        return false;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < 2 && may_take(p->x) && uses[p->was->id] <= 1; k++)
         if (take_constant(p, k) || take_scale(b, p, k)) return true;
     return false;
 }
@@ -167,15 +167,9 @@ static const Node *product_of(Builder *b, const Input *p, const Node *n)
     return add ? build_binary(b, OP_add, y, add) : y;
 }
 
-static bool may_take(const Node *x)
-{
-    x = shapeless(x);
-    return x->op == OP_mul || x->op == OP_div || x->op == OP_add || x->op == OP_sub;
-}
-
 const Node *merge_input(Builder *b, const Node *n, const Node *was, const int *uses)
 {
-    if (n->in[1]->type.rank != 2 || !may_take(n->in[0])) return NULL;
+    if (n->in[1]->type.rank != 2 || !may_take(shapeless(n->in[0]))) return NULL;
     Input p = {n->in[0], was->in[0], n->in[1]->type.dim[0], n->in[1]->type.dim[1], linear_weights(n), NULL, NULL};
     p.bias = heap_array(p.N, sizeof *p.bias);
     for (int64_t j = 0; j < p.N; j++) p.bias[j] = linear_bias(n, j);

@@ -6,44 +6,20 @@
 //
 // Each sum is one chain in the order of k. Where K is cut into blocks of kb, each block is a chain from +0 and the
 // blocks are added in order: either one after the other, or (one token, T = 1) up to four chains side by side.
+// Weights of 16 bits are expanded in chunks first (product_chunks.c), and fetched ahead as others are (product_fetch.c).
 //
 // K and kb are counts that the code learns, so that products that differ in K alone share it; what is worth knowing
 // beforehand is in Cuts.
-#include "llvm.h"
+#include "product.h"
 
 #include <assert.h>
 
-enum { MOST_SUMS = 64, MOST_TOKENS = 6, AHEAD_LANES = 32, NEAR_INPUTS = 16 };
-enum { FEW_INPUTS = 16, SMALL_SUMS = 8 }; // in_small_blocks
+enum { MOST_TOKENS = 6, SMALL_SUMS = 8 }; // SMALL_SUMS: in_small_blocks
 
-// Weights of 16 bits that a pass over K expands beside its multiplications: columns of `w` from input `first` on.
-typedef struct {
-    Operand w;
-    int64_t w_stride; // from input to input
-    Value first, to;  // to: NULL: none
-    Value inputs;     // 0 or 1 for each of the pass
-} Expansion;
-
-typedef struct {
-    int m, n, v;
-    int last;     // floats of the last unit to store (T = 1)
-    Operand x, w; // at the block's first token and output
-    Value row;    // first row
-    Value ahead;  // what this pass over K has to fetch begins here, `fetched` bytes for each k; NULL: nothing
-    Value fetched;
-    const Value *inputs; // T = 1: by token, some neighbouring inputs, of which number `input` has its turn; or NULL
-    int input;
-    Operand add, bias, out;
-    Expansion next;
-} Block;
-
-static int sums_of(const Block *b) { return b->m * b->n * b->v; }
-static int unit_lanes(const Gen *g) { return g->tile == 1 ? g->width : 1; }
-
-static Value row_at(Gen *g, const Block *b, int v) { return add(g, b->row, word_i64(g, v * g->width)); }
+Value row_at(Gen *g, const Block *b, int v) { return add(g, b->row, word_i64(g, v * g->width)); }
 
 // Unit n of an operand of outputs, row vector v.
-static Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
+Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
 {
     o = operand_fixed(g, o, (int64_t)n * unit_lanes(g));
     return g->tile == 1 ? load_lanes(g, o, g->width) : load_rows(g, o, row_at(g, b, v), g->width);
@@ -114,104 +90,6 @@ static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Op
         hold_x(g, p, b, x, w, sum);
 }
 
-// T > 1. A block's weights are a narrow column, which no hardware prefetcher foresees, and blocks that fetch their own
-// ask memory for much at once and then, in the columns of a line that is there, for nothing. So the loops ask for the
-// weights in the order in which they lie, for as many as they use up themselves, and g->ahead bytes before their turn.
-static bool prefetches(const Gen *g, const Product *p) { return g->tile > 1 && p->w.shared && g->ahead; }
-
-// AVX-512 uses weights up faster than the loads of a narrow column foresee where they come from L3 or memory: blocks of
-// several vectors of rows are as wide as they may be, and fetch their own column from L2, or expand it ahead.
-static bool hurries(const Gen *g, const Product *p)
-{
-    return prefetches(g, p) && g->info.level == LEVEL_AVX512 && !p->paired && (p->w.type == WEIGHTS_F32 || p->buffer);
-}
-
-static bool has_inputs(const Product *p, uint64_t most)
-{
-    return LLVMIsConstant(p->k) && LLVMConstIntGetZExtValue(p->k) <= most;
-}
-
-static bool has_few_inputs(const Product *p) { return has_inputs(p, FEW_INPUTS); }
-
-// Of few inputs they would be another block's.
-static bool fetches_near(const Gen *g, const Product *p)
-{
-    return hurries(g, p) && p->w.type == WEIGHTS_F32 && !has_inputs(p, 2 * NEAR_INPUTS);
-}
-
-// T > 1. Of few inputs a block's loads and stores take as long as its multiplications; what a CPU has at once then has
-// to be more than one block. Where only large products count in time, twice as many are few: it is less code.
-static bool in_small_blocks(const Gen *g, const Product *p)
-{
-    bool f32 = p->w.type == WEIGHTS_F32 && !p->paired;
-    return g->tile > 1 && p->w.shared && f32 && !reads_slots(g) &&
-           has_inputs(p, g->ahead ? 2 * FEW_INPUTS : FEW_INPUTS);
-}
-
-// What is `at`, or, behind the end of the run, stands in the next one.
-static Value turned(Gen *g, const Product *p, Value at)
-{
-    if (!p->end) return at;
-    Value over =
-        LLVMBuildSub(g->b, LLVMBuildPtrToInt(g->b, at, g->i64, ""), LLVMBuildPtrToInt(g->b, p->end, g->i64, ""), "");
-    Value behind = LLVMBuildICmp(g->b, LLVMIntSGE, over, word_i64(g, 0), "");
-    return LLVMBuildSelect(g->b, behind, bytes_at(g, p->next, over), at, "");
-}
-
-static int64_t weight_bytes(const Operand *w) { return w->type == WEIGHTS_F32 ? 4 : 2; }
-
-// Bytes of weights that one k of a block accounts for: all rows of the tile share them.
-static Value fetched_a_step(Gen *g, const Block *b)
-{
-    Value rows = LLVMBuildUDiv(g->b, g->rows, word_i64(g, (int64_t)b->v * g->width), "");
-    return LLVMBuildUDiv(g->b, word_i64(g, b->n * weight_bytes(&b->w)), rows, "");
-}
-
-// The last of the block's weights NEAR_INPUTS on, from L2: the first ones share their line with the block before.
-static void prefetch_near(Gen *g, const Product *p, const Block *b, Value k)
-{
-    Value last = add(g, mul(g, add(g, k, word_i64(g, NEAR_INPUTS)), p->w_stride), word_i64(g, b->n - 1));
-    prefetch(g, operand_at(g, b->w, last).base, word_i64(g, 0), TO_L1);
-}
-
-static void prefetch_lines(Gen *g, Value base, Value bytes)
-{
-    Value lines = LLVMBuildUDiv(g->b, add(g, bytes, word_i64(g, LINE_BYTES - 1)), word_i64(g, LINE_BYTES), "");
-    Loop l = loop_of(g, lines);
-    prefetch(g, base, mul(g, l.i, LINE_BYTES), TO_L2);
-    loop_end(g, &l, NULL);
-}
-
-// PREP of many lanes and rows comes from far, too. Its lanes are taken in order: so many lines as this pass adds,
-// AHEAD_LANES further on.
-static void prefetch_add(Gen *g, const Block *b, Value rows)
-{
-    int64_t bytes = (int64_t)b->n * b->v * g->width * 4;
-    Value ahead = add(g, mul(g, b->add.lane_bytes, AHEAD_LANES), mul(g, rows, bytes));
-    prefetch_lines(g, bytes_at(g, b->add.base, ahead), word_i64(g, bytes));
-}
-
-// ---- weights of 16 bits that are expanded: floats from input to input, whole vectors
-static int64_t expanded_stride(const Gen *g, const Block *b) { return blocks_of(b->n, g->width) * g->width; }
-
-static void expand_input(Gen *g, const Block *b, Operand from, Value to)
-{
-    for (int n = 0; n < b->n; n += g->width)
-        store(g, load_lanes(g, operand_fixed(g, from, n), g->width), bytes_at(g, to, word_i64(g, 4 * n)));
-}
-
-// Behind the last input, that one again. In blocks of their own: else loads are moved past the stores, and spilled.
-static void expand_next(Gen *g, const Product *p, const Block *b, Value k)
-{
-    Loop l = loop_maybe(g, b->next.inputs);
-    Value input = add(g, b->next.first, k), last = add(g, p->k, word_i64(g, -1));
-    Value there = LLVMBuildICmp(g->b, LLVMIntULT, input, last, "");
-    input = LLVMBuildSelect(g->b, there, input, last, "");
-    expand_input(g, b, operand_at(g, b->next.w, mul(g, input, b->next.w_stride)),
-                 bytes_at(g, b->next.to, mul(g, k, 4 * expanded_stride(g, b))));
-    loop_end(g, &l, NULL);
-}
-
 static void zero_sums(Gen *g, Value *sum, int n)
 {
     for (int i = 0; i < n; i++) sum[i] = splat_float(g, 0.0f, g->width);
@@ -247,8 +125,7 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
             multiply_add(g, p, &own, operand_fixed(g, x, own.input), operand_fixed(g, w, own.input * p->w_stride),
                          sum + c * sums_of(b));
     }
-    if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""), TO_L2);
-    if (fetches_near(g, p)) prefetch_near(g, p, b, k);
+    fetch_pass(g, p, b, k);
 }
 
 // From k on for `passes` times `unroll` inputs; `maybe`: passes may be 0.
@@ -260,6 +137,15 @@ static void run_loop(Gen *g, const Product *p, const Block *b, int chains, Value
     for (int i = 0; i < all; i++) sum[i] = loop_phi(g, &l, sum[i]);
     run_pass(g, p, b, chains, add(g, k, mul(g, l.i, unroll)), unroll, sum);
     loop_end(g, &l, sum);
+}
+
+// T > 1. Of few inputs a block's loads and stores take as long as its multiplications; what a CPU has at once then has
+// to be more than one block. Where only large products count in time, twice as many are few: it is less code.
+static bool in_small_blocks(const Gen *g, const Product *p)
+{
+    bool f32 = p->w.type == WEIGHTS_F32 && !p->paired;
+    return g->tile > 1 && p->w.shared && f32 && !reads_slots(g) &&
+           has_inputs(p, g->ahead ? 2 * FEW_INPUTS : FEW_INPUTS);
 }
 
 // One row, weights in L2 or near L3: a loop with more than so many loads of them gets its lines at two thirds of the
@@ -284,8 +170,7 @@ static void run_known(Gen *g, const Product *p, const Block *b, int chains, Valu
 }
 
 // All chains go on for `count` inputs from k on; `maybe`: count may be 0.
-static void run_chains(Gen *g, const Product *p, const Block *b, int chains, Value k, Value count, bool maybe,
-                       Value *sum)
+void run_chains(Gen *g, const Product *p, const Block *b, int chains, Value k, Value count, bool maybe, Value *sum)
 {
     int unroll = unroll_of(g, p, sums_of(b) * chains);
     if (LLVMIsConstant(count)) {
@@ -305,17 +190,10 @@ static void add_sums(Gen *g, Value *total, const Value *sum, int n)
 }
 
 // The next rows of a block, from input `first` on; what it has to fetch begins at `ahead`.
-static Loop pass_begin(Gen *g, const Product *p, Block *b, Value ahead, Value first)
+Loop pass_begin(Gen *g, const Product *p, Block *b, Value ahead, Value first)
 {
     Loop rows = rows_begin(g, b->v * g->width);
-    if (ahead) {
-        if (b->fetched) {
-            Value inputs = add(g, LLVMBuildMul(g->b, rows.i, p->k, ""), first);
-            Value done = LLVMBuildMul(g->b, inputs, b->fetched, "");
-            b->ahead = turned(g, p, bytes_at(g, ahead, add(g, done, word_i64(g, g->ahead))));
-        }
-        if (p->has_add) prefetch_add(g, b, rows.i);
-    }
+    if (ahead) fetch_rows(g, p, b, ahead, first, rows.i);
     b->row = mul(g, rows.i, (int64_t)b->v * g->width);
     return rows;
 }
@@ -410,7 +288,7 @@ static void apply_map(Gen *g, const Product *p, Value *sum, int all)
 }
 
 // T = 1: the last unit of the last token may be written whole (plan.h).
-static void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
+void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
     Operand out = operand_at(g, b->out, mul(g, p->out_stride, m));
     out = operand_fixed(g, out, (int64_t)n * unit_lanes(g));
@@ -436,7 +314,7 @@ static void finish_some(Gen *g, const Product *p, const Block *b, Value *sum)
     loop_end(g, &l, sum);
 }
 
-static void finish_sums(Gen *g, const Product *p, const Block *b, Value *sum)
+void finish_sums(Gen *g, const Product *p, const Block *b, Value *sum)
 {
     (p->parts ? finish_some : finish_all)(g, p, b, sum);
     if (p->after) apply_map(g, p, sum, sums_of(b));
@@ -447,98 +325,6 @@ static void finish_block(Gen *g, const Product *p, const Block *b, Value *sum)
     int each = b->n * b->v;
     finish_sums(g, p, b, sum);
     for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, i / each, i % each / b->v, i % b->v, sum[i]);
-}
-
-// ---- weights of 16 bits, T > 1
-// A chunk of a block's columns is expanded for all rows at once, onto the stack; between chunks the sums wait in `out`.
-// Each is one chain in the order of k all the same. Blocks of several vectors leave time for more: the first rows' pass
-// over a chunk expands the next one.
-enum { CHUNK = 64, MOST_EXPANDED = 32, APART = 128 }; // APART: the two chunks' addresses differ in their low bits, too
-
-static bool expands_beside(const Gen *g, const Product *p, const Block *b)
-{
-    return hurries(g, p) && b->v > 1 && 2 * expanded_stride(g, b) <= MOST_EXPANDED;
-}
-
-Value product_buffer(Gen *g)
-{
-    Value buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, CHUNK * MOST_EXPANDED + APART), "");
-    LLVMSetAlignment(buffer, LINE_BYTES);
-    return buffer;
-}
-
-static Value chunk_inputs(Gen *g, const Product *p, Value first)
-{
-    Value left = LLVMBuildSub(g->b, p->k, first, "");
-    Value fits = LLVMBuildICmp(g->b, LLVMIntULT, left, word_i64(g, CHUNK), "");
-    return LLVMBuildSelect(g->b, fits, left, word_i64(g, CHUNK), "");
-}
-
-static void expand(Gen *g, const Product *p, const Block *b, Value first, Value count)
-{
-    Loop l = loop_of(g, count);
-    Operand from = operand_at(g, b->w, mul(g, add(g, first, l.i), p->w_stride));
-    expand_input(g, b, from, bytes_at(g, p->buffer, mul(g, l.i, 4 * expanded_stride(g, b))));
-    loop_end(g, &l, NULL);
-}
-
-// What waits in `out`, or +0.
-static void waiting_sums(Gen *g, const Block *b, Value first, Value *sum)
-{
-    Value some = LLVMBuildICmp(g->b, LLVMIntNE, first, word_i64(g, 0), "");
-    Value mask = splat(g, LLVMBuildSExt(g->b, some, g->i32, ""), g->width);
-    for (int i = 0; i < sums_of(b); i++) {
-        Value word = LLVMBuildBitCast(g->b, load_unit(g, b, b->out, i / b->v, i % b->v), ints(g, g->width), "");
-        sum[i] = LLVMBuildBitCast(g->b, LLVMBuildAnd(g->b, word, mask, ""), floats(g, g->width), "");
-    }
-}
-
-static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, Value first, Value count)
-{
-    Value sum[MOST_SUMS], end = add(g, first, count);
-    Product q = *p;
-    Block own = *b;
-    q.w_stride = expanded_stride(g, b);
-    own.x = operand_at(g, b->x, first);
-    own.w = (Operand){buffer, word_i64(g, 4), true, WEIGHTS_F32, NULL};
-    waiting_sums(g, b, first, sum);
-    run_chains(g, &q, &own, 1, word_i64(g, 0), count, false, sum);
-    Value is_last = LLVMBuildICmp(g->b, LLVMIntEQ, end, p->k, "");
-    Loop last = loop_maybe(g, LLVMBuildZExt(g->b, is_last, g->i64, ""));
-    for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &last, sum[i]);
-    finish_sums(g, p, b, sum);
-    loop_end(g, &last, sum);
-    for (int i = 0; i < sums_of(b); i++) store_unit(g, p, b, 0, i / b->v, i % b->v, sum[i]);
-}
-
-// Where chunk `number` lies, one of two.
-static Value chunk_at(Gen *g, const Product *p, const Block *b, Value number)
-{
-    Value odd = LLVMBuildAnd(g->b, number, word_i64(g, 1), "");
-    return bytes_at(g, p->buffer, mul(g, odd, 4 * (CHUNK * expanded_stride(g, b) + APART)));
-}
-
-// One token, K in one chain.
-static void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead)
-{
-    assert(b->m == 1 && expanded_stride(g, b) <= MOST_EXPANDED);
-    bool beside = expands_beside(g, p, b);
-    Value chunks = pieces(g, p->k, word_i64(g, CHUNK));
-    if (beside) expand(g, p, b, word_i64(g, 0), chunk_inputs(g, p, word_i64(g, 0)));
-    Loop l = loop_of(g, chunks);
-    Value first = mul(g, l.i, CHUNK), count = chunk_inputs(g, p, first);
-    if (!beside) expand(g, p, b, first, count);
-    Block own = *b;
-    Loop rows = pass_begin(g, p, &own, ahead, first);
-    if (beside) {
-        Value begins = LLVMBuildICmp(g->b, LLVMIntEQ, rows.i, word_i64(g, 0), "");
-        Value after = chunk_at(g, p, b, add(g, l.i, word_i64(g, 1)));
-        own.next = (Expansion){b->w, p->w_stride, add(g, first, word_i64(g, CHUNK)), after,
-                               LLVMBuildZExt(g->b, begins, g->i64, "")};
-    }
-    chunk_rows(g, p, &own, beside ? chunk_at(g, p, b, l.i) : p->buffer, first, count);
-    loop_end(g, &rows, NULL);
-    loop_end(g, &l, NULL);
 }
 
 static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
@@ -556,15 +342,7 @@ static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
 // `lane`: outputs before the block's.
 static void block_emit(Gen *g, const Product *p, Block b, Value lane, int chains)
 {
-    Value ahead = NULL;
-    if (prefetches(g, p)) {
-        int64_t bytes = weight_bytes(&b.w);
-        ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, bytes), ""));
-        if (has_few_inputs(p))
-            prefetch_lines(g, turned(g, p, bytes_at(g, ahead, word_i64(g, g->ahead))), mul(g, p->k, b.n * bytes));
-        else
-            b.fetched = fetched_a_step(g, &b);
-    }
+    Value ahead = prefetches(g, p) ? fetch_begin(g, p, &b, lane) : NULL;
     if (p->buffer) {
         chunks_emit(g, p, &b, ahead);
         return;
