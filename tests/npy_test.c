@@ -249,7 +249,7 @@ typedef struct {
 
 static void put(Zip *z, uint64_t value, int bytes)
 {
-    for (int i = 0; i < bytes; i++) z->bytes[z->size++] = i < 8 ? (unsigned char)(value >> 8 * i) : 0;
+    for (int i = 0; i < bytes; i++) z->bytes[z->size++] = (unsigned char)(i < 8 ? value >> 8 * i : 0);
 }
 
 static void put_bytes(Zip *z, const void *data, size_t size)
