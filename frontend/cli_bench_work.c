@@ -4,11 +4,9 @@
 #include "cli_bench.h"
 #include "cli_entry.h"
 
-#include <string.h>
+#include "abi.h"
 
-// Of so many rows all that depends on the contexts is kept; of more if it fits so many bytes; of more than PREPARED_ROWS
-// the entries compute `late` themselves (nfcc.c).
-enum { PREPARED_FEW = 16, PREPARED_ROWS = 256, PREPARED_BYTES = 1 << 24 };
+#include <string.h>
 
 typedef struct {
     const Plan *plan;
@@ -26,10 +24,11 @@ unsigned bench_entry(const char *entry, bool *prepares)
     return *prepares ? bit : 0;
 }
 
+// Of more contexts the entries compute `late` themselves.
 static bool prepares_in_full(const Plan *plan, uint64_t rows)
 {
     uint64_t bytes = rows * round_up_lanes(plan->prep_lanes) * sizeof(float);
-    return rows <= PREPARED_FEW || (rows <= PREPARED_ROWS && bytes <= PREPARED_BYTES);
+    return rows <= NFCC_PREPARED_FEW || (rows <= NFCC_PREPARED_ROWS && bytes <= NFCC_PREPARED_BYTES);
 }
 
 static void read_lane(Count *c, int64_t lane)

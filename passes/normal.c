@@ -316,7 +316,7 @@ static int64_t *find_logits(Context *cx, const Function *f)
         const Node *n = f->nodes[i];
         if (n->op != OP_reduce_max) continue;
         const Node *v = n->in[0];
-        if (v->op == OP_move && v->n_in == 1 && !v->map) v = v->in[0];
+        if (is_reshape(v)) v = v->in[0];
         v = before_scale(v);
         if (v->op == OP_add || v->op == OP_sub || v->op == OP_select || (v->op == OP_move && v->n_in > 1))
             logits[v->id] = type_last(n->in[0]->type);

@@ -79,6 +79,10 @@ typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, 
 #define NFCC_FEW_WORK(shape) ((size_t)((shape) >> 8 & 0xfffffff) * 16)
 #define NFCC_FEW_PREP(shape) ((size_t)((shape) >> 36) * 16)
 
+/* Prepared state of up to so many context rows holds all that depends on them; of more, up to the second number, if it
+ * fits so many bytes. */
+enum { NFCC_PREPARED_FEW = 16, NFCC_PREPARED_ROWS = 256, NFCC_PREPARED_BYTES = 1 << 24 };
+
 typedef struct {
     int32_t code[NFCC_TILES]; /* offset of an nfcc_abi_code from the descriptor; 0: none */
     uint32_t exists, work_lanes;

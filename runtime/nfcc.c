@@ -40,9 +40,6 @@ enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,
     MOST_FEW = 8,        /* so many rows are a tile of few at most */
-    PREPARED_FEW = 16,   /* up to so many context rows are prepared in full */
-    PREPARED_ROWS = 256, /* up to so many, if these bytes hold them */
-    PREPARED_BYTES = 1 << 24,
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
@@ -907,8 +904,8 @@ static size_t prepared_stride(const nfcc_policy *p, bool full)
 
 static bool prepares_in_full(const nfcc_policy *p, size_t rows)
 {
-    return rows <= PREPARED_FEW ||
-           (rows <= PREPARED_ROWS && rows * prepared_stride(p, true) * 4 <= (size_t)PREPARED_BYTES);
+    return rows <= NFCC_PREPARED_FEW ||
+           (rows <= NFCC_PREPARED_ROWS && rows * prepared_stride(p, true) * 4 <= (size_t)NFCC_PREPARED_BYTES);
 }
 
 /* The next tile of so many items; of few rows there are as many as are left. */

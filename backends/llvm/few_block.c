@@ -165,26 +165,22 @@ static Value addend(const Block *b, int64_t flag, int i)
     return place(b, row_base(b, BLOCK_ADD, i / b->shape.units, ROW_ADD), i);
 }
 
-static void add_where(Block *b, int64_t flag)
+// Sum i with what the flag says of it.
+static Value finished(const Block *b, int64_t flag, int i)
+{
+    Gen *g = b->g;
+    if (flag != SCALED) return LLVMBuildFAdd(g->b, b->sum[i], load(g, floats(g, g->width), addend(b, flag, i)), "");
+    Value scale = load(g, g->f32, row_base(b, BLOCK_ADD, i / b->shape.units, ROW_ADD));
+    Value bias = load(g, floats(g, g->width), addend(b, BIASED, i));
+    return fma_of(g, b->sum[i], splat(g, scale, g->width), bias);
+}
+
+static void finish_where(Block *b, int64_t flag)
 {
     Gen *g = b->g;
     Loop l = loop_maybe(g, LLVMBuildZExt(g->b, is_set(b, flag), g->i64, ""));
     for (int i = 0; i < vectors_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
-    for (int i = 0; i < vectors_of(b); i++)
-        b->sum[i] = LLVMBuildFAdd(g->b, b->sum[i], load(g, floats(g, g->width), addend(b, flag, i)), "");
-    loop_end(g, &l, b->sum);
-}
-
-static void scale_where(Block *b)
-{
-    Gen *g = b->g;
-    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, is_set(b, SCALED), g->i64, ""));
-    for (int i = 0; i < vectors_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
-    for (int i = 0; i < vectors_of(b); i++) {
-        Value scale = load(g, g->f32, row_base(b, BLOCK_ADD, i / b->shape.units, ROW_ADD));
-        Value bias = load(g, floats(g, g->width), addend(b, BIASED, i));
-        b->sum[i] = fma_of(g, b->sum[i], splat(g, scale, g->width), bias);
-    }
+    for (int i = 0; i < vectors_of(b); i++) b->sum[i] = finished(b, flag, i);
     loop_end(g, &l, b->sum);
 }
 
@@ -201,9 +197,9 @@ void few_block_emit(Gen *g, MatrixKind kind, FewShape shape)
         run_abreast(&b);
     else
         run_chunk(&b);
-    add_where(&b, OLD_ADDS);
-    add_where(&b, ADDS);
-    add_where(&b, BIASED);
-    scale_where(&b);
+    finish_where(&b, OLD_ADDS);
+    finish_where(&b, ADDS);
+    finish_where(&b, BIASED);
+    finish_where(&b, SCALED);
     for (int i = 0; i < vectors_of(&b); i++) store(g, b.sum[i], out_place(&b, i));
 }

@@ -128,6 +128,7 @@ Value mul(Gen *g, Value a, int64_t b);
 Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n);
 Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n);
 Value fma_of(Gen *g, Value a, Value b, Value c);
+Value least_word(Gen *g, Value a, Value b);         // of whole numbers from 0 on, or of vectors of them
 Value pieces(Gen *g, Value n, Value piece);         // how many n has, the last one perhaps not whole (i64)
 Value bytes_at(Gen *g, Value pointer, Value bytes); // pointer + bytes
 typedef enum { TO_L2 = 2, TO_L1 = 3 } Cache;        // as llvm.prefetch numbers them

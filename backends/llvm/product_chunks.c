@@ -22,9 +22,7 @@ static void expand_input(Gen *g, const Block *b, Operand from, Value to)
 void expand_next(Gen *g, const Product *p, const Block *b, Value k)
 {
     Loop l = loop_maybe(g, b->next.inputs);
-    Value input = add(g, b->next.first, k), last = add(g, p->k, word_i64(g, -1));
-    Value there = LLVMBuildICmp(g->b, LLVMIntULT, input, last, "");
-    input = LLVMBuildSelect(g->b, there, input, last, "");
+    Value input = least_word(g, add(g, b->next.first, k), add(g, p->k, word_i64(g, -1)));
     expand_input(g, b, operand_at(g, b->next.w, mul(g, input, b->next.w_stride)),
                  bytes_at(g, b->next.to, mul(g, k, 4 * expanded_stride(g, b))));
     loop_end(g, &l, NULL);
@@ -44,9 +42,7 @@ Value product_buffer(Gen *g)
 
 static Value chunk_inputs(Gen *g, const Product *p, Value first)
 {
-    Value left = LLVMBuildSub(g->b, p->k, first, "");
-    Value fits = LLVMBuildICmp(g->b, LLVMIntULT, left, word_i64(g, CHUNK), "");
-    return LLVMBuildSelect(g->b, fits, left, word_i64(g, CHUNK), "");
+    return least_word(g, LLVMBuildSub(g->b, p->k, first, ""), word_i64(g, CHUNK));
 }
 
 static void expand(Gen *g, const Product *p, const Block *b, Value first, Value count)

@@ -57,8 +57,7 @@ static void prefetch_near(Gen *g, const Product *p, const Block *b, Value k)
 
 static void prefetch_lines(Gen *g, Value base, Value bytes)
 {
-    Value lines = LLVMBuildUDiv(g->b, add(g, bytes, word_i64(g, LINE_BYTES - 1)), word_i64(g, LINE_BYTES), "");
-    Loop l = loop_of(g, lines);
+    Loop l = loop_of(g, pieces(g, bytes, word_i64(g, LINE_BYTES)));
     prefetch(g, base, mul(g, l.i, LINE_BYTES), TO_L2);
     loop_end(g, &l, NULL);
 }

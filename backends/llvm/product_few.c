@@ -15,11 +15,6 @@
 
 enum { AHEAD = 1 << 14 };
 
-static Value least_of(Gen *g, Value a, Value b)
-{
-    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, a, b, ""), a, b, "");
-}
-
 static Value product_of(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
 static Value difference(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
 static Value equal(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, word_i64(g, b), ""); }
@@ -114,7 +109,7 @@ static Value table_emit(const Few *f, Value shape)
         [ROW_OUT] = few_step(g, shape, SPACE_WORK), [ROW_X] = step_of(g, shape, 0), [ROW_ADD] = step_of(g, shape, 2)};
     Value table = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i64, (FEW_ROWS + MOST_ROWS) * ROW_WORDS), "");
     Loop l = loop_of(g, mul(g, pieces(g, f->rows, word_i64(g, MOST_ROWS)), MOST_ROWS));
-    Value row = least_of(g, l.i, add(g, f->rows, word_i64(g, -1)));
+    Value row = least_word(g, l.i, add(g, f->rows, word_i64(g, -1)));
     for (int i = ROW_OUT; i <= ROW_ADD; i++) {
         Value at = add(g, mul(g, l.i, 8 * ROW_WORDS), word_i64(g, 8 * i));
         LLVMBuildStore(g->b, product_of(g, row, step[i]), bytes_at(g, table, at));
@@ -174,7 +169,7 @@ static Chunk chunk_at(const Few *f, const Chunk *group, Value k)
     Chunk c = *group;
     Value left = difference(g, f->k, k), old = where(g, f->cut, word_i64(g, OLD_ADDS), word_i64(g, OLD_STARTS));
     Value is_last = LLVMBuildICmp(g->b, LLVMIntULE, left, f->chunk, "");
-    c.count = least_of(g, left, f->chunk);
+    c.count = least_word(g, left, f->chunk);
     c.what = LLVMBuildOr(g->b, c.count, where(g, equal(g, k, 0), word_i64(g, 0), old), "");
     c.what = LLVMBuildOr(g->b, c.what, where(g, is_last, f->behind, word_i64(g, 0)), "");
     c.x = bytes_at(g, c.x, mul(g, k, 4));
@@ -194,7 +189,7 @@ static Value pairs_divide(const Few *f, Value units)
 static void group_emit(const Few *f, Value first)
 {
     Gen *g = f->g;
-    Value width = least_of(g, difference(g, f->n, first), word_i64(g, GEMM_GROUP)), lane = mul(g, first, 4);
+    Value width = least_word(g, difference(g, f->n, first), word_i64(g, GEMM_GROUP)), lane = mul(g, first, 4);
     Chunk group = {.out = bytes_at(g, f->out, lane), .x = f->x};
     group.w = bytes_at(g, f->w, mul(g, product_of(g, first, f->k), few_weight_bytes(f->kind)));
     group.add = bytes_at(g, f->add, product_of(g, first, f->add_step));

@@ -65,6 +65,11 @@ Value fma_of(Gen *g, Value a, Value b, Value c)
     return call(g, "llvm.fma", LLVMTypeOf(a), args, 3);
 }
 
+Value least_word(Gen *g, Value a, Value b)
+{
+    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, a, b, ""), a, b, "");
+}
+
 Value pieces(Gen *g, Value n, Value piece)
 {
     return LLVMBuildUDiv(g->b, add(g, n, add(g, piece, word_i64(g, -1))), piece, "");
