@@ -77,6 +77,7 @@ static const char *needs_text(Arena *arena, unsigned cpu)
     } features[] = {{NFCC_CPU_AVX2_FMA, "AVX2, FMA"},
                     {NFCC_CPU_AVX512, "AVX-512 F, VL, BW, DQ"},
                     {NFCC_CPU_AVX512_BF16, "AVX512_BF16"},
+                    {NFCC_CPU_AMX_BF16, "AMX_BF16"},
                     {NFCC_CPU_NEON, "NEON"}};
     const char *text = "";
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)

@@ -45,7 +45,8 @@ enum {
     NFCC_CPU_AVX2_FMA = 1u << 0,
     NFCC_CPU_AVX512 = 1u << 1 /* F, VL, BW, DQ */,
     NFCC_CPU_NEON = 1u << 2,
-    NFCC_CPU_AVX512_BF16 = 1u << 3
+    NFCC_CPU_AVX512_BF16 = 1u << 3,
+    NFCC_CPU_AMX_BF16 = 1u << 4 /* AMX_TILE, AMX_BF16 */
 };
 
 /* What a call of the main program costs: of one row; what is shared by up to four and up to eight rows together, and
