@@ -8,7 +8,7 @@
 
 #define NFCC_ABI_MAGIC 0x6363666eu /* "nfcc" */
 #define NFCC_ABI_VERSION 2u
-#define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, but never 1 and 16 */
+#define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, but never 1 */
 
 enum {
     NFCC_PORT_CONTEXT,
@@ -49,8 +49,8 @@ enum {
     NFCC_CPU_AMX_BF16 = 1u << 4 /* AMX_TILE, AMX_BF16 */
 };
 
-/* What a call of the main program costs: of one row; what is shared by up to four and up to eight rows together, and
- * what each of them adds; of whole tiles. */
+/* What a call of the main program costs: of one row; what is shared by up to four and up to eight rows together (by
+ * more than four, where T = 1 is all there is), and what each of them adds; of whole tiles. */
 enum {
     NFCC_COST_ONE,
     NFCC_COST_FOUR,
@@ -76,6 +76,7 @@ typedef struct {
 typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, uint64_t shape);
 #define NFCC_FEW(rows, work_stride, prep_stride) \
     ((uint64_t)(rows) | (uint64_t)(work_stride) / 16 << 8 | (uint64_t)(prep_stride) / 16 << 36)
+#define NFCC_MOST_FEW 128 /* the largest few_rows */
 #define NFCC_FEW_ROWS(shape) ((size_t)((shape) & 255))
 #define NFCC_FEW_WORK(shape) ((size_t)((shape) >> 8 & 0xfffffff) * 16)
 #define NFCC_FEW_PREP(shape) ((size_t)((shape) >> 36) * 16)

@@ -29,6 +29,7 @@
 #include <link.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
@@ -38,8 +39,8 @@ typedef nfcc_abi_value Value;
 
 enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
-    TILE_MAX = 64,
-    MOST_FEW = 8,        /* so many rows are a tile of few at most */
+    TILE_MAX = 64,       /* rows of the largest of TILE */
+    MOST_FEW = 8,        /* so many rows are a tile of few at most, where there are larger tiles */
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
@@ -68,7 +69,9 @@ struct nfcc_policy {
     bool other;                                   /* the second set of code is used */
     unsigned tiles;                               /* bit s: every program has code for TILE[s] */
     unsigned few;                                 /* rows that slot FEW takes */
-    Choice choice[TILE_MAX + 1];                  /* by the number of items left; the last one for more as well */
+    bool shares_prep;                             /* one context of a tile lies as that of a tile of 16 rows */
+    unsigned most;                                /* items that `choice` tells apart */
+    Choice choice[NFCC_MOST_FEW + 1];             /* by the number of items left; that of `most` for more as well */
     uint32_t main_lanes, prep_lanes, noise_lanes; /* the three regions of a workspace */
     size_t main_bytes, prep_bytes;                /* of the first two */
     size_t widest;                                /* lanes of the largest of a caller's arrays */
@@ -325,7 +328,7 @@ static bool code_ok(const nfcc_model *m, const int32_t *code, const Image *image
     for (int s = 0; s < NFCC_TILES; s++) {
         int64_t offset = code[s];
         uintptr_t address = (uintptr_t)m + (uintptr_t)offset;
-        if (offset == 0 && s < 2) return false;
+        if (offset == 0 && s == FEW) return false;
         if (offset > 0 && (uint64_t)offset < m->weights + m->weights_size) return false; /* within the data */
         if (offset && !image_holds(image, address, 1, true)) return false;
     }
@@ -368,7 +371,7 @@ static nfcc_status model_check(const nfcc_model *m, const Image *image)
     if (!values_ok(m, m->inputs, m->n_inputs) || !values_ok(m, m->outputs, m->n_outputs)) return NFCC_ABI;
     if (m->event.lanes && (!value_ok(m, &m->event) || m->event.dtype != NFCC_F32)) return NFCC_ABI;
     if (!table_ok(m, m->golden, m->golden_words, 4) || m->golden_rows > MAX_VALUES) return NFCC_ABI;
-    if (m->few_rows > TILE_MAX) return NFCC_ABI;
+    if (m->few_rows > NFCC_MOST_FEW) return NFCC_ABI;
     if (m->other_cpu && !table_ok(m, m->other_code, NFCC_PROGRAMS * NFCC_TILES, 4)) return NFCC_ABI;
     return programs_ok(m, image) ? NFCC_OK : NFCC_ABI;
 }
@@ -443,17 +446,23 @@ static uint64_t tile_cost(const nfcc_policy *p, int slot, size_t rows)
     return shared + (uint64_t)cost[NFCC_COST_EACH] * rows;
 }
 
+static bool only_few(const nfcc_policy *p) { return p->tiles >> SIXTEEN == 0; }
+
+/* Code of few rows reads each weight once for up to MOST_FEW of them: more are better off in a larger tile. Where there
+ * is none it is code that reads a weight once for all rows that it takes. */
 static size_t most_rows(const nfcc_policy *p, int slot)
 {
     if (slot != FEW) return TILE[slot];
-    return p->few < MOST_FEW ? p->few : MOST_FEW;
+    return only_few(p) || p->few < MOST_FEW ? p->few : MOST_FEW;
 }
 
-/* The cheapest tiles for up to 64 items, the first one of each list: the rest has its own. */
+/* The cheapest tiles for as many items as the largest of them may have rows, the first one of each list: the rest has
+ * its own. */
 static void choose_tiles(nfcc_policy *p)
 {
-    uint64_t cost[TILE_MAX + 1] = {0};
-    for (size_t left = 1; left <= TILE_MAX; left++) {
+    uint64_t cost[NFCC_MOST_FEW + 1] = {0};
+    p->most = only_few(p) ? NFCC_MOST_FEW : TILE_MAX;
+    for (size_t left = 1; left <= p->most; left++) {
         cost[left] = UINT64_MAX;
         for (int s = NFCC_TILES - 1; s >= FEW; s--)
             for (size_t rows = most_rows(p, s), least = s == FEW ? 1 : rows; rows >= least; rows--) {
@@ -504,6 +513,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->other = other;
     p->tiles = tiles_of(m, other);
     p->few = m->few_rows ? m->few_rows : 1;
+    p->shares_prep = m->shares_prep && (p->tiles >> SIXTEEN & 1);
     p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
     p->info.target = text_of(m, m->target);
     p->info.base = text_of(m, m->base);
@@ -536,10 +546,10 @@ static bool all_set(uint64_t word, uint64_t bits) { return (word & bits) == bits
 /* What the processor has and the operating system saves (XCR0). AVX2_FMA stands for all of x86-64-v3, AVX512 for v4. */
 static unsigned cpu_features(void)
 {
-    unsigned a, b, c, d, one, seven, extended, sub = 0, saved, saved_high, features = 0;
+    unsigned a, b, c, d, one, seven, tiles, extended, sub = 0, saved, saved_high, features = 0;
     if (!__get_cpuid(1, &a, &b, &one, &d) || !(one >> 27 & 1)) return 0;
     __asm__ volatile("xgetbv" : "=a"(saved), "=d"(saved_high) : "c"(0));
-    if (!__get_cpuid_count(7, 0, &a, &seven, &c, &d)) return 0;
+    if (!__get_cpuid_count(7, 0, &a, &seven, &c, &tiles)) return 0;
     if (a >= 1 && __get_cpuid_count(7, 1, &sub, &b, &c, &d) == 0) sub = 0;
     if (!__get_cpuid(0x80000001u, &a, &b, &extended, &d)) return 0;
     bool v3 = all_set(one, 1u << 12 | 1u << 22 | 1u << 28 | 1u << 29) /* FMA MOVBE AVX F16C */ &&
@@ -548,6 +558,7 @@ static unsigned cpu_features(void)
     if (v3 && all_set(saved, 0x6)) features |= NFCC_CPU_AVX2_FMA;
     if (v3 && v4 && all_set(saved, 0xe6)) features |= NFCC_CPU_AVX512;
     if ((features & NFCC_CPU_AVX512) && (sub >> 5 & 1)) features |= NFCC_CPU_AVX512_BF16;
+    if (all_set(tiles, 1u << 22 | 1u << 24) && all_set(saved, 1u << 17 | 1u << 18)) features |= NFCC_CPU_AMX_BF16;
     return features;
 }
 
@@ -573,27 +584,52 @@ static unsigned cpu_features(void) { return 0; }
 static bool default_environment(void) { return true; }
 #endif
 
+/* AMX tiles are 8 KiB of a thread's state, which Linux keeps for processes that have asked: once, for all threads. */
+#if defined(__linux__) && defined(__x86_64__)
+static bool may_use(unsigned cpu)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    return !(cpu & NFCC_CPU_AMX_BF16) || syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#else
+static bool may_use(unsigned cpu)
+{
+    (void)cpu;
+    return true;
+}
+#endif
+
 /* ---- tiles -------------------------------------------------------------------------------------------------- */
+
+/* Which row of an array each row t of a tile is: first + of[t]. of[0] = 0. */
+typedef struct {
+    size_t first;
+    uint8_t of[NFCC_MOST_FEW];
+} Index;
+
+static size_t index_of(const Index *index, size_t t) { return index->first + index->of[t]; }
 
 typedef struct {
     int slot;
-    unsigned rows, used;   /* rows beyond `used` repeat the last one; their results are dropped */
-    size_t item[TILE_MAX]; /* which item of the call row t is */
-    size_t row[TILE_MAX];  /* its context row */
-    uint8_t bad[TILE_MAX]; /* an input of row t is not finite */
+    unsigned rows, used;        /* rows beyond `used` repeat the last one; their results are dropped */
+    Index item, row;            /* of the call; of the contexts */
+    uint8_t bad[NFCC_MOST_FEW]; /* an input of row t is not finite */
 } Tile;
 
 /* The tile of up to c.rows items from `first` on. */
 static void set_tile(Tile *tile, Choice c, size_t first, size_t items, size_t n)
 {
-    size_t row = first / n, sample = first % n;
+    size_t sample = first % n;
+    uint8_t row = 0;
     tile->slot = c.slot;
     tile->rows = c.rows;
     tile->used = items - first < tile->rows ? (unsigned)(items - first) : tile->rows;
+    tile->item.first = first;
+    tile->row.first = first / n;
     for (unsigned t = 0; t < tile->rows; t++) {
         bool padding = t >= tile->used;
-        tile->item[t] = padding ? tile->item[t - 1] : first + t;
-        tile->row[t] = padding ? tile->row[t - 1] : row;
+        tile->item.of[t] = (uint8_t)(padding ? tile->used - 1 : t);
+        tile->row.of[t] = padding ? tile->row.of[t - 1] : row;
         tile->bad[t] = 0;
         if (++sample == n) row++, sample = 0;
     }
@@ -781,11 +817,12 @@ static void fetch_ahead(const unsigned char *row, size_t distance, size_t bytes)
 #endif
 }
 
-static void load_words(Tile *tile, Lanes to, const size_t *index, const void *from, size_t lanes, size_t stride)
+static void load_words(Tile *tile, Lanes to, const Index *index, const void *from, size_t lanes, size_t stride)
 {
     if (tile->slot == FEW) {
         for (size_t t = 0; t < tile->rows; t++)
-            load_row(lane_of(to, 0, t), (const unsigned char *)from + index[t] * stride * 4, lanes, tile->bad + t);
+            load_row(lane_of(to, 0, t), (const unsigned char *)from + index_of(index, t) * stride * 4, lanes,
+                     tile->bad + t);
         return;
     }
     for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
@@ -793,7 +830,7 @@ static void load_words(Tile *tile, Lanes to, const size_t *index, const void *fr
             const unsigned char *row[ROWS_AT_ONCE];
             size_t n = least_of(lanes - block, LANES_AT_ONCE);
             for (size_t i = 0; i < ROWS_AT_ONCE; i++) {
-                row[i] = (const unsigned char *)from + (index[t + i] * stride + block) * 4;
+                row[i] = (const unsigned char *)from + (index_of(index, t + i) * stride + block) * 4;
                 fetch_ahead(row[i], tile->rows * stride * 4, n * 4);
             }
             load_block((Lanes){lane_of(to, block, t), to.lane, to.row}, row, n, tile->bad + t);
@@ -807,18 +844,19 @@ static void store_block(Lanes from, unsigned char *const row[ROWS_AT_ONCE], size
         for (size_t l = done; l < lanes; l++) put32(row[t] + 4 * l, get32(lane_of(from, l, t)));
 }
 
-static void store_words(const Tile *tile, Lanes from, const size_t *index, void *to, size_t lanes, size_t stride)
+static void store_words(const Tile *tile, Lanes from, const Index *index, void *to, size_t lanes, size_t stride)
 {
     if (tile->slot == FEW) {
         for (size_t t = 0; t < tile->used; t++)
-            memcpy((unsigned char *)to + index[t] * stride * 4, lane_of(from, 0, t), lanes * 4);
+            memcpy((unsigned char *)to + index_of(index, t) * stride * 4, lane_of(from, 0, t), lanes * 4);
         return;
     }
     for (size_t block = 0; block < lanes; block += LANES_AT_ONCE)
         for (size_t t = 0; t < tile->used; t += ROWS_AT_ONCE) {
             unsigned char *row[ROWS_AT_ONCE];
             size_t rows = least_of(tile->used - t, ROWS_AT_ONCE), n = least_of(lanes - block, LANES_AT_ONCE);
-            for (size_t i = 0; i < rows; i++) row[i] = (unsigned char *)to + (index[t + i] * stride + block) * 4;
+            for (size_t i = 0; i < rows; i++)
+                row[i] = (unsigned char *)to + (index_of(index, t + i) * stride + block) * 4;
             store_block((Lanes){lane_of(from, block, t), from.lane, from.row}, row, rows, n);
         }
 }
@@ -828,15 +866,16 @@ static void load_elements(const Tile *tile, Lanes to, const void *from, size_t l
 {
     for (size_t t = 0; t < tile->rows; t++)
         for (size_t l = 0; l < lanes; l++)
-            put32(lane_of(to, l, t),
-                  read_element((const unsigned char *)from + (tile->item[t] * lanes + l) * element_size(dtype), dtype));
+            put32(lane_of(to, l, t), read_element((const unsigned char *)from +
+                                                      (index_of(&tile->item, t) * lanes + l) * element_size(dtype),
+                                                  dtype));
 }
 
 static void store_elements(const Tile *tile, Lanes from, void *to, size_t lanes, uint32_t dtype)
 {
     for (size_t t = 0; t < tile->used; t++)
         for (size_t l = 0; l < lanes; l++)
-            write_element((unsigned char *)to + (tile->item[t] * lanes + l) * element_size(dtype), dtype,
+            write_element((unsigned char *)to + (index_of(&tile->item, t) * lanes + l) * element_size(dtype), dtype,
                           get32(lane_of(from, l, t)));
 }
 
@@ -846,7 +885,7 @@ static void spoil_rows(const Tile *tile, void *to, size_t lanes, uint32_t dtype)
     size_t bytes = element_size(dtype);
     for (size_t t = 0; t < tile->used; t++)
         for (size_t l = 0; tile->bad[t] && l < lanes; l++)
-            write_element((unsigned char *)to + (tile->item[t] * lanes + l) * bytes, dtype,
+            write_element((unsigned char *)to + (index_of(&tile->item, t) * lanes + l) * bytes, dtype,
                           dtype == NFCC_F32 ? NAN_BITS : 0);
 }
 
@@ -911,7 +950,7 @@ static bool prepares_in_full(const nfcc_policy *p, size_t rows)
 /* The next tile of so many items; of few rows there are as many as are left. */
 static Choice next_tile(const nfcc_policy *p, Choice only, size_t left)
 {
-    Choice c = only.rows ? only : p->choice[left < TILE_MAX ? left : TILE_MAX];
+    Choice c = only.rows ? only : p->choice[left < p->most ? left : p->most];
     if (c.slot == FEW && left < c.rows) c.rows = (uint8_t)left;
     return c;
 }
@@ -1008,8 +1047,8 @@ static size_t runs_of(const Prepared *s, const Tile *tile, Run *run)
 {
     size_t n = 0;
     for (size_t t = 0; t < tile->rows; t++) {
-        Lanes row = prepared_row(s, tile->row[t]);
-        if (t == 0 || tile->row[t] != tile->row[t - 1]) run[n++] = (Run){row.at, row.lane, 0};
+        Lanes row = prepared_row(s, index_of(&tile->row, t));
+        if (t == 0 || tile->row.of[t] != tile->row.of[t - 1]) run[n++] = (Run){row.at, row.lane, 0};
         run[n - 1].rows++;
     }
     return n;
@@ -1018,7 +1057,7 @@ static size_t runs_of(const Prepared *s, const Tile *tile, Run *run)
 static void spread_few(const Prepared *s, const Tile *tile, Lanes to, size_t lanes)
 {
     for (size_t t = 0; t < tile->rows; t++) {
-        Lanes from = prepared_row(s, tile->row[t]);
+        Lanes from = prepared_row(s, index_of(&tile->row, t));
         for (size_t l = 0; l < lanes; l++) put32(lane_of(to, l, t), get32(lane_of(from, l, 0)));
     }
 }
@@ -1043,7 +1082,7 @@ static void spread_rows(const Prepared *s, const Tile *tile, Lanes to, size_t la
 static bool lie_in_rows(const Prepared *s, const Tile *tile)
 {
     bool all = true;
-    for (size_t t = 0; t < tile->rows; t++) all &= prepared_table(s)[tile->row[t]].step == 1;
+    for (size_t t = 0; t < tile->rows; t++) all &= prepared_table(s)[index_of(&tile->row, t)].step == 1;
     return all;
 }
 
@@ -1051,9 +1090,9 @@ static bool lie_in_rows(const Prepared *s, const Tile *tile)
  * no input's fault, and whether a context is finite is known already. */
 static void load_rows(const Prepared *s, Tile *tile, Lanes to, size_t lanes)
 {
-    uint8_t bad[TILE_MAX];
+    uint8_t bad[NFCC_MOST_FEW];
     memcpy(bad, tile->bad, sizeof bad);
-    load_words(tile, to, tile->row, prepared_words(s), lanes, s->stride);
+    load_words(tile, to, &tile->row, prepared_words(s), lanes, s->stride);
     memcpy(tile->bad, bad, sizeof bad);
 }
 
@@ -1080,7 +1119,7 @@ static Lanes load_prepared(Call *call, Tile *tile)
 static bool lies_ready(const Call *call, const Tile *tile, bool one_row)
 {
     const Prepared *s = call->prepared;
-    const PreparedRow *first = &prepared_table(s)[tile->row[0]];
+    const PreparedRow *first = &prepared_table(s)[tile->row.first];
     if (!s->full) return false;
     if (tile->slot == FEW) return (one_row || call->n == 1) && lie_in_rows(s, tile);
     return call->n == 1 && first->step == tile->rows && first->place == 0;
@@ -1102,7 +1141,7 @@ static Lanes shared_prep(Call *call, Tile *tile)
 {
     int slot = tile->slot;
     unsigned rows = tile->rows;
-    if (call->p->model->shares_prep) tile->slot = SIXTEEN, tile->rows = TILE[SIXTEEN];
+    if (call->p->shares_prep) tile->slot = SIXTEEN, tile->rows = TILE[SIXTEEN];
     Lanes lanes = load_prepared(call, tile);
     tile->slot = slot, tile->rows = rows;
     return lanes;
@@ -1112,19 +1151,19 @@ static Lanes shared_prep(Call *call, Tile *tile)
 static Lanes tile_prep(Call *call, Tile *tile)
 {
     if (!call->prepared || call->p->model->prep_lanes == 0) return no_lanes;
-    bool one_row = tile->row[0] == tile->row[tile->rows - 1];
+    bool one_row = tile->row.of[tile->rows - 1] == 0;
     if (lies_ready(call, tile, one_row)) {
-        Lanes lanes = prepared_row(call->prepared, tile->row[0]);
+        Lanes lanes = prepared_row(call->prepared, tile->row.first);
         if (tile->slot != FEW) return (Lanes){lanes.at, tile->rows, 1};
         return (Lanes){lanes.at, 1, one_row ? 0 : lanes.row};
     }
-    unsigned rows = tile->slot == FEW ? 1 : call->p->model->shares_prep ? TILE[SIXTEEN] : tile->rows;
-    if (!one_row || call->prep_rows != rows || call->prep_row != tile->row[0])
+    unsigned rows = tile->slot == FEW ? 1 : call->p->shares_prep ? TILE[SIXTEEN] : tile->rows;
+    if (!one_row || call->prep_rows != rows || call->prep_row != tile->row.first)
         call->prep_lanes = tile->slot == FEW ? few_prep(call, tile, one_row)
                            : one_row         ? shared_prep(call, tile)
                                              : load_prepared(call, tile);
     call->prep_rows = one_row ? rows : 0;
-    call->prep_row = tile->row[0];
+    call->prep_row = tile->row.first;
     return call->prep_lanes;
 }
 
@@ -1136,7 +1175,7 @@ static int tile_program(const Call *call, int program, const Tile *tile)
     bool latent = program == NFCC_PROGRAM_TO_LATENT;
     int early = latent ? NFCC_PROGRAM_TO_LATENT_EARLY : NFCC_PROGRAM_TO_EVENT_EARLY;
     if ((!latent && program != NFCC_PROGRAM_TO_EVENT) || !program_of(m, early)) return program;
-    if (!call->prepared || call->prepared->full || tile->row[0] == tile->row[tile->rows - 1]) return program;
+    if (!call->prepared || call->prepared->full || tile->row.of[tile->rows - 1] == 0) return program;
     return call->input || !program_of(m, NFCC_PROGRAM_BASE) ? early : program; /* the base reads PREP */
 }
 
@@ -1164,7 +1203,7 @@ static Lanes draw_tile(const Call *call, const Tile *tile)
     fill_lane(tile, seed, (uint32_t)call->seed);
     fill_lane(tile, lanes_from(seed, 1), (uint32_t)(call->seed >> 32));
     for (unsigned t = 0; t < tile->rows; t++) {
-        uint64_t row = call->next + tile->item[t];
+        uint64_t row = call->next + index_of(&tile->item, t);
         put32(lane_of(seed, 2, t), (uint32_t)row);
         put32(lane_of(seed, 3, t), (uint32_t)(row >> 32));
     }
@@ -1187,13 +1226,13 @@ static void load_port(const Call *call, Tile *tile, const Port *port, Lanes prep
         uint32_t dtype = call->words ? NFCC_F32 : port_value(call->p->model, port, true)->dtype;
         const void *from = call->arrays[port->index];
         if (dtype == NFCC_F32)
-            load_words(tile, to, tile->item, from, port->lanes, port->lanes);
+            load_words(tile, to, &tile->item, from, port->lanes, port->lanes);
         else
             load_elements(tile, to, from, port->lanes, dtype);
     } else if (port->kind == NFCC_PORT_EARLY) {
         load_rows(call->prepared, tile, to, port->lanes);
     } else if (call->input) {
-        load_words(tile, to, tile->item, call->input, port->lanes, port->lanes);
+        load_words(tile, to, &tile->item, call->input, port->lanes, port->lanes);
     } else {
         copy_lanes(tile, to, apply_base(call, tile, draw_tile(call, tile), prep), port->lanes);
     }
@@ -1204,7 +1243,8 @@ static void load_inputs(const Call *call, Tile *tile, Lanes prep)
     const Program *program = &call->p->model->programs[call->program];
     for (uint32_t i = 0; i < program->n_in; i++) load_port(call, tile, &ports_in(call->p->model, program)[i], prep);
     if (call->prepared && call->prepared->any_bad)
-        for (unsigned t = 0; t < tile->rows; t++) tile->bad[t] |= prepared_table(call->prepared)[tile->row[t]].bad;
+        for (unsigned t = 0; t < tile->rows; t++)
+            tile->bad[t] |= prepared_table(call->prepared)[index_of(&tile->row, t)].bad;
 }
 
 static void store_outputs(const Call *call, const Tile *tile)
@@ -1222,7 +1262,7 @@ static void store_outputs(const Call *call, const Tile *tile)
         uint32_t dtype = graph && !call->words ? port_value(m, port, false)->dtype : NFCC_F32;
         Lanes from = port_lanes(call->main, port, tile);
         if (dtype == NFCC_F32)
-            store_words(tile, from, tile->item, to, port->lanes, port->lanes);
+            store_words(tile, from, &tile->item, to, port->lanes, port->lanes);
         else
             store_elements(tile, from, to, port->lanes, dtype);
         if (bad) spoil_rows(tile, to, port->lanes, dtype);
@@ -1236,7 +1276,7 @@ static void store_if(const Call *call, const Tile *tile, const Port *port, unsig
     unsigned char *to = call->out[port->kind];
     if (!to) return;
     Lanes from = port_lanes(call->main, port, tile);
-    to += tile->row[t] * port->lanes * 4;
+    to += index_of(&tile->row, t) * port->lanes * 4;
     for (size_t l = 0; l < port->lanes; l++) {
         uint32_t w = tile->bad[t] ? NAN_BITS : get32(lane_of(from, l, t));
         put32(to + 4 * l, (w & mask) | (get32(to + 4 * l) & ~mask));
@@ -1251,7 +1291,7 @@ static void store_best(Call *call, const Tile *tile)
     Lanes from = port_lanes(call->main, log_prob, tile);
     for (unsigned t = 0; t < tile->used; t++) {
         int32_t order = order_of(get32(lane_of(from, 0, t)), tile->bad[t]);
-        bool better = (tile->item[t] % call->n == 0) | (order > call->best_order);
+        bool better = (index_of(&tile->item, t) % call->n == 0) | (order > call->best_order);
         uint32_t mask = 0u - better;
         call->best_order = (int32_t)(((uint32_t)order & mask) | ((uint32_t)call->best_order & ~mask));
         store_if(call, tile, x, t, mask);
@@ -1299,7 +1339,7 @@ static nfcc_status draw_rows(Call *call, float *z)
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
         set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, 1);
-        store_words(&tile, draw_tile(call, &tile), tile.item, z, lanes, lanes);
+        store_words(&tile, draw_tile(call, &tile), &tile.item, z, lanes, lanes);
     }
     return NFCC_OK;
 }
@@ -1325,8 +1365,8 @@ static Lanes prepare_tile(Call *call, Tile *tile, bool full, size_t *lanes)
 static void keep_tile(Prepared *s, const Tile *tile, Lanes from, size_t lanes)
 {
     bool whole = s->full && tile->slot != FEW;
-    PreparedRow *table = prepared_table(s) + tile->item[0];
-    float *to = prepared_words(s) + tile->item[0] * s->stride;
+    PreparedRow *table = prepared_table(s) + tile->item.first;
+    float *to = prepared_words(s) + tile->item.first * s->stride;
     for (unsigned t = 0; t < tile->used; t++)
         table[t] = (PreparedRow){tile->bad[t], (uint8_t)(whole ? tile->rows : 1), (uint8_t)(whole ? t : 0)};
     s->any_bad |= any_bad(tile);
@@ -1334,7 +1374,7 @@ static void keep_tile(Prepared *s, const Tile *tile, Lanes from, size_t lanes)
     if (whole)
         memcpy(to, from.at, lanes * tile->rows * 4);
     else
-        store_words(tile, from, tile->item, prepared_words(s), lanes, s->stride);
+        store_words(tile, from, &tile->item, prepared_words(s), lanes, s->stride);
 }
 
 static nfcc_status prepare_rows(Call *call, bool full, void *memory)
@@ -1782,12 +1822,15 @@ nfcc_status nfcc_selftest(const nfcc_policy *p, void *memory, size_t size)
 static nfcc_status admit(const nfcc_model *m, const Image *image)
 {
     nfcc_status status = model_check(m, image);
-    return status == NFCC_OK && (m->cpu & ~cpu_features()) ? NFCC_CPU : status;
+    if (status != NFCC_OK) return status;
+    if (m->cpu & ~cpu_features()) return NFCC_CPU;
+    return may_use(m->cpu) ? NFCC_OK : NFCC_AMX;
 }
 
 static bool takes_other(const nfcc_model *m, unsigned flags)
 {
-    return m->other_cpu && !(m->other_cpu & ~cpu_features()) && !(flags & NFCC_OPEN_BASELINE);
+    if (!m->other_cpu || (m->other_cpu & ~cpu_features()) || (flags & NFCC_OPEN_BASELINE)) return false;
+    return may_use(m->other_cpu);
 }
 
 static size_t policy_bytes(const nfcc_model *m) { return sizeof(nfcc_policy) + count_values(m) * sizeof(nfcc_value); }

@@ -53,7 +53,8 @@ extern "C" {
     S(FILE, "the file cannot be opened (errno says why) or is no policy of nfcc, or a damaged one")          \
     S(MEMORY, "not enough memory, or for NFCC_OPEN_LOCK less that may be locked (ulimit -l)")                \
     S(GOLDEN, "the golden rows differ: this machine or process computes other bits")                         \
-    S(ENVIRONMENT, "the floating-point environment is not the default (rounding mode or flush to zero)")
+    S(ENVIRONMENT, "the floating-point environment is not the default (rounding mode or flush to zero)")     \
+    S(AMX, "the kernel refuses AMX tiles (Linux < 5.16, a sandbox, a small sigaltstack): --cpu x86-64-v4")
 
 typedef enum {
 #define NFCC_STATUS_ENUM(id, text) NFCC_##id,
@@ -127,11 +128,11 @@ enum {
 
 /* Open a compiled policy. Reads and checks the descriptor, touches every page of the weights. *out is NULL on failure.
  * Errors: FILE (errno says why it cannot be opened or its code not be loaded; 0: it is no policy, or a damaged one),
- * ABI, CPU, MEMORY, BAD_ARGUMENT. */
+ * ABI, CPU, AMX, MEMORY, BAD_ARGUMENT. With AMX tiles it has Linux permit them, to the whole process. */
 nfcc_status nfcc_open(const char *path, unsigned flags, nfcc_policy **out);
 /* The same for a policy linked into the program (nfcc --emit o): no dlopen, no malloc. memory: at least
- * nfcc_static_size(model) bytes, any alignment, alive as long as the policy. Errors: ABI, CPU, MEMORY (too small),
- * BAD_ARGUMENT. */
+ * nfcc_static_size(model) bytes, any alignment, alive as long as the policy. Errors: ABI, CPU, AMX, MEMORY
+ * (too small), BAD_ARGUMENT. */
 nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size, nfcc_policy **out);
 size_t nfcc_static_size(const nfcc_model *model); /* 0: it is no policy of this version */
 void nfcc_close(nfcc_policy *policy);             /* NULL is allowed; after open_static it does nothing */

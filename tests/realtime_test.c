@@ -28,6 +28,7 @@
 #include <sys/syscall.h>
 #endif
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <sys/user.h>
 #endif
 #include <cmocka.h>
@@ -320,6 +321,16 @@ enum { CONTROL_BITS = 0xffc0 }; // of MXCSR; the rest are flags that say what ha
 static const uint32_t MODES[] = {0x1f80, 0x1f80 | 0x8040, 0x1f80 | 0x4000, 0x1f80 | 0x6000 | 0x8040};
 enum { N_MODES = sizeof MODES / sizeof *MODES };
 static void set_mode(uint32_t mode) { __asm__ volatile("ldmxcsr %0" : : "m"(mode)); }
+
+// AMX's part of the state that is in use: the configuration of tiles, their data.
+static uint32_t tiles_now(void)
+{
+    uint32_t a, b, c, d, used = 0;
+    bool knows = __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && (a >> 2 & 1);
+    if (knows) __asm__ volatile("xgetbv" : "=a"(used), "=d"(d) : "c"(1));
+    return used >> 17 & 3;
+}
+
 static uint32_t mode_now(void)
 {
     uint32_t mode;
@@ -328,7 +339,8 @@ static uint32_t mode_now(void)
     __asm__ volatile("stmxcsr %0" : "=m"(mode));
     __asm__ volatile("fnstcw %0" : "=m"(x87));
     __asm__ volatile("pushfq; popq %0" : "=r"(flags));
-    return (mode & CONTROL_BITS) | (uint32_t)(x87 ^ 0x37f) << 16 | (uint32_t)(flags >> 10 & 1); // x87's default, DF
+    mode = (mode & CONTROL_BITS) | (uint32_t)(x87 ^ 0x37f) << 16 | (uint32_t)(flags >> 10 & 1); // x87's default, DF
+    return mode | tiles_now() << 1;
 }
 #elif defined(__aarch64__)
 static const uint32_t MODES[] = {0, 1u << 24, 1u << 22, 3u << 22 | 1u << 24};

@@ -247,7 +247,7 @@ static void test_refused_descriptor(void **state)
     fake_build(fake_image, fake_image, FAKE_WEIGHTS);
     nfcc_abi_value *context = (nfcc_abi_value *)(fake_image + m->contexts);
     uint32_t *words[] = {&m->few_rows, (uint32_t *)&m->weights, &context->lanes, &context->dim[0], &m->event.dtype};
-    const uint32_t values[] = {65, (uint32_t)m->weights + 2, FAKE_OBS + 1, FAKE_OBS + 1, NFCC_I64};
+    const uint32_t values[] = {NFCC_MOST_FEW + 1, (uint32_t)m->weights + 2, FAKE_OBS + 1, FAKE_OBS + 1, NFCC_I64};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         uint32_t good = *words[i];
         *words[i] = values[i];
@@ -276,7 +276,7 @@ static void test_damaged_file(void **state)
         set64(l.file, FIELD(weights_size), i == 0 ? 1ull << 40 : hostile[i]);
         assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
         memcpy(l.file, good, l.size);
-        set32(l.file, FIELD(programs[NFCC_PROGRAM_RUN].code[1]), code[i]);
+        set32(l.file, FIELD(programs[NFCC_PROGRAM_RUN].code[code[i] ? 1 : 0]), code[i]);
         assert_int_equal(open_bytes(l.file, l.size), NFCC_ABI);
         memcpy(l.file, good, l.size);
     }
