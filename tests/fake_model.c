@@ -39,13 +39,18 @@ static nfcc_abi_value value(Tables *t, const char *name, uint32_t dtype, uint32_
     return v;
 }
 
+// Of code for tile TILE[slot]: from `base` to `code`, if the policy has it.
+static int32_t code_offset(nfcc_abi_code *code, const void *base, int slot)
+{
+    return code && (slot == 0 || !fake_few) ? (int32_t)((intptr_t)(uintptr_t)code - (intptr_t)base) : 0;
+}
+
 static void add_program(Tables *t, nfcc_model_header *m, const void *base, int id, const nfcc_abi_port *in,
                         uint32_t n_in, const nfcc_abi_port *out, uint32_t n_out)
 {
     nfcc_abi_program *program = &m->programs[id];
     *program = (nfcc_abi_program){.exists = 1, .work_lanes = 96, .n_in = n_in, .n_out = n_out};
-    for (int s = 0; s < NFCC_TILES; s++)
-        if (fake_code(id, s)) program->code[s] = (int32_t)((intptr_t)(uintptr_t)fake_code(id, s) - (intptr_t)base);
+    for (int s = 0; s < NFCC_TILES; s++) program->code[s] = code_offset(fake_code(id, s), base, s);
     program->in = put(t, in, n_in * sizeof *in);
     program->out = put(t, out, n_out * sizeof *out);
 }
@@ -123,7 +128,7 @@ void fake_build(unsigned char *image, const void *base, size_t weights_size)
     *m = (nfcc_model_header){.magic = NFCC_ABI_MAGIC,
                              .version = NFCC_ABI_VERSION,
                              .hash = {1, 2, 3},
-                             .few_rows = 8,
+                             .few_rows = fake_few ? fake_few : 8,
                              .shares_prep = 1,
                              .cost = {10, 15, 20, 3, 60, 110, 200}};
     m->name = put_text(&t, "fake");
@@ -154,6 +159,21 @@ void fake_build(unsigned char *image, const void *base, size_t weights_size)
 // ---- opened: linked in, and as a file
 _Alignas(64) unsigned char fake_image[FAKE_IMAGE];
 const char *fake_library;
+uint32_t fake_few;
+
+bool fake_arguments(int argc, char **argv)
+{
+    fake_library = argv[1];
+    for (int i = 2; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--few") == 0)
+            fake_few = (uint32_t)atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--only") == 0)
+            cmocka_set_test_filter(argv[i + 1]);
+        else
+            return false;
+    }
+    return argc > 1 && argc % 2 == 0;
+}
 
 nfcc_policy *fake_static_of(const uint32_t *cost)
 {
@@ -212,8 +232,7 @@ FakeFile fake_file(size_t weights_size)
     fake_build(built, built, weights_size);
     nfcc_model_header *m = (nfcc_model_header *)built;
     for (int id = 0; id < NFCC_PROGRAMS; id++)
-        for (int s = 0; s < NFCC_TILES; s++)
-            m->programs[id].code[s] = code(id, s) ? (int32_t)((unsigned char *)(uintptr_t)code(id, s) - base) : 0;
+        for (int s = 0; s < NFCC_TILES; s++) m->programs[id].code[s] = code_offset(code(id, s), base, s);
     l.size = read_file(fake_library, &l.file);
     for (l.model = 0; memcmp(l.file + l.model, mark, sizeof mark) != 0 || memcmp(l.file + l.model, base, 4096) != 0;)
         assert_true((l.model += 64) + 4096 < l.size);

@@ -4,12 +4,18 @@
 #include "fake_policy.h"
 #include "nfcc.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum { FAKE_WEIGHTS = 4096 /* bytes of a small policy's weights */, FAKE_LARGE = 3 << 20, FAKE_MEMORY = 8192 };
 
 extern const char *fake_library; // path of that library: a test's first argument
+extern uint32_t fake_few;        // not 0: all code is for few rows, up to so many at once
+
+// The arguments of a test: FAKE.so [--few ROWS] [--only PATTERN]. False: they are something else.
+bool fake_arguments(int argc, char **argv);
+
 extern unsigned char fake_image[FAKE_IMAGE];
 
 // The descriptor for code at offsets from `base` (where it will be mapped), into `image`.

@@ -12,13 +12,17 @@ set_target_properties(fake_policy PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidde
 
 set(fake ${CMAKE_CURRENT_LIST_DIR}/fake_model.c ${CMAKE_CURRENT_LIST_DIR}/fake_rows.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c
   ${CMAKE_CURRENT_LIST_DIR}/scratch.c)
-foreach(part "" _files _promises)
+foreach(part "" _files _promises _few)
   add_executable(runtime${part}_test ${CMAKE_CURRENT_LIST_DIR}/runtime${part}_test.c ${fake})
   target_link_libraries(runtime${part}_test PRIVATE nfcc_static cmocka pthread m)
 endforeach()
-add_test(NAME runtime/entries COMMAND runtime_test $<TARGET_FILE:fake_policy>)
-add_test(NAME runtime/files COMMAND runtime_files_test $<TARGET_FILE:fake_policy>)
-add_test(NAME runtime/promises COMMAND runtime_promises_test $<TARGET_FILE:fake_policy>)
+foreach(few "" 4 128) # all tiles; code for few rows alone
+  string(REGEX REPLACE "(.+)" "--few;\\1" option "${few}")
+  add_test(NAME runtime/entries${few} COMMAND runtime_test $<TARGET_FILE:fake_policy> ${option})
+  add_test(NAME runtime/files${few} COMMAND runtime_files_test $<TARGET_FILE:fake_policy> ${option})
+  add_test(NAME runtime/promises${few} COMMAND runtime_promises_test $<TARGET_FILE:fake_policy> ${option})
+endforeach()
+add_test(NAME runtime/few COMMAND runtime_few_test $<TARGET_FILE:fake_policy>)
 
 # The same sources under ThreadSanitizer, which watches every access of several threads.
 add_executable(runtime_tsan ${CMAKE_CURRENT_LIST_DIR}/runtime_promises_test.c ${fake} ${RUNTIME_SOURCES})

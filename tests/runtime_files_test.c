@@ -1,6 +1,6 @@
 // The fake policy as a file: ways to open it, damaged files and descriptors, memory of the caller's, and the self test.
-// Usage: runtime_files_test FAKE.so [--only PATTERN] (the library of fake_policy.c); with a second name alone, only
-// writes the policy there.
+// Usage: runtime_files_test FAKE.so [--few ROWS] [--only PATTERN] (fake_model.h); with a second name alone, only writes
+// the policy there.
 #include "fake_rows.h"
 #include "scratch.h"
 
@@ -424,9 +424,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_damaged_headers),
         cmocka_unit_test(test_static_memory),
     };
-    if (argc < 2) return 2;
-    fake_library = argv[1];
-    if (argc == 3) return write_policy(argv[2]);
-    if (argc == 4) cmocka_set_test_filter(argv[3]); // FAKE.so --only PATTERN
+    if (!fake_arguments(argc, argv)) return argc == 3 ? write_policy(argv[2]) : 2;
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -1,7 +1,7 @@
 // What the runtime promises beside its numbers, on the fake policy: any number of threads may share it, bulk gives the
 // bits of the plain entries whoever does the work, nothing allocates or calls the system once it is open, and an
-// allocation that fails is a status. Usage: runtime_promises_test FAKE.so [--only PATTERN] (the library of
-// fake_policy.c).
+// allocation that fails is a status. Usage: runtime_promises_test FAKE.so [--few ROWS] [--only PATTERN]
+// (fake_model.h).
 #include "fake_rows.h"
 #include "scratch.h"
 
@@ -449,8 +449,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_bulk_out_of_memory),
 #endif
     };
-    if (argc < 2) return 2;
-    fake_library = argv[1];
-    if (argc == 4) cmocka_set_test_filter(argv[3]); // FAKE.so --only PATTERN
+    if (!fake_arguments(argc, argv)) return 2;
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -1,6 +1,6 @@
 // The runtime's entries on the fake policy against plain formulas: for all numbers of rows and samples and all tilings,
-// values that are not finite, and arguments that are refused. Usage: runtime_test FAKE.so [--only PATTERN] (the
-// library of fake_policy.c).
+// values that are not finite, and arguments that are refused. Usage: runtime_test FAKE.so [--few ROWS]
+// [--only PATTERN] (fake_model.h).
 #include "fake_rows.h"
 #include "scratch.h"
 
@@ -450,8 +450,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_info),
     };
-    if (argc < 2) return 2;
-    fake_library = argv[1];
-    if (argc == 4) cmocka_set_test_filter(argv[3]); // FAKE.so --only PATTERN
+    if (!fake_arguments(argc, argv)) return 2;
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
