@@ -117,7 +117,38 @@ static void refuse_lies(void **state)
     refuse("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }\n", "structured");
     refuse("{'descr': '<f4', 'shape': (1,), }\n", "fortran_order");
     refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (1, \n", "tuple of numbers");
+    refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,), }\n", "dimensions");
     refuse("{}\n", "missing");
+}
+
+// A version 2 file of two floats whose header, filled up with spaces, has this length.
+static const char *read_wide_header(size_t length, size_t missing)
+{
+    static const char dict[] = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
+    const float data[] = {1, 2};
+    size_t size = 12 + length + sizeof data;
+    unsigned char *bytes = malloc(size);
+    Array a;
+    static NpyError e;
+    memset(bytes, ' ', size);
+    memcpy(bytes, "\x93NUMPY\2\0", 8);
+    for (int i = 0; i < 4; i++) bytes[8 + i] = (unsigned char)(length >> 8 * i);
+    memcpy(bytes + 12, dict, strlen(dict));
+    memcpy(bytes + 12 + length, data, sizeof data);
+    const char *wrong = npy_parse(bytes, size - missing, &a, &e);
+    if (!wrong) assert_memory_equal(a.data, data, sizeof data);
+    npy_free(&a);
+    free(bytes);
+    return wrong;
+}
+
+static void read_long_headers(void **state)
+{
+    (void)state;
+    assert_null(read_wide_header(64, 0));
+    assert_null(read_wide_header(1 << 16, 0));
+    assert_non_null(strstr(read_wide_header((1 << 16) + 1, 0), "the header is longer"));
+    assert_non_null(strstr(read_wide_header(1 << 16, 9), "the header is longer"));
 }
 
 static void refuse_every_truncation(void **state)
@@ -126,7 +157,7 @@ static void refuse_every_truncation(void **state)
     const float data[] = {1, 2};
     File f = file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
     for (size_t n = 0; n < f.size; n++) {
-        unsigned char *copy = malloc(n + 1); // its own block: a read past the end is seen by ASan
+        unsigned char *copy = malloc(n); // its own block: a read past the end is seen by ASan
         Array a;
         NpyError e;
         memcpy(copy, f.bytes, n);
@@ -247,6 +278,8 @@ typedef struct {
     size_t size, directory;
 } Zip;
 
+enum { METHOD = 10, PACKED = 20, UNPACKED = 24, OFFSET = 42, NAME = 46 }; // fields of the directory
+
 static void put(Zip *z, uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++) z->bytes[z->size++] = (unsigned char)(i < 8 ? value >> 8 * i : 0);
@@ -268,17 +301,15 @@ static void put_fields(Zip *z, size_t size, unsigned extra)
     put(z, extra, 2);
 }
 
-// One stored member x.npy of two floats, named `entries` times in the directory.
-static Zip zip_of(int entries, unsigned extra)
+// One stored member x.npy, named `entries` times in the directory.
+static Zip zip_of_member(const void *member, size_t size, int entries, unsigned extra)
 {
-    const float data[] = {1.5f, 2.5f};
-    File f = file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
     Zip z = {.size = 0};
-    put(&z, 0x04034b50, 4), put(&z, 20, 2), put_fields(&z, f.size, 0);
-    put_bytes(&z, "x.npy", 5), put_bytes(&z, f.bytes, f.size);
+    put(&z, 0x04034b50, 4), put(&z, 20, 2), put_fields(&z, size, 0);
+    put_bytes(&z, "x.npy", 5), put_bytes(&z, member, size);
     z.directory = z.size;
     for (int i = 0; i < entries; i++) {
-        put(&z, 0x02014b50, 4), put(&z, 20, 4), put_fields(&z, f.size, extra);
+        put(&z, 0x02014b50, 4), put(&z, 20, 4), put_fields(&z, size, extra);
         put(&z, 0, 2 + 2 + 2), put(&z, 0, 4 + 4); // comment, disk, attributes; where the member is
         put_bytes(&z, "x.npy", 5), put(&z, 0, (int)extra);
     }
@@ -286,6 +317,38 @@ static Zip zip_of(int entries, unsigned extra)
     put(&z, 0x06054b50, 4), put(&z, 0, 4), put(&z, (uint64_t)entries, 2), put(&z, (uint64_t)entries, 2);
     put(&z, end - z.directory, 4), put(&z, z.directory, 4), put(&z, 0, 2);
     return z;
+}
+
+// Of two floats.
+static Zip zip_of(int entries, unsigned extra)
+{
+    const float data[] = {1.5f, 2.5f};
+    File f = file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
+    return zip_of_member(f.bytes, f.size, entries, extra);
+}
+
+// The same, deflated: one block that is stored.
+static Zip zip_deflated(void)
+{
+    Zip z = zip_of(1, 0), all = {.size = 0};
+    size_t from = 30 + 5, size = z.directory - from;
+    put(&all, 1, 1), put(&all, size, 2), put(&all, ~size, 2), put_bytes(&all, z.bytes + from, size);
+    z = zip_of_member(all.bytes, all.size, 1, 0);
+    z.bytes[z.directory + METHOD] = 8;
+    z.bytes[z.directory + UNPACKED] = (unsigned char)size;
+    return z;
+}
+
+// The end of a Zip64 file, which counts the members in 64 bits, in the place of the other.
+static void put_wide_end(Zip *z, uint64_t entries)
+{
+    z->size -= 22;
+    size_t wide = z->size;
+    put(z, 0x06064b50, 4), put(z, 44, 8), put(z, 0, 2 + 2 + 4 + 4); // its size; versions, disks
+    put(z, entries, 8), put(z, entries, 8), put(z, wide - z->directory, 8), put(z, z->directory, 8);
+    put(z, 0x07064b50, 4), put(z, 0, 4), put(z, wide, 8), put(z, 1, 4);
+    put(z, 0x06054b50, 4), put(z, 0, 4), put(z, 0xffff, 2), put(z, 0xffff, 2);
+    put(z, 0xffffffff, 4), put(z, 0xffffffff, 4), put(z, 0, 2);
 }
 
 static const char *read_zip(const Zip *z, Npz *npz, NpyError *e)
@@ -299,38 +362,94 @@ static const char *read_zip(const Zip *z, Npz *npz, NpyError *e)
     return wrong;
 }
 
-static void read_npz(void **state)
+static void accept_npz(const Zip *z)
 {
-    (void)state;
     Npz npz;
     NpyError e;
-    Zip z = zip_of(1, 0);
-    assert_null(read_zip(&z, &npz, &e));
+    assert_null(read_zip(z, &npz, &e));
     assert_int_equal(npz.n, 1);
     assert_string_equal(npz.members[0].name, "x");
     assert_true(((const float *)npz.members[0].array.data)[1] == 2.5f);
     npz_free(&npz);
 }
 
+static void refuse_zip(const Zip *z, const char *words)
+{
+    Npz npz;
+    NpyError e;
+    const char *wrong = read_zip(z, &npz, &e);
+    assert_non_null(wrong);
+    if (!strstr(wrong, words)) fail_msg("'%s' is not in '%s'", words, wrong);
+}
+
+static void read_npz(void **state)
+{
+    (void)state;
+    Zip z = zip_of(1, 0);
+    accept_npz(&z);
+    z = zip_deflated();
+    accept_npz(&z);
+    put_wide_end(&z, 1);
+    accept_npz(&z);
+    z = zip_of(1, 20); // both sizes in 64 bits, in the extra field
+    uint64_t size = z.bytes[z.directory + PACKED];
+    memset(z.bytes + z.directory + PACKED, 0xff, 8);
+    unsigned char *extra = z.bytes + z.directory + NAME + 5;
+    memcpy(extra, "\1\0\20\0", 4), memcpy(extra + 4, &size, 8), memcpy(extra + 12, &size, 8);
+    accept_npz(&z);
+    memcpy(extra, "\1\0\377\377", 4); // which is longer than there is room
+    refuse_zip(&z, "overlap");
+}
+
 // Encrypted members; one member under many names, which would unpack to more than the file says; cut anywhere.
 static void refuse_npz(void **state)
 {
     (void)state;
-    Npz npz;
-    NpyError e;
     Zip z = zip_of(1, 0);
     z.bytes[z.directory + 8] = 1;
-    assert_non_null(strstr(read_zip(&z, &npz, &e), "encrypted"));
+    refuse_zip(&z, "encrypted");
     z = zip_of(7, 0);
-    assert_non_null(strstr(read_zip(&z, &npz, &e), "overlap"));
-    z = zip_of(1, 8); // an extra field that is longer than there is room
-    memcpy(z.bytes + z.directory + 46 + 5, "\1\0\377\377", 4);
-    assert_null(read_zip(&z, &npz, &e));
-    npz_free(&npz);
+    refuse_zip(&z, "overlap");
+    z = zip_of(1, 0);
+    put_wide_end(&z, 65537);
+    refuse_zip(&z, "more members");
     for (size_t size = zip_of(1, 0).size; size-- > 0;) {
         z = zip_of(1, 0);
         z.size = size;
-        assert_non_null(read_zip(&z, &npz, &e));
+        refuse_zip(&z, "");
+    }
+}
+
+// Lengths and places that are not in the file, sizes that no member unpacks to.
+static void refuse_npz_that_lies(void **state)
+{
+    (void)state;
+    const Zip plain = zip_of(1, 0), deflated = zip_deflated();
+    Zip wide = plain;
+    put_wide_end(&wide, 1);
+    size_t locator = wide.size - 22 - 20, at = plain.directory;
+    const struct {
+        const Zip *zip;
+        size_t at, size;
+        const char *bytes, *words;
+    } lies[] = {
+        {&plain, at + 28, 2, "\377\377", "directory is corrupt"}, // lengths of the name, the extra field, the comment
+        {&plain, at + 30, 2, "\377\377", "directory is corrupt"},
+        {&plain, at + 32, 2, "\377\377", "directory is corrupt"},
+        {&plain, 26, 2, "\377\377", "outside of the file"}, // lengths in the member's own head
+        {&plain, 28, 2, "\377\377", "outside of the file"},
+        {&plain, 26, 2, "\226\0", "outside of the file"}, // its bytes would begin in the file, but not end there
+        {&plain, at + OFFSET, 4, "\377\377\377\177", "outside of the file"},
+        {&plain, at + METHOD, 2, "\11\0", "unknown way"},
+        {&deflated, at + 5 + UNPACKED, 4, "\377\377\377\177", "not possible"},
+        {&deflated, at + 5 + UNPACKED, 1, "\377", "corrupt"},
+        {&wide, locator + 8, 8, "\0\0\0\0\0\0\0\177", "no zip directory"},
+        {&wide, locator - 56 + 48, 8, "\0\0\0\0\0\0\0\177", "directory is corrupt"},
+    };
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        Zip z = *lies[i].zip;
+        memcpy(z.bytes + lies[i].at, lies[i].bytes, lies[i].size);
+        refuse_zip(&z, lies[i].words);
     }
 }
 
@@ -345,10 +464,12 @@ int main(void)
         cmocka_unit_test(write_and_read),
         cmocka_unit_test(write_nothing),
         cmocka_unit_test(read_parts),
+        cmocka_unit_test(read_long_headers),
         cmocka_unit_test(refuse_every_truncation),
         cmocka_unit_test(convert_whole_numbers),
         cmocka_unit_test(read_npz),
         cmocka_unit_test(refuse_npz),
+        cmocka_unit_test(refuse_npz_that_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

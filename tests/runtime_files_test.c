@@ -46,6 +46,11 @@ static void test_selftest(void **state)
     fake_image[m->weights] ^= 1;
     assert_int_equal(selftest(p), NFCC_GOLDEN);
     fake_image[m->weights] ^= 1;
+    for (int more = -1; more <= 1; more += 2) {
+        m->golden_words += (uint32_t)more;
+        assert_int_equal(selftest(p), NFCC_GOLDEN);
+        m->golden_words -= (uint32_t)more;
+    }
     fesetround(FE_UPWARD);
     nfcc_status status = selftest(p);
     fesetround(FE_TONEAREST);
@@ -60,6 +65,47 @@ static void test_selftest(void **state)
     assert_int_equal(status, NFCC_ENVIRONMENT);
 #endif
     assert_int_equal(selftest(p), NFCC_OK);
+}
+
+// The encoder of the fake, whose call number `spoiled` gives zeros for the first row.
+static int encodes, spoiled;
+
+static void encode(int slot, size_t T, float *work, const float *prep, const void *weights, uint64_t shape)
+{
+    enum { OUT = 48 };
+    fake_code(NFCC_PROGRAM_ENCODE, slot)(work, prep, weights, shape);
+    if (encodes++ == spoiled) memset(work + OUT * T, 0, FAKE_EARLY * T * sizeof *work);
+}
+
+#define ENCODE(name, slot, T)                                                             \
+    static void name(float *work, const float *prep, const void *weights, uint64_t shape) \
+    {                                                                                     \
+        encode(slot, T, work, prep, weights, shape);                                      \
+    }
+ENCODE(encode_few, 0, 1)
+ENCODE(encode_16, 1, 16)
+ENCODE(encode_64, 3, 64)
+
+// Each row alone, all of them as few and in tiles of 16 and 64; from whole prepared state and from the short one:
+// whatever is computed is compared.
+static void test_selftest_compares_all(void **state)
+{
+    (void)state;
+    static nfcc_abi_code *const code[NFCC_TILES] = {encode_few, encode_16, NULL, encode_64};
+    static _Alignas(64) unsigned char memory[FAKE_MEMORY];
+    nfcc_policy *p = fake_static();
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    for (int s = 0; s < NFCC_TILES; s++)
+        if (code[s]) m->programs[NFCC_PROGRAM_ENCODE].code[s] = (int32_t)((intptr_t)code[s] - (intptr_t)fake_image);
+    assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
+    spoiled = -1;
+    assert_int_equal(selftest(p), NFCC_OK);
+    int all = encodes;
+    assert_int_equal(all, 2 * (m->golden_rows + 3));
+    for (spoiled = 0; spoiled < all; spoiled++) {
+        encodes = 0;
+        assert_int_equal(selftest(p), NFCC_GOLDEN);
+    }
 }
 
 // ---- files
@@ -78,19 +124,25 @@ static void test_open(void **state)
         }
 }
 
-// KiB of this process that are locked in memory; -1: not known. The sanitizers turn mlock into nothing.
+// KiB of this process that the system counts under this name; -1: not known.
+static long status_kib(const char *name)
+{
+    char line[256];
+    long kib = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (kib < 0 && f && fgets(line, sizeof line, f))
+        if (!strncmp(line, name, strlen(name))) kib = strtol(line + strlen(name), NULL, 10);
+    if (f) fclose(f);
+    return kib;
+}
+
+// The sanitizers turn mlock into nothing.
 static long locked_now(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return -1;
 #endif
-    char line[256];
-    long kib = -1;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmLck: %ld", &kib) == 1) break;
-    if (f) fclose(f);
-    return kib;
+    return status_kib("VmLck:");
 }
 
 static void test_open_locked(void **state)
@@ -106,6 +158,21 @@ static void test_open_locked(void **state)
         assert_int_equal(locked_now(), before);
         nfcc_close(fake_open("locked.so", weights[w], 0));
         assert_int_equal(locked_now(), before);
+    }
+}
+
+// Large weights are copied into memory of the process, or stay the file's.
+static void test_open_shared(void **state)
+{
+    (void)state;
+    for (unsigned flags = 0; flags <= NFCC_OPEN_SHARED; flags += NFCC_OPEN_SHARED) {
+        nfcc_close(fake_open("shared.so", FAKE_LARGE, flags)); // what the process itself keeps is there now
+        long before = status_kib("RssAnon:");
+        if (before < 0) skip();
+        nfcc_policy *p = fake_open("shared.so", FAKE_LARGE, flags);
+        long own = status_kib("RssAnon:") - before;
+        nfcc_close(p);
+        assert_true(flags ? own < FAKE_LARGE / 1024 / 4 : own > FAKE_LARGE / 1024 / 4 * 3);
     }
 }
 
@@ -184,7 +251,8 @@ static void test_not_a_policy(void **state)
     assert_int_equal(nfcc_open(scratch, 0, &p), NFCC_FILE);
     assert_int_equal(errno, 0);
     assert_int_equal(nfcc_open(NULL, 0, &p), NFCC_BAD_ARGUMENT);
-    assert_int_equal(nfcc_open(fake_library, 64, &p), NFCC_BAD_ARGUMENT);
+    for (unsigned flag = NFCC_OPEN_LOOK << 1; flag; flag <<= 1)
+        assert_int_equal(nfcc_open(fake_library, flag, &p), NFCC_BAD_ARGUMENT);
     assert_int_equal(nfcc_open(fake_library, 0, NULL), NFCC_BAD_ARGUMENT);
     assert_int_equal(nfcc_open(fake_library, 0, &p), NFCC_ABI); // the descriptor is not filled in
     assert_int_equal(open_bytes("", 0), NFCC_FILE);
@@ -380,6 +448,30 @@ static void test_refused_headers(void **state)
     free(l.file);
 }
 
+// The loader reads words of the hash table and of the symbols where they lie: copies at other addresses are as good,
+// but not between two words.
+static void test_tables_are_aligned(void **state)
+{
+    (void)state;
+    enum { ROOM = FAKE_TABLES + 8192, SIZE = 1024 }; // unused bytes of the image
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    Elf64_Phdr *ph = (Elf64_Phdr *)(l.file + ((Elf64_Ehdr *)l.file)->e_phoff);
+    Elf64_Dyn *tags = (Elf64_Dyn *)(l.file + ph[2].p_offset);
+    unsigned char *room = l.file + l.model + ROOM;
+    for (int tag = 0; tag < 2; tag++) {
+        Elf64_Dyn *moved = &tags[0];
+        while (moved->d_tag != (tag ? DT_SYMTAB : DT_GNU_HASH)) moved++;
+        uint64_t good = moved->d_un.d_ptr; // also its place in the file: the first segment begins at 0
+        for (uint64_t shift = 0; shift <= 8; shift++) {
+            memcpy(room + shift, l.file + good, SIZE);
+            moved->d_un.d_ptr = ph[0].p_vaddr + l.model + ROOM + shift;
+            assert_int_equal(open_bytes(l.file, l.size), shift % 8 ? NFCC_FILE : NFCC_OK);
+        }
+        moved->d_un.d_ptr = good;
+    }
+    free(l.file);
+}
+
 static void test_static_memory(void **state)
 {
     (void)state;
@@ -412,8 +504,10 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_selftest),
+        cmocka_unit_test(test_selftest_compares_all),
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_open_locked),
+        cmocka_unit_test(test_open_shared),
         cmocka_unit_test(test_open_replaced),
         cmocka_unit_test(test_open_here),
         cmocka_unit_test(test_not_a_policy),
@@ -421,6 +515,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_damaged_file),
         cmocka_unit_test(test_refused_descriptor),
         cmocka_unit_test(test_refused_headers),
+        cmocka_unit_test(test_tables_are_aligned),
         cmocka_unit_test(test_damaged_headers),
         cmocka_unit_test(test_static_memory),
     };

@@ -9,7 +9,9 @@
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,14 +25,26 @@
 
 #include <cmocka.h>
 
-// ---- allocations are counted, and the n-th can be made to fail
+// ---- allocations are counted, and the n-th can be made to fail; those of threads of a call say which signals they take
 static int allocations;
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static int fail_at = -1;
+static const pthread_t *caller;            // of test_bulk_signals
+static atomic_int others, open_to_signals; // allocations of other threads; of those that take signals
+
+static void look_at_signals(void)
+{
+    sigset_t held;
+    if (!caller || pthread_equal(pthread_self(), *caller) || pthread_sigmask(SIG_SETMASK, NULL, &held)) return;
+    others++;
+    open_to_signals += !sigismember(&held, SIGINT) || !sigismember(&held, SIGUSR1);
+}
+
 extern void *__libc_malloc(size_t size);
 void *malloc(size_t size)
 {
+    look_at_signals();
     if (allocations++ == fail_at) {
         errno = ENOMEM;
         return NULL;
@@ -392,6 +406,27 @@ static void test_no_system_call(void **state)
     everything_free(&e);
 }
 
+// A signal is the caller's: threads that a call makes take none, and the caller takes what it took before.
+static void test_bulk_signals(void **state)
+{
+    (void)state;
+    nfcc_policy *p = fake_static();
+    nfcc_noise noise = NFCC_NOISE(1);
+    nfcc_threads how = {.threads = 4};
+    nfcc_call call = {NFCC_HAS_SAMPLE, 1000, 2, data.context, NULL, &noise, (void *[]){bulk.x}};
+    sigset_t held;
+    fill(1000, 2);
+    const pthread_t self = pthread_self();
+    caller = &self;
+    nfcc_status status = nfcc_bulk(p, &call, &how);
+    caller = NULL;
+    assert_int_equal(status, NFCC_OK);
+    assert_true(others >= 3);
+    assert_int_equal(open_to_signals, 0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &held), 0);
+    assert_false(sigismember(&held, SIGINT) || sigismember(&held, SIGUSR1));
+}
+
 // Bulk with every allocation failing in turn: a status, and with one more all is well.
 static void test_bulk_out_of_memory(void **state)
 {
@@ -447,6 +482,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_system_call),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_bulk_out_of_memory),
+        cmocka_unit_test(test_bulk_signals),
 #endif
     };
     if (!fake_arguments(argc, argv)) return 2;

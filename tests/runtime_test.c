@@ -77,6 +77,23 @@ static void test_prepared_size(void **state)
     for (size_t rows = 2; rows <= 256; rows++) assert_true(nfcc_prepared_size(p, rows) >= rows * 4 * FAKE_PREP);
 }
 
+// Nor is more than 16 MiB kept whole, but of 16 rows whatever they are.
+static void test_prepared_size_of_many_lanes(void **state)
+{
+    (void)state;
+    nfcc_policy *p = fake_static();
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    for (size_t rows = 17; rows <= 256; rows += 30) {
+        m->prep_lanes = (uint32_t)((16 << 20) / 4 / rows / 16 * 16);
+        assert_true(nfcc_prepared_size(p, rows) >= rows * 4 * m->prep_lanes);
+        m->prep_lanes += 1;
+        assert_true(nfcc_prepared_size(p, rows) < rows * 4 * m->prep_lanes / 8);
+    }
+    m->prep_lanes = 1 << 20;
+    assert_true(nfcc_prepared_size(p, 16) >= (size_t)16 * 4 * m->prep_lanes);
+    assert_true(nfcc_prepared_size(p, 17) < (size_t)4 * m->prep_lanes);
+}
+
 // Equal candidates: the first. A candidate that is NaN never wins, whatever its place; where all are, the row is NaN.
 static void test_best(void **state)
 {
@@ -439,6 +456,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_tilings),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_prepared_size),
+        cmocka_unit_test(test_prepared_size_of_many_lanes),
         cmocka_unit_test(test_best),
         cmocka_unit_test(test_best_order),
         cmocka_unit_test(test_base),

@@ -258,6 +258,17 @@ def test_emit_several(tool, tmp_path):
                     "-x", "c", tmp_path / "p.h"], check=True)
 
 
+def test_modes_of_files(tool, lander, tmp_path):
+    """What the user's mask leaves of rw for all; a library may be run, too, and is written by its owner."""
+    np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
+    for mask in (0o002, 0o027):
+        for words in ([tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", "--emit", "so,o,h,ll,ir", "--no-verify"],
+                      ["run", lander / "policy.so", "sample", "obs=obs.npy", "-o", "out"]):
+            subprocess.run([zoo.NFCC, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, umask=mask, check=True)
+        for name in ("p.so", "p.o", "p.h", "p.ll", "p.nf", "out/x.npy"):
+            assert (tmp_path / name).stat().st_mode & 0o777 == (0o755 if name == "p.so" else 0o666) & ~mask, name
+
+
 LINKED = """
 #include "one.h"
 #include "two.h"
@@ -725,6 +736,16 @@ def test_run_refuses(tool, lander, files, words, code, said):
     np.save(files / "empty.npy", np.zeros((0, 8), np.float32))
     done = tool("run", lander / "policy.so", *words, "-o", "out", cwd=files, code=code)
     assert said in done.stderr and not (files / "out").exists()
+
+
+@pytest.mark.parametrize("rows,samples", [(1, 1 << 40), (16, 1 << 39), (1 << 21, 1 << 39), (1, 1 << 61),
+                                          (1, (1 << 64) - 1)])
+def test_run_refuses_more_than_fits(tool, lander, tmp_path, rows, samples):
+    """Also where the size in bytes is 0 modulo 2^64."""
+    np.lib.format.open_memmap(tmp_path / "obs.npy", "w+", np.float32, (rows, 8))
+    done = tool("run", lander / "policy.so", "sample", "obs=obs.npy", "--samples", samples, "-o", "out", cwd=tmp_path,
+                code=2)
+    assert "the outputs would be larger than any disk" in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_run_graph_and_interp(tool, files, rows):

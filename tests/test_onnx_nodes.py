@@ -96,6 +96,19 @@ def test_tolerances(tool, tmp_path):
     tool("test", folder, "--backend", "interp", "--rtol", "0.01")
 
 
+@pytest.mark.parametrize("backend", ["llvm", "interp"])
+def test_nan_is_near_nan_only(tool, tmp_path, backend):
+    with np.errstate(invalid="ignore"):
+        root = np.sqrt(X)
+    case(tmp_path / "all/same", "Sqrt", 1, 1, [([X], [root])])
+    case(tmp_path / "all/wanted", "Abs", 1, 1, [([X], [np.where(X == X.max(), np.nan, np.abs(X)).astype(X.dtype)])])
+    case(tmp_path / "all/made", "Sqrt", 1, 1, [([X], [np.nan_to_num(root)])])
+    text = tool("test", tmp_path / "all", "--backend", backend, code=1).stdout.replace("-nan", "nan")
+    assert text.splitlines()[:-1] == ["FAIL        made: output 'o0' number 0 is nan, expected 0",
+                                      "PASS        same",
+                                      "FAIL        wanted: output 'o0' number 23 is 2, expected nan"]
+
+
 def test_damaged_data(tool, tmp_path):
     folder = case(tmp_path / "bad", "Exp", 1, 1, [([X], [np.exp(X)])])
     whole = (folder / "test_data_set_0/input_0.pb").read_bytes()
