@@ -12,7 +12,7 @@ set_target_properties(fake_policy PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidde
 
 set(fake ${CMAKE_CURRENT_LIST_DIR}/fake_model.c ${CMAKE_CURRENT_LIST_DIR}/fake_rows.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c
   ${CMAKE_CURRENT_LIST_DIR}/scratch.c)
-foreach(part "" _files _promises _few)
+foreach(part "" _files _promises _few _cpu)
   add_executable(runtime${part}_test ${CMAKE_CURRENT_LIST_DIR}/runtime${part}_test.c ${fake})
   target_link_libraries(runtime${part}_test PRIVATE nfcc_static cmocka pthread m)
 endforeach()
@@ -23,6 +23,7 @@ foreach(few "" 4 128) # all tiles; code for few rows alone
   add_test(NAME runtime/promises${few} COMMAND runtime_promises_test $<TARGET_FILE:fake_policy> ${option})
 endforeach()
 add_test(NAME runtime/few COMMAND runtime_few_test $<TARGET_FILE:fake_policy>)
+add_test(NAME runtime/cpu COMMAND runtime_cpu_test $<TARGET_FILE:fake_policy>)
 
 # The same sources under ThreadSanitizer, which watches every access of several threads.
 add_executable(runtime_tsan ${CMAKE_CURRENT_LIST_DIR}/runtime_promises_test.c ${fake} ${RUNTIME_SOURCES})
