@@ -51,21 +51,26 @@ static const Node *centred(const Node *n)
 // ---- a product's input
 
 // What a product reads: x in the function under construction, and what it was where uses are counted; the weights and
-// biases that make up for what has been taken off it. All outputs are then to be multiplied by `scale`, if there is one.
+// biases that make up for what has been taken off it, NULL while they are the product's own. All outputs are then to be
+// multiplied by `scale`, if there is one.
 typedef struct {
-    const Node *x, *was;
+    const Node *product, *x, *was;
     int64_t K, N;
     double *w, *bias;
     const Node *scale;
 } Input;
 
-static bool of_features(const Node *c, int64_t K)
+static void own_weights(Input *p)
 {
-    return node_is_const(c) && (type_lanes(c->type) == 1 || (type_lanes(c->type) == K && type_last(c->type) == K));
+    if (p->w) return;
+    p->w = linear_weights(p->product);
+    p->bias = heap_array(p->N, sizeof *p->bias);
+    for (int64_t j = 0; j < p->N; j++) p->bias[j] = linear_bias(p->product, j);
 }
 
 static void scale_rows(Input *p, const Node *c, bool inverse)
 {
+    own_weights(p);
     for (int64_t k = 0; k < p->K; k++) {
         double f = inverse ? 1 / const_lane(c, k) : const_lane(c, k);
         for (int64_t j = 0; j < p->N; j++) p->w[k * p->N + j] *= f;
@@ -74,6 +79,7 @@ static void scale_rows(Input *p, const Node *c, bool inverse)
 
 static void shift_rows(Input *p, const Node *c, double sign)
 {
+    own_weights(p);
     for (int64_t k = 0; k < p->K; k++)
         for (int64_t j = 0; j < p->N; j++) p->bias[j] += sign * const_lane(c, k) * p->w[k * p->N + j];
 }
@@ -81,6 +87,7 @@ static void shift_rows(Input *p, const Node *c, double sign)
 static void centre_columns(Input *p)
 {
     double *mean = heap_array(p->N, sizeof *mean);
+    own_weights(p);
     for (int64_t k = 0; k < p->K; k++)
         for (int64_t j = 0; j < p->N; j++) mean[j] += p->w[k * p->N + j] / (double)p->K;
     for (int64_t k = 0; k < p->K; k++)
@@ -154,10 +161,12 @@ static bool take_all(Builder *b, Input *p, const int *uses)
     return some;
 }
 
-// The product n of what is left, with the same result.
-static const Node *product_of(Builder *b, const Input *p, const Node *n)
+// The product of what is left, with the same result.
+static const Node *product_of(Builder *b, Input *p)
 {
     int64_t dim[2] = {p->K, p->N};
+    const Node *n = p->product;
+    own_weights(p);
     const Node *x = build_reshape(b, p->x, n->in[0]->type.rank, n->in[0]->type.dim),
                *add = n->n_in > 3 ? n->in[3] : NULL;
     const Node *w = build_reals(b, type_make(T_F64, 2, dim), p->w), *bias = build_reals(b, type_vector(p->N), p->bias);
@@ -170,10 +179,8 @@ static const Node *product_of(Builder *b, const Input *p, const Node *n)
 const Node *merge_input(Builder *b, const Node *n, const Node *was, const int *uses)
 {
     if (n->in[1]->type.rank != 2 || !may_take(shapeless(n->in[0]))) return NULL;
-    Input p = {n->in[0], was->in[0], n->in[1]->type.dim[0], n->in[1]->type.dim[1], linear_weights(n), NULL, NULL};
-    p.bias = heap_array(p.N, sizeof *p.bias);
-    for (int64_t j = 0; j < p.N; j++) p.bias[j] = linear_bias(n, j);
-    const Node *y = take_all(b, &p, uses) ? product_of(b, &p, n) : NULL;
+    Input p = {n, n->in[0], was->in[0], n->in[1]->type.dim[0], n->in[1]->type.dim[1], NULL, NULL, NULL};
+    const Node *y = take_all(b, &p, uses) ? product_of(b, &p) : NULL;
     free(p.w);
     free(p.bias);
     return y;

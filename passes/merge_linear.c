@@ -67,11 +67,6 @@ static const Node *merge_products(Builder *b, const Node *n)
     return result;
 }
 
-// Element k of a constant operand that scales or shifts K features.
-static bool feature_const(const Node *c, int64_t K)
-{
-    return node_is_const(c) && (type_lanes(c->type) == K || type_lanes(c->type) == 1);
-}
 static bool one_token(const Node *v) { return type_lanes(v->type) == type_last(v->type); }
 
 static const Node *with_columns(Builder *b, const Node *linear, const Node *scale, const Node *shift, double sign)
@@ -99,7 +94,7 @@ static const Node *merge_output(Builder *b, const Node *n, const Node *const *in
         const Node *l = in[k], *c = in[1 - k];
         if (!plain_linear(l) || !one_token(l) || uses[n->in[k]->id] > 1 || type_lanes(n->type) != type_lanes(l->type))
             continue;
-        if (!feature_const(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
+        if (!of_features(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
         const Node *r =
             with_columns(b, l, n->op == OP_mul ? c : NULL, n->op == OP_mul ? NULL : c, n->op == OP_sub ? -1 : 1);
         return build_reshape(b, r, n->type.rank, n->type.dim);

@@ -10,7 +10,8 @@ Module *pass_hoist_context(const Module *m, Context *cx);
 Module *pass_merge_siblings(const Module *m, Context *cx);
 // merge_sum.c: a sum of two affine functions of one value as one product, or NULL.
 const Node *merge_affine_sum(Builder *b, const Node *sum);
-// merge_input.c: n on its new operands, and n as it was, whose readers are counted in `uses` (readers_of). What is done to a product's input, or a product with its mean subtracted, as one product; or NULL.
+// merge_input.c: n on its new operands, and n as it was, whose readers are counted in `uses` (readers_of). What is done
+// to a product's input, or a product with its mean subtracted, as one product; or NULL.
 const Node *merge_input(Builder *b, const Node *linear, const Node *was, const int *uses);
 const Node *merge_mean(Builder *b, const Node *sub, const Node *was, const int *uses);
 double *linear_weights(const Node *linear); // its w, to be freed

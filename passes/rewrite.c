@@ -10,6 +10,12 @@ const Node *shapeless(const Node *x)
     return x;
 }
 
+bool of_features(const Node *c, int64_t K)
+{
+    int64_t lanes = type_lanes(c->type);
+    return node_is_const(c) && (lanes == 1 || (lanes == K && type_last(c->type) == K));
+}
+
 int *readers_of(Context *cx, const Function *f)
 {
     int *readers = ARENA_ARRAY(scratch_arena(cx), int, f->n_nodes + 1);

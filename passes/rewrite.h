@@ -7,6 +7,8 @@ typedef const Node *RewriteRule(Builder *b, const Node *n, const Node *const *in
 // A value in another shape is the same value.
 bool is_reshape(const Node *n);
 const Node *shapeless(const Node *x);
+// A constant that scales or shifts K features: const_lane gives the number of each.
+bool of_features(const Node *c, int64_t K);
 // How often each value is read, in whatever shape, by node id.
 int *readers_of(Context *cx, const Function *f);
 
