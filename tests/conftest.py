@@ -1,8 +1,9 @@
-"""Shared by the Python tests: where the built programs are, and a compiled policy that several tests use."""
+"""Shared by the Python tests: where the built programs are, a compiled policy that several tests use, its rows."""
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -30,6 +31,21 @@ class Tool:
 @pytest.fixture(scope="session")
 def tool():
     return Tool()
+
+
+@pytest.fixture(scope="session")
+def rows(tool):
+    """Rows of the lander policy and what its framework makes of them."""
+    with np.load(tool.model("lander_nfbc")[:-5] + ".npz") as f:
+        return {k: f[k][:16] for k in f.files}
+
+
+@pytest.fixture
+def files(tmp_path, rows):
+    """obs.npy, x.npy, z.npy in a folder of its own."""
+    for name, key in (("obs", "obs"), ("x", "x"), ("z", "noise")):
+        np.save(tmp_path / f"{name}.npy", rows[key])
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,63 @@
+"""nfcc check and verify: what is found in a model, numbers of its framework compared."""
+import json
+
+import numpy as np
+import pytest
+
+
+def test_check(tool):
+    model = tool.model("lander_nfbc")
+    assert "no problem found" in tool("check", model).stdout
+    assert len(tool("check", model, "--explain").stdout) > 1000
+    report = json.loads(tool("check", model, "--json").stdout)
+    assert report["ok"] and report["direction"] == "density" and report["base_assumed"] and \
+        "sample" in report["entries"]
+    assert report["contexts"][0] == {"name": "obs", "type": "float32", "shape": [8]}
+    refused = json.loads(tool("check", tool.model("w_freia__fwd__def"), "--json", code=1).stdout)
+    assert not refused["ok"] and any("x_or_z" in p["text"] for p in refused["problems"])
+
+
+def test_no_flow(tool):
+    done = tool("check", tool.model("gauss_policy__mean_std__ts17"))
+    assert "flow: no" in done.stdout and "entries: run\n" in done.stdout
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_verify_reference(tool, files, rows, save):
+    known = {"x": rows["x"], "obs": rows["obs"], "z": rows["z"], "log_det": rows["logdet"],
+             "log_prob": rows["log_prob"],
+             "noise": rows["noise"], "to_event.x": rows["sample"]}
+    save(files / "good.npz", **known)
+    report = json.loads(tool("verify", tool.model("lander_nfbc"), "--reference", files / "good.npz", "--json").stdout)
+    assert report["ok"] and report["reference_error"] < 1e-6 and report["compiled_rows"] == 4
+    save(files / "wrong.npz", **{**known, "log_prob": rows["log_prob"] + 1})
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "wrong.npz", code=1)
+    assert "'log_prob' differs from the reference" in done.stderr
+    save(files / "unknown.npz", **known, extra=rows["x"])
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "unknown.npz", code=1)
+    assert "unknown key 'extra'" in done.stderr and "to_event.log_det" in done.stderr
+    save(files / "two.npz", **known, extra=rows["x"], more=rows["x"])
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "two.npz", code=1)
+    assert "unknown keys 'extra', 'more'" in done.stderr and done.stderr.count("error") == 1
+    save(files / "own.npz", **{**known, "logdet": rows["logdet"] + 1, "x": rows["x"]})
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "own.npz", code=1)
+    assert "'log_det' is there twice" in done.stderr
+
+
+def test_verify_reference_by_the_graphs_names(tool, files, rows):
+    np.savez(files / "own.npz", obs=rows["obs"], x=rows["x"], logdet=rows["logdet"] + 1)
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "own.npz", code=1)
+    assert "'log_det' differs from the reference" in done.stderr
+
+
+def test_verify_reference_compares_something(tool, files, rows):
+    np.savez(files / "rows.npz", obs=rows["obs"], x=rows["x"], noise=rows["noise"])
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "rows.npz", code=1)
+    assert "nothing to compare" in done.stderr and "to_event.x" in done.stderr
+
+
+def test_verify_inputs(tool, files, rows):
+    np.savez(files / "in.npz", x=rows["x"], obs=rows["obs"])
+    report = json.loads(tool("verify", tool.model("lander_nfbc"), "--inputs", files / "in.npz", "--json").stdout)
+    assert report["rows"] == 16
+    tool(tool.model("lander_nfbc"), "-o", files / "p.so", "--verify-inputs", files / "in.npz")
