@@ -288,8 +288,9 @@ static bool is_number_output(Roles *r, const char *option, const char *name)
 static bool options_name_ports(Roles *r)
 {
     const FlowOptions *o = r->options;
-    bool ok = is_number_output(r, "--log-det", o->log_det) & is_number_output(r, "--log-prob", o->log_prob) &
-              is_number_output(r, "--neg-log-prob", o->neg_log_prob);
+    bool ok = is_number_output(r, "--log-det", o->log_det);
+    ok &= is_number_output(r, "--log-prob", o->log_prob);
+    ok &= is_number_output(r, "--neg-log-prob", o->neg_log_prob);
     for (int i = 0; i < o->n_contexts; i++) ok &= is_input(r, "--context", o->contexts[i]);
     return ok;
 }
