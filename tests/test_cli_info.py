@@ -35,6 +35,17 @@ def test_info_json(tool, lander):
     assert all(line in text for line in report["notes"].split("\n"))
 
 
+def test_info_names_what_the_processor_must_have(tool, lander, tmp_path):
+    policy = bytearray((lander / "policy.so").read_bytes())
+    descriptor = policy.index(struct.pack("<II", 0x6363666e, 2))
+    names = ["AVX2, FMA", "AVX-512 F, VL, BW, DQ", "AVX512_BF16", "AMX_BF16", "NEON"]
+    for cpu, needs in [(8, names[2:3]), (16, names[3:4]), (31, names)]:
+        struct.pack_into("<I", policy, descriptor + 12, cpu)
+        (tmp_path / "p.so").write_bytes(policy)
+        done = tool("info", tmp_path / "p.so", "--json", code=3)  # the checksum is wrong now
+        assert json.loads(done.stdout)["needs"] == ", ".join(needs)
+
+
 def test_info_json_of_no_flow(tool, tmp_path):
     tool(tool.model("gauss_policy__mean_std__ts17"), "-o", tmp_path / "p.so")
     report = json.loads(tool("info", tmp_path / "p.so", "--json").stdout)
