@@ -46,6 +46,7 @@ void bench_print_machine(FILE *out, const BenchReport *r)
                p->flops * 1e-9, p->isa, p->read_l2 * 1e-9, (double)p->l2_bytes / 1048576, p->read_memory * 1e-9,
                (double)p->memory_bytes / 1048576);
     if (p->flops_bf16 > 0) print_line(out, "of bf16", "%.1f GFLOP/s (AVX512_BF16)", p->flops_bf16 * 1e-9);
+    if (p->flops_amx > 0) print_line(out, "of tiles", "%.1f GFLOP/s (AMX_BF16)", p->flops_amx * 1e-9);
     print_line(out, "limit",
                "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call; above 100 %%, "
                "others\n            used the memory while it was measured");
@@ -145,6 +146,7 @@ static void json_machine(FILE *out, const BenchReport *r)
     fprintf(out, ", \"processors\": %ld, \"isa\": \"%s\"", sysconf(_SC_NPROCESSORS_ONLN), p->isa);
     number(out, "fma_gflop_s", p->flops * 1e-9);
     number(out, "bf16_gflop_s", p->flops_bf16 * 1e-9);
+    number(out, "amx_gflop_s", p->flops_amx * 1e-9);
     number(out, "read_l2_gb_s", p->read_l2 * 1e-9);
     number(out, "read_memory_gb_s", p->read_memory * 1e-9);
     fprintf(out, ", \"read_l2_bytes\": %zu, \"read_memory_bytes\": %zu", p->l2_bytes, p->memory_bytes);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -78,6 +79,37 @@ KERNELS(avx512, __attribute__((target("avx512f"))), __m512, 16, _mm512_set1_ps, 
 #define DOT(a, x, y) _mm512_dpbf16_ps(a, (__m512bh)(x), (__m512bh)(y))
 FMA_KERNEL(avx512_bf16, __attribute__((target("avx512f,avx512bf16"))), __m512, 16, _mm512_set1_ps, DOT, , _mm512_add_ps,
            _mm512_cvtss_f32)
+
+// Products of 16 rows of 32 numbers by 32 columns of 16, into four sums in turn, which hides the latency; for each of n
+// as many as the other kernels have.
+enum { TILE_SIDE = 16, TILE_BYTES = 64, TILE_PRODUCTS = TILE_SIDE * TILE_SIDE * 32 };
+__attribute__((target("amx-tile,amx-bf16"))) static float fma_amx(size_t n)
+{
+    struct {
+        uint8_t palette, start, unused[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } tiles = {.palette = 1};
+    float data[TILE_SIDE * TILE_SIDE];
+    for (int i = 0; i < 6; i++) tiles.bytes[i] = TILE_BYTES, tiles.rows[i] = TILE_SIDE;
+    for (int i = 0; i < TILE_SIDE * TILE_SIDE; i++) data[i] = 1e-6f;
+    _tile_loadconfig(&tiles);
+    _tile_loadd(0, data, TILE_BYTES);
+    _tile_loadd(1, data, TILE_BYTES);
+    _tile_loadd(2, data, TILE_BYTES);
+    _tile_loadd(3, data, TILE_BYTES);
+    _tile_loadd(4, data, TILE_BYTES);
+    _tile_loadd(5, data, TILE_BYTES);
+    for (size_t k = 0; k < n * CHAINS / 4; k++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, data, TILE_BYTES);
+    _tile_release();
+    return data[0];
+}
 #elif defined(__aarch64__)
 #define FMA_NEON(a, x, y) vfmaq_f32(y, a, x)
 #define FIRST_NEON(a) vgetq_lane_f32(a, 0)
@@ -131,6 +163,17 @@ static double best_fma(float (*fma)(size_t n), size_t each, double seconds)
         if (rate > best) best = rate;
     } while (clock_seconds() < end);
     return best;
+}
+
+// The kernel has to permit tiles to a process (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+static double best_tiles(double seconds)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
+        return best_fma(fma_amx, TILE_PRODUCTS, seconds);
+#endif
+    (void)seconds;
+    return 0;
 }
 
 // Passes over a small buffer are timed together, or the clock would be most of what is measured. The ways take turns.
@@ -222,6 +265,7 @@ Peak peak_measure(double seconds)
         if (flops > peak.flops) peak.flops = flops, peak.isa = k[i].isa;
         if (k[i].runs && k[i].dot) peak.flops_bf16 = best_fma(k[i].dot, 2 * k[i].width, seconds / n);
     }
+    peak.flops_amx = best_tiles(seconds / n);
     peak.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 1 << 20) / 2; // half: the other half is for the rest
     peak.memory_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 32 << 20) * 4;
     if (peak.memory_bytes > (size_t)512 << 20) peak.memory_bytes = (size_t)512 << 20;

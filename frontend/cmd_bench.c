@@ -243,8 +243,9 @@ static void set_limit(BenchResult *r, double rate)
 static double peak_of(const Bench *b, const nfcc_policy *policy)
 {
     const Peak *p = &b->report.peak;
-    bool bf16 = policy && nfcc_get_info(policy)->cpu & NFCC_CPU_AVX512_BF16;
-    return bf16 ? p->flops_bf16 : p->flops;
+    unsigned cpu = policy ? nfcc_get_info(policy)->cpu : 0;
+    if (cpu & NFCC_CPU_AMX_BF16) return p->flops_amx;
+    return cpu & NFCC_CPU_AVX512_BF16 ? p->flops_bf16 : p->flops;
 }
 
 static void final_limits(Bench *b)

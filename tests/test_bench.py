@@ -42,6 +42,10 @@ def test_json(bench, tool):
     assert doc["options"]["rows"] == "1,8" and doc["options"]["cpu"] == "native"
     machine = doc["machine"]
     assert machine["fma_gflop_s"] > 0 and machine["read_l2_gb_s"] > 0 and machine["read_memory_gb_s"] > 0
+    with open("/proc/cpuinfo") as f:
+        flags = f.read().split()
+    assert (machine["bf16_gflop_s"] > 0) == ("avx512_bf16" in flags)
+    assert (machine["amx_gflop_s"] > 2 * machine["fma_gflop_s"]) == ("amx_bf16" in flags)
     cases = [(r["backend"], r["entry"], r["rows"]) for r in doc["results"]]
     assert cases == [(b, e, n) for b in ("llvm", "openblas", "interp") for e in ("log_prob", "sample") for n in (1, 8)]
     for r in doc["results"]:
