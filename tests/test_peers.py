@@ -11,6 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BENCH = os.path.join(ROOT, "tests", "bench")
 sys.path.insert(0, BENCH)
 import flows  # noqa: E402
+import peers  # noqa: E402
 
 
 @pytest.mark.parametrize("make", [flows.Small, flows.PushT])
@@ -47,6 +48,8 @@ def test_a_run(tmp_path):
     document = json.loads((tmp_path / "b.json").read_text())
     ours = [r for r in document["results"] if r["engine"] == "nfcc"]
     assert [r["work"] for r in ours] == ["small_decision", "small_prepared"]
+    for engine in {r["engine"] for r in document["results"]} - {"ort"}:
+        assert [r["work"] for r in document["results"] if r["engine"] == engine] == ["small_decision", "small_prepared"]
     for r in document["results"]:
         limit = 1e-5 if r["engine"] in ("nfcc", "ort") else 0.1  # 16-bit weights are rounded
         assert 0 < r["min_us"] <= r["p50_us"] <= r["p99_us"] and r["distance"] < limit and r["calls"] >= 2
@@ -59,6 +62,18 @@ def test_a_run(tmp_path):
         assert ("WINS" in v["text"]) == (v["ratio"] < 1) and v["text"] in done.stdout
     text = (tmp_path / "b.html").read_text()
     assert "http" not in text and "src=" not in text and text.count("<svg") == text.count("</svg>") == 2
+
+
+class Worker:
+    bits = 32
+
+
+def test_what_computes_something_else_is_left_out():
+    ones = np.ones((4, 3))
+    assert peers.compare(Worker, [ones, ones + 1e-5], [ones, ones], "nfcc") == (pytest.approx(1e-5), None)
+    assert peers.compare(Worker, [ones], [ones[:2]], "double") == (0, None)
+    for outputs in ([ones], [ones, ones + 1], [ones, ones[:, :2]], [ones, ones * np.nan]):
+        assert "computes something else" in peers.compare(Worker, outputs, [ones, ones], "nfcc")[1]
 
 
 def test_wrong_words(tmp_path):

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -34,23 +35,21 @@ class Nfcc(Engine):
         self.c, self.lib, self.folder, self.policies = ctypes, nfcc._lib, folder, {}
         self.noise_type = nfcc._Noise
 
-    def policy(self, work):
-        key = (work.model, work.many)
-        if key not in self.policies:
-            path = os.path.join(self.folder, f"{work.model}-{self.weights}.so").encode()
+    def policy(self, model):
+        if model not in self.policies:
+            path = os.path.join(self.folder, f"{model}-{self.weights}.so").encode()
             p = self.c.c_void_p()
-            status = self.lib.nfcc_open(path, 2 if work.many else 0, self.c.byref(p))  # NFCC_OPEN_BULK
+            status = self.lib.nfcc_open(path, 0, self.c.byref(p))
             if status:
                 raise RuntimeError(self.lib.nfcc_status_text(status).decode())
-            self.policies[key] = p
-        return self.policies[key]
+            self.policies[model] = p
+        return self.policies[model]
 
     def load(self, work):
         import numpy as np
         c, lib = self.c, self.lib
-        p, inputs = self.policy(work), work.inputs(shared=True)
+        p, (event, obs) = self.policy(work.model), work.inputs(shared=True)
         info = lib.nfcc_get_info(p).contents
-        event, obs = inputs[0], inputs[1]
         rows, n = obs.shape[0], event.shape[0] // obs.shape[0]
         memory = np.empty(info.work_size, np.uint8)
         prepared = np.empty(lib.nfcc_prepared_size(p, rows), np.uint8)
@@ -313,19 +312,25 @@ class AotInductor(Torch):
         return call, lambda: [v.numpy() for v in last]
 
 
-# name: class, packages to install, the package whose version is shown, bits of a weight, title
-ENGINES = {
-    "nfcc": (Nfcc, [], None, 32, "nfcc"),
-    "nfcc-f16": (Nfcc16, [], None, 16, "nfcc f16"),
-    "nfcc-bf16": (NfccB16, [], None, 16, "nfcc bf16"),
-    "ort": (OnnxRuntime, ["onnxruntime"], "onnxruntime", 32, "ONNX Runtime"),
-    "openvino": (OpenVino, ["openvino"], "openvino", 32, "OpenVINO"),
-    "openvino-bf16": (OpenVinoB16, ["openvino"], "openvino", 16, "OpenVINO bf16"),
-    "iree": (Iree, ["iree-base-compiler", "iree-base-runtime"], "iree-base-compiler", 32, "IREE"),
-    "jax": (Jax, ["jax"], "jax", 32, "JAX"),
-    "torch": (Torch, ["torch==2.13.0"], "torch", 32, "torch eager"),
-    "aoti": (AotInductor, ["torch==2.13.0", "setuptools"], "torch", 32, "AOTInductor"),
-}
+class Listed(NamedTuple):
+    make: type
+    packages: list  # to install
+    package: str  # whose version is shown
+    bits: int  # of a weight
+    title: str
+
+
+OURS = {"nfcc": Listed(Nfcc, [], None, 32, "nfcc"),
+        "nfcc-f16": Listed(Nfcc16, [], None, 16, "nfcc f16"),
+        "nfcc-bf16": Listed(NfccB16, [], None, 16, "nfcc bf16")}
+PEERS = {"ort": Listed(OnnxRuntime, ["onnxruntime"], "onnxruntime", 32, "ONNX Runtime"),
+         "openvino": Listed(OpenVino, ["openvino"], "openvino", 32, "OpenVINO"),
+         "openvino-bf16": Listed(OpenVinoB16, ["openvino"], "openvino", 16, "OpenVINO bf16"),
+         "iree": Listed(Iree, ["iree-base-compiler", "iree-base-runtime"], "iree-base-compiler", 32, "IREE"),
+         "jax": Listed(Jax, ["jax"], "jax", 32, "JAX"),
+         "torch": Listed(Torch, ["torch==2.13.0"], "torch", 32, "torch eager"),
+         "aoti": Listed(AotInductor, ["torch==2.13.0", "setuptools"], "torch", 32, "AOTInductor")}
+ENGINES = {**OURS, **PEERS}
 
 
 # ---- a worker
@@ -341,23 +346,24 @@ def measure(call, seconds, most):
     return times
 
 
-def answer(request, engine, loaded, works, folder):
+class Inexpressible(Exception):
+    pass
+
+
+def load(engine, work, path):
+    """One call of the work, after it was made and its outputs were written."""
     import numpy as np
-    work = works[request["work"]]
-    if request["do"] == "load":
-        if work.entry == "act" and not engine.differentiates:
-            return {"error": "cannot be expressed: the graph that it takes has no gradient"}
-        start = time.perf_counter()
-        loaded[work.key] = engine.load(work)
-        seconds = time.perf_counter() - start
-        call, outputs = loaded[work.key]
-        call()
-        path = os.path.join(folder, f"out-{request['engine']}-{work.key}.npz")
-        np.savez(path, *[np.asarray(v, np.float32) for v in outputs()])
-        return {"outputs": path, "seconds": seconds}
-    call = loaded[work.key][0]
-    measure(call, request["seconds"] / 5, 10 ** 6)
-    times = sorted(measure(call, request["seconds"], 10 ** 6))
+    if work.entry == "act" and not engine.differentiates:
+        raise Inexpressible("cannot be expressed: the graph that it takes has no gradient")
+    call, outputs = engine.load(work)
+    call()
+    np.savez(path, *[np.asarray(v, np.float32) for v in outputs()])
+    return call
+
+
+def time_of(call, seconds):
+    measure(call, seconds / 5, 10 ** 6)
+    times = sorted(measure(call, seconds, 10 ** 6))
     return {"calls": len(times), "min": times[0], "p50": times[len(times) // 2],
             "p99": times[min(len(times) - 1, len(times) * 99 // 100)]}
 
@@ -369,12 +375,19 @@ def worker(name, folder, cpu):
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     works = importlib.import_module("works").all_works(folder)
-    engine, loaded = None, {}
+    engine, calls = None, {}
     for line in sys.stdin:
         request = json.loads(line)
+        key = request["work"]
         try:
-            engine = engine or ENGINES[name][0](folder)
-            reply = answer({**request, "engine": name}, engine, loaded, works, folder)
+            engine = engine or ENGINES[name].make(folder)
+            if request["do"] == "load":
+                reply = {"outputs": os.path.join(folder, f"out-{name}-{key}.npz")}
+                calls[key] = load(engine, works[key], reply["outputs"])
+            else:
+                reply = time_of(calls[key], request["seconds"])
+        except Inexpressible as error:
+            reply = {"error": str(error)}
         except Exception as error:  # a peer that cannot do a work is a line in the report, not the end of it
             text = str(error).strip().splitlines()
             reply = {"error": f"{type(error).__name__}: {text[0] if text else ''}"[:300]}

@@ -3,6 +3,9 @@ the figures. One file, no references; light and dark."""
 import html
 import math
 
+from engines import ENGINES, OURS
+from figures import distance_text, left_out_text, time_text, verdicts, versions_text
+
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1a1c20;--dim:#5f6672;--grid:#e3e6ea;
 --ours:#157a5c;--peer:#8a94a6;--wins:#c2411b}
@@ -21,15 +24,11 @@ th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}
 """
 
 
-def time_text(us):
-    return f"{us:.2f} µs" if us < 100 else f"{us:.0f} µs" if us < 1e4 else f"{us / 1e3:.1f} ms"
-
-
 def kind(row):
-    return "ours" if row["engine"].startswith("nfcc") else "wins" if row["ratio"] < 1 else "peer"
+    return "ours" if row["engine"] in OURS else "wins" if row["ratio"] < 1 else "peer"
 
 
-def bars(rows, engines, span):
+def bars(rows, span):
     """A bar runs from 1 (nfcc's time) to its own multiple."""
     width, left, right, height = 940, 130, 200, 26
     low, high = span
@@ -45,30 +44,30 @@ def bars(rows, engines, span):
     for i, r in enumerate(rows):
         a, b = sorted((x(1), x(r["ratio"])))
         y = i * height
-        label = f"{time_text(r['min_us'])}" + ("" if r["engine"] == "nfcc" else f", {r['ratio']:.2f}x")
-        out.append(f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{html.escape(engines[r["engine"]][4])}</text>'
+        label = time_text(r["min_us"]) + ("" if r["engine"] == "nfcc" else f", {r['ratio']:.2f}x")
+        out.append(f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">'
+                   f'{html.escape(ENGINES[r["engine"]].title)}</text>'
                    f'<rect class="{kind(r)}" x="{a - (2 if b - a < 2 else 0):.1f}" y="{y + 5}" '
-                    f'width="{max(b - a, 4):.1f}" height="{height - 9}" rx="2"/>'
+                   f'width="{max(b - a, 4):.1f}" height="{height - 9}" rx="2"/>'
                    f'<text x="{b + 6:.1f}" y="{y + 17}">{label}</text>')
     return "\n".join(out) + "</svg>"
 
 
-def table_of(works, table, engines):
+def table_of(table):
     out = ["<div class=\"wide\"><table><tr><th>work</th><th>engine</th>"
            "<th>best</th><th>P50</th><th>P99</th><th>calls</th>"
            "<th>of nfcc's best</th><th>of nfcc's P50</th><th>off by</th></tr>"]
     for key, rows in table.items():
         for r in rows:
-            far = "" if r["distance"] is None else f"{r['distance']:.0e}"
-            out.append(f"<tr><td>{html.escape(key)}</td><td>{html.escape(engines[r['engine']][4])}</td>"
+            out.append(f"<tr><td>{html.escape(key)}</td><td>{html.escape(ENGINES[r['engine']].title)}</td>"
                        f"<td>{time_text(r['min_us'])}</td>"
                        f"<td>{time_text(r['p50_us'])}</td><td>{time_text(r['p99_us'])}</td><td>{r['calls']}</td>"
                        f"<td>{r['ratio']:.2f}x</td>"
-                       f"<td>{r['ratio_p50']:.2f}x</td><td>{far}</td></tr>")
+                       f"<td>{r['ratio_p50']:.2f}x</td><td>{distance_text(r)}</td></tr>")
     return "\n".join(out) + "</table></div>"
 
 
-def page(works, table, skipped, where, found, o, verdict, engines):
+def page(works, table, skipped, where, found, o):
     ratios = [r["ratio"] for rows in table.values() for r in rows] or [1]
     span = min(0.8, 0.8 * min(ratios)), max(4, 1.2 * max(ratios))
     out = ["<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">"
@@ -76,21 +75,18 @@ def page(works, table, skipped, where, found, o, verdict, engines):
            f"<title>nfcc beside other runtimes</title><style>{STYLE}</style>", "<h1>nfcc beside other runtimes</h1>",
            f"<p>{html.escape(where['cpu'])}; one thread on processor {where['pinned_to']}; "
            f"the engines took {o.rounds} turns of {o.seconds:g} s; "
-           f"{html.escape(', '.join(engines[e][4] + ' ' + v for e, v in found.items()))}</p>",
+           f"{html.escape(versions_text(found))}</p>",
            "<p>A bar is the best time of an engine as a multiple of nfcc's best; to the left of 1 an engine is faster "
            "than nfcc. All are called from Python with arrays bound once. Before they were timed, the outputs of each "
            "were compared with nfcc's.</p>"]
     for key, rows in table.items():
         out.append(f"<h2>{html.escape(works[key].title)}</h2>")
-        for v in (verdict(rows, b) for b in (32, 16)):
-            if v:
-                text = html.escape(v["text"])
-                out.append(f"<p><strong class=\"wins\">{text}</strong></p>" if v["ratio"] < 1 else f"<p>{text}</p>")
-        out.append(bars(rows, engines, span))
-    out.append("<h2>Figures</h2>" + table_of(works, table, engines))
+        for v in verdicts(rows):
+            text = html.escape(v["text"])
+            out.append(f"<p><strong class=\"wins\">{text}</strong></p>" if v["ratio"] < 1 else f"<p>{text}</p>")
+        out.append(bars(rows, span))
+    out.append("<h2>Figures</h2>" + table_of(table))
     if skipped:
-        items = "".join(f"<li>{html.escape(engines[s['engine']][4])}{', ' + s['work'] if s['work'] else ''}: "
-                        f"{html.escape(s['reason'])}</li>"
-                        for s in skipped)
+        items = "".join(f"<li>{html.escape(left_out_text(s))}</li>" for s in skipped)
         out.append(f"<h2>Left out</h2><ul>{items}</ul>")
     return "\n".join(out) + "</html>\n"

@@ -17,7 +17,6 @@ class Work:
         self.function, self.entry, self.rows, self.prepared = function, entry, rows, prepared
         self.observations = observations or rows
         self.same, self.peers_share = same, shared
-        self.many = rows >= 64
 
     def inputs(self, shared=False):
         """[event, obs]: obs of all rows, or (shared) as few as there are."""
@@ -52,7 +51,7 @@ class Work:
                              np.broadcast_to(few, (min(most, self.rows), few.shape[1])))
 
 
-def all_works(folder, only=None):
+def all_works(folder):
     small, pusht = flows.Small(), flows.PushT()
     works = [
         Work(folder, "small_decision", "small policy: sample and its log_prob, 1 row", small, small.sample_and_log_prob,

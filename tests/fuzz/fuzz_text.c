@@ -15,7 +15,7 @@ static void write_and_compare(Context *cx, const Module *m)
     if (!out) abort();
     module_write(m, out, NULL, NULL);
     fclose(out);
-    if (!strstr(text, "= constant ...")) {
+    if (!strstr(text, "= constant ...")) { // a large constant, whose numbers would stand in a file beside the text
         const Module *again = module_read(cx, text, size, NULL, NULL);
         if (!again || module_difference(m, again)) abort();
     }

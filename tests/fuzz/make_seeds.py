@@ -1,7 +1,8 @@
 """Writes the ONNX seed models of the importer's fuzzer: make_seeds.py [FOLDER, default corpus/onnx beside this file].
 
 Each seed is one small graph about one family of ops, so that the fuzzer finds its way into every importer function.
-Needs the package onnx. Seeds are committed; this script says how they were made and makes new ones. """
+Needs the package onnx. Seeds are committed; this script says how they were made and makes new ones. The corpus also
+holds files that the fuzzer found."""
 import pathlib
 import sys
 
@@ -350,4 +351,5 @@ def main():
         (folder / f"{name}.onnx").write_bytes(make().SerializeToString())
 
 
-main()
+if __name__ == "__main__":
+    main()
