@@ -8,6 +8,7 @@
 #include "scratch.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -302,16 +303,13 @@ static void typed_header(void **state)
     maker_free(m);
 }
 
-// What every compile asks of its policy: a weight that is another one is found, in every output that it reaches; a
-// library's sums may be a little off.
-static void code_is_compared(void **state)
+// One product as a graph that is no flow; compiled.
+static const char *product_policy(Maker *m, const char *cpu, GemmStep **product)
 {
-    (void)state;
     static const PlanValue x = {"x", T_F32, 1, {IN_LANES}, IN_LANES}, y = {"y", T_F32, 1, {30}, 30};
-    Maker *m = maker_new(9);
     Plan *p = &m->plan;
     add_gemm(m, 1, 20, 30, 20);
-    GemmStep *s = &maker_last(m)->gemm;
+    GemmStep *s = *product = &maker_last(m)->gemm;
     s->x_space = SPACE_WORK, s->x = 5, s->has_add = false;
     maker_plan(m);
     p->programs[PROGRAM_RUN] = p->programs[PROGRAM_TO_EVENT];
@@ -319,11 +317,23 @@ static void code_is_compared(void **state)
     p->prep_lanes = 0;
     p->inputs = &x, p->outputs = &y;
     p->n_inputs = p->n_outputs = 1;
-    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
+    Target target = {"x86_64-linux-gnu", cpu};
     const Object *object = backend_find("llvm")->emit(&m->cx, p, &target, "nfcc_model", false, NULL);
     const char *path = path_in(&m->cx, "compared.so");
     assert_true(link_shared(&m->cx, object, &target, false, path, NULL, NULL));
     assert_true(cli_native_check(&m->cx, p, path, 0));
+    return path;
+}
+
+// What every compile asks of its policy: a weight that is another one is found, in every output that it reaches; a
+// library's sums may be a little off.
+static void code_is_compared(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(9);
+    Plan *p = &m->plan;
+    GemmStep *s;
+    const char *path = product_policy(m, "x86-64-v3", &s);
     plan_own_weights(&m->cx, p);
     p->weights[s->w] += 1e-5f;
     assert_true(cli_native_check(&m->cx, p, path, 1e-3));
@@ -332,6 +342,52 @@ static void code_is_compared(void **state)
     p->weights[s->w] += 0.1f;
     assert_false(cli_native_check(&m->cx, p, path, 1e-3));
     for (size_t i = 0; i < 2; i++) assert_non_null(strstr(m->diag.list[i].text, "output 'y', row 0, number 0 is "));
+    maker_free(m);
+}
+
+// Where the file has what is loaded `distance` bytes behind `from`.
+static unsigned char *loaded_at(unsigned char *file, const unsigned char *from, int64_t distance)
+{
+    const Elf64_Phdr *ph = (const Elf64_Phdr *)(file + ((const Elf64_Ehdr *)file)->e_phoff);
+    uint64_t offset = (uint64_t)(from - file), address = 0;
+    for (int i = 0; !address; i++)
+        if (ph[i].p_type == PT_LOAD && offset - ph[i].p_offset < ph[i].p_filesz)
+            address = ph[i].p_vaddr + offset - ph[i].p_offset + (uint64_t)distance;
+    while (ph->p_type != PT_LOAD || address - ph->p_vaddr >= ph->p_filesz) ph++;
+    return file + ph->p_offset + (address - ph->p_vaddr);
+}
+
+static unsigned cpu_of(const char *path, unsigned flags)
+{
+    nfcc_policy *p;
+    assert_int_equal(nfcc_open(path, flags, &p), NFCC_OK);
+    unsigned cpu = nfcc_get_info(p)->cpu;
+    nfcc_close(p);
+    return cpu;
+}
+
+// With --cpu dispatch both sets of code are: here one of them returns at once.
+static void both_sets_are_compared(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(9);
+    GemmStep *s;
+    const char *path = product_policy(m, "dispatch", &s);
+    const Bytes *good = read_file(&m->cx, path);
+    bool both = cpu_of(path, 0) != cpu_of(path, NFCC_OPEN_BASELINE);
+    for (int other = 0; other <= both; other++) {
+        unsigned char *file = arena_copy(m->cx.arena, good->data, good->size), *at = file;
+        while (((const nfcc_model_header *)at)->magic != NFCC_ABI_MAGIC) at += 64;
+        const nfcc_model_header *h = (const nfcc_model_header *)at;
+        const int32_t *code = h->programs[NFCC_PROGRAM_RUN].code;
+        if (other) code = (const int32_t *)(at + h->other_code) + NFCC_PROGRAM_RUN * NFCC_TILES;
+        for (int t = 0; t < NFCC_TILES; t++)
+            if (code[t]) *loaded_at(file, at, code[t]) = 0xc3; // ret
+        assert_true(write_file(&m->cx, path, file, good->size));
+        assert_false(cli_native_check(&m->cx, &m->plan, path, 0));
+    }
+    assert_true(write_file(&m->cx, path, good->data, good->size));
+    assert_true(cli_native_check(&m->cx, &m->plan, path, 0));
     maker_free(m);
 }
 
@@ -467,6 +523,7 @@ int main(void)
         TEST(refuses_folders),         TEST(file_too_large),
         TEST(broken_object),           TEST(writes_whole_files),
         TEST(parts_are_linked),        TEST(code_is_compared),
+        TEST(both_sets_are_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
