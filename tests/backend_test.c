@@ -435,12 +435,14 @@ static void check_reductions(uint64_t seed, const uint32_t *sizes, int n)
     check_everywhere(m);
 }
 
-// Of few lengths each has code; of more, the code learns them.
+// Of few lengths each has code; of more, the code learns them. Where most lanes are of long ones, T > 1 reads all in the
+// order in which they lie.
 static void reduce_bits(void **state)
 {
     (void)state;
     check_reductions(21, (const uint32_t[]){2, 7, 16, 33}, 4);
     check_reductions(22, (const uint32_t[]){17, 15, 32, 100}, 4);
+    check_reductions(24, (const uint32_t[]){256, 263, 330, 20}, 4);
     check_reductions(23, (const uint32_t[]){1, 2, 7, 15, 16, 17, 32, 33, 100, 256}, 10);
 }
 

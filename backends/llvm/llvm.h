@@ -79,6 +79,7 @@ struct Gen {
     const Layout *layout;                    // of the weights
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
     bool lengths_vary;                       // reductions learn their length
+    bool long_values;                        // those that are reduced, as a rule
     const Numbers *numbers;                  // that maps learn
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
@@ -176,6 +177,7 @@ Value row_offset(Gen *g, Operand o, Value row);  // bytes from row 0 to row (i64
 Value row_address(Gen *g, Operand o, Value row); // row (i64, or NULL: row 0) of its lane 0
 Value load(Gen *g, LLVMTypeRef type, Value address);
 void store(Gen *g, Value value, Value address);
+Value stack_floats(Gen *g, int n);                                    // in a function's first block
 void store_first(Gen *g, Value vector, int n, int of, Value address); // the first n of `of` floats, no more
 Value load_rows(Gen *g, Operand o, Value row, int n);                 // rows row .. row + n of lane 0; splat if shared
 Value load_lanes(Gen *g, Operand o, int n);                           // lanes 0 .. n (T = 1, or CONST)
@@ -251,6 +253,7 @@ void map_emit(Gen *g, const MapStep *s);
 Value map_one(Gen *g, const MapStep *s, Value x); // of a map of one argument and one result; x: of a product's width
 void reduce_emit(Gen *g, const ReduceStep *s);
 bool reduce_learns_lines(const Gen *g, const ReduceStep *s); // also of one: large policies have one code for all
+bool reductions_long(const Plan *plan);                      // as a rule: they are read as they lie
 bool reduce_centres_move(const ReduceStep *s);               // from line to line
 void move_emit(Gen *g, const MoveStep *s);
 bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns

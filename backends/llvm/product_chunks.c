@@ -33,12 +33,7 @@ static bool expands_beside(const Gen *g, const Product *p, const Block *b)
     return hurries(g, p) && b->v > 1 && 2 * expanded_stride(g, b) <= MOST_EXPANDED;
 }
 
-Value product_buffer(Gen *g)
-{
-    Value buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, CHUNK * MOST_EXPANDED + APART), "");
-    LLVMSetAlignment(buffer, LINE_BYTES);
-    return buffer;
-}
+Value product_buffer(Gen *g) { return stack_floats(g, CHUNK * MOST_EXPANDED + APART); }
 
 static Value chunk_inputs(Gen *g, const Product *p, Value first)
 {

@@ -166,6 +166,7 @@ void collect_steps(Unit *u)
     for (int i = 0; i < KEY_PARTS; i++) u->buckets[i] = ARENA_ARRAY(g->cx->arena, int, u->n_buckets);
     g->form[ARG_WORK] = work_form(work_lanes);
     g->lengths_vary = lengths_vary(g->plan);
+    g->long_values = reductions_long(g->plan);
     g->numbers = numbers_of(g->cx, g->plan, steps);
     const Twins *product = find_twins(u, steps);
     for (int i = 0; i < PROGRAM_COUNT; i++) collect_program(u, i, &product, ranges);

@@ -260,6 +260,13 @@ Value load(Gen *g, LLVMTypeRef type, Value address)
 
 void store(Gen *g, Value value, Value address) { LLVMSetAlignment(LLVMBuildStore(g->b, value, address), 4); }
 
+Value stack_floats(Gen *g, int n)
+{
+    Value buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, (uint64_t)n), "");
+    LLVMSetAlignment(buffer, LINE_BYTES);
+    return buffer;
+}
+
 Value slots(Gen *g, Value vector, int first, int n)
 {
     if (n == 1) return LLVMBuildExtractElement(g->b, vector, word_i64(g, first), "");
