@@ -46,7 +46,9 @@ bool hurries(const Gen *g, const Product *p);
 // For the block behind `lane` outputs: where what it has to fetch begins.
 Value fetch_begin(Gen *g, const Product *p, Block *b, Value lane);
 void fetch_rows(Gen *g, const Product *p, Block *b, Value ahead, Value first, Value rows); // for these rows of it
-void fetch_pass(Gen *g, const Product *p, const Block *b, Value k);                        // by one pass of a loop
+Value fetch_from(Gen *g, const Block *b, Value k); // what is fetched at the next k inputs, NULL: nothing
+// By one pass of a loop from k on, which takes `unroll` inputs; b->ahead is the pass's own.
+void fetch_pass(Gen *g, const Product *p, const Block *b, Value k, int unroll);
 
 // ---- product_chunks.c
 void expand_next(Gen *g, const Product *p, const Block *b, Value k);

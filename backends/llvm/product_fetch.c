@@ -92,8 +92,15 @@ void fetch_rows(Gen *g, const Product *p, Block *b, Value ahead, Value first, Va
     if (p->has_add) prefetch_add(g, b, rows);
 }
 
-void fetch_pass(Gen *g, const Product *p, const Block *b, Value k)
+Value fetch_from(Gen *g, const Block *b, Value k)
 {
-    if (b->ahead) prefetch(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, ""), TO_L2);
-    if (fetches_near(g, p)) prefetch_near(g, p, b, k);
+    return b->ahead ? bytes_at(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, "")) : NULL;
+}
+
+void fetch_pass(Gen *g, const Product *p, const Block *b, Value k, int unroll)
+{
+    for (int u = 0; u < unroll; u++) {
+        if (b->ahead) prefetch(g, b->ahead, mul(g, b->fetched, u), TO_L2);
+        if (fetches_near(g, p)) prefetch_near(g, p, b, add(g, k, word_i64(g, u)));
+    }
 }
