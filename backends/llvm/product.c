@@ -115,7 +115,7 @@ static const Value *load_inputs(Gen *g, const Product *p, const Block *b, Operan
 // Chains side by side: number c starts at k = c * kb. All go on for `unroll` inputs from k on.
 static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value k, int unroll, Value *sum)
 {
-    for (int u = 0; u < unroll && b->next.to; u++) expand_next(g, p, b, add(g, k, word_i64(g, u)));
+    if (b->next.to) expand_next(g, p, b, k, unroll);
     for (int c = 0; c < chains; c++) {
         Value first = add(g, k, mul(g, p->kb, c));
         Operand x = operand_at(g, b->x, first), w = operand_at(g, b->w, mul(g, first, p->w_stride));

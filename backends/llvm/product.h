@@ -51,5 +51,5 @@ Value fetch_from(Gen *g, const Block *b, Value k); // what is fetched at the nex
 void fetch_pass(Gen *g, const Product *p, const Block *b, Value k, int unroll);
 
 // ---- product_chunks.c
-void expand_next(Gen *g, const Product *p, const Block *b, Value k);
+void expand_next(Gen *g, const Product *p, const Block *b, Value k, int unroll);
 void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead);

@@ -18,13 +18,16 @@ static void expand_input(Gen *g, const Block *b, Operand from, Value to)
         store(g, load_lanes(g, operand_fixed(g, from, n), g->width), bytes_at(g, to, word_i64(g, 4 * n)));
 }
 
-// Behind the last input, that one again. In blocks of their own: else loads are moved past the stores, and spilled.
-void expand_next(Gen *g, const Product *p, const Block *b, Value k)
+// Behind the last inputs, those again. In blocks of their own: else loads are moved past the stores, and spilled.
+void expand_next(Gen *g, const Product *p, const Block *b, Value k, int unroll)
 {
     Loop l = loop_maybe(g, b->next.inputs);
-    Value input = least_word(g, add(g, b->next.first, k), add(g, p->k, word_i64(g, -1)));
-    expand_input(g, b, operand_at(g, b->next.w, mul(g, input, b->next.w_stride)),
-                 bytes_at(g, b->next.to, mul(g, k, 4 * expanded_stride(g, b))));
+    Value input = least_word(g, add(g, b->next.first, k), add(g, p->k, word_i64(g, -unroll)));
+    Operand from = operand_at(g, b->next.w, mul(g, input, b->next.w_stride));
+    int64_t bytes = 4 * expanded_stride(g, b);
+    Value to = bytes_at(g, b->next.to, mul(g, k, bytes));
+    for (int u = 0; u < unroll; u++)
+        expand_input(g, b, operand_fixed(g, from, u * b->next.w_stride), bytes_at(g, to, word_i64(g, u * bytes)));
     loop_end(g, &l, NULL);
 }
 
