@@ -46,7 +46,9 @@ const Backend *backend_list(int *n);
 const char *target_resolve(Context *cx, Target *target);
 // "nfcc 0.1.0, LLVM 19.1.7": what the descriptor says made it.
 const char *compiler_name(Context *cx);
-bool target_runs_here(const Target *target, WeightType type); // this host can execute it
+bool tiles_pay(const Plan *plan, uint32_t short_from); // many rows take less time so (plan_round's, not yet rounded)
+bool target_tiles(const Target *target);               // its products of bf16 weights can be tiled
+bool target_runs_here(const Target *target, WeightType type, bool tiled); // this host can execute it
 
 // Object, and those beside it -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a
 // temporary file beside it, synced, renamed (file.h). needs_blas: openblas backend only. `check` (or NULL) sees the

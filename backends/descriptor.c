@@ -139,7 +139,6 @@ static void say_facts(nfcc_model_header *h, const CodeFacts *facts)
     h->weights_size = facts->weights;
     h->weight_dtype = (uint32_t)facts->type;
     h->stack_bytes = STACK_BYTES;
-    h->few_rows = FEW_ROWS;
     h->shares_prep = facts->shares_prep;
     memcpy(h->cost, facts->cost, sizeof h->cost);
     h->cost_two = facts->cost_two;
@@ -148,8 +147,8 @@ static void say_facts(nfcc_model_header *h, const CodeFacts *facts)
 const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *target, const CodeFacts *facts)
 {
     Blob b = {cx->arena, NULL, 0, 0};
-    nfcc_model_header h = {
-        .magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = target_info(target, facts->type).cpu_bits};
+    TargetInfo info = target_info(target, facts->type, plan->tiled);
+    nfcc_model_header h = {.magic = NFCC_ABI_MAGIC, .version = NFCC_ABI_VERSION, .cpu = info.cpu_bits};
     append(&b, &h, sizeof h, 64);
     add_other_code(&b, &h, target, facts->type);
     memcpy(h.hash, plan->hash, sizeof h.hash);
@@ -162,6 +161,7 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     append(&b, zeros, (64 - b.n % 64) % 64, 1);
     h.size = (uint32_t)b.n;
     h.weights = b.n;
+    h.few_rows = rows_of_one(&info);
     say_facts(&h, facts);
     memcpy(b.data, &h, sizeof h);
     Bytes *bytes = ARENA_NEW(cx->arena, Bytes);

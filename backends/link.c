@@ -217,7 +217,7 @@ static void set_mode(const char *path)
 static bool link_inputs(Context *cx, const NewFile *file, const Object *object, const Target *target, bool needs_blas)
 {
     Inputs in;
-    TargetInfo info = target_info(target, WEIGHTS_F32);
+    TargetInfo info = target_info(target, WEIGHTS_F32, false);
     bool good = open_inputs(cx, object, &in) && link_to(cx, file, &in, &info, needs_blas);
     close_inputs(&in);
     return good && write_weights(cx, file, object->weights);

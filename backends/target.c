@@ -27,14 +27,17 @@ static const char dispatch[] = "dispatch", dispatch_triple[] = "x86_64-linux-gnu
 // By level: what an instruction set brings.
 static const TargetInfo levels[LEVELS] = {
     [LEVEL_AVX2] = {LEVEL_AVX2, "x86-64-v3", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
-                    NFCC_CPU_AVX2_FMA, 8, 12, false},
+                    NFCC_CPU_AVX2_FMA, 8, 12, false, false},
     [LEVEL_AVX512] = {LEVEL_AVX512, "x86-64-v4", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
-                      NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512, 16, 24, false},
+                      NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512, 16, 24, false, false},
     [LEVEL_NEON] = {LEVEL_NEON, "generic", NULL, "aarch64-unknown-linux-gnu", "aarch64linux", "aarch64-linux-gnu",
-                    NFCC_CPU_NEON, 4, 24, false},
+                    NFCC_CPU_NEON, 4, 24, false, false},
     [LEVEL_AVX512_BF16] = {LEVEL_AVX512, "x86-64-v4", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64",
-                           "x86_64-linux-gnu", NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512 | NFCC_CPU_AVX512_BF16, 16, 24,
-                           true},
+                           "x86_64-linux-gnu", NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512 | NFCC_CPU_AVX512_BF16, 16, 24, true,
+                           false},
+    [LEVEL_AMX_BF16] = {LEVEL_AVX512, "x86-64-v4", NULL, "x86_64-unknown-linux-gnu", "elf_x86_64", "x86_64-linux-gnu",
+                        NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512 | NFCC_CPU_AVX512_BF16 | NFCC_CPU_AMX_BF16, 16, 24, true,
+                        true},
 };
 
 static const char *host_triple(void)
@@ -71,10 +74,12 @@ static bool host_has(int level)
     static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", NULL};
     static const char *const v4[] = {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", NULL};
     static const char *const bf16[] = {"avx512bf16", NULL};
+    static const char *const amx[] = {"amx-tile", "amx-bf16", NULL};
     bool arm = !strcmp(host_triple(), "aarch64-linux-gnu");
     if (level == LEVEL_NEON) return arm;
     if (arm || !has_features(v3)) return false;
-    return level == LEVEL_AVX2 || (has_features(v4) && (level == LEVEL_AVX512 || has_features(bf16)));
+    if (level >= LEVEL_AVX512_BF16 && !has_features(bf16)) return false;
+    return level == LEVEL_AVX2 || (has_features(v4) && (level != LEVEL_AMX_BF16 || has_features(amx)));
 }
 
 static const Cpu *cpu_find(const char *triple, const char *name)
@@ -130,26 +135,35 @@ const char *target_resolve(Context *cx, Target *target)
 
 static int native_level(const Target *target)
 {
+    static const int better[] = {LEVEL_AMX_BF16, LEVEL_AVX512_BF16, LEVEL_AVX512};
     int level = cpu_find(target->triple, NULL)->level;
-    if (level == LEVEL_AVX2 && host_has(LEVEL_AVX512)) level = LEVEL_AVX512;
-    return level == LEVEL_AVX512 && host_has(LEVEL_AVX512_BF16) ? LEVEL_AVX512_BF16 : level;
+    for (size_t i = 0; level == LEVEL_AVX2 && i < sizeof better / sizeof *better; i++)
+        if (host_has(better[i])) level = better[i];
+    return level;
 }
 
-static int used_level(int level, WeightType type)
+static int used_level(int level, WeightType type, bool tiled)
 {
-    return level == LEVEL_AVX512_BF16 && type != WEIGHTS_BF16 ? LEVEL_AVX512 : level;
+    if (level < LEVEL_AVX512_BF16) return level;
+    if (type != WEIGHTS_BF16) return LEVEL_AVX512;
+    return tiled ? level : LEVEL_AVX512_BF16;
 }
 
-static int level_of(const Target *target, WeightType type)
+static const Cpu *cpu_of(const Target *target)
 {
-    const Cpu *cpu = cpu_find(target->triple, is_dispatch(target) ? NULL : target->cpu);
-    return used_level(cpu ? cpu->level : native_level(target), type);
+    return cpu_find(target->triple, is_dispatch(target) ? NULL : target->cpu);
 }
 
-TargetInfo target_info(const Target *target, WeightType type)
+static int whole_level(const Target *target)
 {
-    const Cpu *cpu = cpu_find(target->triple, is_dispatch(target) ? NULL : target->cpu);
-    TargetInfo info = levels[level_of(target, type)];
+    const Cpu *cpu = cpu_of(target);
+    return cpu ? cpu->level : native_level(target);
+}
+
+TargetInfo target_info(const Target *target, WeightType type, bool tiled)
+{
+    const Cpu *cpu = cpu_of(target);
+    TargetInfo info = levels[used_level(whole_level(target), type, tiled)];
     info.tune = cpu ? cpu->tune : "native";
     return info;
 }
@@ -157,14 +171,16 @@ TargetInfo target_info(const Target *target, WeightType type)
 bool target_other(const Target *target, WeightType type, TargetInfo *other)
 {
     if (!is_dispatch(target)) return false;
-    *other = levels[used_level(LEVEL_AVX512_BF16, type)];
+    *other = levels[used_level(LEVEL_AVX512_BF16, type, false)];
     other->tune = other->isa;
     return true;
 }
 
-bool target_runs_here(const Target *target, WeightType type)
+bool target_tiles(const Target *target) { return whole_level(target) == LEVEL_AMX_BF16; }
+
+bool target_runs_here(const Target *target, WeightType type, bool tiled)
 {
-    return !strcmp(target->triple, host_triple()) && host_has(level_of(target, type));
+    return !strcmp(target->triple, host_triple()) && host_has(used_level(whole_level(target), type, tiled));
 }
 
 const char *compiler_name(Context *cx)

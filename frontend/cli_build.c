@@ -226,7 +226,11 @@ static bool has_entries(Session *s, const Build *b)
 
 void plan_narrow(Session *s, Plan *plan, WeightType type)
 {
-    if (type != WEIGHTS_F32) plan_round(&s->cx, plan, type, plan_short_from(&s->cx, plan, type));
+    Target target;
+    if (type == WEIGHTS_F32) return;
+    uint32_t from = plan_short_from(&s->cx, plan, type);
+    bool tiles = type == WEIGHTS_BF16 && target_of(s, &target) && target_tiles(&target);
+    plan_round(&s->cx, plan, type, from, tiles && tiles_pay(plan, from));
 }
 
 bool build_run(Session *s, const char *name, bool verify, const char *inputs, const char *reference, Build *b)
@@ -323,7 +327,7 @@ static bool link_object(NativeCheck *c, const Object *object, const Target *targ
 {
     session_stage(c->s, "linking");
     bool blas = !strcmp(c->backend->name, "openblas"),
-         checked = verify && target_runs_here(target, c->b->plan->weight_type);
+         checked = verify && target_runs_here(target, c->b->plan->weight_type, c->b->plan->tiled);
     bool good = link_shared(&c->s->cx, object, target, blas, path, checked ? check_native : NULL, c);
     *native_rows = good && checked ? 4 : 0;
     return good;

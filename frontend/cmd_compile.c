@@ -250,7 +250,7 @@ static const char *next_command(Session *s, const Build *b, const Job *j)
     bool sample = f->is_flow && plan_entries(b->plan) & NFCC_HAS_SAMPLE;
     const char *entry = sample ? "sample" : f->is_flow ? "log_prob" : "run";
     if (!(j->kinds & KIND_SO)) return NULL;
-    if (!target_runs_here(&j->target, b->plan->weight_type))
+    if (!target_runs_here(&j->target, b->plan->weight_type, b->plan->tiled))
         return arena_format(s->arena,
                             "nfcc_selftest of nfcc.h (or nfcc selftest %s) where it will run: its code could not "
                             "be run here",

@@ -60,10 +60,13 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // rounded to bfloat16 (pair_value), and a chain takes the inputs in the order 1 0 3 2 5 4 ... (an odd K: the last one
 // alone). Rounded numbers x below 2^-63 and w below 2^-49 in size are 0, so that products are multiples of 2^-126: no
 // sum is denormal, and it does not matter that those instructions take and leave 0 for such numbers. A backend may
-// write what it likes to the m * pair_lanes(K) lanes of WORK from `pairs` on.
+// write what it likes to the gemm_pair_lanes lanes of WORK from `pairs` on.
+//
+// tiled (a paired product, kb = K): instead the sum that AMX_BF16 has, to the bit. For every 32 inputs, those of even
+// and those of odd number are a chain each, from +0, k rising; then  sum = sum + (even + odd),  from +0.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, scaled, has_bias, transposed, paired, apart, one_x;
+    bool has_add, scaled, has_bias, transposed, paired, tiled, apart, one_x;
     uint32_t x_space, x;     // first lane
     uint32_t add_space, add; // WORK or PREP
     uint32_t w, bias;        // CONST lanes
@@ -71,7 +74,9 @@ typedef struct {
     uint32_t pairs;          // WORK, where paired
 } GemmStep;
 
-// Lanes of x, weights and biases that a product reads in all.
+enum { TILED_INPUTS = 32 }; // in a tile of AMX
+
+// Lanes of x, weights and biases that a product reads in all; that pairs of x take.
 static inline uint64_t gemm_x_lanes(const GemmStep *g)
 {
     return (uint64_t)(g->one_x ? 1 : g->m) * (g->transposed ? g->n : g->k);
@@ -80,6 +85,11 @@ static inline uint64_t gemm_w_lanes(const GemmStep *g) { return (uint64_t)(g->ap
 static inline uint64_t gemm_add_lanes(const GemmStep *g)
 {
     return g->has_add ? (uint64_t)g->m * g->n : g->scaled ? g->m : 0;
+}
+static inline uint64_t gemm_pair_lanes(const GemmStep *g)
+{
+    uint32_t inputs = g->tiled ? TILED_INPUTS : 16;
+    return g->paired ? (uint64_t)g->m * ((g->k + inputs - 1) / inputs * (inputs / 2)) : 0;
 }
 static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m * g->n : g->n; }
 
@@ -253,6 +263,7 @@ typedef struct {
     float *weights; // CONST: f32 and i32 words
     uint64_t weight_lanes;
     WeightType weight_type;
+    bool tiled;          // paired products are
     uint32_t short_from; // matrices of fewer numbers stay f32, whatever the type
     uint32_t early_lanes, prep_lanes;
     const PlanValue *contexts, *inputs, *outputs; // inputs, outputs: of the graph (`run`)
@@ -306,8 +317,8 @@ void plan_run(const Plan *plan, ProgramId program, size_t rows, const uint32_t *
 void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const uint32_t *prep,
                        const uint32_t *const *in, uint32_t *const *out);
 // Rounds the matrices (plan_weights.c) where they stand to a type of 16 bits, to nearest, ties to even; bf16: its
-// products are paired.
-void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from);
+// products are paired, and `tiled` if so asked.
+void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from, bool tiled);
 void plan_own_weights(Context *cx, Plan *plan); // a copy, to be rounded beside those that another Plan reads
 // A good short_from: the smallest matrices, as many sizes as together have at most 1/64 of all numbers, stay f32. They
 // cost nothing, and those through which the event itself goes are among them: half of the error was theirs.
@@ -322,7 +333,6 @@ const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n);
 uint16_t weight_short(WeightType type, float value);
 float weight_value(WeightType type, uint16_t word);
 float pair_value(float x); // x as a paired product takes it
-static inline uint32_t pair_lanes(uint32_t k) { return (uint32_t)round_up_lanes(k) / 2; }
 // Every rule above: ranges, alignment, no step reads what was not written. Reports and returns false.
 bool plan_verify(const Plan *plan, Context *cx);
 void plan_print(const Plan *plan, FILE *out); // for `--stop-after plan`

@@ -43,12 +43,28 @@ INLINE void gemm_block(int width, bool paired, const float *x, const float *w, s
         for (int t = 0; t < TILE; t++) sum[j][t] = first ? acc[j][t] : sum[j][t] + acc[j][t];
 }
 
+// A tiled product's: two chains for every TILED_INPUTS.
+INLINE void gemm_tiles(int width, const float *x, const float *w, size_t stride, size_t k, float sum[][TILE])
+{
+    for (size_t first = 0; first < k; first += TILED_INPUTS) {
+        float acc[2][ACROSS][TILE] = {0};
+        size_t end = k - first < TILED_INPUTS ? k : first + TILED_INPUTS;
+        for (size_t i = first; i < end; i++)
+            for (int j = 0; j < width; j++)
+                for (int t = 0; t < TILE; t++)
+                    acc[i % 2][j][t] = __builtin_fmaf(x[i * TILE + t], w[i * stride + j], acc[i % 2][j][t]);
+        for (int j = 0; j < width; j++)
+            for (int t = 0; t < TILE; t++) sum[j][t] = (first ? sum[j][t] : 0) + (acc[0][j][t] + acc[1][j][t]);
+    }
+}
+
 // Outputs n .. n + width of one token. w: the group's first row at output n; x, add, out: of the token.
 INLINE void gemm_outputs(int width, const GemmStep *g, uint32_t n, size_t stride, const float *x, const float *w,
                          const float *add, const float *bias, float *out)
 {
     float sum[ACROSS][TILE];
-    for (size_t k = 0; k < g->k; k += g->kb) {
+    if (g->tiled) gemm_tiles(width, x, w, stride, g->k, sum);
+    for (size_t k = 0; k < g->k && !g->tiled; k += g->kb) {
         size_t count = g->k - k < g->kb ? g->k - k : g->kb;
         gemm_block(width, g->paired, x + k * TILE, w + k * stride, stride, count, k == 0, sum);
     }

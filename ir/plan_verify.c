@@ -144,7 +144,11 @@ static void check_gemm(Check *c, const GemmStep *g)
         fail(c, "a product of own weights is not of whole sixteens, or another one has one x");
         return;
     }
-    uint64_t pairs = g->paired ? (uint64_t)g->m * pair_lanes(g->k) : 0;
+    if (g->tiled && (!g->paired || g->kb < g->k)) {
+        fail(c, "a tiled product is not paired or cuts K");
+        return;
+    }
+    uint64_t pairs = gemm_pair_lanes(g);
     if (!check_read(c, "x", g->x_space, g->x, in)) return;
     if (!check_read(c, "w", SPACE_CONST, g->w, gemm_w_lanes(g))) return;
     if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, gemm_biases(g))) return;

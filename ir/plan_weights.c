@@ -259,15 +259,16 @@ static bool keep_paired(Context *cx, Program *p, Step *steps, const PlanMatrix *
 }
 
 // The pairs of all products lie at the same place behind the program's other lanes.
-static void place_pairs(Program *p, Step *steps)
+static void place_pairs(Program *p, Step *steps, bool tiled)
 {
-    uint32_t most = 0;
+    uint64_t most = 0;
     for (int i = 0; i < p->n_steps; i++) {
         GemmStep *s = &steps[i].gemm;
         if (steps[i].kind != STEP_GEMM || !s->paired) continue;
         s->pairs = p->work_lanes;
-        s->kb = s->kb < s->k ? (s->kb + 1) / 2 * 2 : s->k;
-        if (s->m * pair_lanes(s->k) > most) most = s->m * pair_lanes(s->k);
+        s->tiled = tiled;
+        s->kb = s->kb < s->k && !tiled ? (s->kb + 1) / 2 * 2 : s->k;
+        if (gemm_pair_lanes(s) > most) most = gemm_pair_lanes(s);
     }
     p->work_lanes += (uint32_t)round_up_lanes(most);
 }
@@ -291,7 +292,7 @@ static void choose_paired(Context *cx, Plan *plan, WeightType type)
         all = true;
         for (int id = 0; id < PROGRAM_COUNT; id++) all &= keep_paired(cx, &plan->programs[id], steps[id], list, n);
     }
-    for (int id = 0; id < PROGRAM_COUNT; id++) place_pairs(&plan->programs[id], steps[id]);
+    for (int id = 0; id < PROGRAM_COUNT; id++) place_pairs(&plan->programs[id], steps[id], plan->tiled);
 }
 
 void plan_own_weights(Context *cx, Plan *plan)
@@ -301,7 +302,7 @@ void plan_own_weights(Context *cx, Plan *plan)
     plan->weights = weights;
 }
 
-void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from)
+void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from, bool tiled)
 {
     int n;
     const PlanMatrix *list = matrices_of(cx->arena, plan, type, from, &n);
@@ -309,5 +310,6 @@ void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from)
         for (float *w = plan->weights + list[i].at, *end = w + list[i].lanes; w < end; w++) *w = rounded(type, *w);
     plan->weight_type = type;
     plan->short_from = from;
+    plan->tiled = tiled;
     if (type == WEIGHTS_BF16) choose_paired(cx, plan, type);
 }

@@ -41,6 +41,7 @@ enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,       /* rows of the largest of TILE */
     MOST_FEW = 8,        /* so many rows are a tile of few at most, where there are larger tiles */
+    FEW_BYTES = 2 << 20, /* WORK of many rows that a core's own cache holds */
     OVERREAD = 16,       /* lanes that code may read past the end of anything */
     MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
@@ -66,16 +67,16 @@ struct nfcc_policy {
     nfcc_info info;
     const nfcc_model *model;
     const void *weights;
-    bool other;                                   /* the second set of code is used */
-    unsigned tiles;                               /* bit s: every program has code for TILE[s] */
-    unsigned few;                                 /* rows that slot FEW takes */
-    bool shares_prep;                             /* one context of a tile lies as that of a tile of 16 rows */
-    unsigned most;                                /* items that `choice` tells apart */
-    Choice choice[NFCC_MOST_FEW + 1];             /* by the number of items left; that of `most` for more as well */
-    uint32_t main_lanes, prep_lanes, noise_lanes; /* the three regions of a workspace */
-    size_t main_bytes, prep_bytes;                /* of the first two */
-    size_t widest;                                /* lanes of the largest of a caller's arrays */
-    void *library, *copy; /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
+    bool other;                       /* the second set of code is used */
+    unsigned tiles;                   /* bit s: every program has code for TILE[s] */
+    unsigned few;                     /* rows that slot FEW takes */
+    bool shares_prep;                 /* one context of a tile lies as that of a tile of 16 rows */
+    unsigned most;                    /* items that `choice` tells apart */
+    Choice choice[NFCC_MOST_FEW + 1]; /* by the number of items left; that of `most` for more as well */
+    uint32_t prep_lanes, noise_lanes; /* of two regions of a workspace; in the third lie programs' own */
+    size_t main_bytes, prep_bytes;    /* of the first two */
+    size_t widest;                    /* lanes of the largest of a caller's arrays */
+    void *library, *copy;             /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
     size_t copy_size;
     bool opened; /* by nfcc_open: nfcc_close gives everything back */
     bool looked; /* NFCC_OPEN_LOOK: nothing of it can be called */
@@ -421,18 +422,28 @@ static unsigned tiles_of(const nfcc_model *m, bool other)
     return tiles;
 }
 
+static bool only_few(const nfcc_policy *p) { return p->tiles >> SIXTEEN == 0; }
+
 /* Floats from row to row of a tile of few rows: an odd number of cache lines, so that rows spread over a cache's sets.
  */
 static size_t few_stride(uint32_t lanes) { return (round_up(lanes, 16) / 16 | 1) * 16; }
 
-static size_t region_bytes(const nfcc_policy *p, uint32_t lanes)
+static size_t region_bytes(const nfcc_policy *p, uint32_t lanes, size_t few)
 {
-    size_t floats = few_stride(lanes) * p->few + OVERREAD;
+    size_t floats = few_stride(lanes) * few + OVERREAD;
     for (int s = FEW + 1; s < NFCC_TILES; s++) {
         size_t tile = (round_up(lanes, 16) + OVERREAD) * TILE[s];
         if ((p->tiles >> s & 1) && tile > floats) floats = tile;
     }
     return round_up(floats, 16) * 4;
+}
+
+/* Rows of a tile of few at most whose WORK has so many lanes: many rows stay within a core's own cache. */
+static size_t rows_within(const nfcc_policy *p, uint32_t lanes)
+{
+    size_t fit = FEW_BYTES / (few_stride(lanes) * 4), least = p->few < TILE[SIXTEEN] ? p->few : TILE[SIXTEEN];
+    if (!only_few(p) || fit > p->few) return p->few;
+    return fit < least ? least : fit;
 }
 
 /* A tile's, by the estimates of the policy (abi.h). */
@@ -445,8 +456,6 @@ static uint64_t tile_cost(const nfcc_policy *p, int slot, size_t rows)
     if (rows == 2 && p->model->cost_two) shared = p->model->cost_two;
     return shared + (uint64_t)cost[NFCC_COST_EACH] * rows;
 }
-
-static bool only_few(const nfcc_policy *p) { return p->tiles >> SIXTEEN == 0; }
 
 /* Code of few rows reads each weight once for up to MOST_FEW of them: more are better off in a larger tile. Where there
  * is none it is code that reads a weight once for all rows that it takes. */
@@ -485,14 +494,15 @@ static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static void set_work_size(nfcc_policy *p)
 {
     const nfcc_model *m = p->model;
-    uint32_t lanes = 0;
-    for (int id = 0; id < NFCC_PROGRAMS; id++) lanes = larger(lanes, work_lanes(m, id));
-    p->main_lanes = lanes;
+    for (int id = 0; id < NFCC_PROGRAMS; id++) {
+        uint32_t lanes = work_lanes(m, id);
+        size_t bytes = region_bytes(p, lanes, rows_within(p, lanes));
+        if (bytes > p->main_bytes) p->main_bytes = bytes;
+    }
     p->prep_lanes = larger(work_lanes(m, NFCC_PROGRAM_LATE), m->prep_lanes);
     p->noise_lanes = larger(work_lanes(m, NFCC_PROGRAM_NOISE), work_lanes(m, NFCC_PROGRAM_BASE));
-    p->main_bytes = region_bytes(p, p->main_lanes);
-    p->prep_bytes = region_bytes(p, p->prep_lanes);
-    p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + region_bytes(p, p->noise_lanes);
+    p->prep_bytes = region_bytes(p, p->prep_lanes, p->few);
+    p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + region_bytes(p, p->noise_lanes, p->few);
 }
 
 static size_t count_values(const nfcc_model *m) { return (size_t)m->n_contexts + m->n_inputs + m->n_outputs; }
@@ -1014,15 +1024,21 @@ typedef struct {
 
 static const Lanes no_lanes = {NULL, 0, 0};
 
+static void set_program(Call *call, int program)
+{
+    call->program = program;
+    call->main.stride = few_stride(work_lanes(call->p->model, program));
+}
+
 static void new_call(Call *call, const nfcc_policy *p, int program, void *work)
 {
     unsigned char *at = align_up(work, ALIGN);
     memset(call, 0, sizeof *call);
     call->p = p;
-    call->program = program;
     call->n = 1;
     call->temperature = ONE_BITS;
-    call->main = (Region){(void *)at, few_stride(p->main_lanes)};
+    call->main.at = (void *)at;
+    set_program(call, program);
     at += p->main_bytes;
     call->prep = (Region){(void *)at, few_stride(p->prep_lanes)};
     at += p->prep_bytes;
@@ -1167,14 +1183,21 @@ static Lanes tile_prep(Call *call, Tile *tile)
     return call->prep_lanes;
 }
 
+/* What may take its place, or itself. */
+static int early_program(int program)
+{
+    return program == NFCC_PROGRAM_TO_LATENT  ? NFCC_PROGRAM_TO_LATENT_EARLY
+           : program == NFCC_PROGRAM_TO_EVENT ? NFCC_PROGRAM_TO_EVENT_EARLY
+                                              : program;
+}
+
 /* The program of the tile: with a context per row the one that reads EARLY lanes, where there is one and they are all
  * that is needed. */
 static int tile_program(const Call *call, int program, const Tile *tile)
 {
     const nfcc_model *m = call->p->model;
-    bool latent = program == NFCC_PROGRAM_TO_LATENT;
-    int early = latent ? NFCC_PROGRAM_TO_LATENT_EARLY : NFCC_PROGRAM_TO_EVENT_EARLY;
-    if ((!latent && program != NFCC_PROGRAM_TO_EVENT) || !program_of(m, early)) return program;
+    int early = early_program(program);
+    if (early == program || !program_of(m, early)) return program;
     if (!call->prepared || call->prepared->full || tile->row.of[tile->rows - 1] == 0) return program;
     return call->input || !program_of(m, NFCC_PROGRAM_BASE) ? early : program; /* the base reads PREP */
 }
@@ -1313,14 +1336,24 @@ static bool event_overflows(const Call *call)
     return seen >> 31;
 }
 
+/* The next tile of a program, or of the one that takes its place. */
+static Choice limited(const Call *call, int program, size_t left)
+{
+    Choice c = next_tile(call->p, call->only, left);
+    uint32_t lanes = larger(work_lanes(call->p->model, program), work_lanes(call->p->model, early_program(program)));
+    size_t most = rows_within(call->p, lanes);
+    if (c.slot == FEW && c.rows > most) c.rows = (uint8_t)most;
+    return c;
+}
+
 static nfcc_status run_call(Call *call)
 {
     bool bad = false;
     int program = call->program;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
-        set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, call->n);
-        call->program = tile_program(call, program, &tile);
+        set_tile(&tile, limited(call, program, call->items - at), at, call->items, call->n);
+        set_program(call, tile_program(call, program, &tile));
         Lanes prep = call->program == program ? tile_prep(call, &tile) : no_lanes;
         load_inputs(call, &tile, prep);
         run_code(call->p, call->program, &tile, call->main, prep);

@@ -1,5 +1,6 @@
 // See plan_compiled.h. Rows are laid out here as the runtime lays them out; what no step may write has a pattern that
 // is looked at afterwards.
+#define _GNU_SOURCE // syscall
 #include "plan_compiled.h"
 
 #include "abi.h"
@@ -15,11 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-enum { SLACK = 16, SHARED_FROM = 40 /* rows from here on have one PREP */ };
+enum { SLACK = 16, SHARED_FROM = 40 /* rows from here on have one PREP */, MOST_PERIOD = 45 };
 
 // ---- a compiled plan: its data, row-major
 typedef struct {
@@ -114,7 +116,7 @@ static size_t work_lanes(const Maker *m) { return m->plan.programs[PROGRAM_TO_EV
 static Tile few_rows(const Maker *m, size_t rows, bool shared)
 {
     size_t row = (work_lanes(m) + SLACK + 15) / 16 * 16, prep_row = (PREP_LANES + SLACK + 15) / 16 * 16;
-    return (Tile){rows, 1, row, 1, shared ? 0 : prep_row, rows};
+    return (Tile){rows, 1, row, 1, shared ? 0 : prep_row, rows < MOST_PERIOD ? rows : MOST_PERIOD};
 }
 
 // Everything that no step may write still has the pattern: whole vectors may be written.
@@ -143,7 +145,9 @@ static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const v
     for (size_t r = 0; r < rows; r++) {
         size_t i = r % t.period, from = row + i;
         for (size_t l = 0; l < IN_LANES; l++) work[l * t.lane + r * t.row] = d->in[from * IN_LANES + l];
-        for (size_t l = 0; l < PREP_LANES; l++) prep[l * t.prep_lane + i * t.prep_row] = d->prep[from * PREP_LANES + l];
+        size_t at = t.lane > 1 ? i : r;
+        for (size_t l = 0; l < PREP_LANES; l++)
+            prep[l * t.prep_lane + at * t.prep_row] = d->prep[from * PREP_LANES + l];
     }
     size_t prep_step = t.lane > 1 && t.period < rows ? t.prep_lane : t.prep_row;
     code((float *)work, (const float *)prep, weights, NFCC_FEW(rows, t.row, prep_step));
@@ -163,7 +167,7 @@ static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
 // shared.
 static void run_few(const Maker *m, const Data *d, const nfcc_model_header *h, nfcc_abi_code *code)
 {
-    static const size_t some[] = {2, 3, 4, 5, 7, 8, 9, 13, 32};
+    static const size_t some[] = {2, 3, 4, 5, 7, 8, 9, 13, 32, 17, 33, 48, 85, 128};
     const void *weights = (const char *)h + h->weights;
     for (size_t row = 0; row < 5; row++) run_tile(m, d, code, weights, few_rows(m, 1, false), row);
     for (size_t i = 0; i < sizeof some / sizeof *some && some[i] <= h->few_rows; i++) {
@@ -191,20 +195,31 @@ static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, c
     }
 }
 
-static bool host_runs(const char *cpu, WeightType type)
+// As the runtime does at open.
+static bool tiles_permitted(void)
+{
+#if defined(__x86_64__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+    return !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA);
+#else
+    return false;
+#endif
+}
+
+static bool host_runs(const char *cpu, WeightType type, bool tiled)
 {
     Maker *m = maker_new(1);
     Target target = {"x86_64-linux-gnu", cpu};
-    bool runs = !target_resolve(&m->cx, &target) && target_runs_here(&target, type);
+    bool runs = !target_resolve(&m->cx, &target) && target_runs_here(&target, type, tiled);
     maker_free(m);
-    return runs;
+    return runs && (!tiled || tiles_permitted());
 }
 
 static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h)
 {
     run_set(m, d, h, h->programs[NFCC_PROGRAM_TO_EVENT].code);
     bool bf16 = h->other_cpu & NFCC_CPU_AVX512_BF16;
-    if (!h->other_code || !host_runs(bf16 ? "znver4" : "x86-64-v4", m->weight_type)) return;
+    if (!h->other_code || !host_runs(bf16 ? "znver4" : "x86-64-v4", m->weight_type, false)) return;
     const int32_t *other = (const int32_t *)((const char *)h + h->other_code) + NFCC_PROGRAM_TO_EVENT * NFCC_TILES;
     run_set(m, d, h, other);
 }
@@ -238,7 +253,7 @@ const char *compile_plan(Maker *m, const char *backend, const char *triple, cons
 
 void check_cpu(Maker *m, const char *backend, const char *cpu)
 {
-    if (!host_runs(cpu, m->weight_type)) return;
+    if (!host_runs(cpu, m->weight_type, m->tiled)) return;
     const char *path = compile_plan(m, backend, "x86_64-linux-gnu", cpu, "native.so");
     Data d = data_of(m);
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -309,11 +324,13 @@ static void check_aarch64(Maker *m, const char *cpu)
 }
 
 // `dispatch` holds the code for x86-64-v3 and for the most that a newer CPU has; with bf16 weights x86-64-v4 lies
-// between the two.
+// between the two, and tiled products are another Plan.
 void check_everywhere(Maker *m)
 {
     check_cpu(m, "llvm", "dispatch");
     if (m->weight_type == WEIGHTS_BF16) check_cpu(m, "llvm", "x86-64-v4");
     check_aarch64(m, "generic");
+    m->tiled = m->weight_type == WEIGHTS_BF16;
+    if (m->tiled) check_cpu(m, "llvm", "sapphirerapids");
     maker_free(m);
 }

@@ -341,6 +341,6 @@ const Plan *maker_plan(Maker *m)
     p->prep_lanes = PREP_LANES;
     if (m->weight_type == WEIGHTS_F32) return p;
     plan_own_weights(&m->cx, p);
-    plan_round(&m->cx, p, m->weight_type, 0);
+    plan_round(&m->cx, p, m->weight_type, 0, m->tiled);
     return p;
 }

@@ -18,6 +18,7 @@ typedef struct {
     size_t n_weights, cap_weights;
     uint64_t random;
     WeightType weight_type;
+    bool tiled;    // products of bf16 weights
     bool any_size; // inputs of all exponents
     bool near;     // a library adds in its own order: results are near, not equal
 } Maker;

@@ -158,6 +158,30 @@ static void cpu_bits_of_bf16(void **state)
     }
 }
 
+// Tiled products ask for AMX; such a policy has code for few rows alone, up to 128 of them. A CPU that has tiles does
+// without where products are not tiled.
+static void cpu_bits_of_tiles(void **state)
+{
+    (void)state;
+    static const uint32_t bf16 = NFCC_CPU_AVX2_FMA | NFCC_CPU_AVX512 | NFCC_CPU_AVX512_BF16;
+    for (int tiled = 0; tiled < 2; tiled++) {
+        Maker *m = maker_new(1);
+        m->weight_type = WEIGHTS_BF16;
+        m->tiled = tiled;
+        add_gemm(m, 1, 8, 16, 8);
+        void *handle =
+            dlopen(compile_plan(m, "llvm", "x86_64-linux-gnu", "sapphirerapids", "tiles.so"), RTLD_NOW | RTLD_LOCAL);
+        const nfcc_model_header *h = dlsym(handle, "nfcc_model");
+        const int32_t *code = h->programs[NFCC_PROGRAM_TO_EVENT].code;
+        assert_int_equal(h->cpu, tiled ? bf16 | NFCC_CPU_AMX_BF16 : bf16);
+        assert_int_equal(h->few_rows, tiled ? NFCC_MOST_FEW : 32);
+        assert_true(code[0]);
+        for (int slot = 1; slot < NFCC_TILES; slot++) assert_int_equal(!code[slot], tiled);
+        dlclose(handle);
+        maker_free(m);
+    }
+}
+
 static void descriptor_says_all(void **state)
 {
     (void)state;
@@ -515,13 +539,11 @@ static void writes_whole_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(needs_nothing),           TEST(same_bytes),
-        TEST(cpu_bits_of_bf16),        TEST(costs_of_pairs),
-        TEST(costs_of_aarch64),        TEST(unknown_targets),
-        TEST(descriptor_says_all),     TEST(equal_steps_share_code),
-        TEST(many_numbers_share_code), TEST(typed_header),
-        TEST(refuses_folders),         TEST(file_too_large),
-        TEST(broken_object),           TEST(writes_whole_files),
+        TEST(needs_nothing),           TEST(same_bytes),          TEST(cpu_bits_of_bf16),
+        TEST(cpu_bits_of_tiles),       TEST(costs_of_pairs),      TEST(costs_of_aarch64),
+        TEST(unknown_targets),         TEST(descriptor_says_all), TEST(equal_steps_share_code),
+        TEST(many_numbers_share_code), TEST(typed_header),        TEST(refuses_folders),
+        TEST(file_too_large),          TEST(broken_object),       TEST(writes_whole_files),
         TEST(parts_are_linked),        TEST(code_is_compared),
         TEST(both_sets_are_compared),
     };

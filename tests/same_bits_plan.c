@@ -1,4 +1,4 @@
-// same_bits_plan MODEL.onnx FILE ROWS MOST [f16|bf16]: what the Plan's interpreter, which defines the bits, gives for
+// same_bits_plan MODEL.onnx FILE ROWS MOST [f16|bf16|tiles]: what the Plan's interpreter, which defines the bits, gives for
 // every entry on ROWS rows of random inputs, for same_bits_run to compare a compiled policy with. See same_bits.h.
 //
 // The Plan's programs read and write values by kind and index of port; a value keeps all rows but for the prepared
@@ -181,7 +181,7 @@ static void graph_rows(Maker *m)
 }
 
 // ---- the model
-static const Plan *plan_of(Context *cx, const char *path, WeightType type)
+static const Plan *plan_of(Context *cx, const char *path, WeightType type, bool tiled)
 {
     unsigned char hash[32];
     FlowOptions options = {0};
@@ -190,7 +190,7 @@ static const Plan *plan_of(Context *cx, const char *path, WeightType type)
     const Module *derived = NULL, *imported = onnx_load(cx, path, &import, hash);
     const Module *lowered = imported ? passes_run(cx, imported, &options, NULL, &flow, &derived) : NULL;
     Plan *plan = lowered ? plan_build(cx, lowered, &flow, "same", hash) : NULL;
-    if (plan && type != WEIGHTS_F32) plan_round(cx, plan, type, plan_short_from(cx, plan, type));
+    if (plan && type != WEIGHTS_F32) plan_round(cx, plan, type, plan_short_from(cx, plan, type), tiled);
     return plan;
 }
 
@@ -217,14 +217,16 @@ static int make_file(Maker *m, const char *path)
 
 int main(int argc, char **argv)
 {
-    if (argc < 5) return fprintf(stderr, "usage: same_bits_plan MODEL.onnx FILE ROWS MOST [f16]\n"), 2;
+    if (argc < 5) return fprintf(stderr, "usage: same_bits_plan MODEL.onnx FILE ROWS MOST [f16|bf16|tiles]\n"), 2;
     Arena *arena = arena_new();
     Diag diag = {.arena = arena, .file = argv[1]};
     Maker m = {.cx = {.arena = arena, .diag = &diag},
                .rows = strtoull(argv[3], NULL, 10),
                .most = strtoull(argv[4], NULL, 10)};
     m.random = 88172645463325252ull;
-    m.plan = plan_of(&m.cx, argv[1], argc < 6 ? WEIGHTS_F32 : strcmp(argv[5], "f16") ? WEIGHTS_BF16 : WEIGHTS_F16);
+    const char *weights = argc < 6 ? "" : argv[5];
+    WeightType type = !*weights ? WEIGHTS_F32 : strcmp(weights, "f16") ? WEIGHTS_BF16 : WEIGHTS_F16;
+    m.plan = plan_of(&m.cx, argv[1], type, !strcmp(weights, "tiles"));
     diag_print(&diag, stderr);
     if (!m.plan || !m.rows || !m.most) return 1;
     if (!all_float(m.plan->inputs, m.plan->n_inputs) || !all_float(m.plan->contexts, m.plan->n_contexts) ||

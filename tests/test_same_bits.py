@@ -28,7 +28,10 @@ SMALL = [os.path.join(zoo.HERE, "models", n + ".onnx")
                    "nflows_affine_ctx__density__ts18")]
 ROWS, FEW = (100000, 10000) if LONG else (20100, 200)  # 20100 rows are every size of call from 1 to 200 once
 CODES = {"v3": ["--cpu", "x86-64-v3"], "v4": ["--cpu", "x86-64-v4"], "dispatch": ["--cpu", "dispatch"],
-         "bf16": ["--cpu", "znver4"], "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}
+         "bf16": ["--cpu", "znver4"], "tiles": ["--cpu", "sapphirerapids"], "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}
+
+FLAGS = {"bf16": "avx512_bf16", "tiles": "amx_bf16"}
+TILED = os.path.join(zoo.HERE, "models", "lander_nfbc.onnx")
 
 pytestmark = pytest.mark.skipif(not os.path.exists(RUN), reason="the programs of same_bits.cmake are not built")
 
@@ -37,7 +40,7 @@ def runs_here(code):
     if code == "aarch64":
         return QEMU and os.path.exists(AARCH64)
     with open("/proc/cpuinfo") as f:
-        return code == "v3" or ("avx512_bf16" if code == "bf16" else "avx512vl") in f.read()
+        return code == "v3" or FLAGS.get(code, "avx512vl") in f.read()
 
 
 def made(tmp, model, rows, most=200, weights=()):
@@ -59,7 +62,7 @@ def compare(tmp, model, bits, code, rows, options=()):
 
 def check(tmp, model, rows, few, options=(), most=200, weights=()):
     bits = made(tmp, model, rows, most, weights)
-    for code in CODES:
+    for code in ["tiles"] if weights == ["tiles"] else [c for c in CODES if c != "tiles"]:
         if runs_here(code):
             done = compare(tmp, model, bits, code, few if code == "aarch64" else rows, options)
             assert done.returncode == 0, f"{code}: {done.stderr}"
@@ -78,6 +81,11 @@ def test_same_bits(tmp_path, model):
 @pytest.mark.parametrize("weights", ["f16", "bf16"])
 def test_same_bits_of_half_weights(tmp_path, weights):
     check(tmp_path, SMALL[0], 3000, 50, ["--weights", weights], weights=[weights])
+
+
+@pytest.mark.skipif(not runs_here("tiles"), reason="this CPU has no AMX_BF16")
+def test_same_bits_of_tiles(tmp_path):
+    check(tmp_path, TILED, 20100 if LONG else 3000, 0, ["--weights", "bf16"], weights=["tiles"])
 
 
 @pytest.mark.skipif(not LONG, reason="./dev test --long")

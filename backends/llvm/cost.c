@@ -64,6 +64,13 @@ static double gemm_one(const Rates *r, const GemmStep *s)
     return 7 + 15 * own_tokens(s) + larger(larger(sums, latency), load_cycles(r, s, true));
 }
 
+// Tiles: a row more costs what a sixteenth of a tile does, its inputs as pairs and its outputs on their way.
+static double tiled_row(const GemmStep *s) { return s->m * (s->k * s->n / 256.0 + s->k / 5.0 + s->n / 4.0); }
+static double tiled_shared(const Rates *r, const GemmStep *s)
+{
+    return 200 * own_tokens(s) + larger(load_cycles(r, s, true), s->k * s->n / 32.0 * own_tokens(s));
+}
+
 static double gemm_few(const Rates *r, const GemmStep *s, double rows)
 {
     double units = vectors(r, s->n), sums = 0.53 * part(r, s) * s->k * units * rows,
@@ -125,10 +132,56 @@ static double other_tile(const Rates *r, const Step *s, double rows)
 }
 
 // ---- the program
+static const Program *main_program(const Plan *plan)
+{
+    static const ProgramId order[] = {PROGRAM_TO_EVENT, PROGRAM_TO_LATENT, PROGRAM_RUN};
+    for (int i = 0; i < 2; i++)
+        if (plan->programs[order[i]].exists) return &plan->programs[order[i]];
+    return &plan->programs[order[2]];
+}
+
+// ---- tiles or rows side by side
+enum { ROWS_BESIDE = 64 };
+
+// Of one of many rows. Pairs beside each other: a CPU that has tiles takes two cycles for a dot product of sixteen.
+static double beside(const Rates *r, const Step *s, bool paired)
+{
+    if (s->kind != STEP_GEMM) return other_tile(r, s, ROWS_BESIDE) / ROWS_BESIDE;
+    if (paired) return s->gemm.m * (s->gemm.k * s->gemm.n / 16.0 + 2.0 * s->gemm.n / r->width);
+    return gemm_tile(r, &s->gemm, ROWS_BESIDE) / ROWS_BESIDE;
+}
+
+static double by_tiles(const Rates *r, const Step *s, bool paired)
+{
+    if (s->kind != STEP_GEMM) return other_one(r, s);
+    if (paired) return tiled_row(&s->gemm);
+    return s->gemm.m == 1 || s->gemm.apart ? gemm_few(r, &s->gemm, MOST_ROWS) / MOST_ROWS : gemm_one(r, &s->gemm);
+}
+
+bool tiles_pay(const Plan *plan, uint32_t short_from)
+{
+    Rates r = {16, 16, LEVEL_AVX512, false, true, 2};
+    const Program *p = main_program(plan);
+    double all = 0;
+    const Step *s;
+    for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) {
+        bool paired = s->kind == STEP_GEMM && !s->gemm.transposed && gemm_w_lanes(&s->gemm) >= short_from;
+        all += by_tiles(&r, s, paired) - beside(&r, s, paired);
+    }
+    return all < 0;
+}
+
+// ---- the program's costs
 enum { COST_TWO = NFCC_COSTS, ALL_COSTS };
 
 static void add_step(const Gen *g, const Rates *r, const Step *s, double *cost)
 {
+    if (s->kind == STEP_GEMM && gemm_tiled(g, &s->gemm)) {
+        for (int i = NFCC_COST_ONE; i <= NFCC_COST_EIGHT; i++) cost[i] += tiled_shared(r, &s->gemm);
+        cost[COST_TWO] += tiled_shared(r, &s->gemm);
+        cost[NFCC_COST_EACH] += tiled_row(&s->gemm);
+        return;
+    }
     bool gemm = s->kind == STEP_GEMM, together = gemm && gemm_takes_few(g, &s->gemm);
     double one = gemm ? gemm_one(r, &s->gemm) : other_one(r, s);
     uint32_t at;
@@ -140,14 +193,6 @@ static void add_step(const Gen *g, const Rates *r, const Step *s, double *cost)
     cost[NFCC_COST_EACH] += together ? 0 : one;
     for (int i = 0; i < 3; i++)
         cost[NFCC_COST_16 + i] += gemm ? gemm_tile(r, &s->gemm, 16 << i) : other_tile(r, s, 16 << i);
-}
-
-static const Program *main_program(const Plan *plan)
-{
-    static const ProgramId order[] = {PROGRAM_TO_EVENT, PROGRAM_TO_LATENT, PROGRAM_RUN};
-    for (int i = 0; i < 2; i++)
-        if (plan->programs[order[i]].exists) return &plan->programs[order[i]];
-    return &plan->programs[order[2]];
 }
 
 static double weight_bytes(const Gen *g, const Program *p)

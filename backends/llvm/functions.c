@@ -34,7 +34,8 @@ Value function_new(Gen *g, const char *name, LLVMTypeRef type)
         set_text(g, fn, "prefer-vector-width", "512");
         set_text(g, fn, "min-legal-vector-width", "512");
     }
-    if (g->info.bf16) set_text(g, fn, "target-features", "+avx512bf16");
+    const char *features = g->info.tiles ? "+avx512bf16,+amx-tile,+amx-bf16" : "+avx512bf16";
+    if (g->info.bf16) set_text(g, fn, "target-features", features);
     // Only the args are said to lie apart: else loads of a whole product's weights would be hoisted out of the loop
     // over rows, and spilled.
     for (unsigned i = 2; i <= 4; i++)
@@ -69,10 +70,11 @@ static const char *step_label(Gen *g, const Step *s)
 // One code serves every multiple of its rows; not that of another backend.
 static bool strided(const Gen *g, StepKind kind) { return kind != STEP_GEMM || g->gemm == gemm_emit; }
 
-// The slot whose code serves `slot`, or -1: the programs have none for it. Products on AVX-512 have wider blocks from
+// The slot whose code serves `slot`, or -1: the programs have none for it, as none for several rows side by side where there are tiles. Products on AVX-512 have wider blocks from
 // 32 rows on, where they are `large`.
 int shape_slot(const Gen *g, StepKind kind, bool large, int slot)
 {
+    if (g->info.tiles && slot > SLOT_ONE) return -1;
     if (slot <= SLOT_16) return slot;
     if (!strided(g, STEP_GEMM) && slot == SLOT_32) return -1;
     if (!strided(g, kind)) return slot;
@@ -154,6 +156,13 @@ static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
     LLVMBuildRetVoid(g->b);
 }
 
+static void emit_tiles(Gen *g)
+{
+    g->tiles = function_new(g, arena_format(g->cx->arena, "tiles%s", level_suffix(g)), tiles_type(g));
+    tiles_emit(g);
+    LLVMBuildRetVoid(g->b);
+}
+
 static void emit_few(Unit *u)
 {
     static const char *const names[] = {
@@ -166,6 +175,10 @@ static void emit_few(Unit *u)
         uint32_t at;
         if (!takes_few(g, s) || s->gemm.transposed) continue;
         MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
+        if (gemm_tiled(g, &s->gemm)) {
+            if (!g->tiles) emit_tiles(g);
+            continue;
+        }
         if (!g->few[kind]) emit_few_kind(u, kind, names[kind]);
     }
 }

@@ -8,6 +8,8 @@ bool gemm_paired(const Gen *g, const GemmStep *s)
     return s->paired && layout_matrix(g->layout, s->w, &at) == MATRIX_PAIRS;
 }
 
+bool gemm_tiled(const Gen *g, const GemmStep *s) { return s->tiled && gemm_paired(g, s); }
+
 Cuts gemm_cuts(const Gen *g, const GemmStep *s)
 {
     if (!gemm_paired(g, s)) return cuts_of(s->k, s->kb);
@@ -43,7 +45,7 @@ bool gemm_mixed(const Gen *g, const GemmStep *s)
 
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {
-    return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed);
+    return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed || gemm_tiled(g, s));
 }
 
 // x of all rows in pairs; T = 1 may have several.
@@ -90,6 +92,21 @@ static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const P
     LLVMPositionBuilderAtEnd(g->b, one);
 }
 
+static void tiled_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
+{
+    Value work = LLVMBuildICmp(g->b, LLVMIntEQ, o->add_space, word_i64(g, SPACE_WORK), "");
+    Value add_step =
+        LLVMBuildSelect(g->b, work, few_step(g, g->shape, SPACE_WORK), few_step(g, g->shape, SPACE_PREP), "");
+    if (!s->apart && s->m > 1) {
+        tiles_tokens(g, p, add_step);
+        return;
+    }
+    Loop l = loop_of(g, o->tokens);
+    Product own = token_product(g, s, p, l.i);
+    tiles_rows(g, &own, add_step);
+    loop_end(g, &l, NULL);
+}
+
 static void group_emit(Gen *g, Product p, Value group, int64_t n)
 {
     Value first = mul(g, group, GEMM_GROUP);
@@ -113,7 +130,8 @@ static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
 }
 
 // The counts behind the lane numbers: tokens of own weights, K, kb where K is cut, whole groups of outputs where there
-// are any. Then the turn, which T = 1 does not look at.
+// are any. Then the turn, which T = 1 does not look at but for
+// tiles.
 void gemm_emit(Gen *g, const GemmStep *s)
 {
     if (s->transposed) {
@@ -147,13 +165,17 @@ void gemm_emit(Gen *g, const GemmStep *s)
     int64_t rest = s->n % GEMM_GROUP;
     Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
     p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
-    if (g->tile > 1 && gemm_turns(g, s)) {
+    if ((g->tile > 1 || gemm_tiled(g, s)) && gemm_turns(g, s)) {
         p.end = line_arg(g);
         p.next = line_arg(g);
     }
     if (g->tile > 1 && g->after) {
         p.after = g->after;
         p.applies = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
+    }
+    if (gemm_tiled(g, s)) {
+        tiled_emit(g, s, &o, &p);
+        return;
     }
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
     if (!s->apart) {

@@ -107,6 +107,7 @@ struct Gen {
     Value rows;       // T (i64)
     Value shape;      // T = 1: rows and where they lie (abi.h; i64)
     Value few[MATRIX_KINDS], few_block[MATRIX_KINDS][FEW_SHAPES]; // product_few.c's functions of this level
+    Value tiles;                                                  // product_tiles.c's function
     int width;                                                    // floats of a vector
     ArgForm form[ARG_KINDS];
     bool known;   // the step under construction knows its counts
@@ -281,6 +282,7 @@ Cuts cuts_of(uint32_t k, uint32_t kb);
 Cuts matmul_cuts(const Gen *g, const MatmulStep *s);
 Cuts gemm_cuts(const Gen *g, const GemmStep *s);   // in pairs where
 bool gemm_paired(const Gen *g, const GemmStep *s); // pairs are multiplied
+bool gemm_tiled(const Gen *g, const GemmStep *s);  // by tiles
 
 // ---- product.c: the two kernels of gemm and matmul
 // Sum over k of x[m][k] * w[k][n] in chains of kb, for `m` tokens and `n` outputs.
@@ -318,6 +320,17 @@ Value pairs_stride(Gen *g, Value k); // lanes from token to token
 Value pairs_dot(Gen *g, Factor x, Factor w, Value sum);
 int pairs_sums(const TargetInfo *info);             // accumulators of a paired product that stay in registers
 Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats
+
+// ---- product_fetch.c
+Value turned_at(Gen *g, Value end, Value next, Value at); // `at`, or, behind the end of the run, what the next one has
+
+// ---- product_tiles.c: tiled products, T = 1
+LLVMTypeRef tiles_type(Gen *g);
+void tiles_emit(Gen *g); // the body of the function for all of them
+// Of all rows at once, each of one token; and of each row, whose tokens have the same weights. p: of row 0; add_step:
+// bytes from row to row of what is added or scales.
+void tiles_rows(Gen *g, const Product *p, Value add_step);
+void tiles_tokens(Gen *g, const Product *p, Value add_step);
 
 // ---- cost.c
 void tile_costs(const Gen *g, uint32_t *to, uint32_t *two); // cost and cost_two of abi.h

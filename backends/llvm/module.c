@@ -212,7 +212,7 @@ static const Object *emit_module(Context *cx, const Plan *plan, const Target *ta
 {
     Unit u = {.g = {.cx = cx, .plan = plan, .gemm = gemm}};
     u.g.layout = layout_of(&u.g);
-    u.g.info = target_info(target, stored_type(&u.g));
+    u.g.info = target_info(target, stored_type(&u.g), plan->tiled);
     u.g.width = u.g.info.width;
     u.g.info.tune = tune_name(cx, u.g.info.tune);
     u.g.level[0] = u.g.info;

@@ -50,11 +50,15 @@ Value pairs_dot(Gen *g, Factor x, Factor w, Value sum)
 int pairs_sums(const TargetInfo *info) { return info->bf16 ? info->sums : info->sums / 3 * 2; }
 
 // ---- x
-Value pairs_of(Gen *g, Value k) { return LLVMBuildLShr(g->b, add(g, k, word_i64(g, 1)), word_i64(g, 1), ""); }
+Value pairs_of(Gen *g, Value k)
+{
+    if (g->info.tiles) return mul(g, pieces(g, k, word_i64(g, TILED_INPUTS)), TILED_INPUTS / 2);
+    return LLVMBuildLShr(g->b, add(g, k, word_i64(g, 1)), word_i64(g, 1), "");
+}
 
 static Value sixteens_of(Gen *g, Value k) { return pieces(g, k, word_i64(g, SIXTEEN)); }
 
-Value pairs_stride(Gen *g, Value k) { return mul(g, sixteens_of(g, k), SIXTEEN / 2); }
+Value pairs_stride(Gen *g, Value k) { return g->info.tiles ? pairs_of(g, k) : mul(g, sixteens_of(g, k), SIXTEEN / 2); }
 
 // Numbers below 2^-63 become 0: those with neither of the exponent's upper bits.
 static Value without_small(Gen *g, Value halves, int n)
@@ -120,6 +124,25 @@ static void row_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
     if (odd) LLVMSetAlignment(LLVMBuildStore(g->b, none, bytes_at(g, pairs.base, mul(g, k, 2))), 2);
 }
 
+// T = 1, for tiles: zeros behind K, up to a whole tile.
+static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
+{
+    Loop l = loop_of(g, sixteens_of(g, k));
+    Value first = mul(g, l.i, SIXTEEN), left = least_word(g, LLVMBuildSub(g->b, k, first, ""), word_i64(g, SIXTEEN));
+    Value halves = halves_of(g, load_lanes(g, operand_at(g, x, first), SIXTEEN));
+    LLVMTypeRef type = LLVMTypeOf(halves), half = LLVMGetElementType(type);
+    Value number = LLVMBuildTrunc(g->b, iota(g, SIXTEEN), type, "");
+    Value there = LLVMBuildICmp(g->b, LLVMIntULT, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN), "");
+    halves = LLVMBuildSelect(g->b, there, halves, LLVMConstNull(type), "");
+    store(g, halves, operand_at(g, pairs, mul(g, l.i, SIXTEEN / 2)).base);
+    loop_end(g, &l, NULL);
+    Value end = LLVMBuildLShr(g->b, mul(g, sixteens_of(g, k), SIXTEEN), word_i64(g, 1), "");
+    Value missing = LLVMBuildSub(g->b, pairs_of(g, k), end, "");
+    Loop rest = loop_maybe(g, LLVMBuildUDiv(g->b, missing, word_i64(g, SIXTEEN / 2), ""));
+    store(g, LLVMConstNull(type), operand_at(g, pairs, end).base);
+    loop_end(g, &rest, NULL);
+}
+
 // T > 1: one word of all rows; `second`: x has its second lane, too.
 static void tile_pair(Gen *g, Operand x, Operand pairs, bool second)
 {
@@ -144,7 +167,9 @@ void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k, Va
     Loop tokens = loop_of(g, s->one_x ? word_i64(g, 1) : all);
     Operand from = operand_at(g, x, LLVMBuildMul(g->b, tokens.i, k, ""));
     Operand to = operand_at(g, pairs, LLVMBuildMul(g->b, tokens.i, pairs_stride(g, k), ""));
-    if (g->tile == 1)
+    if (g->info.tiles)
+        tile_pairs_of_row(g, from, to, k);
+    else if (g->tile == 1)
         row_pairs(g, from, to, k, s->k % 2);
     else
         tile_pairs(g, from, to, k, s->k % 2);

@@ -29,15 +29,15 @@ static bool fetches_near(const Gen *g, const Product *p)
     return hurries(g, p) && p->w.type == WEIGHTS_F32 && !has_inputs(p, 2 * NEAR_INPUTS);
 }
 
-// What is `at`, or, behind the end of the run, stands in the next one.
-static Value turned(Gen *g, const Product *p, Value at)
+Value turned_at(Gen *g, Value end, Value next, Value at)
 {
-    if (!p->end) return at;
     Value over =
-        LLVMBuildSub(g->b, LLVMBuildPtrToInt(g->b, at, g->i64, ""), LLVMBuildPtrToInt(g->b, p->end, g->i64, ""), "");
+        LLVMBuildSub(g->b, LLVMBuildPtrToInt(g->b, at, g->i64, ""), LLVMBuildPtrToInt(g->b, end, g->i64, ""), "");
     Value behind = LLVMBuildICmp(g->b, LLVMIntSGE, over, word_i64(g, 0), "");
-    return LLVMBuildSelect(g->b, behind, bytes_at(g, p->next, over), at, "");
+    return LLVMBuildSelect(g->b, behind, bytes_at(g, next, over), at, "");
 }
+
+static Value turned(Gen *g, const Product *p, Value at) { return p->end ? turned_at(g, p->end, p->next, at) : at; }
 
 static int64_t weight_bytes(const Operand *w) { return w->type == WEIGHTS_F32 ? 4 : 2; }
 

@@ -107,7 +107,7 @@ static Value table_emit(const Few *f, Value shape)
     Gen *g = f->g;
     Value step[] = {
         [ROW_OUT] = few_step(g, shape, SPACE_WORK), [ROW_X] = step_of(g, shape, 0), [ROW_ADD] = step_of(g, shape, 2)};
-    Value table = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i64, (FEW_ROWS + MOST_ROWS) * ROW_WORDS), "");
+    Value table = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i64, (rows_of_one(&g->info) + MOST_ROWS) * ROW_WORDS), "");
     Loop l = loop_of(g, mul(g, pieces(g, f->rows, word_i64(g, MOST_ROWS)), MOST_ROWS));
     Value row = least_word(g, l.i, add(g, f->rows, word_i64(g, -1)));
     for (int i = ROW_OUT; i <= ROW_ADD; i++) {

@@ -1,16 +1,17 @@
 // Where a policy's weights lie. f32: as in the Plan. 16 bits: first the lanes that stay f32, closed up, then the
 // matrices (plan.h), each at a multiple of 64 bytes. Matrices give way in whole sixteens of lanes, so that what was
 // aligned stays so. A matrix of pairs is parts (plan.h) of groups of outputs as in the Plan, in each ceil(K / 2) rows
-// of words of 32 bits.
+// of words of 32 bits; for tiled products K goes on with zeros to a multiple of 32.
 #include "llvm.h"
 
 #include <string.h>
 
-enum { SIXTEEN = 16 };
+enum { SIXTEEN = 16, TILE_OVER = 192 }; // bytes that tiles read behind the last matrix
 
 struct Layout {
     const PlanMatrix *matrix;
     WeightType type;
+    bool tiled; // pairs fill whole tiles
     int n;
     uint64_t *before;  // lanes that gave way before matrix i and, last, all of them
     uint64_t *half_at; // matrix i, in words of 16 bits from the weights' start
@@ -23,18 +24,21 @@ static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * t
 static bool is_pairs(const Layout *l, const PlanMatrix *m) { return l->type == WEIGHTS_BF16 && m->k; }
 
 static uint64_t part_lanes(const PlanMatrix *m) { return (uint64_t)m->k * m->n; }
-static uint64_t part_words(const PlanMatrix *m) { return ((uint64_t)m->k + 1) / 2 * 2 * m->n; }
+
+// Rows of a part's matrix, with those of zeros behind them.
+static uint64_t part_rows(const Layout *l, const PlanMatrix *m) { return round_up(m->k, l->tiled ? TILED_INPUTS : 2); }
+static uint64_t part_words(const Layout *l, const PlanMatrix *m) { return part_rows(l, m) * m->n; }
 
 static uint64_t words_of(const Layout *l, const PlanMatrix *m)
 {
-    return is_pairs(l, m) ? m->lanes / part_lanes(m) * part_words(m) : m->lanes;
+    return is_pairs(l, m) ? m->lanes / part_lanes(m) * part_words(l, m) : m->lanes;
 }
 
 const Layout *layout_of(Gen *g)
 {
     Arena *a = g->cx->arena;
     Layout *l = ARENA_NEW(a, Layout);
-    *l = (Layout){.type = g->plan->weight_type};
+    *l = (Layout){.type = g->plan->weight_type, .tiled = g->plan->tiled};
     if (g->gemm == gemm_emit) l->matrix = plan_matrices(a, g->plan, &l->n);
     l->before = ARENA_ARRAY(a, uint64_t, l->n + 1);
     l->half_at = ARENA_ARRAY(a, uint64_t, l->n + 1);
@@ -46,6 +50,7 @@ const Layout *layout_of(Gen *g)
         l->half_at[i] = round_up(l->size, LINE_BYTES) / 2;
         l->size = 2 * (l->half_at[i] + words_of(l, &l->matrix[i]));
     }
+    if (l->tiled && l->n) l->size += TILE_OVER;
     return l;
 }
 
@@ -74,7 +79,7 @@ MatrixKind layout_matrix(const Layout *l, uint32_t lane, uint32_t *at)
     const PlanMatrix *m = i < 0 ? NULL : &l->matrix[i];
     if (!m || lane - m->at >= m->lanes) return MATRIX_F32;
     uint64_t from = lane - m->at;
-    if (is_pairs(l, m)) from = from / part_lanes(m) * part_words(m); // paired steps begin with a part
+    if (is_pairs(l, m)) from = from / part_lanes(m) * part_words(l, m); // paired steps begin with a part
     *at = (uint32_t)(l->half_at[i] + from);
     return is_pairs(l, m) ? MATRIX_PAIRS : MATRIX_SHORT;
 }
@@ -94,11 +99,11 @@ static void put_group(const float *from, uint32_t k, uint32_t width, unsigned ch
             put_short(WEIGHTS_BF16, from[(size_t)i * width + n], to + ((size_t)i / 2 * width + n) * 4 + i % 2 * 2);
 }
 
-static void put_part(const PlanMatrix *m, const float *from, unsigned char *to)
+static void put_part(const Layout *l, const PlanMatrix *m, const float *from, unsigned char *to)
 {
     for (uint32_t n = 0; n < m->n; n += GEMM_GROUP) {
         uint32_t width = m->n - n < GEMM_GROUP ? m->n - n : GEMM_GROUP;
-        put_group(from + (size_t)n * m->k, m->k, width, to + (size_t)n * ((m->k + 1) / 2) * 4);
+        put_group(from + (size_t)n * m->k, m->k, width, to + (size_t)n * part_rows(l, m) * 2);
     }
 }
 
@@ -112,7 +117,7 @@ static void put_matrix(const Layout *l, const Plan *plan, int i, unsigned char *
         return;
     }
     for (uint64_t p = 0; p < m->lanes / part_lanes(m); p++)
-        put_part(m, from + p * part_lanes(m), at + 2 * p * part_words(m));
+        put_part(l, m, from + p * part_lanes(m), at + 2 * p * part_words(l, m));
 }
 
 static void layout_write(const Layout *l, const Plan *plan, unsigned char *to)

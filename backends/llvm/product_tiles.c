@@ -1,0 +1,486 @@
+// Tiled products (plan.h) on the tiles of AMX: registers of 16 rows of 64 bytes each.
+//
+//     C[16 rows][16 outputs]  +=  A[16 rows][32 inputs of bfloat16]  B[16 pairs of inputs][16 outputs][2]
+//
+// One instruction, tdpbf16ps, does 8192 multiply-adds in 16 cycles. A is what product_bf16.c makes of x, row by row; B
+// is the matrix as weights.c lays it (a group of up to 128 outputs, its pairs of inputs as rows); C are sums. Rows lie
+// apart in memory (abi.h), so all maps between products run along lanes, with the code for one row.
+//
+//     tall    17 to 32 rows x 32 outputs: C0 C1 C2 C3 = A0 B0, A0 B1, A1 B0, A1 B1
+//     wide    up to 16 rows x 64 outputs: C0 C1 C2 C3 = A0 B0, A0 B1, A0 B0', A0 B1'
+//
+// Rows go through a group of outputs block by block, so that A stays in L1 and a group's weights in L2; meanwhile the
+// next group's are fetched into L2. Sums are stored into a small buffer and leave it with what is added behind them:
+//
+//     out = fma(sum + add, scale, bias)
+//
+// where an absent addend is zeros and an absent scale 1, which changes no bit: a sum that begins at +0 is never -0.
+#include "llvm.h"
+
+enum { SIDE = 16, ROW_BYTES = 64, MOST_ROWS = 2 * SIDE, BUFFER_FLOATS = MOST_ROWS * 2 * SIDE };
+enum { A0 = 4, A1, B0, B1, TILES };
+
+// Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; bytes from row to row; 32s of inputs; outputs.
+enum {
+    PARAM_OUT,
+    PARAM_X,
+    PARAM_W,
+    PARAM_ADD,
+    PARAM_SCALE,
+    PARAM_BIAS,
+    PARAM_END,
+    PARAM_NEXT,
+    PARAM_ROWS,
+    PARAM_OUT_STEP,
+    PARAM_X_STEP,
+    PARAM_ADD_STEP,
+    PARAM_STEPS,
+    PARAM_N,
+    PARAMS
+};
+
+// What is added behind the sums or scales them: bytes from row to row and from output to output.
+typedef struct {
+    Value base, row, lane;
+} Behind;
+
+typedef struct {
+    Gen *g;
+    Value param[PARAMS];
+    Value config, buffer;
+    Behind add, scale, bias;
+    Value first, width; // outputs before the group, and of it
+    Value row, rows;    // rows before the block, and of it
+    Value fetch, lines; // of weights, in each step of 32 inputs; NULL: none
+} Tiles;
+
+static Value minus(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
+static Value times(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
+static Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
+static Value exceeds(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntUGT, a, word_i64(g, b), ""); }
+
+// ---- the instructions
+static Value tile(Gen *g, int number) { return LLVMConstInt(g->i8, (unsigned long long)number, false); }
+
+static void load_tile(Gen *g, const char *instruction, int to, Value from, Value step)
+{
+    Value args[] = {tile(g, to), from, step};
+    call_of(g, instruction, NULL, 0, args, 3);
+}
+
+static void load_a(Gen *g, int to, Value from, Value step) { load_tile(g, "llvm.x86.tileloadd64", to, from, step); }
+
+// Of all rows' blocks only the next one reads it again.
+static void load_b(Gen *g, int to, Value from, Value step) { load_tile(g, "llvm.x86.tileloaddt164", to, from, step); }
+
+static void tile_dot(Gen *g, int c, int a, int b)
+{
+    Value args[] = {tile(g, c), tile(g, a), tile(g, b)};
+    call_of(g, "llvm.x86.tdpbf16ps", NULL, 0, args, 3);
+}
+
+static void tile_zero(Gen *g, int c)
+{
+    Value arg = tile(g, c);
+    call_of(g, "llvm.x86.tilezero", NULL, 0, &arg, 1);
+}
+
+static void tile_store(Gen *g, int c, Value to, int64_t step)
+{
+    Value args[] = {tile(g, c), to, word_i64(g, step)};
+    call_of(g, "llvm.x86.tilestored64", NULL, 0, args, 3);
+}
+
+// The shapes of all tiles for a block of `rows` rows: palette 1; bytes of a row (16 bits each) from byte 16 on, rows
+// (8 bits each) from byte 48 on.
+static void configure(const Tiles *t, Value rows)
+{
+    Gen *g = t->g;
+    Value words[16];
+    for (int i = 0; i < 16; i++) words[i] = word_i32(g, i == 0 ? 1 : i >= 4 && i < 8 ? ROW_BYTES * 0x10001 : 0);
+    Value upper = least_word(g, rows, word_i64(g, SIDE)),
+          lower = where(g, exceeds(g, rows, SIDE), minus(g, rows, upper), upper);
+    upper = LLVMBuildTrunc(g->b, upper, g->i32, "");
+    lower = LLVMBuildTrunc(g->b, lower, g->i32, "");
+    words[12] = add(g, mul(g, upper, 0x101), mul(g, lower, 0x1010000));
+    words[13] = add(g, add(g, upper, mul(g, lower, 0x100)), word_i32(g, SIDE * 0x1010000));
+    for (int i = 0; i < 16; i++) {
+        Value stored = LLVMBuildStore(g->b, words[i], bytes_at(g, t->config, word_i64(g, 4 * i)));
+        LLVMSetAlignment(stored, 4);
+    }
+    Value arg = t->config;
+    call_of(g, "llvm.x86.ldtilecfg", NULL, 0, &arg, 1);
+}
+
+// ---- a block
+typedef struct {
+    bool tall;
+    int units; // sixteens of outputs
+} Form;
+
+static const Form tall = {true, 2}, wide = {false, 4};
+
+// 32 inputs.
+static void step_emit(const Tiles *t, const Form *f, Value x, Value w, Value w_step)
+{
+    Gen *g = t->g;
+    Value x_step = t->param[PARAM_X_STEP];
+    load_a(g, A0, x, x_step);
+    if (f->tall) load_a(g, A1, bytes_at(g, x, mul(g, x_step, SIDE)), x_step);
+    for (int u = 0; u < f->units; u++) {
+        load_b(g, B0 + u % 2, bytes_at(g, w, word_i64(g, (int64_t)u * ROW_BYTES)), w_step);
+        tile_dot(g, u, A0, B0 + u % 2);
+        if (f->tall) tile_dot(g, u + 2, A1, B0 + u % 2);
+    }
+}
+
+static void fetch_ahead(const Tiles *t, Value number)
+{
+    Gen *g = t->g;
+    if (!t->lines) return;
+    Value at = bytes_at(g, t->fetch, times(g, mul(g, number, LINE_BYTES), t->lines));
+    Loop l = loop_maybe(g, t->lines);
+    prefetch(g, at, mul(g, l.i, LINE_BYTES), TO_L2);
+    loop_end(g, &l, NULL);
+}
+
+// Of the first pair of inputs, from output `lane` of the group on.
+static Value weights_at(const Tiles *t, Value lane)
+{
+    Gen *g = t->g;
+    Value group = times(g, mul(g, t->first, SIDE * 4), t->param[PARAM_STEPS]);
+    return bytes_at(g, bytes_at(g, t->param[PARAM_W], group), mul(g, lane, 4));
+}
+
+// All inputs of the outputs from `lane` of the group on; sums go to the buffer, row by row.
+static void sums_emit(const Tiles *t, const Form *f, Value column, Value lane)
+{
+    Gen *g = t->g;
+    Value x = bytes_at(g, t->param[PARAM_X], times(g, t->row, t->param[PARAM_X_STEP]));
+    Value w = weights_at(t, lane), w_step = mul(g, t->width, 4);
+    for (int c = 0; c < A0; c++) tile_zero(g, c);
+    Loop l = loop_of(g, t->param[PARAM_STEPS]);
+    step_emit(t, f, bytes_at(g, x, mul(g, l.i, ROW_BYTES)), bytes_at(g, w, times(g, l.i, mul(g, w_step, SIDE))),
+              w_step);
+    fetch_ahead(t, add(g, times(g, column, t->param[PARAM_STEPS]), l.i));
+    loop_end(g, &l, NULL);
+    int64_t step = f->units * ROW_BYTES;
+    for (int c = 0; c < A0; c++) {
+        int64_t at = f->tall ? c / 2 * SIDE * step + c % 2 * ROW_BYTES : c * ROW_BYTES;
+        tile_store(g, c, bytes_at(g, t->buffer, word_i64(g, at)), step);
+    }
+}
+
+// From a sixteen of outputs on, of one row.
+typedef struct {
+    Value add, scale, bias, out; // addresses; scale: the number, spread
+} Leaving;
+
+static Value behind_at(const Tiles *t, const Behind *b, Value row, Value output)
+{
+    Gen *g = t->g;
+    return bytes_at(g, bytes_at(g, b->base, times(g, row, b->row)), times(g, output, b->lane));
+}
+
+static Leaving leaving_at(const Tiles *t, Value row, Value lane)
+{
+    Gen *g = t->g;
+    Value output = add(g, t->first, lane), none = word_i64(g, 0);
+    Value to = bytes_at(g, t->param[PARAM_OUT], times(g, row, t->param[PARAM_OUT_STEP]));
+    return (Leaving){behind_at(t, &t->add, row, output),
+                     splat(g, load(g, g->f32, behind_at(t, &t->scale, row, none)), SIDE),
+                     behind_at(t, &t->bias, none, output), bytes_at(g, to, mul(g, output, 4))};
+}
+
+// What becomes of the sums of sixteen `unit`.
+static Value finished(const Tiles *t, const Leaving *l, Value sum, Value unit)
+{
+    Gen *g = t->g;
+    Value lane = mul(g, unit, SIDE);
+    Value added = bytes_at(g, l->add, times(g, lane, t->add.lane));
+    sum = LLVMBuildFAdd(g->b, sum, load(g, floats(g, SIDE), added), "");
+    return fma_of(g, sum, l->scale, load(g, floats(g, SIDE), bytes_at(g, l->bias, times(g, lane, t->bias.lane))));
+}
+
+// No more than `lanes` floats: behind them another token's outputs may stand, which are finished.
+static void store_masked(Gen *g, Value v, Value to, Value lanes)
+{
+    Value count = splat(g, LLVMBuildTrunc(g->b, lanes, g->i32, ""), SIDE);
+    Value args[] = {v, to, word_i32(g, 4), LLVMBuildICmp(g->b, LLVMIntULT, iota(g, SIDE), count, "")};
+    LLVMTypeRef types[] = {LLVMTypeOf(v), g->ptr};
+    call_of(g, "llvm.masked.store", types, 2, args, 4);
+}
+
+// In the buffer: sixteen `unit` of the block's row `number`.
+static Value waiting(const Tiles *t, const Form *f, Value number, Value unit)
+{
+    Gen *g = t->g;
+    Value row = bytes_at(g, t->buffer, mul(g, number, f->units * ROW_BYTES));
+    return load(g, floats(g, SIDE), bytes_at(g, row, mul(g, unit, ROW_BYTES)));
+}
+
+// The sums of `lanes` outputs leave the buffer: of a whole block, or of fewer.
+static void finish_whole(const Tiles *t, const Form *f, Value lane, Value rows)
+{
+    Gen *g = t->g;
+    Loop l = loop_maybe(g, rows);
+    Leaving to = leaving_at(t, add(g, t->row, l.i), lane);
+    for (int u = 0; u < f->units; u++) {
+        Value unit = word_i64(g, u);
+        Value out = finished(t, &to, waiting(t, f, l.i, unit), unit);
+        store(g, out, bytes_at(g, to.out, mul(g, unit, ROW_BYTES)));
+    }
+    loop_end(g, &l, NULL);
+}
+
+static void finish_part(const Tiles *t, const Form *f, Value lane, Value lanes, Value rows)
+{
+    Gen *g = t->g;
+    Loop l = loop_maybe(g, rows);
+    Leaving to = leaving_at(t, add(g, t->row, l.i), lane);
+    Loop units = loop_of(g, pieces(g, lanes, word_i64(g, SIDE)));
+    Value out = finished(t, &to, waiting(t, f, l.i, units.i), units.i);
+    store_masked(g, out, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)), minus(g, lanes, mul(g, units.i, SIDE)));
+    loop_end(g, &units, NULL);
+    loop_end(g, &l, NULL);
+}
+
+static void columns_emit(const Tiles *t, const Form *f)
+{
+    Gen *g = t->g;
+    int64_t lanes = f->units * SIDE;
+    Value none = word_i64(g, 0);
+    Loop l = loop_of(g, pieces(g, t->width, word_i64(g, lanes)));
+    Value lane = mul(g, l.i, lanes), left = least_word(g, minus(g, t->width, lane), word_i64(g, lanes));
+    Value whole = LLVMBuildICmp(g->b, LLVMIntEQ, left, word_i64(g, lanes), "");
+    sums_emit(t, f, l.i, lane);
+    finish_whole(t, f, lane, where(g, whole, t->rows, none));
+    finish_part(t, f, lane, left, where(g, whole, none, t->rows));
+    loop_end(g, &l, NULL);
+}
+
+// ---- all rows of a group of outputs
+// The lines of the next group are shared by the blocks of 32 rows, or belong to the only block.
+static void share_fetching(Tiles *t, Value number)
+{
+    Gen *g = t->g;
+    if (!g->ahead) return;
+    Value whole = LLVMBuildUDiv(g->b, t->param[PARAM_ROWS], word_i64(g, MOST_ROWS), "");
+    Value sharers = where(g, exceeds(g, whole, 0), whole, word_i64(g, 1));
+    Value several = exceeds(g, t->param[PARAM_ROWS], SIDE);
+    Value takes = LLVMBuildAnd(g->b, LLVMBuildICmp(g->b, LLVMIntULT, number, sharers, ""), several, "");
+    Value lines = pieces(g, word_i64(g, MOST_ROWS), sharers), steps = t->param[PARAM_STEPS];
+    Value columns = pieces(g, t->width, word_i64(g, tall.units * SIDE));
+    Value before = mul(g, times(g, times(g, times(g, number, columns), steps), lines), LINE_BYTES);
+    Value next = times(g, mul(g, add(g, t->first, t->width), ROW_BYTES), steps);
+    Value at = bytes_at(g, t->param[PARAM_W], next);
+    if (g->turns) at = turned_at(g, t->param[PARAM_END], t->param[PARAM_NEXT], at);
+    t->fetch = bytes_at(g, at, before);
+    t->lines = where(g, takes, lines, word_i64(g, 0));
+}
+
+static void block_emit(Tiles *t, Value number, Value mixed)
+{
+    Gen *g = t->g;
+    t->row = mul(g, number, MOST_ROWS);
+    t->rows = least_word(g, minus(g, t->param[PARAM_ROWS], t->row), word_i64(g, MOST_ROWS));
+    Loop again = loop_maybe(g, LLVMBuildZExt(g->b, mixed, g->i64, ""));
+    configure(t, t->rows);
+    loop_end(g, &again, NULL);
+    share_fetching(t, number);
+    LLVMBasicBlockRef are_tall = block_new(g, "tall"), are_wide = block_new(g, "wide"), done = block_new(g, "done");
+    LLVMBuildCondBr(g->b, exceeds(g, t->rows, SIDE), are_tall, are_wide);
+    LLVMPositionBuilderAtEnd(g->b, are_tall);
+    columns_emit(t, &tall);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, are_wide);
+    columns_emit(t, &wide);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, done);
+}
+
+// ---- one row
+// A tile would have one row in use and takes its time to be set up: multiply-adds of the expanded halves make the same
+// sums. (vdpbf16ps would, too, with one input of two 0; on a CPU that has tiles it takes four times as long as one of
+// them.) MOST_UNITS sums are three registers each.
+enum { MOST_UNITS = 8 };
+
+typedef struct {
+    Value total[MOST_UNITS], even[MOST_UNITS], odd[MOST_UNITS];
+} OneSums;
+
+static void one_pair(const Tiles *t, int units, Value x, Value w, OneSums *s)
+{
+    Gen *g = t->g;
+    Value pair = splat(g, load(g, g->f32, x), SIDE);
+    for (int u = 0; u < units; u++) {
+        Value held = load(g, floats(g, SIDE), bytes_at(g, w, word_i64(g, (int64_t)u * ROW_BYTES)));
+        s->even[u] = fma_of(g, pairs_half(g, pair, false), pairs_half(g, held, false), s->even[u]);
+        s->odd[u] = fma_of(g, pairs_half(g, pair, true), pairs_half(g, held, true), s->odd[u]);
+    }
+}
+
+// 32 inputs are two chains.
+static void one_step(const Tiles *t, int units, Value x, Value w, Value w_step, OneSums *s)
+{
+    Gen *g = t->g;
+    Value sums[2 * MOST_UNITS];
+    for (int u = 0; u < units; u++) s->even[u] = s->odd[u] = splat_float(g, 0, SIDE);
+    Loop l = loop_begin(g, SIDE / 2);
+    for (int u = 0; u < units; u++) {
+        s->even[u] = loop_phi(g, &l, s->even[u]);
+        s->odd[u] = loop_phi(g, &l, s->odd[u]);
+    }
+    for (int i = 0; i < 2; i++) {
+        Value pair = add(g, mul(g, l.i, 2), word_i64(g, i));
+        one_pair(t, units, bytes_at(g, x, mul(g, pair, 4)), bytes_at(g, w, times(g, pair, w_step)), s);
+    }
+    for (int u = 0; u < units; u++) sums[2 * u] = s->even[u], sums[2 * u + 1] = s->odd[u];
+    loop_end(g, &l, sums);
+    for (int u = 0; u < units; u++)
+        s->total[u] = LLVMBuildFAdd(g->b, s->total[u], LLVMBuildFAdd(g->b, sums[2 * u], sums[2 * u + 1], ""), "");
+}
+
+// The outputs from `lane` of the group on.
+static void one_units(const Tiles *t, int units, Value lane)
+{
+    Gen *g = t->g;
+    OneSums s;
+    Value w = weights_at(t, lane), w_step = mul(g, t->width, 4), none = word_i64(g, 0);
+    for (int u = 0; u < units; u++) s.total[u] = splat_float(g, 0, SIDE);
+    Loop l = loop_of(g, t->param[PARAM_STEPS]);
+    for (int u = 0; u < units; u++) s.total[u] = loop_phi(g, &l, s.total[u]);
+    Value x = bytes_at(g, t->param[PARAM_X], mul(g, l.i, ROW_BYTES));
+    one_step(t, units, x, bytes_at(g, w, times(g, l.i, mul(g, w_step, SIDE))), w_step, &s);
+    loop_end(g, &l, s.total);
+    Leaving to = leaving_at(t, none, lane);
+    Value left = minus(g, t->width, lane);
+    for (int u = 0; u < units; u++) {
+        Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
+        store_masked(g, finished(t, &to, s.total[u], word_i64(g, u)), out, minus(g, left, word_i64(g, u * SIDE)));
+    }
+}
+
+// All outputs of a group: MOST_UNITS sixteens at a time, then half of those that are left, and so on.
+static void one_group(Tiles *t)
+{
+    Gen *g = t->g;
+    Value done = word_i64(g, 0), units = pieces(g, t->width, word_i64(g, SIDE));
+    for (int n = MOST_UNITS; n; n /= 2) {
+        Value passes = LLVMBuildUDiv(g->b, minus(g, units, done), word_i64(g, n), "");
+        Loop l = loop_maybe(g, passes);
+        one_units(t, n, mul(g, add(g, done, mul(g, l.i, n)), SIDE));
+        loop_end(g, &l, NULL);
+        done = add(g, done, mul(g, passes, n));
+    }
+}
+
+// ---- all of a product
+static Loop groups_begin(Tiles *t)
+{
+    Gen *g = t->g;
+    Loop groups = loop_of(g, pieces(g, t->param[PARAM_N], word_i64(g, GEMM_GROUP)));
+    t->first = mul(g, groups.i, GEMM_GROUP);
+    t->width = least_word(g, minus(g, t->param[PARAM_N], t->first), word_i64(g, GEMM_GROUP));
+    return groups;
+}
+
+static void one_emit(Tiles *t)
+{
+    Loop groups = groups_begin(t);
+    one_group(t);
+    loop_end(t->g, &groups, NULL);
+}
+
+static void several_emit(Tiles *t)
+{
+    Gen *g = t->g;
+    Value rows = t->param[PARAM_ROWS], most = word_i64(g, MOST_ROWS), rest = LLVMBuildURem(g->b, rows, most, "");
+    Value mixed = LLVMBuildAnd(g->b, exceeds(g, rows, MOST_ROWS), exceeds(g, rest, 0), "");
+    configure(t, least_word(g, rows, most));
+    Loop groups = groups_begin(t);
+    Loop l = loop_of(g, pieces(g, rows, most));
+    block_emit(t, l.i, mixed);
+    loop_end(g, &l, NULL);
+    loop_end(g, &groups, NULL);
+    call_of(g, "llvm.x86.tilerelease", NULL, 0, NULL, 0);
+}
+
+// A parameter's, or where it is null that of a line of one value.
+static Behind behind(const Tiles *t, int param, Value step, float otherwise)
+{
+    Gen *g = t->g;
+    Value none = word_i64(g, 0), line = LLVMBuildAlloca(g->b, floats(g, SIDE), "");
+    store(g, splat_float(g, otherwise, SIDE), line);
+    Value absent = LLVMBuildICmp(g->b, LLVMIntEQ, t->param[param], LLVMConstNull(g->ptr), "");
+    return (Behind){where(g, absent, line, t->param[param]), where(g, absent, none, step),
+                    where(g, absent, none, word_i64(g, 4))};
+}
+
+LLVMTypeRef tiles_type(Gen *g)
+{
+    LLVMTypeRef list[PARAMS];
+    for (int i = 0; i < PARAMS; i++) list[i] = i < PARAM_ROWS ? g->ptr : g->i64;
+    return LLVMFunctionType(g->none, list, PARAMS, false);
+}
+
+void tiles_emit(Gen *g)
+{
+    Tiles t = {.g = g};
+    for (unsigned i = 0; i < PARAMS; i++) t.param[i] = LLVMGetParam(g->fn, i);
+    t.config = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i32, SIDE), "");
+    t.buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, BUFFER_FLOATS), "");
+    LLVMSetAlignment(t.buffer, LINE_BYTES);
+    t.add = behind(&t, PARAM_ADD, t.param[PARAM_ADD_STEP], 0);
+    t.scale = behind(&t, PARAM_SCALE, t.param[PARAM_ADD_STEP], 1);
+    t.bias = behind(&t, PARAM_BIAS, word_i64(g, 0), 0);
+    LLVMBasicBlockRef one = block_new(g, "one"), several = block_new(g, "several");
+    LLVMBuildCondBr(g->b, exceeds(g, t.param[PARAM_ROWS], 1), several, one);
+    LLVMPositionBuilderAtEnd(g->b, one);
+    one_emit(&t);
+    LLVMBuildRetVoid(g->b);
+    LLVMPositionBuilderAtEnd(g->b, several);
+    several_emit(&t);
+}
+
+// p: of the first row.
+static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Value x_step, Value add_step)
+{
+    Value none = LLVMConstNull(g->ptr), args[PARAMS] = {p->out.base, p->x.base, p->w.base};
+    args[PARAM_ADD] = p->has_add ? p->add.base : none;
+    args[PARAM_SCALE] = p->scaled ? p->add.base : none;
+    args[PARAM_BIAS] = p->has_bias ? p->bias.base : none;
+    if (p->parts) {
+        Value scaled = LLVMBuildICmp(g->b, LLVMIntEQ, p->parts, word_i64(g, 2), "");
+        args[PARAM_SCALE] = where(g, scaled, p->add.base, none);
+        args[PARAM_BIAS] = where(g, exceeds(g, p->parts, 0), p->bias.base, none);
+    }
+    args[PARAM_END] = p->end ? p->end : none;
+    args[PARAM_NEXT] = p->next ? p->next : none;
+    args[PARAM_ROWS] = rows;
+    args[PARAM_OUT_STEP] = out_step;
+    args[PARAM_X_STEP] = x_step;
+    args[PARAM_ADD_STEP] = add_step;
+    args[PARAM_STEPS] = LLVMBuildUDiv(g->b, p->k, word_i64(g, TILED_INPUTS / 2), "");
+    args[PARAM_N] = p->out_stride;
+    LLVMBuildCall2(g->b, tiles_type(g), g->tiles, args, PARAMS, "");
+}
+
+void tiles_rows(Gen *g, const Product *p, Value add_step)
+{
+    Value step = few_step(g, g->shape, SPACE_WORK);
+    tiles_call(g, p, few_rows(g, g->shape), step, step, add_step);
+}
+
+void tiles_tokens(Gen *g, const Product *p, Value add_step)
+{
+    Value step = few_step(g, g->shape, SPACE_WORK), outputs = mul(g, p->out_stride, 4);
+    Product own = *p;
+    Loop rows = loop_of(g, few_rows(g, g->shape));
+    Value at = times(g, rows.i, step);
+    own.out.base = bytes_at(g, own.out.base, at);
+    own.x.base = bytes_at(g, own.x.base, at);
+    if (p->has_add || p->scaled) own.add.base = bytes_at(g, own.add.base, times(g, rows.i, add_step));
+    tiles_call(g, &own, word_i64(g, p->m), outputs, mul(g, p->x_stride, 4), p->has_add ? outputs : word_i64(g, 4));
+    loop_end(g, &rows, NULL);
+}
