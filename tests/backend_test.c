@@ -81,19 +81,22 @@ static void gemm_blocks_bits(void **state)
 static void signed_zero_bits(void **state)
 {
     (void)state;
-    Maker *m = maker_new(13);
-    for (int i = 0; i < 4; i++) {
-        if (i % 2)
-            add_transposed(m, 1, 10, 40);
-        else
-            add_gemm(m, 1, i ? 40 : 9, 40, i ? 3 : 2);
-        GemmStep *s = &maker_last(m)->gemm;
-        s->has_add = s->has_bias = false;
-        s->x_space = SPACE_CONST, s->x = add_constants(m, gemm_x_lanes(s));
-        for (uint64_t x = 0; x < gemm_x_lanes(s); x++) m->weights[s->x + x] = 0.25f;
-        for (uint64_t w = 0; w < gemm_w_lanes(s); w++) m->weights[s->w + w] = -1e-45f;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_F16; type++) {
+        Maker *m = maker_new(13);
+        m->weight_type = (WeightType)type;
+        for (int i = 0; i < 4; i++) {
+            if (i % 2)
+                add_transposed(m, 1, 10, 40);
+            else
+                add_gemm(m, 1, i ? 40 : 9, 40, i ? 3 : 2);
+            GemmStep *s = &maker_last(m)->gemm;
+            s->has_add = s->has_bias = false;
+            s->x_space = SPACE_CONST, s->x = add_constants(m, gemm_x_lanes(s));
+            for (uint64_t x = 0; x < gemm_x_lanes(s); x++) m->weights[s->x + x] = 1e-45f;
+            for (uint64_t w = 0; w < gemm_w_lanes(s); w++) m->weights[s->w + w] = -0.25f;
+        }
+        check_everywhere(m);
     }
-    check_everywhere(m);
 }
 
 // Weights of 16 bits. Some matrices stay f32: one has a number too large, one is read by a map as well, one lies

@@ -43,6 +43,12 @@ bool gemm_mixed(const Gen *g, const GemmStep *s)
     return g->gemm == gemm_emit && !s->has_add && !s->transposed && !s->one_x;
 }
 
+bool gemm_expands(const Gen *g, const GemmStep *s)
+{
+    uint32_t at;
+    return layout_matrix(g->layout, s->w, &at) == MATRIX_SHORT && product_expands(s->n, gemm_cuts(g, s).cuts, s->kb);
+}
+
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {
     return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed || gemm_tiled(g, s));
@@ -142,7 +148,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .parts = o.parts};
     p.scaled = o.parts || s->scaled;
     p.has_bias = o.parts || s->has_bias;
-    if (o.w.type != WEIGHTS_F32 && g->tile > 1 && p.cut.cuts == 1) p.buffer = product_buffer(g);
+    if (g->tile > 1 && gemm_expands(g, s)) p.buffer = product_buffer(g);
     p.x = o.x;
     p.add = o.add;
     p.w = o.w;

@@ -43,7 +43,8 @@ static void one_row(StepKey *k) { k->n_rows = k->n_words; }
 static void product_key(Gen *g, StepKey *k, const GemmStep *s)
 {
     Cuts c = gemm_cuts(g, s);
-    WORDS(c.cuts > 1, c.whole, s->n >= GEMM_GROUP, s->n % GEMM_GROUP, gemm_paired(g, s) && s->k % 2);
+    WORDS(c.cuts > 1, c.whole, gemm_expands(g, s), s->n >= GEMM_GROUP, s->n % GEMM_GROUP,
+          gemm_paired(g, s) && s->k % 2);
     count(g, k, s->k);
     if (c.cuts > 1) count(g, k, s->kb);
     if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);

@@ -269,6 +269,7 @@ typedef struct {
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
+bool gemm_expands(const Gen *g, const GemmStep *s);   // T > 1: its weights of 16 bits are expanded in chunks
 bool gemm_turns(const Gen *g, const GemmStep *s);     // its last args are a Turn
 // One code for products with a scale and a bias, a bias, and neither; its argument behind these says which: 0, 1, 2.
 bool gemm_mixed(const Gen *g, const GemmStep *s);
@@ -304,7 +305,8 @@ typedef struct {
     Value applies;          // 1 if it is done, else 0 (i64)
     Value buffer;           // T > 1, weights of 16 bits that are no pairs: where they are expanded
 } Product;
-Value product_buffer(Gen *g); // in a function's first block
+Value product_buffer(Gen *g);                           // in a function's first block
+bool product_expands(int64_t n, int cuts, uint32_t kb); // the buffer is for such a product
 void product_emit(Gen *g, const Product *p);
 
 // ---- product_few.c: T = 1 with several rows

@@ -229,8 +229,7 @@ static void blocks_abreast(Gen *g, const Product *p, const Block *b, int chains,
     for (int c = 1; c < chains; c++) add_sums(g, total, sum + c * each, each);
 }
 
-// One chain from +0 over `count` inputs from k on, added to the total.
-static void one_block(Gen *g, const Product *p, const Block *b, Value k, Value count, Value *total)
+void one_block(Gen *g, const Product *p, const Block *b, Value k, Value count, Value *total)
 {
     Value sum[MOST_SUMS];
     zero_sums(g, sum, sums_of(b));

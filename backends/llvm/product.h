@@ -34,6 +34,8 @@ Value row_at(Gen *g, const Block *b, int v);
 Value load_unit(Gen *g, const Block *b, Operand o, int n, int v);
 // All chains go on for `count` inputs from k on; `maybe`: count may be 0.
 void run_chains(Gen *g, const Product *p, const Block *b, int chains, Value k, Value count, bool maybe, Value *sum);
+// One chain from +0 over `count` inputs from k on, added to the total.
+void one_block(Gen *g, const Product *p, const Block *b, Value k, Value count, Value *total);
 // The next rows of a block, from input `first` on; what it has to fetch begins at `ahead`.
 Loop pass_begin(Gen *g, const Product *p, Block *b, Value ahead, Value first);
 void finish_sums(Gen *g, const Product *p, const Block *b, Value *sum); // what becomes of them behind the product

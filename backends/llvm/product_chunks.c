@@ -1,8 +1,8 @@
 // Products with weights of 16 bits, T > 1.
 //
 // A chunk of a block's columns is expanded for all rows at once, onto the stack; between chunks the sums wait in `out`.
-// Each is one chain in the order of k all the same. Blocks of several vectors leave time for more: the first rows' pass
-// over a chunk expands the next one.
+// Each is one chain in the order of k all the same; where K is cut, a chunk is one of its blocks. Blocks of several
+// vectors leave time for more: the first rows' pass over a chunk expands the next one.
 #include "product.h"
 
 #include <assert.h>
@@ -33,14 +33,21 @@ void expand_next(Gen *g, const Product *p, const Block *b, Value k, int unroll)
 
 static bool expands_beside(const Gen *g, const Product *p, const Block *b)
 {
-    return hurries(g, p) && b->v > 1 && 2 * expanded_stride(g, b) <= MOST_EXPANDED;
+    return p->cut.cuts == 1 && hurries(g, p) && b->v > 1 && 2 * expanded_stride(g, b) <= MOST_EXPANDED;
 }
 
 Value product_buffer(Gen *g) { return stack_floats(g, CHUNK * MOST_EXPANDED + APART); }
 
+bool product_expands(int64_t n, int cuts, uint32_t kb)
+{
+    return cuts == 1 || kb * (n > MOST_EXPANDED / 2 ? MOST_EXPANDED : MOST_EXPANDED / 2) <= CHUNK * MOST_EXPANDED;
+}
+
+static Value chunk_size(Gen *g, const Product *p) { return p->cut.cuts == 1 ? word_i64(g, CHUNK) : p->kb; }
+
 static Value chunk_inputs(Gen *g, const Product *p, Value first)
 {
-    return least_word(g, LLVMBuildSub(g->b, p->k, first, ""), word_i64(g, CHUNK));
+    return least_word(g, LLVMBuildSub(g->b, p->k, first, ""), chunk_size(g, p));
 }
 
 static void expand(Gen *g, const Product *p, const Block *b, Value first, Value count)
@@ -51,14 +58,18 @@ static void expand(Gen *g, const Product *p, const Block *b, Value first, Value 
     loop_end(g, &l, NULL);
 }
 
-// What waits in `out`, or +0.
-static void waiting_sums(Gen *g, const Block *b, Value first, Value *sum)
+// What waits in `out`, or 0: of a chain +0, of blocks that are added -0 (blocks_in_turn).
+static void waiting_sums(Gen *g, const Product *p, const Block *b, Value first, Value *sum)
 {
     Value some = LLVMBuildICmp(g->b, LLVMIntNE, first, word_i64(g, 0), "");
-    Value mask = splat(g, LLVMBuildSExt(g->b, some, g->i32, ""), g->width);
+    Value mask = splat(g, LLVMBuildSExt(g->b, some, g->i32, ""), g->width), zero = NULL;
+    if (p->cut.cuts > 1)
+        zero = LLVMBuildAnd(g->b, LLVMBuildNot(g->b, mask, ""), splat_word(g, 0x80000000u, g->width), "");
     for (int i = 0; i < sums_of(b); i++) {
         Value word = LLVMBuildBitCast(g->b, load_unit(g, b, b->out, i / b->v, i % b->v), ints(g, g->width), "");
-        sum[i] = LLVMBuildBitCast(g->b, LLVMBuildAnd(g->b, word, mask, ""), floats(g, g->width), "");
+        word = LLVMBuildAnd(g->b, word, mask, "");
+        if (zero) word = LLVMBuildOr(g->b, word, zero, "");
+        sum[i] = LLVMBuildBitCast(g->b, word, floats(g, g->width), "");
     }
 }
 
@@ -70,8 +81,11 @@ static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, V
     q.w_stride = expanded_stride(g, b);
     own.x = operand_at(g, b->x, first);
     own.w = (Operand){buffer, word_i64(g, 4), true, WEIGHTS_F32, NULL};
-    waiting_sums(g, b, first, sum);
-    run_chains(g, &q, &own, 1, word_i64(g, 0), count, false, sum);
+    waiting_sums(g, p, b, first, sum);
+    if (p->cut.cuts == 1)
+        run_chains(g, &q, &own, 1, word_i64(g, 0), count, false, sum);
+    else
+        one_block(g, &q, &own, word_i64(g, 0), count, sum);
     Value is_last = LLVMBuildICmp(g->b, LLVMIntEQ, end, p->k, "");
     Loop last = loop_maybe(g, LLVMBuildZExt(g->b, is_last, g->i64, ""));
     for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &last, sum[i]);
@@ -87,15 +101,15 @@ static Value chunk_at(Gen *g, const Product *p, const Block *b, Value number)
     return bytes_at(g, p->buffer, mul(g, odd, 4 * (CHUNK * expanded_stride(g, b) + APART)));
 }
 
-// One token, K in one chain.
+// One token.
 void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead)
 {
     assert(b->m == 1 && expanded_stride(g, b) <= MOST_EXPANDED);
     bool beside = expands_beside(g, p, b);
-    Value chunks = pieces(g, p->k, word_i64(g, CHUNK));
+    Value chunks = pieces(g, p->k, chunk_size(g, p));
     if (beside) expand(g, p, b, word_i64(g, 0), chunk_inputs(g, p, word_i64(g, 0)));
     Loop l = loop_of(g, chunks);
-    Value first = mul(g, l.i, CHUNK), count = chunk_inputs(g, p, first);
+    Value first = LLVMBuildMul(g->b, l.i, chunk_size(g, p), ""), count = chunk_inputs(g, p, first);
     if (!beside) expand(g, p, b, first, count);
     Block own = *b;
     Loop rows = pass_begin(g, p, &own, ahead, first);
