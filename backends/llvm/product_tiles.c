@@ -10,7 +10,8 @@
 //     wide    up to 16 rows x 64 outputs: C0 C1 C2 C3 = A0 B0, A0 B1, A0 B0', A0 B1'
 //
 // Rows go through a group of outputs block by block, so that A stays in L1 and a group's weights in L2; meanwhile the
-// next group's are fetched into L2. Sums are stored into a small buffer and leave it with what is added behind them:
+// next group's are fetched into L2. Sums are outputs, or are stored into a small buffer and leave it with what is added
+// behind them:
 //
 //     out = fma(sum + add, scale, bias)
 //
@@ -49,6 +50,7 @@ typedef struct {
     Value param[PARAMS];
     Value config, buffer;
     Behind add, scale, bias;
+    Value alone;        // nothing of these (i1): whole blocks of sums are outputs
     Value first, width; // outputs before the group, and of it
     Value row, rows;    // rows before the block, and of it
     Value fetch, lines; // of weights, in each step of 32 inputs; NULL: none
@@ -85,9 +87,9 @@ static void tile_zero(Gen *g, int c)
     call_of(g, "llvm.x86.tilezero", NULL, 0, &arg, 1);
 }
 
-static void tile_store(Gen *g, int c, Value to, int64_t step)
+static void tile_store(Gen *g, int c, Value to, Value step)
 {
-    Value args[] = {tile(g, c), to, word_i64(g, step)};
+    Value args[] = {tile(g, c), to, step};
     call_of(g, "llvm.x86.tilestored64", NULL, 0, args, 3);
 }
 
@@ -152,8 +154,8 @@ static Value weights_at(const Tiles *t, Value lane)
     return bytes_at(g, bytes_at(g, t->param[PARAM_W], group), mul(g, lane, 4));
 }
 
-// All inputs of the outputs from `lane` of the group on; sums go to the buffer, row by row.
-static void sums_emit(const Tiles *t, const Form *f, Value column, Value lane)
+// All inputs of the outputs from `lane` of the group on; a row's sums go to `to`, `step` bytes behind the row before.
+static void sums_emit(const Tiles *t, const Form *f, Value column, Value lane, Value to, Value step)
 {
     Gen *g = t->g;
     Value x = bytes_at(g, t->param[PARAM_X], times(g, t->row, t->param[PARAM_X_STEP]));
@@ -164,10 +166,9 @@ static void sums_emit(const Tiles *t, const Form *f, Value column, Value lane)
               w_step);
     fetch_ahead(t, add(g, times(g, column, t->param[PARAM_STEPS]), l.i));
     loop_end(g, &l, NULL);
-    int64_t step = f->units * ROW_BYTES;
     for (int c = 0; c < A0; c++) {
-        int64_t at = f->tall ? c / 2 * SIDE * step + c % 2 * ROW_BYTES : c * ROW_BYTES;
-        tile_store(g, c, bytes_at(g, t->buffer, word_i64(g, at)), step);
+        Value row = mul(g, step, f->tall ? c / 2 * SIDE : 0);
+        tile_store(g, c, bytes_at(g, bytes_at(g, to, row), word_i64(g, c % f->units * ROW_BYTES)), step);
     }
 }
 
@@ -182,14 +183,20 @@ static Value behind_at(const Tiles *t, const Behind *b, Value row, Value output)
     return bytes_at(g, bytes_at(g, b->base, times(g, row, b->row)), times(g, output, b->lane));
 }
 
+static Value out_at(const Tiles *t, Value row, Value output)
+{
+    Gen *g = t->g;
+    Value at = bytes_at(g, t->param[PARAM_OUT], times(g, row, t->param[PARAM_OUT_STEP]));
+    return bytes_at(g, at, mul(g, output, 4));
+}
+
 static Leaving leaving_at(const Tiles *t, Value row, Value lane)
 {
     Gen *g = t->g;
     Value output = add(g, t->first, lane), none = word_i64(g, 0);
-    Value to = bytes_at(g, t->param[PARAM_OUT], times(g, row, t->param[PARAM_OUT_STEP]));
     return (Leaving){behind_at(t, &t->add, row, output),
                      splat(g, load(g, g->f32, behind_at(t, &t->scale, row, none)), SIDE),
-                     behind_at(t, &t->bias, none, output), bytes_at(g, to, mul(g, output, 4))};
+                     behind_at(t, &t->bias, none, output), out_at(t, row, output)};
 }
 
 // What becomes of the sums of sixteen `unit`.
@@ -253,8 +260,10 @@ static void columns_emit(const Tiles *t, const Form *f)
     Loop l = loop_of(g, pieces(g, t->width, word_i64(g, lanes)));
     Value lane = mul(g, l.i, lanes), left = least_word(g, minus(g, t->width, lane), word_i64(g, lanes));
     Value whole = LLVMBuildICmp(g->b, LLVMIntEQ, left, word_i64(g, lanes), "");
-    sums_emit(t, f, l.i, lane);
-    finish_whole(t, f, lane, where(g, whole, t->rows, none));
+    Value straight = LLVMBuildAnd(g->b, whole, t->alone, "");
+    Value out = out_at(t, t->row, add(g, t->first, lane)), step = word_i64(g, f->units * ROW_BYTES);
+    sums_emit(t, f, l.i, lane, where(g, straight, out, t->buffer), where(g, straight, t->param[PARAM_OUT_STEP], step));
+    finish_whole(t, f, lane, where(g, straight, none, where(g, whole, t->rows, none)));
     finish_part(t, f, lane, left, where(g, whole, none, t->rows));
     loop_end(g, &l, NULL);
 }
@@ -407,12 +416,13 @@ static void several_emit(Tiles *t)
 }
 
 // A parameter's, or where it is null that of a line of one value.
-static Behind behind(const Tiles *t, int param, Value step, float otherwise)
+static Behind behind(Tiles *t, int param, Value step, float otherwise)
 {
     Gen *g = t->g;
     Value none = word_i64(g, 0), line = LLVMBuildAlloca(g->b, floats(g, SIDE), "");
     store(g, splat_float(g, otherwise, SIDE), line);
     Value absent = LLVMBuildICmp(g->b, LLVMIntEQ, t->param[param], LLVMConstNull(g->ptr), "");
+    t->alone = t->alone ? LLVMBuildAnd(g->b, t->alone, absent, "") : absent;
     return (Behind){where(g, absent, line, t->param[param]), where(g, absent, none, step),
                     where(g, absent, none, word_i64(g, 4))};
 }
