@@ -154,11 +154,13 @@ static bool in_small_blocks(const Gen *g, const Product *p)
            has_inputs(p, g->ahead ? 2 * FEW_INPUTS : FEW_INPUTS);
 }
 
-// Two inputs a pass, of which Intel's AVX-512 then takes 12.2 instead of 13.2 cycles each for 24 sums; Zen 5 takes as
-// long. Narrower blocks are few, and would be more code.
+// Two inputs a pass: Intel's AVX-512 takes 12.2 instead of 13.2 cycles for one of 24 sums then; Zen 5 takes as long. Where
+// blocks are as wide as they may be, the narrower last ones are few, and would be more code.
 static bool takes_two(const Gen *g, const Product *p, int sums)
 {
-    return hurries(g, p) && p->cut.whole && 3 * sums > 2 * g->info.sums;
+    if (g->tile <= g->width || g->info.level != LEVEL_AVX512 || !p->w.shared || !p->cut.whole) return false;
+    if (p->paired || !(p->w.type == WEIGHTS_F32 || p->buffer)) return false;
+    return g->ahead ? 3 * sums > 2 * g->info.sums : 3 * sums >= 2 * g->info.sums;
 }
 
 // One row, weights in L2 or near L3: a loop with more than so many loads of them gets its lines at two thirds of the
