@@ -46,6 +46,18 @@ def test_info_names_what_the_processor_must_have(tool, lander, tmp_path):
         assert json.loads(done.stdout)["needs"] == ", ".join(needs)
 
 
+@pytest.mark.parametrize("model, weights, cpu, tiles", [("lander_nfbc", "bf16", "sapphirerapids", True),
+                                                        ("lander_nfbc", "bf16", "graniterapids", True),
+                                                        ("lander_nfbc", "bf16", "znver4", False),
+                                                        ("lander_nfbc", "f16", "sapphirerapids", False),
+                                                        ("nflows_affine_ctx__density__ts18", "bf16", "sapphirerapids",
+                                                         False)])
+def test_tiles_are_used_where_they_pay(tool, tmp_path, model, weights, cpu, tiles):
+    """Products of bf16 weights, on CPUs that have them, unless maps of few lanes take most of the time."""
+    tool(tool.model(model), "-o", tmp_path / "p.so", "--no-verify", "--weights", weights, "--cpu", cpu)
+    assert ("AMX_BF16" in tool("info", tmp_path / "p.so").stdout) == tiles
+
+
 def test_info_json_of_no_flow(tool, tmp_path):
     tool(tool.model("gauss_policy__mean_std__ts17"), "-o", tmp_path / "p.so")
     report = json.loads(tool("info", tmp_path / "p.so", "--json").stdout)

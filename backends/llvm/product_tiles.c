@@ -21,7 +21,8 @@
 enum { SIDE = 16, ROW_BYTES = 64, MOST_ROWS = 2 * SIDE, BUFFER_FLOATS = MOST_ROWS * 2 * SIDE };
 enum { A0 = 4, A1, B0, B1, TILES };
 
-// Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; bytes from row to row; 32s of inputs; outputs.
+// Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; rows and bytes from one to the
+// next; 32s of inputs; outputs.
 enum {
     PARAM_OUT,
     PARAM_X,
@@ -226,7 +227,7 @@ static Value waiting(const Tiles *t, const Form *f, Value number, Value unit)
     return load(g, floats(g, SIDE), bytes_at(g, row, mul(g, unit, ROW_BYTES)));
 }
 
-// The sums of `lanes` outputs leave the buffer: of a whole block, or of fewer.
+// The sums leave the buffer: of a whole block, or of `lanes` outputs.
 static void finish_whole(const Tiles *t, const Form *f, Value lane, Value rows)
 {
     Gen *g = t->g;
