@@ -1191,6 +1191,16 @@ static int early_program(int program)
                                               : program;
 }
 
+/* The next tile of a program or of the one that takes its place: its rows have room in the workspace. */
+static Choice program_tile(const Call *call, int program, size_t left)
+{
+    Choice c = next_tile(call->p, call->only, left);
+    uint32_t lanes = larger(work_lanes(call->p->model, program), work_lanes(call->p->model, early_program(program)));
+    size_t most = rows_within(call->p, lanes);
+    if (c.slot == FEW && c.rows > most) c.rows = (uint8_t)most;
+    return c;
+}
+
 /* The program of the tile: with a context per row the one that reads EARLY lanes, where there is one and they are all
  * that is needed. */
 static int tile_program(const Call *call, int program, const Tile *tile)
@@ -1336,23 +1346,13 @@ static bool event_overflows(const Call *call)
     return seen >> 31;
 }
 
-/* The next tile of a program, or of the one that takes its place. */
-static Choice limited(const Call *call, int program, size_t left)
-{
-    Choice c = next_tile(call->p, call->only, left);
-    uint32_t lanes = larger(work_lanes(call->p->model, program), work_lanes(call->p->model, early_program(program)));
-    size_t most = rows_within(call->p, lanes);
-    if (c.slot == FEW && c.rows > most) c.rows = (uint8_t)most;
-    return c;
-}
-
 static nfcc_status run_call(Call *call)
 {
     bool bad = false;
     int program = call->program;
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
-        set_tile(&tile, limited(call, program, call->items - at), at, call->items, call->n);
+        set_tile(&tile, program_tile(call, program, call->items - at), at, call->items, call->n);
         set_program(call, tile_program(call, program, &tile));
         Lanes prep = call->program == program ? tile_prep(call, &tile) : no_lanes;
         load_inputs(call, &tile, prep);
@@ -1417,7 +1417,7 @@ static nfcc_status prepare_rows(Call *call, bool full, void *memory)
     Tile tile;
     for (size_t at = 0; at < call->items; at += tile.used) {
         size_t lanes;
-        set_tile(&tile, next_tile(call->p, call->only, call->items - at), at, call->items, 1);
+        set_tile(&tile, program_tile(call, NFCC_PROGRAM_ENCODE, call->items - at), at, call->items, 1);
         Lanes from = prepare_tile(call, &tile, full, &lanes);
         keep_tile(s, &tile, from, lanes);
     }

@@ -151,6 +151,40 @@ static void scrape(unsigned char *at, size_t size)
     free(at - AROUND);
 }
 
+// The policy in fake_image opened once more, every program with so many lanes.
+static nfcc_policy *widened(uint32_t lanes)
+{
+    static _Alignas(64) unsigned char memory[FAKE_MEMORY];
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    nfcc_policy *p;
+    for (int id = 0; id < NFCC_PROGRAMS; id++) m->programs[id].work_lanes = lanes;
+    assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
+    return p;
+}
+
+// As many rows as WORK of 2 MiB has room for, and sixteen at least, whatever the code could take.
+static void test_wide_programs(void **state)
+{
+    (void)state;
+    static const uint32_t costs[NFCC_COSTS] = {20, 20, 20, 3};
+    static const uint32_t lanes[] = {4080, 8176, 16368, 100000}, want[] = {128, 64, 32, 16};
+    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
+        counted(128, costs);
+        nfcc_policy *p = widened(lanes[i]);
+        size_t size = nfcc_get_info(p)->work_size, prepared_size = nfcc_prepared_size(p, MOST);
+        unsigned char *work = painted(size), *prepared = painted(prepared_size);
+        fill(MOST, 1);
+        n_tiles = 0;
+        assert_int_equal(nfcc_prepare(p, MOST, data.context, prepared, work), NFCC_OK);
+        assert_int_equal(nfcc_to_event(p, prepared, 1, data.z[0], made.x[0], NULL, work), NFCC_OK);
+        assert_int_equal(n_tiles, (MOST + want[i] - 1) / want[i]);
+        assert_int_equal(tile[0], want[i]);
+        scrape(work, size);
+        scrape(prepared, prepared_size);
+        check_entries(p, 40, 3, 0);
+    }
+}
+
 // The rows of a tile each have their place in the workspace, and nothing is written outside of it.
 static void test_memory(void **state)
 {
@@ -181,6 +215,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_cliff),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_wide_programs),
     };
     if (!fake_arguments(argc, argv)) return 2;
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
