@@ -124,22 +124,43 @@ static void row_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
     if (odd) LLVMSetAlignment(LLVMBuildStore(g->b, none, bytes_at(g, pairs.base, mul(g, k, 2))), 2);
 }
 
-// T = 1, for tiles: zeros behind K, up to a whole tile.
-static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
+// 32 floats as halves of words, in order.
+static Value thirty_two(Gen *g, Value first, Value second)
 {
-    Loop l = loop_of(g, sixteens_of(g, k));
-    Value first = mul(g, l.i, SIXTEEN), left = least_word(g, LLVMBuildSub(g->b, k, first, ""), word_i64(g, SIXTEEN));
+    Value args[] = {second, first}; // those of the second operand come first
+    Value halves = instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
+    return without_small(g, halves, 2 * SIXTEEN);
+}
+
+// Sixteen lanes from `first` on, of which those behind K are zeros.
+static Value last_sixteen(Gen *g, Operand x, Value first, Value k)
+{
+    Value left = least_word(g, LLVMBuildSub(g->b, k, first, ""), word_i64(g, SIXTEEN));
     Value halves = halves_of(g, load_lanes(g, operand_at(g, x, first), SIXTEEN));
     LLVMTypeRef type = LLVMTypeOf(halves), half = LLVMGetElementType(type);
     Value number = LLVMBuildTrunc(g->b, iota(g, SIXTEEN), type, "");
     Value there = LLVMBuildICmp(g->b, LLVMIntULT, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN), "");
-    halves = LLVMBuildSelect(g->b, there, halves, LLVMConstNull(type), "");
-    store(g, halves, operand_at(g, pairs, mul(g, l.i, SIXTEEN / 2)).base);
+    return LLVMBuildSelect(g->b, there, halves, LLVMConstNull(type), "");
+}
+
+// T = 1, for tiles: zeros behind K, up to a whole tile.
+static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
+{
+    Value whole = LLVMBuildLShr(g->b, k, word_i64(g, 5), ""), none = word_i64(g, 0);
+    Loop l = loop_maybe(g, whole);
+    Operand from = operand_at(g, x, mul(g, l.i, TILED_INPUTS));
+    Value second = load_lanes(g, operand_fixed(g, from, SIXTEEN), SIXTEEN);
+    Value words = thirty_two(g, load_lanes(g, from, SIXTEEN), second);
+    store(g, words, operand_at(g, pairs, mul(g, l.i, SIXTEEN)).base);
     loop_end(g, &l, NULL);
-    Value end = LLVMBuildLShr(g->b, mul(g, sixteens_of(g, k), SIXTEEN), word_i64(g, 1), "");
-    Value missing = LLVMBuildSub(g->b, pairs_of(g, k), end, "");
-    Loop rest = loop_maybe(g, LLVMBuildUDiv(g->b, missing, word_i64(g, SIXTEEN / 2), ""));
-    store(g, LLVMConstNull(type), operand_at(g, pairs, end).base);
+    Value first = mul(g, whole, TILED_INPUTS), left = LLVMBuildSub(g->b, k, first, "");
+    Operand to = operand_at(g, pairs, mul(g, whole, SIXTEEN));
+    Loop zeros = loop_maybe(g, LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, left, none, ""), g->i64, ""));
+    store(g, LLVMConstNull(LLVMTypeOf(words)), to.base);
+    loop_end(g, &zeros, NULL);
+    Loop rest = loop_maybe(g, sixteens_of(g, left));
+    Value halves = last_sixteen(g, x, add(g, first, mul(g, rest.i, SIXTEEN)), k);
+    store(g, halves, operand_at(g, to, mul(g, rest.i, SIXTEEN / 2)).base);
     loop_end(g, &rest, NULL);
 }
 
