@@ -88,7 +88,7 @@ static void step_code(Gen *g, const Step *s)
     switch (s->kind) {
     case STEP_GEMM: g->gemm(g, &s->gemm); break;
     case STEP_MAP:
-        if (g->tile == 1 || !g->taken) map_emit(g, &s->map);
+        if ((g->tile == 1 && !g->info.tiles) || !g->taken) map_emit(g, &s->map);
         break;
     case STEP_REDUCE: reduce_emit(g, &s->reduce); break;
     case STEP_MOVE: move_emit(g, &s->move); break;
@@ -156,10 +156,13 @@ static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
     LLVMBuildRetVoid(g->b);
 }
 
-static void emit_tiles(Gen *g)
+static void emit_tiles(Gen *g, const MapStep *after)
 {
-    g->tiles = function_new(g, arena_format(g->cx->arena, "tiles%s", level_suffix(g)), tiles_type(g));
-    tiles_emit(g);
+    if (tiles_function(g, after)) return;
+    const char *name = arena_format(g->cx->arena, "tiles_%d%s", g->n_tiles, level_suffix(g));
+    Tiled made = {after, function_new(g, name, tiles_type(g))};
+    ARENA_PUSH(g->cx->arena, g->tiles, g->n_tiles, g->cap_tiles, made);
+    tiles_emit(g, after);
     LLVMBuildRetVoid(g->b);
 }
 
@@ -176,7 +179,7 @@ static void emit_few(Unit *u)
         if (!takes_few(g, s) || s->gemm.transposed) continue;
         MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
         if (gemm_tiled(g, &s->gemm)) {
-            if (!g->tiles) emit_tiles(g);
+            emit_tiles(g, u->codes[i].after);
             continue;
         }
         if (!g->few[kind]) emit_few_kind(u, kind, names[kind]);

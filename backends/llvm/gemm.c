@@ -175,7 +175,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
         p.end = line_arg(g);
         p.next = line_arg(g);
     }
-    if (g->tile > 1 && g->after) {
+    if ((g->tile > 1 || gemm_tiled(g, s)) && g->after) {
         p.after = g->after;
         p.applies = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
     }

@@ -137,6 +137,7 @@ bool map_follows(const Gen *g, const MapStep *s, const GemmStep *gemm)
 {
     if (g->gemm != gemm_emit || gemm->transposed || s->n != gemm->m * gemm->n) return false;
     if (s->n_args != 1 || s->n_outs != 1 || s->n_code > SHORT_CODE || !map_joined(s)) return false;
+    if (g->info.tiles && !gemm_tiled(g, gemm)) return false;
     const Learned *learned = numbers_learned(g->numbers, s);
     for (uint32_t i = 0; i < s->n_code; i++)
         if (is_learned(learned, i)) return false;
@@ -275,7 +276,7 @@ static void take_key(Gen *g, StepKey *k, const TakeStep *s)
     count(g, k, s->j);
 }
 
-// In front, since T = 1, where every step does its own work, does not look at it.
+// In front, since T = 1, where every step does its own work but for tiles, does not look at it.
 enum { AFTER = 1 << 16 };
 
 static void after_key(Gen *g, StepKey *k)
@@ -284,7 +285,7 @@ static void after_key(Gen *g, StepKey *k)
     if (g->taken) word(g, k, AFTER);
     if (s) WORDS(AFTER | s->n_code, s->outs[0].value);
     for (uint32_t i = 0; s && i < s->n_code; i++) code_key(g, k, &s->code[i], false);
-    k->n_after = k->n_words;
+    k->n_after = g->info.tiles ? 0 : k->n_words;
 }
 
 // Lanes of WORK are stored short where they all can be (form[ARG_WORK] is set), else all of a step's are wide.

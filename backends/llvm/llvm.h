@@ -107,8 +107,9 @@ struct Gen {
     Value rows;       // T (i64)
     Value shape;      // T = 1: rows and where they lie (abi.h; i64)
     Value few[MATRIX_KINDS], few_block[MATRIX_KINDS][FEW_SHAPES]; // product_few.c's functions of this level
-    Value tiles;                                                  // product_tiles.c's function
-    int width;                                                    // floats of a vector
+    struct Tiled *tiles;                                          // product_tiles.c's functions
+    int n_tiles, cap_tiles;
+    int width; // floats of a vector
     ArgForm form[ARG_KINDS];
     bool known;   // the step under construction knows its counts
     bool wide;    // its lanes of WORK are ARG_WIDE
@@ -251,6 +252,8 @@ void gemm_emit(Gen *g, const GemmStep *s);
 void transposed_emit(Gen *g, const GemmStep *s);
 bool transposed_even(const GemmStep *s); // groups equally wide, in sixteens: the code learns their number and width
 void map_emit(Gen *g, const MapStep *s);
+bool maps_equal(const MapStep *a, const MapStep *b);                      // their codes
+void map_where(Gen *g, const MapStep *s, Value applies, Value *x, int n); // map_one of each, where it applies (i64)
 Value map_one(Gen *g, const MapStep *s, Value x); // of a map of one argument and one result; x: of a product's width
 void reduce_emit(Gen *g, const ReduceStep *s);
 bool reduce_learns_lines(const Gen *g, const ReduceStep *s); // also of one: large policies have one code for all
@@ -327,8 +330,14 @@ Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, 
 Value turned_at(Gen *g, Value end, Value next, Value at); // `at`, or, behind the end of the run, what the next one has
 
 // ---- product_tiles.c: tiled products, T = 1
+// The function for all that do this map behind them (Gen.after), or none.
+typedef struct Tiled {
+    const MapStep *after;
+    Value fn;
+} Tiled;
+Value tiles_function(const Gen *g, const MapStep *after); // NULL: not made yet
 LLVMTypeRef tiles_type(Gen *g);
-void tiles_emit(Gen *g); // the body of the function for all of them
+void tiles_emit(Gen *g, const MapStep *after); // its body
 // Of all rows at once, each of one token; and of each row, whose tokens have the same weights. p: of row 0; add_step:
 // bytes from row to row of what is added or scales.
 void tiles_rows(Gen *g, const Product *p, Value add_step);

@@ -6,6 +6,8 @@
 // all arguments lie as the results do, the rows of all lanes are one run of floats (map_joined).
 #include "llvm.h"
 
+#include <string.h>
+
 typedef struct {
     Gen *g;
     const MapStep *s;
@@ -111,6 +113,28 @@ Value map_one(Gen *g, const MapStep *s, Value x)
     m.number = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
     code_emit(&m, &x, value);
     return as_float(&m, value[s->outs[0].value]);
+}
+
+bool maps_equal(const MapStep *a, const MapStep *b)
+{
+    return a->n_code == b->n_code && a->outs[0].value == b->outs[0].value &&
+           !memcmp(a->code, b->code, a->n_code * sizeof *a->code);
+}
+
+void map_where(Gen *g, const MapStep *s, Value applies, Value *x, int n)
+{
+    LLVMBasicBlockRef blocks[] = {LLVMGetInsertBlock(g->b), block_new(g, "map")}, done = block_new(g, "done");
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, applies, word_i64(g, 0), ""), blocks[1], done);
+    Value *mapped = ARENA_ARRAY(g->cx->arena, Value, n + 1);
+    LLVMPositionBuilderAtEnd(g->b, blocks[1]);
+    for (int i = 0; i < n; i++) mapped[i] = map_one(g, s, x[i]);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, done);
+    for (int i = 0; i < n; i++) {
+        Value both[] = {x[i], mapped[i]};
+        x[i] = LLVMBuildPhi(g->b, LLVMTypeOf(x[i]), "");
+        LLVMAddIncoming(x[i], both, blocks, 2);
+    }
 }
 
 // ---- arguments

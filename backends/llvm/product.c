@@ -285,23 +285,6 @@ static Value finished(Gen *g, const Product *p, const Block *b, int m, int n, in
     return sum;
 }
 
-// What a map makes of the results, where it is done here.
-static void apply_map(Gen *g, const Product *p, Value *sum, int all)
-{
-    LLVMBasicBlockRef blocks[] = {LLVMGetInsertBlock(g->b), block_new(g, "map")}, done = block_new(g, "done");
-    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, p->applies, word_i64(g, 0), ""), blocks[1], done);
-    Value mapped[MOST_SUMS];
-    LLVMPositionBuilderAtEnd(g->b, blocks[1]);
-    for (int i = 0; i < all; i++) mapped[i] = map_one(g, p->after, sum[i]);
-    LLVMBuildBr(g->b, done);
-    LLVMPositionBuilderAtEnd(g->b, done);
-    for (int i = 0; i < all; i++) {
-        Value both[] = {sum[i], mapped[i]};
-        sum[i] = LLVMBuildPhi(g->b, LLVMTypeOf(sum[i]), "");
-        LLVMAddIncoming(sum[i], both, blocks, 2);
-    }
-}
-
 // T = 1: the last unit of the last token may be written whole (plan.h).
 void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
@@ -332,7 +315,7 @@ static void finish_some(Gen *g, const Product *p, const Block *b, Value *sum)
 void finish_sums(Gen *g, const Product *p, const Block *b, Value *sum)
 {
     (p->parts ? finish_some : finish_all)(g, p, b, sum);
-    if (p->after) apply_map(g, p, sum, sums_of(b));
+    if (p->after) map_where(g, p->after, p->applies, sum, sums_of(b));
 }
 
 static void finish_block(Gen *g, const Product *p, const Block *b, Value *sum)

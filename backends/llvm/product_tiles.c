@@ -20,9 +20,10 @@
 
 enum { SIDE = 16, ROW_BYTES = 64, MOST_ROWS = 2 * SIDE, BUFFER_FLOATS = MOST_ROWS * 2 * SIDE };
 enum { A0 = 4, A1, B0, B1, TILES };
+enum { MOST_UNITS = 8 }; // sixteens of outputs whose sums are three registers each: of one row
 
 // Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; rows and bytes from one to the
-// next; 32s of inputs; outputs.
+// next; 32s of inputs; outputs; whether the function's map is done behind them.
 enum {
     PARAM_OUT,
     PARAM_X,
@@ -38,6 +39,7 @@ enum {
     PARAM_ADD_STEP,
     PARAM_STEPS,
     PARAM_N,
+    PARAM_APPLIES,
     PARAMS
 };
 
@@ -50,6 +52,7 @@ typedef struct {
     Gen *g;
     Value param[PARAMS];
     Value config, buffer;
+    const MapStep *after;
     Behind add, scale, bias;
     Value alone;        // nothing of these (i1): whole blocks of sums are outputs
     Value first, width; // outputs before the group, and of it
@@ -210,6 +213,11 @@ static Value finished(const Tiles *t, const Leaving *l, Value sum, Value unit)
     return fma_of(g, sum, l->scale, load(g, floats(g, SIDE), bytes_at(g, l->bias, times(g, lane, t->bias.lane))));
 }
 
+static void map_behind(const Tiles *t, Value *out, int n)
+{
+    if (t->after) map_where(t->g, t->after, t->param[PARAM_APPLIES], out, n);
+}
+
 // No more than `lanes` floats: behind them another token's outputs may stand, which are finished.
 static void store_masked(Gen *g, Value v, Value to, Value lanes)
 {
@@ -233,11 +241,13 @@ static void finish_whole(const Tiles *t, const Form *f, Value lane, Value rows)
     Gen *g = t->g;
     Loop l = loop_maybe(g, rows);
     Leaving to = leaving_at(t, add(g, t->row, l.i), lane);
+    Value out[MOST_UNITS];
     for (int u = 0; u < f->units; u++) {
         Value unit = word_i64(g, u);
-        Value out = finished(t, &to, waiting(t, f, l.i, unit), unit);
-        store(g, out, bytes_at(g, to.out, mul(g, unit, ROW_BYTES)));
+        out[u] = finished(t, &to, waiting(t, f, l.i, unit), unit);
     }
+    map_behind(t, out, f->units);
+    for (int u = 0; u < f->units; u++) store(g, out[u], bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES)));
     loop_end(g, &l, NULL);
 }
 
@@ -248,6 +258,7 @@ static void finish_part(const Tiles *t, const Form *f, Value lane, Value lanes, 
     Leaving to = leaving_at(t, add(g, t->row, l.i), lane);
     Loop units = loop_of(g, pieces(g, lanes, word_i64(g, SIDE)));
     Value out = finished(t, &to, waiting(t, f, l.i, units.i), units.i);
+    map_behind(t, &out, 1);
     store_masked(g, out, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)), minus(g, lanes, mul(g, units.i, SIDE)));
     loop_end(g, &units, NULL);
     loop_end(g, &l, NULL);
@@ -312,9 +323,7 @@ static void block_emit(Tiles *t, Value number, Value mixed)
 // ---- one row
 // A tile would have one row in use and takes its time to be set up: multiply-adds of the expanded halves make the same
 // sums. (vdpbf16ps would, too, with one input of two 0; on a CPU that has tiles it takes four times as long as one of
-// them.) MOST_UNITS sums are three registers each.
-enum { MOST_UNITS = 8 };
-
+// them.)
 typedef struct {
     Value total[MOST_UNITS], even[MOST_UNITS], odd[MOST_UNITS];
 } OneSums;
@@ -365,9 +374,11 @@ static void one_units(const Tiles *t, int units, Value lane)
     loop_end(g, &l, s.total);
     Leaving to = leaving_at(t, none, lane);
     Value left = minus(g, t->width, lane);
+    for (int u = 0; u < units; u++) s.total[u] = finished(t, &to, s.total[u], word_i64(g, u));
+    map_behind(t, s.total, units);
     for (int u = 0; u < units; u++) {
         Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
-        store_masked(g, finished(t, &to, s.total[u], word_i64(g, u)), out, minus(g, left, word_i64(g, u * SIDE)));
+        store_masked(g, s.total[u], out, minus(g, left, word_i64(g, u * SIDE)));
     }
 }
 
@@ -428,6 +439,15 @@ static Behind behind(Tiles *t, int param, Value step, float otherwise)
                     where(g, absent, none, word_i64(g, 4))};
 }
 
+Value tiles_function(const Gen *g, const MapStep *after)
+{
+    for (int i = 0; i < g->n_tiles; i++) {
+        const MapStep *has = g->tiles[i].after;
+        if (after && has ? maps_equal(after, has) : after == has) return g->tiles[i].fn;
+    }
+    return NULL;
+}
+
 LLVMTypeRef tiles_type(Gen *g)
 {
     LLVMTypeRef list[PARAMS];
@@ -435,9 +455,9 @@ LLVMTypeRef tiles_type(Gen *g)
     return LLVMFunctionType(g->none, list, PARAMS, false);
 }
 
-void tiles_emit(Gen *g)
+void tiles_emit(Gen *g, const MapStep *after)
 {
-    Tiles t = {.g = g};
+    Tiles t = {.g = g, .after = after};
     for (unsigned i = 0; i < PARAMS; i++) t.param[i] = LLVMGetParam(g->fn, i);
     t.config = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i32, SIDE), "");
     t.buffer = LLVMBuildAlloca(g->b, LLVMArrayType2(g->f32, BUFFER_FLOATS), "");
@@ -445,6 +465,8 @@ void tiles_emit(Gen *g)
     t.add = behind(&t, PARAM_ADD, t.param[PARAM_ADD_STEP], 0);
     t.scale = behind(&t, PARAM_SCALE, t.param[PARAM_ADD_STEP], 1);
     t.bias = behind(&t, PARAM_BIAS, word_i64(g, 0), 0);
+    Value plain = LLVMBuildICmp(g->b, LLVMIntEQ, t.param[PARAM_APPLIES], word_i64(g, 0), "");
+    t.alone = LLVMBuildAnd(g->b, t.alone, plain, "");
     LLVMBasicBlockRef one = block_new(g, "one"), several = block_new(g, "several");
     LLVMBuildCondBr(g->b, exceeds(g, t.param[PARAM_ROWS], 1), several, one);
     LLVMPositionBuilderAtEnd(g->b, one);
@@ -474,7 +496,8 @@ static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Val
     args[PARAM_ADD_STEP] = add_step;
     args[PARAM_STEPS] = LLVMBuildUDiv(g->b, p->k, word_i64(g, TILED_INPUTS / 2), "");
     args[PARAM_N] = p->out_stride;
-    LLVMBuildCall2(g->b, tiles_type(g), g->tiles, args, PARAMS, "");
+    args[PARAM_APPLIES] = p->after ? p->applies : word_i64(g, 0);
+    LLVMBuildCall2(g->b, tiles_type(g), tiles_function(g, p->after), args, PARAMS, "");
 }
 
 void tiles_rows(Gen *g, const Product *p, Value add_step)

@@ -78,12 +78,6 @@ static int add_products(Unit *u, const Program *p, Twin *list, int n)
     return n;
 }
 
-static bool equal_code(const MapStep *a, const MapStep *b)
-{
-    return a->n_code == b->n_code && a->outs[0].value == b->outs[0].value &&
-           !memcmp(a->code, b->code, a->n_code * sizeof *a->code);
-}
-
 // What is said of `n` twins. They are sorted.
 static void set_twins(const Twin *list, int n, Twins *by_product)
 {
@@ -93,7 +87,7 @@ static void set_twins(const Twin *list, int n, Twins *by_product)
         if (!all.after) all.after = list[i].behind;
     }
     for (int i = 0; i < n; i++) {
-        all.applies = list[i].behind && equal_code(all.after, list[i].behind);
+        all.applies = list[i].behind && maps_equal(all.after, list[i].behind);
         by_product[list[i].at] = all;
     }
 }
