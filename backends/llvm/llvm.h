@@ -128,6 +128,9 @@ Value splat_float(Gen *g, float value, int n);
 Value iota(Gen *g, int n); // <n x i32> 0, 1, 2, ...
 Value add(Gen *g, Value a, Value b);
 Value mul(Gen *g, Value a, int64_t b);
+Value difference(Gen *g, Value a, Value b);
+Value product_of(Gen *g, Value a, Value b);
+Value where(Gen *g, Value condition, Value a, Value b);
 Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n);
 Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n);
 Value fma_of(Gen *g, Value a, Value b, Value c);

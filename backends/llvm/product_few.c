@@ -15,12 +15,9 @@
 
 enum { AHEAD = 1 << 14 };
 
-static Value product_of(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
-static Value difference(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
 static Value equal(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, word_i64(g, b), ""); }
 static Value never(Gen *g) { return LLVMConstInt(LLVMInt1TypeInContext(g->llvm), 0, false); }
 static Value is_null(Gen *g, Value a) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, LLVMConstNull(g->ptr), ""); }
-static Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
 
 // Its parameters and what follows from them. Steps are bytes from row to row.
 enum {

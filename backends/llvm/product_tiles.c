@@ -60,9 +60,6 @@ typedef struct {
     Value fetch, lines; // of weights, in each step of 32 inputs; NULL: none
 } Tiles;
 
-static Value minus(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
-static Value times(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
-static Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
 static Value exceeds(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntUGT, a, word_i64(g, b), ""); }
 
 // ---- the instructions
@@ -105,7 +102,7 @@ static void configure(const Tiles *t, Value rows)
     Value words[16];
     for (int i = 0; i < 16; i++) words[i] = word_i32(g, i == 0 ? 1 : i >= 4 && i < 8 ? ROW_BYTES * 0x10001 : 0);
     Value upper = least_word(g, rows, word_i64(g, SIDE)),
-          lower = where(g, exceeds(g, rows, SIDE), minus(g, rows, upper), upper);
+          lower = where(g, exceeds(g, rows, SIDE), difference(g, rows, upper), upper);
     upper = LLVMBuildTrunc(g->b, upper, g->i32, "");
     lower = LLVMBuildTrunc(g->b, lower, g->i32, "");
     words[12] = add(g, mul(g, upper, 0x101), mul(g, lower, 0x1010000));
@@ -144,7 +141,7 @@ static void fetch_ahead(const Tiles *t, Value number)
 {
     Gen *g = t->g;
     if (!t->lines) return;
-    Value at = bytes_at(g, t->fetch, times(g, mul(g, number, LINE_BYTES), t->lines));
+    Value at = bytes_at(g, t->fetch, product_of(g, mul(g, number, LINE_BYTES), t->lines));
     Loop l = loop_maybe(g, t->lines);
     prefetch(g, at, mul(g, l.i, LINE_BYTES), TO_L2);
     loop_end(g, &l, NULL);
@@ -154,7 +151,7 @@ static void fetch_ahead(const Tiles *t, Value number)
 static Value weights_at(const Tiles *t, Value lane)
 {
     Gen *g = t->g;
-    Value group = times(g, mul(g, t->first, SIDE * 4), t->param[PARAM_STEPS]);
+    Value group = product_of(g, mul(g, t->first, SIDE * 4), t->param[PARAM_STEPS]);
     return bytes_at(g, bytes_at(g, t->param[PARAM_W], group), mul(g, lane, 4));
 }
 
@@ -162,13 +159,13 @@ static Value weights_at(const Tiles *t, Value lane)
 static void sums_emit(const Tiles *t, const Form *f, Value column, Value lane, Value to, Value step)
 {
     Gen *g = t->g;
-    Value x = bytes_at(g, t->param[PARAM_X], times(g, t->row, t->param[PARAM_X_STEP]));
+    Value x = bytes_at(g, t->param[PARAM_X], product_of(g, t->row, t->param[PARAM_X_STEP]));
     Value w = weights_at(t, lane), w_step = mul(g, t->width, 4);
     for (int c = 0; c < A0; c++) tile_zero(g, c);
     Loop l = loop_of(g, t->param[PARAM_STEPS]);
-    step_emit(t, f, bytes_at(g, x, mul(g, l.i, ROW_BYTES)), bytes_at(g, w, times(g, l.i, mul(g, w_step, SIDE))),
+    step_emit(t, f, bytes_at(g, x, mul(g, l.i, ROW_BYTES)), bytes_at(g, w, product_of(g, l.i, mul(g, w_step, SIDE))),
               w_step);
-    fetch_ahead(t, add(g, times(g, column, t->param[PARAM_STEPS]), l.i));
+    fetch_ahead(t, add(g, product_of(g, column, t->param[PARAM_STEPS]), l.i));
     loop_end(g, &l, NULL);
     for (int c = 0; c < A0; c++) {
         Value row = mul(g, step, f->tall ? c / 2 * SIDE : 0);
@@ -184,13 +181,13 @@ typedef struct {
 static Value behind_at(const Tiles *t, const Behind *b, Value row, Value output)
 {
     Gen *g = t->g;
-    return bytes_at(g, bytes_at(g, b->base, times(g, row, b->row)), times(g, output, b->lane));
+    return bytes_at(g, bytes_at(g, b->base, product_of(g, row, b->row)), product_of(g, output, b->lane));
 }
 
 static Value out_at(const Tiles *t, Value row, Value output)
 {
     Gen *g = t->g;
-    Value at = bytes_at(g, t->param[PARAM_OUT], times(g, row, t->param[PARAM_OUT_STEP]));
+    Value at = bytes_at(g, t->param[PARAM_OUT], product_of(g, row, t->param[PARAM_OUT_STEP]));
     return bytes_at(g, at, mul(g, output, 4));
 }
 
@@ -208,9 +205,9 @@ static Value finished(const Tiles *t, const Leaving *l, Value sum, Value unit)
 {
     Gen *g = t->g;
     Value lane = mul(g, unit, SIDE);
-    Value added = bytes_at(g, l->add, times(g, lane, t->add.lane));
+    Value added = bytes_at(g, l->add, product_of(g, lane, t->add.lane));
     sum = LLVMBuildFAdd(g->b, sum, load(g, floats(g, SIDE), added), "");
-    return fma_of(g, sum, l->scale, load(g, floats(g, SIDE), bytes_at(g, l->bias, times(g, lane, t->bias.lane))));
+    return fma_of(g, sum, l->scale, load(g, floats(g, SIDE), bytes_at(g, l->bias, product_of(g, lane, t->bias.lane))));
 }
 
 static void map_behind(const Tiles *t, Value *out, int n)
@@ -259,7 +256,7 @@ static void finish_part(const Tiles *t, const Form *f, Value lane, Value lanes, 
     Loop units = loop_of(g, pieces(g, lanes, word_i64(g, SIDE)));
     Value out = finished(t, &to, waiting(t, f, l.i, units.i), units.i);
     map_behind(t, &out, 1);
-    store_masked(g, out, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)), minus(g, lanes, mul(g, units.i, SIDE)));
+    store_masked(g, out, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)), difference(g, lanes, mul(g, units.i, SIDE)));
     loop_end(g, &units, NULL);
     loop_end(g, &l, NULL);
 }
@@ -270,7 +267,7 @@ static void columns_emit(const Tiles *t, const Form *f)
     int64_t lanes = f->units * SIDE;
     Value none = word_i64(g, 0);
     Loop l = loop_of(g, pieces(g, t->width, word_i64(g, lanes)));
-    Value lane = mul(g, l.i, lanes), left = least_word(g, minus(g, t->width, lane), word_i64(g, lanes));
+    Value lane = mul(g, l.i, lanes), left = least_word(g, difference(g, t->width, lane), word_i64(g, lanes));
     Value whole = LLVMBuildICmp(g->b, LLVMIntEQ, left, word_i64(g, lanes), "");
     Value straight = LLVMBuildAnd(g->b, whole, t->alone, "");
     Value out = out_at(t, t->row, add(g, t->first, lane)), step = word_i64(g, f->units * ROW_BYTES);
@@ -292,8 +289,8 @@ static void share_fetching(Tiles *t, Value number)
     Value takes = LLVMBuildAnd(g->b, LLVMBuildICmp(g->b, LLVMIntULT, number, sharers, ""), several, "");
     Value lines = pieces(g, word_i64(g, MOST_ROWS), sharers), steps = t->param[PARAM_STEPS];
     Value columns = pieces(g, t->width, word_i64(g, tall.units * SIDE));
-    Value before = mul(g, times(g, times(g, times(g, number, columns), steps), lines), LINE_BYTES);
-    Value next = times(g, mul(g, add(g, t->first, t->width), ROW_BYTES), steps);
+    Value before = mul(g, product_of(g, product_of(g, product_of(g, number, columns), steps), lines), LINE_BYTES);
+    Value next = product_of(g, mul(g, add(g, t->first, t->width), ROW_BYTES), steps);
     Value at = bytes_at(g, t->param[PARAM_W], next);
     if (g->turns) at = turned_at(g, t->param[PARAM_END], t->param[PARAM_NEXT], at);
     t->fetch = bytes_at(g, at, before);
@@ -304,7 +301,7 @@ static void block_emit(Tiles *t, Value number, Value mixed)
 {
     Gen *g = t->g;
     t->row = mul(g, number, MOST_ROWS);
-    t->rows = least_word(g, minus(g, t->param[PARAM_ROWS], t->row), word_i64(g, MOST_ROWS));
+    t->rows = least_word(g, difference(g, t->param[PARAM_ROWS], t->row), word_i64(g, MOST_ROWS));
     Loop again = loop_maybe(g, LLVMBuildZExt(g->b, mixed, g->i64, ""));
     configure(t, t->rows);
     loop_end(g, &again, NULL);
@@ -352,7 +349,7 @@ static void one_step(const Tiles *t, int units, Value x, Value w, Value w_step, 
     }
     for (int i = 0; i < 2; i++) {
         Value pair = add(g, mul(g, l.i, 2), word_i64(g, i));
-        one_pair(t, units, bytes_at(g, x, mul(g, pair, 4)), bytes_at(g, w, times(g, pair, w_step)), s);
+        one_pair(t, units, bytes_at(g, x, mul(g, pair, 4)), bytes_at(g, w, product_of(g, pair, w_step)), s);
     }
     for (int u = 0; u < units; u++) sums[2 * u] = s->even[u], sums[2 * u + 1] = s->odd[u];
     loop_end(g, &l, sums);
@@ -370,15 +367,15 @@ static void one_units(const Tiles *t, int units, Value lane)
     Loop l = loop_of(g, t->param[PARAM_STEPS]);
     for (int u = 0; u < units; u++) s.total[u] = loop_phi(g, &l, s.total[u]);
     Value x = bytes_at(g, t->param[PARAM_X], mul(g, l.i, ROW_BYTES));
-    one_step(t, units, x, bytes_at(g, w, times(g, l.i, mul(g, w_step, SIDE))), w_step, &s);
+    one_step(t, units, x, bytes_at(g, w, product_of(g, l.i, mul(g, w_step, SIDE))), w_step, &s);
     loop_end(g, &l, s.total);
     Leaving to = leaving_at(t, none, lane);
-    Value left = minus(g, t->width, lane);
+    Value left = difference(g, t->width, lane);
     for (int u = 0; u < units; u++) s.total[u] = finished(t, &to, s.total[u], word_i64(g, u));
     map_behind(t, s.total, units);
     for (int u = 0; u < units; u++) {
         Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
-        store_masked(g, s.total[u], out, minus(g, left, word_i64(g, u * SIDE)));
+        store_masked(g, s.total[u], out, difference(g, left, word_i64(g, u * SIDE)));
     }
 }
 
@@ -388,7 +385,7 @@ static void one_group(Tiles *t)
     Gen *g = t->g;
     Value done = word_i64(g, 0), units = pieces(g, t->width, word_i64(g, SIDE));
     for (int n = MOST_UNITS; n; n /= 2) {
-        Value passes = LLVMBuildUDiv(g->b, minus(g, units, done), word_i64(g, n), "");
+        Value passes = LLVMBuildUDiv(g->b, difference(g, units, done), word_i64(g, n), "");
         Loop l = loop_maybe(g, passes);
         one_units(t, n, mul(g, add(g, done, mul(g, l.i, n)), SIDE));
         loop_end(g, &l, NULL);
@@ -402,7 +399,7 @@ static Loop groups_begin(Tiles *t)
     Gen *g = t->g;
     Loop groups = loop_of(g, pieces(g, t->param[PARAM_N], word_i64(g, GEMM_GROUP)));
     t->first = mul(g, groups.i, GEMM_GROUP);
-    t->width = least_word(g, minus(g, t->param[PARAM_N], t->first), word_i64(g, GEMM_GROUP));
+    t->width = least_word(g, difference(g, t->param[PARAM_N], t->first), word_i64(g, GEMM_GROUP));
     return groups;
 }
 
@@ -511,10 +508,10 @@ void tiles_tokens(Gen *g, const Product *p, Value add_step)
     Value step = few_step(g, g->shape, SPACE_WORK), outputs = mul(g, p->out_stride, 4);
     Product own = *p;
     Loop rows = loop_of(g, few_rows(g, g->shape));
-    Value at = times(g, rows.i, step);
+    Value at = product_of(g, rows.i, step);
     own.out.base = bytes_at(g, own.out.base, at);
     own.x.base = bytes_at(g, own.x.base, at);
-    if (p->has_add || p->scaled) own.add.base = bytes_at(g, own.add.base, times(g, rows.i, add_step));
+    if (p->has_add || p->scaled) own.add.base = bytes_at(g, own.add.base, product_of(g, rows.i, add_step));
     tiles_call(g, &own, word_i64(g, p->m), outputs, mul(g, p->x_stride, 4), p->has_add ? outputs : word_i64(g, 4));
     loop_end(g, &rows, NULL);
 }

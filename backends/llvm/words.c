@@ -47,6 +47,10 @@ Value mul(Gen *g, Value a, int64_t b)
     return LLVMBuildMul(g->b, a, LLVMConstInt(LLVMTypeOf(a), (unsigned long long)b, true), "");
 }
 
+Value difference(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
+Value product_of(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
+Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
+
 Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n)
 {
     unsigned id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
