@@ -544,8 +544,7 @@ int main(void)
         TEST(unknown_targets),         TEST(descriptor_says_all), TEST(equal_steps_share_code),
         TEST(many_numbers_share_code), TEST(typed_header),        TEST(refuses_folders),
         TEST(file_too_large),          TEST(broken_object),       TEST(writes_whole_files),
-        TEST(parts_are_linked),        TEST(code_is_compared),
-        TEST(both_sets_are_compared),
+        TEST(parts_are_linked),        TEST(code_is_compared),    TEST(both_sets_are_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

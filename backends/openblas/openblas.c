@@ -143,7 +143,8 @@ const Object *openblas_emit(Context *cx, const Plan *plan, const Target *target,
                    "--weights bf16 rounds what its matrices multiply, which the library does not do");
         return NULL;
     }
-    if (target_runs_here(target, WEIGHTS_F32, false)) return llvm_emit_with(cx, plan, target, symbol, one, ll, gemm_by_blas);
+    if (target_runs_here(target, WEIGHTS_F32, false))
+        return llvm_emit_with(cx, plan, target, symbol, one, ll, gemm_by_blas);
     diag_error(cx, NULL, "use --backend llvm for other machines, or --cpu native",
                "the openblas backend makes code for this machine only, not for %s %s", target->triple, target->cpu);
     return NULL;
