@@ -28,7 +28,8 @@ unsigned bench_entry(const char *entry, bool *prepares)
 static bool prepares_in_full(const Plan *plan, uint64_t rows)
 {
     uint64_t bytes = rows * round_up_lanes(plan->prep_lanes) * sizeof(float);
-    return rows <= NFCC_PREPARED_FEW || (rows <= NFCC_PREPARED_ROWS && bytes <= NFCC_PREPARED_BYTES);
+    bool beside = plan->tiled && plan->programs[PROGRAM_TO_LATENT_EARLY].exists;
+    return rows <= NFCC_PREPARED_FEW || (!beside && rows <= NFCC_PREPARED_ROWS && bytes <= NFCC_PREPARED_BYTES);
 }
 
 static void read_lane(Count *c, int64_t lane)

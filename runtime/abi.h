@@ -82,7 +82,7 @@ typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, 
 #define NFCC_FEW_PREP(shape) ((size_t)((shape) >> 36) * 16)
 
 /* Prepared state of up to so many context rows holds all that depends on them; of more, up to the second number, if it
- * fits so many bytes. */
+ * fits so many bytes and there is code for T > 1, or none that reads EARLY. */
 enum { NFCC_PREPARED_FEW = 16, NFCC_PREPARED_ROWS = 256, NFCC_PREPARED_BYTES = 1 << 24 };
 
 typedef struct {

@@ -951,10 +951,17 @@ static size_t prepared_stride(const nfcc_policy *p, bool full)
     return full ? round_up(p->model->prep_lanes, 16) : p->model->early_lanes;
 }
 
+/* Where code takes many rows at once, making PREP beside its use takes less time than bringing it from where it is. */
+static size_t rows_kept_whole(const nfcc_policy *p)
+{
+    bool beside = only_few(p) && program_of(p->model, NFCC_PROGRAM_TO_LATENT_EARLY);
+    return beside ? NFCC_PREPARED_FEW : NFCC_PREPARED_ROWS;
+}
+
 static bool prepares_in_full(const nfcc_policy *p, size_t rows)
 {
     return rows <= NFCC_PREPARED_FEW ||
-           (rows <= NFCC_PREPARED_ROWS && rows * prepared_stride(p, true) * 4 <= (size_t)NFCC_PREPARED_BYTES);
+           (rows <= rows_kept_whole(p) && rows * prepared_stride(p, true) * 4 <= (size_t)NFCC_PREPARED_BYTES);
 }
 
 /* The next tile of so many items; of few rows there are as many as are left. */

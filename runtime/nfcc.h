@@ -140,8 +140,8 @@ void nfcc_close(nfcc_policy *policy);             /* NULL is allowed; after open
 const nfcc_info *nfcc_get_info(const nfcc_policy *policy);
 const char *nfcc_status_text(nfcc_status status); /* one sentence, never NULL */
 
-/* Bytes of prepared state for exactly `rows` context rows; fewer rows may take more: of up to 256 (and 16 MiB) all that
- * depends on the contexts alone is kept, of more rows only what is small. */
+/* Bytes of prepared state for exactly `rows` context rows; fewer rows may take more: of up to 256 (and 16 MiB; of
+ * large policies that use AMX tiles 16) all that depends on the contexts alone is kept, of more only what is small. */
 size_t nfcc_prepared_size(const nfcc_policy *policy, size_t rows);
 /* Everything that depends on the contexts alone, once. context[i]: [rows][shape of context i]; NULL array if there are
  * none (then rows may be any number >= 1). prepared: nfcc_prepared_size bytes, any alignment; it must not be moved. */

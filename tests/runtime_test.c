@@ -228,13 +228,15 @@ static void test_early(void **state)
 {
     (void)state;
     static _Alignas(64) unsigned char memory[FAKE_MEMORY];
+    size_t kept = fake_few ? 16 : 256; // code for few rows alone makes PREP beside its use sooner
     nfcc_policy *p = fake_static();
     fake_add_early(fake_image, fake_image);
     for (int base = 0; base < 2; base++) {
         if (base) fake_add_base(fake_image, fake_image);
         assert_int_equal(nfcc_open_static((const nfcc_model *)fake_image, memory, sizeof memory, &p), NFCC_OK);
-        check_early(p, 256, 1, base, false);
-        check_early(p, 257, 1, base, true);
+        check_early(p, kept, 1, base, false);
+        check_early(p, kept + 1, 1, base, true);
+        assert_true(nfcc_prepared_size(p, kept + 1) < nfcc_prepared_size(p, kept));
         check_early(p, 300, 3, base, true);
     }
 }
