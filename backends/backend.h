@@ -48,6 +48,8 @@ const char *target_resolve(Context *cx, Target *target);
 const char *compiler_name(Context *cx);
 bool tiles_pay(const Plan *plan, uint32_t short_from); // many rows take less time so (plan_round's, not yet rounded)
 bool target_tiles(const Target *target);               // its products of bf16 weights can be tiled
+// This host has AMX tiles, and the kernel, which is asked here, permits them to this process (runtime/REALTIME.md).
+bool tiles_permitted(void);
 bool target_runs_here(const Target *target, WeightType type, bool tiled); // this host can execute it
 
 // Object, and those beside it -> shared object at `path`, proved self-contained (-nostdlib -z defs); written to a

@@ -7,6 +7,8 @@
 #include <llvm-c/Core.h>
 #include <llvm-c/TargetMachine.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef struct {
     const char *triple, *name;
@@ -69,17 +71,27 @@ static bool has_features(const char *const *names)
     return all;
 }
 
+#if defined(__linux__) && defined(__x86_64__)
+bool tiles_permitted(void)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    static const char *const amx[] = {"amx-tile", "amx-bf16", NULL};
+    return has_features(amx) && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#else
+bool tiles_permitted(void) { return false; }
+#endif
+
 static bool host_has(int level)
 {
     static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", NULL};
     static const char *const v4[] = {"avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", NULL};
     static const char *const bf16[] = {"avx512bf16", NULL};
-    static const char *const amx[] = {"amx-tile", "amx-bf16", NULL};
     bool arm = !strcmp(host_triple(), "aarch64-linux-gnu");
     if (level == LEVEL_NEON) return arm;
     if (arm || !has_features(v3)) return false;
     if (level >= LEVEL_AVX512_BF16 && !has_features(bf16)) return false;
-    return level == LEVEL_AVX2 || (has_features(v4) && (level != LEVEL_AMX_BF16 || has_features(amx)));
+    return level == LEVEL_AVX2 || (has_features(v4) && (level != LEVEL_AMX_BF16 || tiles_permitted()));
 }
 
 static const Cpu *cpu_find(const char *triple, const char *name)

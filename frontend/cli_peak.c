@@ -4,12 +4,12 @@
 // many calls is what it is compared with.
 #include "cli_peak.h"
 
+#include "backend.h"
 #include "base/clock.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -165,12 +165,10 @@ static double best_fma(float (*fma)(size_t n), size_t each, double seconds)
     return best;
 }
 
-// The kernel has to permit tiles to a process (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
 static double best_tiles(double seconds)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
-        return best_fma(fma_amx, TILE_PRODUCTS, seconds);
+    if (tiles_permitted()) return best_fma(fma_amx, TILE_PRODUCTS, seconds);
 #endif
     (void)seconds;
     return 0;

@@ -1,12 +1,16 @@
 """nfcc info and selftest: what a policy is, and whether it is as it was written."""
+import ctypes
 import json
 import os
+import platform
 import re
 import shutil
 import struct
 import subprocess
 
 import pytest
+
+import conftest
 
 
 def test_info_and_selftest(tool, lander, tmp_path):
@@ -55,6 +59,29 @@ def test_info_names_what_the_processor_must_have(tool, lander, tmp_path):
 def test_tiles_are_used_where_they_pay(tool, tmp_path, model, weights, cpu, tiles):
     """Products of bf16 weights, on CPUs that have them, unless maps of few lanes take most of the time."""
     tool(tool.model(model), "-o", tmp_path / "p.so", "--no-verify", "--weights", weights, "--cpu", cpu)
+    assert ("AMX_BF16" in tool("info", tmp_path / "p.so").stdout) == tiles
+
+
+def refuse_tiles():
+    """In a child: arch_prctl(ARCH_REQ_XCOMP_PERM) is EPERM from now on, by a filter of seccomp(2) as sandboxes have."""
+    LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+    rules = [(LOAD, 0, 0, 0), (EQUAL, 0, 3, 158), (LOAD, 0, 0, 16), (EQUAL, 0, 1, 0x1023), (RETURN, 0, 0, 0x50001),
+             (RETURN, 0, 0, 0x7fff0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *rule) for rule in rules))
+    program = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(rules), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is x86-64's")
+@pytest.mark.parametrize("cpu, tiles", [("sapphirerapids", True), ("native", False)])
+def test_compiling_where_the_kernel_refuses_tiles(tool, tmp_path, cpu, tiles):
+    """A named CPU's code cannot be run here then, and is made all the same; `native` is what may be used."""
+    words = [conftest.NFCC, tool.model("lander_nfbc"), "-o", tmp_path / "p.so", "--weights", "bf16", "--cpu", cpu]
+    done = subprocess.run(words, capture_output=True, text=True, preexec_fn=refuse_tiles)
+    if cpu == "native" and "this machine has less than" in done.stderr:
+        pytest.skip("this CPU has no AVX2")
+    assert done.returncode == 0, done.stderr
     assert ("AMX_BF16" in tool("info", tmp_path / "p.so").stdout) == tiles
 
 
