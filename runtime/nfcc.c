@@ -441,9 +441,9 @@ static size_t region_bytes(const nfcc_policy *p, uint32_t lanes, size_t few)
 /* Rows of a tile of few at most whose WORK has so many lanes: many rows stay within a core's own cache. */
 static size_t rows_within(const nfcc_policy *p, uint32_t lanes)
 {
-    size_t fit = FEW_BYTES / (few_stride(lanes) * 4), least = p->few < TILE[SIXTEEN] ? p->few : TILE[SIXTEEN];
-    if (!only_few(p) || fit > p->few) return p->few;
-    return fit < least ? least : fit;
+    if (!only_few(p)) return p->few;
+    size_t fit = FEW_BYTES / (few_stride(lanes) * 4), most = fit < TILE[SIXTEEN] ? TILE[SIXTEEN] : fit;
+    return most < p->few ? most : p->few;
 }
 
 /* A tile's, by the estimates of the policy (abi.h). */

@@ -160,7 +160,7 @@ static double by_tiles(const Rates *r, const Step *s, bool paired)
 
 bool tiles_pay(const Plan *plan, uint32_t short_from)
 {
-    Rates r = {16, 16, LEVEL_AVX512, false, true, 2};
+    Rates r = {.width = 16, .map_width = 16, .level = LEVEL_AVX512, .dot = true, .weight = 2};
     const Program *p = main_program(plan);
     double all = 0;
     const Step *s;
@@ -177,8 +177,8 @@ enum { COST_TWO = NFCC_COSTS, ALL_COSTS };
 static void add_step(const Gen *g, const Rates *r, const Step *s, double *cost)
 {
     if (s->kind == STEP_GEMM && gemm_tiled(g, &s->gemm)) {
-        for (int i = NFCC_COST_ONE; i <= NFCC_COST_EIGHT; i++) cost[i] += tiled_shared(r, &s->gemm);
-        cost[COST_TWO] += tiled_shared(r, &s->gemm);
+        static const int shared[] = {NFCC_COST_ONE, NFCC_COST_FOUR, NFCC_COST_EIGHT, COST_TWO};
+        for (int i = 0; i < 4; i++) cost[shared[i]] += tiled_shared(r, &s->gemm);
         cost[NFCC_COST_EACH] += tiled_row(&s->gemm);
         return;
     }

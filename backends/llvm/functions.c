@@ -70,8 +70,8 @@ static const char *step_label(Gen *g, const Step *s)
 // One code serves every multiple of its rows; not that of another backend.
 static bool strided(const Gen *g, StepKind kind) { return kind != STEP_GEMM || g->gemm == gemm_emit; }
 
-// The slot whose code serves `slot`, or -1: the programs have none for it, as none for several rows side by side where there are tiles. Products on AVX-512 have wider blocks from
-// 32 rows on, where they are `large`.
+// The slot whose code serves `slot`, or -1: the programs have none for it, as where there are AMX tiles none for rows
+// side by side. Products on AVX-512 have wider blocks from 32 rows on, where they are `large`.
 int shape_slot(const Gen *g, StepKind kind, bool large, int slot)
 {
     if (g->info.tiles && slot > SLOT_ONE) return -1;

@@ -100,9 +100,7 @@ static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const P
 
 static void tiled_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
 {
-    Value work = LLVMBuildICmp(g->b, LLVMIntEQ, o->add_space, word_i64(g, SPACE_WORK), "");
-    Value add_step =
-        LLVMBuildSelect(g->b, work, few_step(g, g->shape, SPACE_WORK), few_step(g, g->shape, SPACE_PREP), "");
+    Value add_step = few_step_of(g, g->shape, o->add_space);
     if (!s->apart && s->m > 1) {
         tiles_tokens(g, p, add_step);
         return;
@@ -136,8 +134,7 @@ static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
 }
 
 // The counts behind the lane numbers: tokens of own weights, K, kb where K is cut, whole groups of outputs where there
-// are any. Then the turn, which T = 1 does not look at but for
-// tiles.
+// are any. Then the turn and the map behind, which T = 1 does not look at but for tiles.
 void gemm_emit(Gen *g, const GemmStep *s)
 {
     if (s->transposed) {
@@ -171,15 +168,16 @@ void gemm_emit(Gen *g, const GemmStep *s)
     int64_t rest = s->n % GEMM_GROUP;
     Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
     p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
-    if ((g->tile > 1 || gemm_tiled(g, s)) && gemm_turns(g, s)) {
+    bool tiled = gemm_tiled(g, s);
+    if ((g->tile > 1 || tiled) && gemm_turns(g, s)) {
         p.end = line_arg(g);
         p.next = line_arg(g);
     }
-    if ((g->tile > 1 || gemm_tiled(g, s)) && g->after) {
+    if ((g->tile > 1 || tiled) && g->after) {
         p.after = g->after;
         p.applies = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
     }
-    if (gemm_tiled(g, s)) {
+    if (tiled) {
         tiled_emit(g, s, &o, &p);
         return;
     }

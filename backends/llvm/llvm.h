@@ -130,6 +130,8 @@ Value add(Gen *g, Value a, Value b);
 Value mul(Gen *g, Value a, int64_t b);
 Value difference(Gen *g, Value a, Value b);
 Value product_of(Gen *g, Value a, Value b);
+Value equal(Gen *g, Value a, int64_t b); // of i64
+Value is_null(Gen *g, Value a);
 Value where(Gen *g, Value condition, Value a, Value b);
 Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n);
 Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n);
@@ -161,6 +163,7 @@ void loop_end(Gen *g, Loop *l, Value *next);
 // What the word of abi.h for few rows says: how many, and bytes from row to row of a space.
 Value few_rows(Gen *g, Value shape);
 Value few_step(Gen *g, Value shape, uint32_t space);
+Value few_step_of(Gen *g, Value shape, Value space); // known when the code runs
 
 // An operand: where lane 0 of it is, and bytes from lane to lane. `shared`: all rows have the same float (CONST).
 typedef struct {

@@ -89,11 +89,17 @@ static Value halves_of(Gen *g, Value x)
     return without_small(g, LLVMBuildTrunc(g->b, upper, halves, ""), SIXTEEN);
 }
 
-// Two vectors in one instruction: those of the second operand come first and are to be mixed with the others.
+// Two vectors in one instruction, which puts those of its second operand first.
+static Value both_rounded(Gen *g, Value first, Value second)
+{
+    Value args[] = {second, first};
+    return instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
+}
+
+// To be mixed.
 static Value words_by_instruction(Gen *g, Value first, Value second)
 {
-    Value args[] = {second, first}, order[2 * SIXTEEN];
-    Value both = instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
+    Value both = both_rounded(g, first, second), order[2 * SIXTEEN];
     for (int i = 0; i < 2 * SIXTEEN; i++) order[i] = word_i32(g, i / 2 + i % 2 * SIXTEEN);
     return LLVMBuildShuffleVector(g->b, both, LLVMGetPoison(LLVMTypeOf(both)), LLVMConstVector(order, 2 * SIXTEEN), "");
 }
@@ -124,36 +130,28 @@ static void row_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
     if (odd) LLVMSetAlignment(LLVMBuildStore(g->b, none, bytes_at(g, pairs.base, mul(g, k, 2))), 2);
 }
 
-// 32 floats as halves of words, in order.
-static Value thirty_two(Gen *g, Value first, Value second)
-{
-    Value args[] = {second, first}; // those of the second operand come first
-    Value halves = instruction(g, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", args, 2);
-    return without_small(g, halves, 2 * SIXTEEN);
-}
-
 // Sixteen lanes from `first` on, of which those behind K are zeros.
 static Value last_sixteen(Gen *g, Operand x, Value first, Value k)
 {
-    Value left = least_word(g, LLVMBuildSub(g->b, k, first, ""), word_i64(g, SIXTEEN));
+    Value left = least_word(g, difference(g, k, first), word_i64(g, SIXTEEN));
     Value halves = halves_of(g, load_lanes(g, operand_at(g, x, first), SIXTEEN));
     LLVMTypeRef type = LLVMTypeOf(halves), half = LLVMGetElementType(type);
     Value number = LLVMBuildTrunc(g->b, iota(g, SIXTEEN), type, "");
     Value there = LLVMBuildICmp(g->b, LLVMIntULT, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN), "");
-    return LLVMBuildSelect(g->b, there, halves, LLVMConstNull(type), "");
+    return where(g, there, halves, LLVMConstNull(type));
 }
 
 // T = 1, for tiles: zeros behind K, up to a whole tile.
 static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
 {
-    Value whole = LLVMBuildLShr(g->b, k, word_i64(g, 5), ""), none = word_i64(g, 0);
+    Value whole = LLVMBuildUDiv(g->b, k, word_i64(g, TILED_INPUTS), ""), none = word_i64(g, 0);
     Loop l = loop_maybe(g, whole);
     Operand from = operand_at(g, x, mul(g, l.i, TILED_INPUTS));
     Value second = load_lanes(g, operand_fixed(g, from, SIXTEEN), SIXTEEN);
-    Value words = thirty_two(g, load_lanes(g, from, SIXTEEN), second);
+    Value words = without_small(g, both_rounded(g, load_lanes(g, from, SIXTEEN), second), TILED_INPUTS);
     store(g, words, operand_at(g, pairs, mul(g, l.i, SIXTEEN)).base);
     loop_end(g, &l, NULL);
-    Value first = mul(g, whole, TILED_INPUTS), left = LLVMBuildSub(g->b, k, first, "");
+    Value first = mul(g, whole, TILED_INPUTS), left = difference(g, k, first);
     Operand to = operand_at(g, pairs, mul(g, whole, SIXTEEN));
     Loop zeros = loop_maybe(g, LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, left, none, ""), g->i64, ""));
     store(g, LLVMConstNull(LLVMTypeOf(words)), to.base);

@@ -15,9 +15,7 @@
 
 enum { AHEAD = 1 << 14 };
 
-static Value equal(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, word_i64(g, b), ""); }
 static Value never(Gen *g) { return LLVMConstInt(LLVMInt1TypeInContext(g->llvm), 0, false); }
-static Value is_null(Gen *g, Value a) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, LLVMConstNull(g->ptr), ""); }
 
 // Its parameters and what follows from them. Steps are bytes from row to row.
 enum {
@@ -93,9 +91,7 @@ static void set_blocks(Few *f)
 static Value step_of(Gen *g, Value shape, int bit)
 {
     Value spaces = LLVMBuildLShr(g->b, LLVMGetParam(g->fn, PARAM_SPACES), word_i64(g, bit), "");
-    Value space = LLVMBuildAnd(g->b, spaces, word_i64(g, 3), "");
-    Value step = where(g, equal(g, space, SPACE_WORK), few_step(g, shape, SPACE_WORK), few_step(g, shape, SPACE_PREP));
-    return where(g, equal(g, space, SPACE_CONST), word_i64(g, 0), step);
+    return few_step_of(g, shape, LLVMBuildAnd(g->b, spaces, word_i64(g, 3), ""));
 }
 
 // Where each row is. Up to a multiple of eight, rows that are not there are the last one once more.

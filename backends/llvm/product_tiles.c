@@ -19,7 +19,7 @@
 #include "llvm.h"
 
 enum { SIDE = 16, ROW_BYTES = 64, MOST_ROWS = 2 * SIDE, BUFFER_FLOATS = MOST_ROWS * 2 * SIDE };
-enum { A0 = 4, A1, B0, B1, TILES };
+enum { A0 = 4, A1, B0, B1 };
 enum { MOST_UNITS = 8 }; // sixteens of outputs whose sums are three registers each: of one row
 
 // Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; rows and bytes from one to the
@@ -43,9 +43,10 @@ enum {
     PARAMS
 };
 
-// What is added behind the sums or scales them: bytes from row to row and from output to output.
+// What is added behind the sums or scales them: bytes from row to row and from output to output; whether there is none
+// (i1).
 typedef struct {
-    Value base, row, lane;
+    Value base, row, lane, absent;
 } Behind;
 
 typedef struct {
@@ -268,7 +269,7 @@ static void columns_emit(const Tiles *t, const Form *f)
     Value none = word_i64(g, 0);
     Loop l = loop_of(g, pieces(g, t->width, word_i64(g, lanes)));
     Value lane = mul(g, l.i, lanes), left = least_word(g, difference(g, t->width, lane), word_i64(g, lanes));
-    Value whole = LLVMBuildICmp(g->b, LLVMIntEQ, left, word_i64(g, lanes), "");
+    Value whole = equal(g, left, lanes);
     Value straight = LLVMBuildAnd(g->b, whole, t->alone, "");
     Value out = out_at(t, t->row, add(g, t->first, lane)), step = word_i64(g, f->units * ROW_BYTES);
     sums_emit(t, f, l.i, lane, where(g, straight, out, t->buffer), where(g, straight, t->param[PARAM_OUT_STEP], step));
@@ -425,15 +426,14 @@ static void several_emit(Tiles *t)
 }
 
 // A parameter's, or where it is null that of a line of one value.
-static Behind behind(Tiles *t, int param, Value step, float otherwise)
+static Behind behind(const Tiles *t, int param, Value step, float otherwise)
 {
     Gen *g = t->g;
     Value none = word_i64(g, 0), line = LLVMBuildAlloca(g->b, floats(g, SIDE), "");
     store(g, splat_float(g, otherwise, SIDE), line);
-    Value absent = LLVMBuildICmp(g->b, LLVMIntEQ, t->param[param], LLVMConstNull(g->ptr), "");
-    t->alone = t->alone ? LLVMBuildAnd(g->b, t->alone, absent, "") : absent;
+    Value absent = is_null(g, t->param[param]);
     return (Behind){where(g, absent, line, t->param[param]), where(g, absent, none, step),
-                    where(g, absent, none, word_i64(g, 4))};
+                    where(g, absent, none, word_i64(g, 4)), absent};
 }
 
 Value tiles_function(const Gen *g, const MapStep *after)
@@ -462,8 +462,9 @@ void tiles_emit(Gen *g, const MapStep *after)
     t.add = behind(&t, PARAM_ADD, t.param[PARAM_ADD_STEP], 0);
     t.scale = behind(&t, PARAM_SCALE, t.param[PARAM_ADD_STEP], 1);
     t.bias = behind(&t, PARAM_BIAS, word_i64(g, 0), 0);
-    Value plain = LLVMBuildICmp(g->b, LLVMIntEQ, t.param[PARAM_APPLIES], word_i64(g, 0), "");
-    t.alone = LLVMBuildAnd(g->b, t.alone, plain, "");
+    const Value absent[] = {t.add.absent, t.scale.absent, t.bias.absent};
+    t.alone = equal(g, t.param[PARAM_APPLIES], 0);
+    for (int i = 0; i < 3; i++) t.alone = LLVMBuildAnd(g->b, t.alone, absent[i], "");
     LLVMBasicBlockRef one = block_new(g, "one"), several = block_new(g, "several");
     LLVMBuildCondBr(g->b, exceeds(g, t.param[PARAM_ROWS], 1), several, one);
     LLVMPositionBuilderAtEnd(g->b, one);
@@ -481,8 +482,7 @@ static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Val
     args[PARAM_SCALE] = p->scaled ? p->add.base : none;
     args[PARAM_BIAS] = p->has_bias ? p->bias.base : none;
     if (p->parts) {
-        Value scaled = LLVMBuildICmp(g->b, LLVMIntEQ, p->parts, word_i64(g, 2), "");
-        args[PARAM_SCALE] = where(g, scaled, p->add.base, none);
+        args[PARAM_SCALE] = where(g, equal(g, p->parts, 2), p->add.base, none);
         args[PARAM_BIAS] = where(g, exceeds(g, p->parts, 0), p->bias.base, none);
     }
     args[PARAM_END] = p->end ? p->end : none;

@@ -49,6 +49,8 @@ Value mul(Gen *g, Value a, int64_t b)
 
 Value difference(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
 Value product_of(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
+Value equal(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, word_i64(g, b), ""); }
+Value is_null(Gen *g, Value a) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, LLVMConstNull(g->ptr), ""); }
 Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
 
 Value call_of(Gen *g, const char *intrinsic, LLVMTypeRef *overloads, size_t n_overloads, Value *args, int n)
@@ -181,6 +183,12 @@ Value few_step(Gen *g, Value shape, uint32_t space)
 {
     if (space == SPACE_CONST) return word_i64(g, 0);
     return mul(g, shape_field(g, shape, space == SPACE_WORK ? 8 : 36, 28), 64);
+}
+
+Value few_step_of(Gen *g, Value shape, Value space)
+{
+    Value step = where(g, equal(g, space, SPACE_WORK), few_step(g, shape, SPACE_WORK), few_step(g, shape, SPACE_PREP));
+    return where(g, equal(g, space, SPACE_CONST), word_i64(g, 0), step);
 }
 
 // ---- operands
