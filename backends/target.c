@@ -123,6 +123,16 @@ static bool is_dispatch(const Target *target)
     return !strcmp(target->cpu, dispatch) && !strcmp(target->triple, dispatch_triple);
 }
 
+static const char *unknown_cpu(Context *cx, const Target *target)
+{
+    for (int i = 0; i < CPUS; i++)
+        if (!strcmp(cpus[i].name, target->cpu))
+            return arena_format(cx->arena, "--cpu %s is of %s, not of %s: --target %s", target->cpu, cpus[i].triple,
+                                target->triple, cpus[i].triple);
+    return arena_format(cx->arena, "unknown --cpu '%.100s' for %s; known: %s", target->cpu, target->triple,
+                        known_cpus(cx, target->triple));
+}
+
 const char *target_resolve(Context *cx, Target *target)
 {
     if (!target->triple) target->triple = *host_triple() ? host_triple() : cpus[0].triple;
@@ -139,10 +149,7 @@ const char *target_resolve(Context *cx, Target *target)
                                 first->name);
         return NULL;
     }
-    if (!is_dispatch(target) && !cpu_find(target->triple, target->cpu))
-        return arena_format(cx->arena, "unknown --cpu '%.100s' for %s; known: %s", target->cpu, target->triple,
-                            known_cpus(cx, target->triple));
-    return NULL;
+    return is_dispatch(target) || cpu_find(target->triple, target->cpu) ? NULL : unknown_cpu(cx, target);
 }
 
 static int native_level(const Target *target)

@@ -162,7 +162,8 @@ void plan_narrow(Session *s, Plan *plan, WeightType type);                      
 // Import, passes, checks, plan, golden rows, of the command's first argument. name: the policy's, or NULL: the file's;
 // inputs, reference: npz files or NULL. False after reported errors.
 bool build_run(Session *s, const char *name, bool verify, const char *inputs, const char *reference, Build *out);
-const char *policy_name(Arena *arena, const char *path); // a C identifier made of the file's stem
+size_t file_head(const char *path, void *head, size_t size); // bytes read; 0 of a pipe, where none may ever come
+const char *policy_name(Arena *arena, const char *path);     // a C identifier made of the file's stem
 // The bytes of large constants go: the Plan has its copies. For a compile that is about to write its policy.
 void build_forget_weights(Build *b);
 // Machine code of a plan as a .so at `path`, opened, compared with the interpreter bit for bit, then renamed.

@@ -1,12 +1,12 @@
 // .npz: a zip file of .npy members, stored (np.savez) or deflated (np.savez_compressed), with Zip64 sizes. The central
 // directory at the end is what is read; every offset and length is checked against the file, and a member unpacks to at
 // most 4 GiB and 1100 times its packed size (deflate's limit), so a hostile file costs little.
-#include "cli_npy.h"
+#include "cli_npy_fail.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 typedef struct {
@@ -25,12 +25,6 @@ static uint64_t le(const unsigned char *p, int n)
     uint64_t v = 0;
     for (int i = 0; i < n; i++) v |= (uint64_t)p[i] << 8 * i;
     return v;
-}
-
-static const char *fail(NpyError *e, const char *text)
-{
-    snprintf(e->text, sizeof e->text, "%s", text);
-    return e->text;
 }
 
 // End record: at most 64 KiB of comment behind it. Zip64 has its own before it.
@@ -165,15 +159,17 @@ static const char *read_members(Zip z, Npz *out, NpyError *error)
 const char *npz_read(const char *path, Npz *out, NpyError *error)
 {
     *out = (Npz){0};
-    FILE *f = fopen(path, "rb");
-    if (!f) return fail(error, strerror(errno));
+    struct stat st;
+    bool there = !stat(path, &st);
+    if (there && !S_ISREG(st.st_mode)) return fail(error, "not a regular file");
+    FILE *f = there ? fopen(path, "rb") : NULL;
+    if (!f) return fail(error, "%s", strerror(errno));
     const char *wrong = NULL;
-    long size = fseek(f, 0, SEEK_END) ? -1 : ftell(f);
-    unsigned char *bytes = size >= 0 ? malloc((size_t)size + 1) : NULL;
-    rewind(f);
-    if (!bytes || fread(bytes, 1, (size_t)size, f) != (size_t)size) wrong = fail(error, "cannot be read");
+    size_t size = (size_t)st.st_size;
+    unsigned char *bytes = malloc(size + 1);
+    if (!bytes || fread(bytes, 1, size, f) != size) wrong = fail(error, "cannot be read");
     fclose(f);
-    if (!wrong) wrong = read_members((Zip){bytes, (size_t)size}, out, error);
+    if (!wrong) wrong = read_members((Zip){bytes, size}, out, error);
     free(bytes);
     if (wrong) npz_free(out);
     return wrong;

@@ -40,23 +40,22 @@ int usage_error(const char *format, ...)
 
 static int least(int a, int b) { return a < b ? a : b; }
 
-// Levenshtein distance of two short words; long words are as far as can be.
+// Edit distance of two short words, where neighbours that changed places count as one edit; long words are as far as
+// can be.
 static int distance(const char *a, const char *b)
 {
     enum { LONGEST = 64 };
-    int n = (int)strlen(a), m = (int)strlen(b), row[LONGEST + 1];
+    int n = (int)strlen(a), m = (int)strlen(b), d[LONGEST + 1][LONGEST + 1];
     if (n > LONGEST || m > LONGEST) return LONGEST;
-    for (int j = 0; j <= m; j++) row[j] = j;
-    for (int i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int above = row[j];
-            row[j] = least(least(row[j], row[j - 1]) + 1, diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
+    for (int i = 0; i <= n; i++)
+        for (int j = 0; j <= m; j++) {
+            d[i][j] = i + j;
+            if (!i || !j) continue;
+            d[i][j] = least(least(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped) d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
         }
-    }
-    return row[m];
+    return d[n][m];
 }
 
 const char *nearest_word(Arena *arena, const char *word, const char *const *words, int n)

@@ -176,6 +176,32 @@ static bool read_members(Session *s, RowFile *f, const Flow *flow, const char *p
     return ok;
 }
 
+static const double *noise_of(const RowFile *f)
+{
+    const double *noise = rows_key(f, KEY_NOISE);
+    if (noise) return noise;
+    bool for_event = rows_key(f, KEY_TO_EVENT_X) || rows_key(f, KEY_TO_EVENT_LOG_DET) || !rows_key(f, KEY_X);
+    return for_event ? rows_key(f, KEY_Z) : NULL;
+}
+
+// A row that holds NaN or infinity, once it is float32, gives NaN everywhere, which equals NaN: nothing is checked.
+static bool inputs_finite(Session *s, const RowFile *f, const Flow *flow, const char *path)
+{
+    for (int k = 0; k < f->n_keys; k++) {
+        const RowKey *key = &f->keys[k];
+        bool input =
+            k < f->n_inputs || (flow->is_flow && (key->data == rows_key(f, KEY_X) || key->data == noise_of(f)));
+        size_t n = input && key->data ? f->rows * (size_t)key->lanes : 0, i = 0;
+        while (i < n && isfinite((float)key->data[i])) i++;
+        if (i == n) continue;
+        diag_error(&s->cx, NULL, "leave the row out: all that is computed from it is NaN",
+                   "%.300s: key '%s': row %zu holds %g, which is no finite float32", path, key->name,
+                   i / (size_t)key->lanes, key->data[i]);
+        return false;
+    }
+    return true;
+}
+
 // False after reported errors: an unreadable file, an unknown key (the known ones are listed), a wrong shape.
 static bool rows_read(Session *s, const Build *b, const char *path, RowFile *out)
 {
@@ -196,7 +222,7 @@ static bool rows_read(Session *s, const Build *b, const char *path, RowFile *out
     if (ok && !out->rows)
         diag_error(&s->cx, NULL, "numpy.savez(\"FILE.npz\", x=..., ...) writes one", "%.300s: the file holds no rows",
                    path);
-    return ok && out->rows;
+    return ok && out->rows && inputs_finite(s, out, &b->flow, path);
 }
 
 // ---- running in double
@@ -225,14 +251,6 @@ static const double *const *program_inputs(Session *s, const RowFile *f, const d
     }
     in[f->n_inputs] = last;
     return in;
-}
-
-static const double *noise_of(const RowFile *f)
-{
-    const double *noise = rows_key(f, KEY_NOISE);
-    if (noise) return noise;
-    bool for_event = rows_key(f, KEY_TO_EVENT_X) || rows_key(f, KEY_TO_EVENT_LOG_DET) || !rows_key(f, KEY_X);
-    return for_event ? rows_key(f, KEY_Z) : NULL;
 }
 
 bool rows_inputs(Session *s, const Build *b, const char *path, CheckOptions *out)

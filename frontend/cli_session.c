@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,21 +59,46 @@ int session_finish(Session *s, int code)
     return code;
 }
 
-static bool is_file(const struct stat *st, const char *path)
+static bool same_file(const char *a, const char *b)
 {
-    struct stat other;
-    return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+    struct stat one, other;
+    return a && !stat(a, &one) && !stat(b, &other) && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+static bool is_of_model(Session *s, const char *path)
+{
+    const char *model = s->options->args[0];
+    return same_file(model, path) || same_file(arena_format(s->arena, "%s.data", model), path) ||
+           same_file(arena_format(s->arena, "%s.bin", model), path);
+}
+
+static const OptionId files_read[] = {OPT_verify_inputs, OPT_reference, OPT_unnormalize};
+
+// The option that has this file read, or NULL.
+static const char *option_that_reads(const Options *o, const char *path)
+{
+    for (int i = 0; i < o->n_normalize; i++)
+        if (same_file(strrchr(o->normalize[i], '=') + 1, path)) return option_spelling(OPT_normalize);
+    for (size_t i = 0; i < sizeof files_read / sizeof *files_read; i++)
+        if (same_file(o->value[files_read[i]], path)) return option_spelling(files_read[i]);
+    return NULL;
 }
 
 bool session_may_write(Session *s, const char *path, bool streams)
 {
-    struct stat st;
-    const char *model = s->options->args[0];
-    if (!stat(path, &st) && (is_file(&st, model) || is_file(&st, arena_format(s->arena, "%s.data", model)))) {
-        diag_io_error(&s->cx, "give another name", "%s: is a file of the model itself", path);
-        return false;
-    }
-    return file_possible(&s->cx, path, streams);
+    const char *reader = option_that_reads(s->options, path);
+    const char *what = reader ? arena_format(s->arena, "the file of %s", reader) : "a file of the model itself";
+    if (!reader && !is_of_model(s, path)) return file_possible(&s->cx, path, streams);
+    diag_io_error(&s->cx, "give another name", "%s: is %s", path, what);
+    return false;
+}
+
+size_t file_head(const char *path, void *head, size_t size)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = file < 0 ? 0 : read(file, head, size);
+    if (file >= 0) close(file);
+    return n < 0 ? 0 : (size_t)n;
 }
 
 // A C identifier made of the file's name without folder and extension.

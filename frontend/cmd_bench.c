@@ -362,7 +362,10 @@ static bool reports_possible(Bench *b)
     static const OptionId ids[] = {OPT_json_file, OPT_html};
     for (int i = 0; i < 2; i++)
         if (b->options.value[ids[i]] && !session_may_write(b->s, b->options.value[ids[i]], true)) return false;
-    return true;
+    const char *json = b->options.value[OPT_json_file], *html = b->options.value[OPT_html];
+    if (!json || !html || strcmp(json, html)) return true;
+    diag_io_error(&b->s->cx, "give each a name of its own", "%s: is named by --json and by --html", json);
+    return false;
 }
 
 static bool write_report(Bench *b, OptionId id, void (*print)(FILE *, const BenchReport *))

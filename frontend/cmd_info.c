@@ -12,11 +12,8 @@
 
 static Elf64_Ehdr header_of(const char *path)
 {
-    Elf64_Ehdr head = {.e_machine = EM_NONE};
-    FILE *f = fopen(path, "rb");
-    if (f && fread(&head, sizeof head, 1, f) != 1) head = (Elf64_Ehdr){.e_machine = EM_NONE};
-    if (f) fclose(f);
-    return head;
+    Elf64_Ehdr head;
+    return file_head(path, &head, sizeof head) == sizeof head ? head : (Elf64_Ehdr){.e_machine = EM_NONE};
 }
 
 static bool is_object(const char *path) { return header_of(path).e_type == ET_REL; }

@@ -4,6 +4,7 @@
 
 #include "cli_rows.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -45,12 +46,8 @@ static int request_of(const Options *o, EntryRequest *q)
 
 static bool is_policy(const char *path)
 {
-    char magic[4] = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f) return false;
-    size_t n = fread(magic, 1, 4, f);
-    fclose(f);
-    return n == 4 && !memcmp(magic, "\177ELF", 4);
+    char magic[SELFMAG];
+    return file_head(path, magic, SELFMAG) == SELFMAG && !memcmp(magic, ELFMAG, SELFMAG);
 }
 
 // ---- the double interpreter as an engine

@@ -61,3 +61,17 @@ def test_verify_inputs(tool, files, rows):
     report = json.loads(tool("verify", tool.model("lander_nfbc"), "--inputs", files / "in.npz", "--json").stdout)
     assert report["rows"] == 16
     tool(tool.model("lander_nfbc"), "-o", files / "p.so", "--verify-inputs", files / "in.npz")
+
+
+@pytest.mark.parametrize("key,value", [("obs", np.nan), ("x", np.inf), ("noise", -np.inf), ("x", 1e39)])
+def test_rows_that_check_nothing(tool, files, rows, key, value):
+    """NaN equals NaN: rows of them were "verified" with a distance of 0. A reference may hold -inf."""
+    given = {"x": rows["x"].astype(float), "obs": rows["obs"], "noise": rows["noise"]}
+    changed = given[key].astype(float)
+    changed[3, 1] = value
+    np.savez(files / "in.npz", **given | {key: changed})
+    done = tool("verify", tool.model("lander_nfbc"), "--inputs", files / "in.npz", code=1)
+    assert f"in.npz: key '{key}': row 3 holds {value:g}, which is no finite float32" in done.stderr
+    np.savez(files / "reference.npz", x=rows["x"], obs=rows["obs"], log_prob=np.full(16, -np.inf))
+    done = tool("verify", tool.model("lander_nfbc"), "--reference", files / "reference.npz", code=1)
+    assert "'log_prob' differs from the reference" in done.stderr

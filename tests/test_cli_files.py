@@ -12,10 +12,11 @@ import pytest
 import zoo
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "./m.onnx", "link.onnx", "m.onnx.data"])
+@pytest.mark.parametrize("name", ["m.onnx", "./m.onnx", "link.onnx", "m.onnx.data", "m.onnx.bin"])
 def test_output_is_not_the_model(tool, tmp_path, name):
     shutil.copy(tool.model("nf4rl_tiny__density__dyn"), tmp_path / "m.onnx")
     (tmp_path / "m.onnx.data").write_bytes(b"weights")
+    (tmp_path / "m.onnx.bin").write_bytes(b"of a text")
     (tmp_path / "link.onnx").symlink_to("m.onnx")
     before = (tmp_path / "m.onnx").read_bytes()
     for words in (["-o", name], ["-o", name, "--emit", "h"], ["-o", name, "--stop-after", "import"]):
@@ -23,6 +24,20 @@ def test_output_is_not_the_model(tool, tmp_path, name):
     for option in ("--json", "--html"):
         assert "of the model itself" in tool("bench", "m.onnx", option, name, cwd=tmp_path, code=3).stderr
     assert (tmp_path / "m.onnx").read_bytes() == before and (tmp_path / "m.onnx.data").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("option,value", [("--verify-inputs", "rows.npz"), ("--reference", "rows.npz"),
+                                          ("--normalize", "obs=rows.npz"), ("--unnormalize", "rows.npz")])
+def test_output_is_no_file_that_is_read(tool, tmp_path, option, value):
+    (tmp_path / "rows.npz").write_bytes(b"rows")
+    done = tool(tool.model("lander_nfbc"), option, value, "-o", "./rows.npz", cwd=tmp_path, code=3)
+    assert f"rows.npz: is the file of {option}\n" in done.stderr
+    assert (tmp_path / "rows.npz").read_bytes() == b"rows"
+
+
+def test_reports_have_names_of_their_own(tool, tmp_path):
+    done = tool("bench", tool.model("lander_nfbc"), "--json", "r", "--html", "r", cwd=tmp_path, code=3)
+    assert "r: is named by --json and by --html" in done.stderr and os.listdir(tmp_path) == []
 
 
 def test_output_is_looked_at_first(tool, tmp_path):

@@ -22,6 +22,7 @@ def test_help_names_everything(tool):
 @pytest.mark.parametrize("words,said", [
     ([], "usage"),
     (["m.onnx", "-o", "p.so", "--evnet", "x"], "did you mean '--event'"),
+    (["--hlep"], "did you mean '--help'"),
     (["m.onnx", "-o", "p.so", "--seed", "1"], "nfcc run"),
     (["m.onnx"], "-o POLICY.so"),
     (["m.onnx", "-o"], "needs a value"),
@@ -31,6 +32,7 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--backend", "blas"], "llvm"),
     (["m.onnx", "-o", "p.so", "--base", "student_t:0"], "student_t:DF"),
     (["m.onnx", "-o", "p.so", "--target", "z80"], "z80"),
+    (["m.onnx", "-o", "p.so", "--target", "x86_64-linux-gnu", "--cpu", "cortex-a76"], ": --target aarch64-linux-gnu"),
     (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--max-error", "0"], "above 0"),
@@ -64,8 +66,7 @@ def test_missing_and_broken_models(tool, tmp_path):
     (tmp_path / "empty.onnx").write_bytes(b"")
     (tmp_path / "noise.onnx").write_bytes(os.urandom(1000))
     for name in ("empty.onnx", "noise.onnx"):
-        assert tool(name, "-o", "p.so", code=1, cwd=tmp_path).stderr.startswith("nfcc: error: " + name) or name in \
-            tool(name, "-o", "p.so", code=1, cwd=tmp_path).stderr
+        assert tool(name, "-o", "p.so", code=1, cwd=tmp_path).stderr.startswith(f"error: {name}: ")
     assert not (tmp_path / "p.so").exists()
 
 
@@ -81,6 +82,9 @@ def test_other_files(tool, tmp_path, start, said):
 def test_pipe_is_no_model(tool, tmp_path):
     os.mkfifo(tmp_path / "m.onnx")
     assert "save what comes through a pipe" in tool("m.onnx", "-o", "p.so", cwd=tmp_path, code=3).stderr
+    model = tool.model("nf4rl_tiny__density__dyn")
+    for words in (["info", "m.onnx"], ["run", "m.onnx", "sample", "-o", "out"], ["verify", model, "--inputs", "m.onnx"]):
+        assert "m.onnx: " in tool(*words, cwd=tmp_path, code=3, timeout=30).stderr
 
 
 @pytest.mark.parametrize("limit,now,most,code,said", [
