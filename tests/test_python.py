@@ -439,6 +439,19 @@ def test_compile(tmp_path, monkeypatch):
             nfcc.compile("m.onnx")
 
 
+def test_write(tmp_path, monkeypatch):
+    """What cannot be opened here is written all the same, and `compile` says how."""
+    monkeypatch.setenv("NFCC", script(tmp_path / "nfcc", 'echo "of $4" > "$2"; echo "$@"'))
+    report = nfcc.write("m.onnx", tmp_path / "p.h", emit="h", verify=False)
+    assert report.split() == ["-o", str(tmp_path / "p.h"), "--no-verify", "--emit", "h", "--", "m.onnx"]
+    assert (tmp_path / "p.h").exists()
+    for output in (None, tmp_path / "q.so"):
+        with pytest.raises(nfcc.Error, match=r"[pq]\w*\.so: is no policy of nfcc.*\nnfcc\.write\(") as caught:
+            nfcc.compile("m.onnx", output, emit="h")
+        assert caught.value.status == 7
+    assert (tmp_path / "q.so").exists()
+
+
 def test_wheel(tmp_path):
     sys.path.insert(0, str(ROOT / "runtime" / "python"))
     import build_wheel
@@ -568,6 +581,15 @@ def test_real_compile_again(tmp_path):
     y = normals(100, 8)
     assert np.abs(first.act(noise=nfcc.Noise(1), y=y)).max() > 0.5
     assert np.abs(second.act(noise=nfcc.Noise(1), y=y)).max() == 0.5
+
+
+def test_real_write(tmp_path):
+    model = ROOT / "tests" / "models" / "nf4rl_tiny__density__dyn.onnx"
+    other = "x86_64-linux-gnu" if os.uname().machine == "aarch64" else "aarch64-linux-gnu"
+    assert other in nfcc.write(model, tmp_path / "p.so", target=other, emit=("so", "h"), verify=False)
+    assert (tmp_path / "p.so").read_bytes()[:4] == b"\x7fELF" and (tmp_path / "p.h").exists()
+    with pytest.raises(nfcc.Error, match=r"(?s)--target.*nfcc\.write"):
+        nfcc.compile(model, target=other, verify=False)
 
 
 def test_real_refusal(tmp_path):

@@ -42,7 +42,7 @@ import numpy as np
 
 __version__ = "0.1.0"  # as in pyproject.toml
 __all__ = ["CompileError", "Error", "Info", "Noise", "NotFiniteWarning", "Policy", "Prepared", "Value", "compile",
-           "open"]
+           "open", "write"]
 
 Array = np.ndarray
 Contexts = Mapping[str, Any]
@@ -748,13 +748,12 @@ def _option(name: str, value: Any) -> List[str]:
     return [option, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]
 
 
-def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) -> Policy:  # noqa: A001
-    """Compile an ONNX file and open the policy.
+def write(model: PathLike, output: PathLike, **options: Any) -> str:
+    """Compile an ONNX file into files that are not opened here: `target="aarch64-linux-gnu"`, `emit=("o", "h")`.
 
-    output: where to keep policy.so; None keeps no file. options are those of the command line: `max_error=1e-3` is
-    `--max-error 1e-3`, `clip=(-1, 1)` is `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, a
-    list repeats the option. The compiler's report is the policy's `report`. Errors: CompileError with its message. What
-    cannot be opened here (another target, a header alone) is for the command line.
+    output and options are those of the command line: `max_error=1e-3` is `--max-error 1e-3`, `clip=(-1, 1)` is
+    `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, a list repeats the option. Returns the
+    compiler's report. Errors: CompileError with the compiler's message.
     """
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model: wanted the path of an ONNX file, got {type(model).__name__}; "
@@ -762,12 +761,26 @@ def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) 
     words: List[str] = ["--no-verify"] if options.get("verify") is False else []
     for name, value in options.items():
         words += _option(name, value) if name != "verify" else []
+    command = [_find_compiler(), "-o", os.fspath(output), *words, "--", os.fspath(model)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise CompileError(done.stderr.strip() or f"nfcc ended with {done.returncode}", done.returncode)
+    return done.stdout
+
+
+def compile(model: PathLike, output: Optional[PathLike] = None, **options: Any) -> Policy:  # noqa: A001
+    """Compile an ONNX file and open the policy: `write`, then `open`.
+
+    output: where to keep policy.so; None keeps no file. The compiler's report is the policy's `report`. What cannot be
+    opened here (another target, a header alone) is an Error, and for `write`.
+    """
     with tempfile.TemporaryDirectory(prefix="nfcc-") as folder:
-        target = os.fspath(output) if output is not None else os.path.join(folder, "policy.so")
-        command = [_find_compiler(), "-o", target, *words, "--", os.fspath(model)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode != 0:
-            raise CompileError(done.stderr.strip() or f"nfcc ended with {done.returncode}", done.returncode)
-        policy = Policy(target)
-    policy.report = done.stdout
+        target = os.path.join(folder, "policy.so") if output is None else output
+        report = write(model, target, **options)
+        try:
+            policy = Policy(target)
+        except Error as error:
+            raise Error(f"{error}\nnfcc.write(model, output, ...) compiles what is not to be opened here",
+                        error.status) from None
+    policy.report = report
     return policy
