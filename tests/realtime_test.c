@@ -524,6 +524,17 @@ static void stepped_child(void)
     _exit(0);
 }
 
+// The child goes on until it traps, at an int3 or after one step; other signals that stop it are passed on to it.
+// False: it ended.
+static bool run_to_trap(pid_t child, bool step, int *status)
+{
+    for (intptr_t signal = 0;; signal = WSTOPSIG(*status)) {
+        if (ptrace(step ? PTRACE_SINGLESTEP : PTRACE_CONT, child, NULL, (void *)signal) != 0) return false;
+        if (waitpid(child, status, 0) != child || !WIFSTOPPED(*status)) return false;
+        if (WSTOPSIG(*status) == SIGTRAP) return true;
+    }
+}
+
 // The child stands behind its first int3: instructions to the second. -1: it ended instead.
 static long step_to_int3(pid_t child)
 {
@@ -531,8 +542,7 @@ static long step_to_int3(pid_t child)
     for (long n = 0;; n++) {
         int status;
         if (ptrace(PTRACE_PEEKUSER, child, (void *)at, NULL) == (long)(uintptr_t)realtime_call_end) return n;
-        if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) != 0 || waitpid(child, &status, 0) != child) return -1;
-        if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) return -1;
+        if (!run_to_trap(child, true, &status)) return -1;
     }
 }
 
@@ -547,13 +557,6 @@ static void use_one_processor(void)
     (void)sched_setaffinity(0, sizeof one, &one);
 }
 
-static bool continue_to_int3(pid_t child, int *status)
-{
-    ptrace(PTRACE_CONT, child, NULL, NULL);
-    waitpid(child, status, 0);
-    return WIFSTOPPED(*status) && WSTOPSIG(*status) == SIGTRAP;
-}
-
 static void test_instructions(void **state)
 {
     (void)state;
@@ -566,15 +569,16 @@ static void test_instructions(void **state)
         for (int s = 0; has(id) && s < (is_long ? N_SHAPES : 1); s++) {
             long first = 0;
             for (Kind k = 0; k < kinds_for(s); k++) {
-                if (!continue_to_int3(child, &status)) {
+                if (!run_to_trap(child, false, &status)) {
                     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) skip();
                     fail_msg("the child ended at %s", NAMES[id]);
                 }
+                if (k % 2) kill(child, SIGWINCH); // as a terminal does; it stops the child and is no instruction
                 long n = step_to_int3(child);
                 if (k == 0) first = n;
                 if (n != first || n <= 0)
                     fail_msg("%s: %ld instructions for data %d, else %ld", NAMES[id], n, k, first);
-                continue_to_int3(child, &status); // over the second int3, which the next call then begins behind
+                run_to_trap(child, false, &status); // over the second int3, which the next call then begins behind
             }
             if (is_long && first)
                 print_message("%-20s %zu x %zu: %ld instructions\n", NAMES[id], SHAPES[s][0], SHAPES[s][1], first);
