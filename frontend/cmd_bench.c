@@ -218,18 +218,24 @@ static double read_size(const Bench *b, const BenchWork *work)
     return b->report.timing.cold ? (double)b->report.peak.memory_bytes : work->bytes;
 }
 
+// Of reading so many bytes, the best rate so far.
+static double *best_rate(Bench *b, double bytes)
+{
+    int i = 0;
+    while (i < b->n_reads && b->reads[i].bytes != bytes) i++;
+    __typeof__(*b->reads) none = {bytes, 0};
+    if (i == b->n_reads) ARENA_PUSH(b->arena, b->reads, b->n_reads, b->reads_cap, none);
+    return &b->reads[i].rate;
+}
+
 // Reading is measured again beside each result, since others may use the memory, too: the best counts for all results
 // of its size.
 static double read_rate(Bench *b, double bytes)
 {
     double most = 0.3, seconds = b->report.timing.seconds < most ? b->report.timing.seconds : most;
-    int i = 0;
-    while (i < b->n_reads && b->reads[i].bytes != bytes) i++;
-    __typeof__(*b->reads) none = {bytes, 0};
-    if (i == b->n_reads) ARENA_PUSH(b->arena, b->reads, b->n_reads, b->reads_cap, none);
-    double rate = peak_read((size_t)bytes, b->reads[i].rate > 0 ? seconds / 3 : seconds);
-    if (rate > b->reads[i].rate) b->reads[i].rate = rate;
-    return b->reads[i].rate;
+    double *best = best_rate(b, bytes), rate = peak_read((size_t)bytes, *best > 0 ? seconds / 3 : seconds);
+    if (rate > *best) *best = rate;
+    return *best;
 }
 
 // What the threads of a machine share is its memory, not its arithmetic.
@@ -248,8 +254,11 @@ static double peak_of(const Bench *b, const nfcc_policy *policy)
     return cpu & NFCC_CPU_AVX512_BF16 ? p->flops_bf16 : p->flops;
 }
 
+// The rate from memory of the machine and of --cold are one: the best that was measured.
 static void final_limits(Bench *b)
 {
+    Peak *peak = &b->report.peak;
+    peak->read_memory = *best_rate(b, (double)peak->memory_bytes);
     for (int i = 0; i < b->n_results; i++)
         for (int k = 0; k < b->n_reads; k++)
             if (b->reads[k].bytes == read_size(b, &b->results[i].work)) set_limit(&b->results[i], b->reads[k].rate);
@@ -393,6 +402,7 @@ static int run(Bench *b)
     BenchReport *r = &b->report;
     r->model = b->options.args[0], r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);
     r->peak = peak_measure(r->timing.seconds < 0.5 ? r->timing.seconds : 0.5);
+    *best_rate(b, (double)r->peak.memory_bytes) = r->peak.read_memory;
     if (r->timing.cold) b->others = peak_memory_new(r->peak.memory_bytes);
     session_stage(b->s, NULL);
     if (r->timing.cold && !b->others.data) {

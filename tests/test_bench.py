@@ -135,7 +135,7 @@ def test_cold_calls_wait_for_memory(bench, tmp_path):
     assert "of other memory" in cold.stdout and "of other memory" not in warm.stdout
     assert cold.json["options"]["cold"] is True and warm.json["options"]["cold"] is False
     assert cold.json["results"][0]["min_us"] > warm.json["results"][0]["min_us"]
-    assert cold.json["results"][0]["read_gb_s"] <= 1.2 * cold.json["machine"]["read_memory_gb_s"]
+    assert cold.json["results"][0]["read_gb_s"] == cold.json["machine"]["read_memory_gb_s"]  # one rate, measured twice
     assert "Cold:" in page.read_text()
 
 
