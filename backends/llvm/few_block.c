@@ -47,7 +47,7 @@ static Value is_set(const Block *b, int64_t flag)
 {
     Gen *g = b->g;
     Value bit = LLVMBuildAnd(g->b, b->what, word_i64(g, flag), "");
-    return LLVMBuildICmp(g->b, LLVMIntNE, bit, word_i64(g, 0), "");
+    return differs(g, bit, 0);
 }
 
 static int vectors_of(const Block *b) { return b->shape.rows * b->shape.units; }
@@ -100,7 +100,7 @@ static void multiply_add(Block *b, Value k, int chain)
     Value held[MOST_SUMS];
     WeightType type = b->kind == MATRIX_SHORT ? g->plan->weight_type : WEIGHTS_F32;
     Value step = LLVMGetParam(g->fn, BLOCK_W_STEP);
-    Value at = bytes_at(g, LLVMGetParam(g->fn, BLOCK_W), LLVMBuildMul(g->b, k, step, ""));
+    Value at = bytes_at(g, LLVMGetParam(g->fn, BLOCK_W), product_of(g, k, step));
     Operand w = {at, word_i64(g, few_weight_bytes(b->kind)), true, type, NULL};
     for (int u = 0; u < b->shape.units; u++)
         held[u] = load_lanes(g, operand_fixed(g, w, (int64_t)u * g->width), g->width);
@@ -139,7 +139,7 @@ static void run_chunk(Block *b)
     }
     Value passes = LLVMBuildLShr(g->b, b->count, word_i64(g, 1), ""), done = mul(g, passes, 2);
     run_inputs(b, word_i64(g, 0), passes, 2, 1);
-    run_inputs(b, done, LLVMBuildSub(g->b, b->count, done, ""), 1, 1);
+    run_inputs(b, done, difference(g, b->count, done), 1, 1);
 }
 
 // The last chain may be shorter. They are added in order.
@@ -149,7 +149,7 @@ static void run_abreast(Block *b)
     int chains = b->shape.chains;
     Value last = LLVMBuildLShr(g->b, b->what, word_i64(g, LAST_SHIFT), "");
     run_inputs(b, word_i64(g, 0), last, 1, chains);
-    run_inputs(b, last, LLVMBuildSub(g->b, b->count, last, ""), 1, chains - 1);
+    run_inputs(b, last, difference(g, b->count, last), 1, chains - 1);
     for (int i = 0; i < vectors_of(b); i++) {
         Value total = b->sum[i * chains];
         for (int c = 1; c < chains; c++) total = LLVMBuildFAdd(g->b, total, b->sum[i * chains + c], "");

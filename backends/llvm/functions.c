@@ -107,10 +107,10 @@ static void set_rows(Gen *g)
     g->prep_rows = NULL;
     if (!learns) return;
     Value bit = LLVMBuildAnd(g->b, g->shape, word_i64(g, SHAPE_SHARED), "");
-    Value shared = LLVMBuildICmp(g->b, LLVMIntNE, bit, word_i64(g, 0), "");
+    Value shared = differs(g, bit, 0);
     int64_t lane = 4 * SHARED_ROWS;
-    g->prep_bytes = LLVMBuildSelect(g->b, shared, word_i64(g, lane), g->lane_bytes, "");
-    g->prep_rows = LLVMBuildSelect(g->b, shared, word_i64(g, lane - 1), word_i64(g, -1), "");
+    g->prep_bytes = where(g, shared, word_i64(g, lane), g->lane_bytes);
+    g->prep_rows = where(g, shared, word_i64(g, lane - 1), word_i64(g, -1));
 }
 
 static Value step_function(Gen *g, const Code *code)

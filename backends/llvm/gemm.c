@@ -63,8 +63,8 @@ static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
     }
     Loop rows = loop_of(g, few_rows(g, g->shape));
     Operand x = o->x, pairs = o->pairs;
-    x.base = bytes_at(g, x.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, s->x_space), ""));
-    pairs.base = bytes_at(g, pairs.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, SPACE_WORK), ""));
+    x.base = bytes_at(g, x.base, product_of(g, rows.i, few_step(g, g->shape, s->x_space)));
+    pairs.base = bytes_at(g, pairs.base, product_of(g, rows.i, few_step(g, g->shape, SPACE_WORK)));
     pairs_emit(g, s, x, pairs, k, o->tokens);
     loop_end(g, &rows, NULL);
 }
@@ -73,10 +73,10 @@ static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
 static Product token_product(Gen *g, const GemmStep *s, const Product *all, Value token)
 {
     Product p = *all;
-    Value first = LLVMBuildMul(g->b, token, p.out_stride, "");
+    Value first = product_of(g, token, p.out_stride);
     p.m = 1;
-    if (!s->one_x) p.x = operand_at(g, p.x, LLVMBuildMul(g->b, token, p.x_stride, ""));
-    p.w = operand_at(g, p.w, LLVMBuildMul(g->b, first, p.k, ""));
+    if (!s->one_x) p.x = operand_at(g, p.x, product_of(g, token, p.x_stride));
+    p.w = operand_at(g, p.w, product_of(g, first, p.k));
     p.out = operand_at(g, p.out, first);
     if (p.has_add || p.scaled) p.add = operand_at(g, p.add, p.scaled ? token : first);
     if (p.has_bias) p.bias = operand_at(g, p.bias, first);
@@ -86,7 +86,7 @@ static Product token_product(Gen *g, const GemmStep *s, const Product *all, Valu
 // Several rows are product_few.c's.
 static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
 {
-    Value several = LLVMBuildICmp(g->b, LLVMIntUGT, few_rows(g, g->shape), word_i64(g, 1), "");
+    Value several = exceeds(g, few_rows(g, g->shape), 1);
     LLVMBasicBlockRef call_few = block_new(g, "few"), one = block_new(g, "one");
     LLVMBuildCondBr(g->b, several, call_few, one);
     LLVMPositionBuilderAtEnd(g->b, call_few);
@@ -115,7 +115,7 @@ static void group_emit(Gen *g, Product p, Value group, int64_t n)
 {
     Value first = mul(g, group, GEMM_GROUP);
     p.n = p.w_stride = n;
-    p.w = operand_at(g, p.w, LLVMBuildMul(g->b, first, p.k, ""));
+    p.w = operand_at(g, p.w, product_of(g, first, p.k));
     p.out = operand_at(g, p.out, first);
     if (p.has_add) p.add = operand_at(g, p.add, first);
     if (p.has_bias) p.bias = operand_at(g, p.bias, first);
@@ -162,8 +162,8 @@ void gemm_emit(Gen *g, const GemmStep *s)
     if (p.cut.cuts > 1) {
         p.kb = count_arg(g, s->kb);
         if (p.paired) p.kb = pairs_of(g, p.kb);
-        p.full = LLVMBuildUDiv(g->b, p.k, p.kb, "");
-        p.rest = LLVMBuildSub(g->b, p.k, LLVMBuildMul(g->b, p.full, p.kb, ""), "");
+        p.full = quotient(g, p.k, p.kb);
+        p.rest = difference(g, p.k, product_of(g, p.full, p.kb));
     }
     int64_t rest = s->n % GEMM_GROUP;
     Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);

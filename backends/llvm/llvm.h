@@ -130,7 +130,11 @@ Value add(Gen *g, Value a, Value b);
 Value mul(Gen *g, Value a, int64_t b);
 Value difference(Gen *g, Value a, Value b);
 Value product_of(Gen *g, Value a, Value b);
-Value equal(Gen *g, Value a, int64_t b); // of i64
+Value quotient(Gen *g, Value a, Value b); // of whole numbers from 0 on, as these:
+Value equal(Gen *g, Value a, int64_t b);  // of i64
+Value differs(Gen *g, Value a, int64_t b);
+Value exceeds(Gen *g, Value a, int64_t b);
+Value is_below(Gen *g, Value a, Value b);
 Value is_null(Gen *g, Value a);
 Value where(Gen *g, Value condition, Value a, Value b);
 Value call(Gen *g, const char *intrinsic, LLVMTypeRef overload, Value *args, int n);

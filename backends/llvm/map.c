@@ -31,7 +31,7 @@ static Value multiply_high(const Map *m, Value a, Value b)
 {
     Gen *g = m->g;
     LLVMTypeRef wide = LLVMVectorType(g->i64, (unsigned)m->width);
-    Value product = LLVMBuildMul(g->b, LLVMBuildZExt(g->b, a, wide, ""), LLVMBuildZExt(g->b, b, wide, ""), "");
+    Value product = product_of(g, LLVMBuildZExt(g->b, a, wide, ""), LLVMBuildZExt(g->b, b, wide, ""));
     Value high = LLVMBuildLShr(g->b, product, splat(g, word_i64(g, 32), m->width), "");
     return LLVMBuildTrunc(g->b, high, ints(g, m->width), "");
 }
@@ -50,7 +50,7 @@ static Value select_emit(const Map *m, Value mask, Value a, Value b)
 {
     Gen *g = m->g;
     Value bits = LLVMBuildICmp(g->b, LLVMIntNE, mask, splat_word(g, 0, m->width), "");
-    return as_int(m, LLVMBuildSelect(g->b, bits, as_float(m, a), as_float(m, b), ""));
+    return as_int(m, where(g, bits, as_float(m, a), as_float(m, b)));
 }
 
 static Value instr_emit(const Map *m, const ScalarInstr *c, const Value *v)
@@ -124,7 +124,7 @@ bool maps_equal(const MapStep *a, const MapStep *b)
 void map_where(Gen *g, const MapStep *s, Value applies, Value *x, int n)
 {
     LLVMBasicBlockRef blocks[] = {LLVMGetInsertBlock(g->b), block_new(g, "map")}, done = block_new(g, "done");
-    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, applies, word_i64(g, 0), ""), blocks[1], done);
+    LLVMBuildCondBr(g->b, differs(g, applies, 0), blocks[1], done);
     Value *mapped = ARENA_ARRAY(g->cx->arena, Value, n + 1);
     LLVMPositionBuilderAtEnd(g->b, blocks[1]);
     for (int i = 0; i < n; i++) mapped[i] = map_one(g, s, x[i]);
@@ -146,8 +146,8 @@ static Value two_level_lane(Gen *g, const Pattern *p, Value i)
     int n = vector ? (int)LLVMGetVectorSize(type) : 1;
     Value inner = splat(g, word_i64(g, p->inner), n), outer = splat(g, word_i64(g, p->outer_step), n);
     Value step = splat(g, word_i64(g, p->inner_step), n);
-    Value run = LLVMBuildUDiv(g->b, i, inner, ""), within = LLVMBuildURem(g->b, i, inner, "");
-    return add(g, LLVMBuildMul(g->b, run, outer, ""), LLVMBuildMul(g->b, within, step, ""));
+    Value run = quotient(g, i, inner), within = LLVMBuildURem(g->b, i, inner, "");
+    return add(g, product_of(g, run, outer), product_of(g, within, step));
 }
 
 // T = 1, steps other than 0 and 1: the lanes by number; slots behind the end read the last lane.
@@ -159,17 +159,16 @@ static Value gather_lanes(Map *m, int a, Value run, Value first)
     Value i = LLVMBuildZExt(g->b, iota(g, n), LLVMVectorType(g->i64, (unsigned)n), "");
     Value last = splat(g, add(g, m->run, word_i64(g, -1)), n);
     i = add(g, i, splat(g, first, n));
-    i = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, i, last, ""), i, last, "");
+    i = least_word(g, i, last);
     Value lane;
     if (p->one_level)
-        lane = LLVMBuildMul(g->b, add(g, i, splat(g, LLVMBuildMul(g->b, run, m->run, ""), n)),
-                            splat(g, word_i64(g, p->step), n), "");
+        lane = product_of(g, add(g, i, splat(g, product_of(g, run, m->run), n)), splat(g, word_i64(g, p->step), n));
     else if (m->runs > 1)
-        lane = add(g, LLVMBuildMul(g->b, i, splat(g, word_i64(g, p->inner_step), n), ""),
-                   splat(g, mul(g, run, p->outer_step), n));
+        lane =
+            add(g, product_of(g, i, splat(g, word_i64(g, p->inner_step), n)), splat(g, mul(g, run, p->outer_step), n));
     else
         lane = two_level_lane(g, p, i);
-    return gather(g, m->arg[a].base, LLVMBuildMul(g->b, lane, splat(g, word_i64(g, 4), n), ""), n);
+    return gather(g, m->arg[a].base, product_of(g, lane, splat(g, word_i64(g, 4), n)), n);
 }
 
 // Lane `i` of run `run`, as a number of lanes from the argument's base.
@@ -177,7 +176,7 @@ static Value lane_of(Map *m, int a, Value run, Value i)
 {
     Gen *g = m->g;
     const Pattern *p = &m->pattern[a];
-    if (p->one_level) return mul(g, add(g, LLVMBuildMul(g->b, run, m->run, ""), i), p->step);
+    if (p->one_level) return mul(g, add(g, product_of(g, run, m->run), i), p->step);
     if (m->runs > 1) return add(g, mul(g, run, p->outer_step), mul(g, i, p->inner_step));
     return two_level_lane(g, p, i);
 }
@@ -226,7 +225,7 @@ static void store_vector(Map *m, Value run, const Loop *l, Value first, const Va
 {
     Gen *g = m->g;
     int part = m->runs > 1 ? (int)(m->lanes % m->width) : 0;
-    Value lane = add(g, LLVMBuildMul(g->b, run, m->run, ""), first);
+    Value lane = add(g, product_of(g, run, m->run), first);
     if (!part || l->once) {
         store_lanes(m, lane, value, part ? part : m->width);
         return;
@@ -268,7 +267,7 @@ static void run_by_rows(Map *m, Value run, Value *value)
         at[a] = operand_at(g, m->arg[a], lane_of(m, a, run, l.i));
         args[a] = at[a].shared ? load_rows(g, at[a], NULL, m->width) : NULL;
     }
-    Value lane = add(g, LLVMBuildMul(g->b, run, m->run, ""), l.i);
+    Value lane = add(g, product_of(g, run, m->run), l.i);
     Loop rows = rows_begin(g, m->width);
     Value row = mul(g, rows.i, m->width);
     for (int a = 0; a < (int)m->s->n_args; a++)
@@ -296,7 +295,7 @@ static void run_joined(Map *m, Value *value)
     m->width *= vectors_abreast(g, m->s);
     for (int a = 0; a < (int)m->s->n_args; a++)
         args[a] = m->arg[a].shared ? load_rows(g, m->arg[a], NULL, m->width) : NULL;
-    Value floats_in_all = LLVMBuildMul(g->b, m->run, g->rows, "");
+    Value floats_in_all = product_of(g, m->run, g->rows);
     Loop l = loop_of(g, pieces(g, floats_in_all, word_i64(g, m->width)));
     Value at = mul(g, l.i, 4 * m->width);
     for (int a = 0; a < (int)m->s->n_args; a++)

@@ -51,14 +51,14 @@ static void dots_emit(Gen *g, const MatmulStep *s)
 {
     Operand a = operand(g, s->a_space), c = operand(g, s->c_space), out = operand(g, SPACE_WORK);
     Value m = count_arg(g, s->m), k = count_arg(g, s->k);
-    Value full = LLVMBuildUDiv(g->b, m, word_i64(g, DOTS), ""), done = mul(g, full, DOTS);
+    Value full = quotient(g, m, word_i64(g, DOTS)), done = mul(g, full, DOTS);
     Loop l = loop_maybe(g, full);
     Value first = mul(g, l.i, DOTS);
-    dots_of_rows(g, operand_at(g, a, LLVMBuildMul(g->b, first, k, "")), c, operand_at(g, out, first), k, DOTS);
+    dots_of_rows(g, operand_at(g, a, product_of(g, first, k)), c, operand_at(g, out, first), k, DOTS);
     loop_end(g, &l, NULL);
-    Loop rest = loop_maybe(g, LLVMBuildSub(g->b, m, done, ""));
+    Loop rest = loop_maybe(g, difference(g, m, done));
     Value at = add(g, done, rest.i);
-    dots_of_rows(g, operand_at(g, a, LLVMBuildMul(g->b, at, k, "")), c, operand_at(g, out, at), k, 1);
+    dots_of_rows(g, operand_at(g, a, product_of(g, at, k)), c, operand_at(g, out, at), k, 1);
     loop_end(g, &rest, NULL);
 }
 
@@ -75,8 +75,8 @@ void matmul_emit(Gen *g, const MatmulStep *s)
     p.k = p.kb = p.x_stride = k;
     p.out_stride = word_i64(g, s->n);
     Loop l = loop_of(g, batch);
-    p.x = operand_at(g, a, LLVMBuildMul(g->b, l.i, mul(g, k, s->m), ""));
-    p.w = operand_at(g, c, LLVMBuildMul(g->b, l.i, mul(g, k, s->n), ""));
+    p.x = operand_at(g, a, product_of(g, l.i, mul(g, k, s->m)));
+    p.w = operand_at(g, c, product_of(g, l.i, mul(g, k, s->n)));
     p.out = operand_at(g, out, mul(g, l.i, (int64_t)s->m * s->n));
     product_emit(g, &p);
     loop_end(g, &l, NULL);

@@ -30,7 +30,7 @@ static void copy_lane(Gen *g, Operand from, Operand to)
 static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value n)
 {
     int w = g->width;
-    Value vectors = LLVMBuildUDiv(g->b, n, word_i64(g, w), ""), done = mul(g, vectors, w);
+    Value vectors = quotient(g, n, word_i64(g, w)), done = mul(g, vectors, w);
     if (s->n / (uint32_t)w) {
         Loop l = loop_of(g, vectors);
         Value lane = mul(g, l.i, w);
@@ -38,7 +38,7 @@ static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value 
         loop_end(g, &l, NULL);
     }
     if (s->n % (uint32_t)w == 0) return;
-    Loop rest = loop_of(g, LLVMBuildSub(g->b, n, done, ""));
+    Loop rest = loop_of(g, difference(g, n, done));
     Value lane = add(g, done, rest.i);
     copy_lane(g, operand_at(g, from, lane), operand_at(g, to, lane));
     loop_end(g, &rest, NULL);
@@ -60,8 +60,8 @@ static void runs_emit(Gen *g, const MoveStep *s)
         for (int i = 0; i < 3; i++) step[k][i] = run_word(g, run, 2 + 3 * k + i);
     for (int k = 0; k < MOVE_AXES; k++) {
         axis[k] = loop_of(g, step[k][0]);
-        src = add(g, src, LLVMBuildMul(g->b, axis[k].i, step[k][1], ""));
-        dst = add(g, dst, LLVMBuildMul(g->b, axis[k].i, step[k][2], ""));
+        src = add(g, src, product_of(g, axis[k].i, step[k][1]));
+        dst = add(g, dst, product_of(g, axis[k].i, step[k][2]));
     }
     copy_lane(g, operand_at(g, from, src), operand_at(g, to, dst));
     for (int k = MOVE_AXES - 1; k >= 0; k--) loop_end(g, &axis[k], NULL);
@@ -96,10 +96,10 @@ void move_emit(Gen *g, const MoveStep *s)
 static Value clamped(Gen *g, Value index, int64_t k, int n)
 {
     Value zero = splat_float(g, 0.0f, n), top = splat_float(g, (float)(k - 1), n);
-    index = LLVMBuildSelect(g->b, LLVMBuildFCmp(g->b, LLVMRealOGT, index, zero, ""), index, zero, "");
+    index = where(g, LLVMBuildFCmp(g->b, LLVMRealOGT, index, zero, ""), index, zero);
     Value below = LLVMBuildFCmp(g->b, LLVMRealOLT, index, top, "");
-    Value number = LLVMBuildFPToSI(g->b, LLVMBuildSelect(g->b, below, index, zero, ""), ints(g, n), "");
-    return LLVMBuildSelect(g->b, below, number, splat_word(g, (uint32_t)(k - 1), n), "");
+    Value number = LLVMBuildFPToSI(g->b, where(g, below, index, zero), ints(g, n), "");
+    return where(g, below, number, splat_word(g, (uint32_t)(k - 1), n));
 }
 
 static void take_rows(Gen *g, Operand table, Operand index, Operand out, Value row, int64_t k)
@@ -107,10 +107,10 @@ static void take_rows(Gen *g, Operand table, Operand index, Operand out, Value r
     int w = g->width;
     Value number = clamped(g, load_rows(g, index, row, w), k, w);
     Value offset = LLVMBuildZExt(g->b, number, LLVMVectorType(g->i64, (unsigned)w), "");
-    offset = LLVMBuildMul(g->b, offset, splat(g, table.lane_bytes, w), "");
+    offset = product_of(g, offset, splat(g, table.lane_bytes, w));
     if (!table.shared) {
         Value rows = LLVMBuildZExt(g->b, iota(g, w), LLVMVectorType(g->i64, (unsigned)w), "");
-        rows = LLVMBuildMul(g->b, rows, splat(g, word_i64(g, 4), w), "");
+        rows = product_of(g, rows, splat(g, word_i64(g, 4), w));
         offset = add(g, offset, add(g, rows, splat(g, row_offset(g, table, row), w)));
     }
     store(g, gather(g, table.base, offset, w), row_address(g, out, row));
@@ -131,7 +131,7 @@ void take_emit(Gen *g, const TakeStep *s)
     Loop l = loop_of(g, outer);
     Operand t = s->table_shared ? table : operand_at(g, table, mul(g, l.i, s->k));
     Loop j = loop_of(g, indices);
-    Value lane = add(g, LLVMBuildMul(g->b, l.i, indices, ""), j.i);
+    Value lane = add(g, product_of(g, l.i, indices), j.i);
     Operand i = operand_at(g, index, lane), o = operand_at(g, out, lane);
     if (g->tile == 1) {
         take_one(g, t, i, o, s->k);

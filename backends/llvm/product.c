@@ -193,11 +193,11 @@ void run_chains(Gen *g, const Product *p, const Block *b, int chains, Value k, V
         run_known(g, p, b, chains, k, (int64_t)LLVMConstIntGetZExtValue(count), unroll, sum);
         return;
     }
-    Value passes = LLVMBuildUDiv(g->b, count, word_i64(g, unroll), "");
+    Value passes = quotient(g, count, word_i64(g, unroll));
     run_loop(g, p, b, chains, k, passes, unroll, maybe || (unroll > 1 && !p->cut.whole), sum);
     if (p->cut.whole || unroll == 1) return;
     Value done = mul(g, passes, unroll);
-    run_loop(g, p, b, chains, add(g, k, done), LLVMBuildSub(g->b, count, done, ""), 1, true, sum);
+    run_loop(g, p, b, chains, add(g, k, done), difference(g, count, done), 1, true, sum);
 }
 
 static void add_sums(Gen *g, Value *total, const Value *sum, int n)
@@ -223,9 +223,9 @@ static void blocks_abreast(Gen *g, const Product *p, const Block *b, int chains,
     if (p->cut.whole) {
         run_chains(g, p, b, chains, start, p->kb, false, sum);
     } else {
-        Value last = LLVMBuildSub(g->b, p->k, mul(g, p->kb, chains - 1), "");
+        Value last = difference(g, p->k, mul(g, p->kb, chains - 1));
         run_chains(g, p, b, chains, start, last, false, sum);
-        run_chains(g, p, b, chains - 1, last, LLVMBuildSub(g->b, p->kb, last, ""), true, sum);
+        run_chains(g, p, b, chains - 1, last, difference(g, p->kb, last), true, sum);
     }
     for (int i = 0; i < each; i++) total[i] = sum[i];
     for (int c = 1; c < chains; c++) add_sums(g, total, sum + c * each, each);
@@ -251,18 +251,16 @@ static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *tota
     for (int i = 0; i < each; i++) total[i] = splat_float(g, -0.0f, g->width);
     Loop l = loop_of(g, p->full);
     for (int i = 0; i < each; i++) total[i] = loop_phi(g, &l, total[i]);
-    one_block(g, p, b, LLVMBuildMul(g->b, l.i, p->kb, ""), p->kb, total);
+    one_block(g, p, b, product_of(g, l.i, p->kb), p->kb, total);
     loop_end(g, &l, total);
     if (p->cut.whole) return;
     if (LLVMIsConstant(p->rest)) {
-        if (LLVMConstIntGetZExtValue(p->rest))
-            one_block(g, p, b, LLVMBuildMul(g->b, p->full, p->kb, ""), p->rest, total);
+        if (LLVMConstIntGetZExtValue(p->rest)) one_block(g, p, b, product_of(g, p->full, p->kb), p->rest, total);
         return;
     }
-    Loop rest =
-        loop_maybe(g, LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, p->rest, word_i64(g, 0), ""), g->i64, ""));
+    Loop rest = loop_maybe(g, LLVMBuildZExt(g->b, differs(g, p->rest, 0), g->i64, ""));
     for (int i = 0; i < each; i++) total[i] = loop_phi(g, &rest, total[i]);
-    one_block(g, p, b, LLVMBuildMul(g->b, p->full, p->kb, ""), p->rest, total);
+    one_block(g, p, b, product_of(g, p->full, p->kb), p->rest, total);
     loop_end(g, &rest, total);
 }
 
@@ -271,8 +269,8 @@ static Value scale_of(Gen *g, const Product *p, const Block *b, int m, int v)
 {
     Value scale = load_rows(g, operand_fixed(g, b->add, m), g->tile > 1 ? row_at(g, b, v) : NULL, g->width);
     if (!p->parts) return scale;
-    Value both = LLVMBuildICmp(g->b, LLVMIntEQ, p->parts, word_i64(g, 2), "");
-    return LLVMBuildSelect(g->b, both, scale, splat_float(g, 1.0f, g->width), "");
+    Value both = equal(g, p->parts, 2);
+    return where(g, both, scale, splat_float(g, 1.0f, g->width));
 }
 
 // The sum with what becomes of it behind the product.
@@ -305,7 +303,7 @@ static void finish_all(Gen *g, const Product *p, const Block *b, Value *sum)
 // Mixed: where there is anything.
 static void finish_some(Gen *g, const Product *p, const Block *b, Value *sum)
 {
-    Value some = LLVMBuildICmp(g->b, LLVMIntNE, p->parts, word_i64(g, 0), "");
+    Value some = differs(g, p->parts, 0);
     Loop l = loop_maybe(g, LLVMBuildZExt(g->b, some, g->i64, ""));
     for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &l, sum[i]);
     finish_all(g, p, b, sum);
@@ -418,9 +416,9 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
 static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m, Value token)
 {
     b.m = m;
-    b.x = operand_at(g, b.x, LLVMBuildMul(g->b, token, p->x_stride, ""));
-    b.out = operand_at(g, b.out, LLVMBuildMul(g->b, token, p->out_stride, ""));
-    if (p->has_add) b.add = operand_at(g, b.add, LLVMBuildMul(g->b, token, p->out_stride, ""));
+    b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
+    b.out = operand_at(g, b.out, product_of(g, token, p->out_stride));
+    if (p->has_add) b.add = operand_at(g, b.add, product_of(g, token, p->out_stride));
     if (p->scaled) b.add = operand_at(g, b.add, token);
     outputs_emit(g, p, s, b);
 }

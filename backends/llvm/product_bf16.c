@@ -67,7 +67,7 @@ static Value without_small(Gen *g, Value halves, int n)
     halves = LLVMBuildBitCast(g->b, halves, type, "");
     Value upper = LLVMBuildAnd(g->b, halves, splat(g, LLVMConstInt(i16, 0x6000, false), n), "");
     Value small = LLVMBuildICmp(g->b, LLVMIntEQ, upper, LLVMConstNull(type), "");
-    return LLVMBuildSelect(g->b, small, LLVMConstNull(type), halves, "");
+    return where(g, small, LLVMConstNull(type), halves);
 }
 
 // n floats rounded to nearest, ties to even, in the upper halves of words; a NaN stays one.
@@ -75,9 +75,9 @@ static Value rounded(Gen *g, Value x, int n)
 {
     Value words = LLVMBuildBitCast(g->b, x, ints(g, n), "");
     Value odd = LLVMBuildAnd(g->b, LLVMBuildLShr(g->b, words, splat_word(g, 16, n), ""), splat_word(g, 1, n), "");
-    Value up = LLVMBuildAdd(g->b, LLVMBuildAdd(g->b, words, splat_word(g, 0x7fff, n), ""), odd, "");
+    Value up = add(g, add(g, words, splat_word(g, 0x7fff, n)), odd);
     Value number = LLVMBuildFCmp(g->b, LLVMRealORD, x, x, "");
-    return LLVMBuildSelect(g->b, number, up, splat_word(g, 0x7fc00000, n), "");
+    return where(g, number, up, splat_word(g, 0x7fc00000, n));
 }
 
 // Sixteen floats as sixteen halves of words.
@@ -137,14 +137,14 @@ static Value last_sixteen(Gen *g, Operand x, Value first, Value k)
     Value halves = halves_of(g, load_lanes(g, operand_at(g, x, first), SIXTEEN));
     LLVMTypeRef type = LLVMTypeOf(halves), half = LLVMGetElementType(type);
     Value number = LLVMBuildTrunc(g->b, iota(g, SIXTEEN), type, "");
-    Value there = LLVMBuildICmp(g->b, LLVMIntULT, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN), "");
+    Value there = is_below(g, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN));
     return where(g, there, halves, LLVMConstNull(type));
 }
 
 // T = 1, for tiles: zeros behind K, up to a whole tile.
 static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
 {
-    Value whole = LLVMBuildUDiv(g->b, k, word_i64(g, TILED_INPUTS), ""), none = word_i64(g, 0);
+    Value whole = quotient(g, k, word_i64(g, TILED_INPUTS)), none = word_i64(g, 0);
     Loop l = loop_maybe(g, whole);
     Operand from = operand_at(g, x, mul(g, l.i, TILED_INPUTS));
     Value second = load_lanes(g, operand_fixed(g, from, SIXTEEN), SIXTEEN);
@@ -184,8 +184,8 @@ static void tile_pairs(Gen *g, Operand x, Operand pairs, Value k, bool odd)
 void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k, Value all)
 {
     Loop tokens = loop_of(g, s->one_x ? word_i64(g, 1) : all);
-    Operand from = operand_at(g, x, LLVMBuildMul(g->b, tokens.i, k, ""));
-    Operand to = operand_at(g, pairs, LLVMBuildMul(g->b, tokens.i, pairs_stride(g, k), ""));
+    Operand from = operand_at(g, x, product_of(g, tokens.i, k));
+    Operand to = operand_at(g, pairs, product_of(g, tokens.i, pairs_stride(g, k)));
     if (g->info.tiles)
         tile_pairs_of_row(g, from, to, k);
     else if (g->tile == 1)

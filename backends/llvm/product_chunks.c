@@ -47,7 +47,7 @@ static Value chunk_size(Gen *g, const Product *p) { return p->cut.cuts == 1 ? wo
 
 static Value chunk_inputs(Gen *g, const Product *p, Value first)
 {
-    return least_word(g, LLVMBuildSub(g->b, p->k, first, ""), chunk_size(g, p));
+    return least_word(g, difference(g, p->k, first), chunk_size(g, p));
 }
 
 static void expand(Gen *g, const Product *p, const Block *b, Value first, Value count)
@@ -61,7 +61,7 @@ static void expand(Gen *g, const Product *p, const Block *b, Value first, Value 
 // What waits in `out`, or 0: of a chain +0, of blocks that are added -0 (blocks_in_turn).
 static void waiting_sums(Gen *g, const Product *p, const Block *b, Value first, Value *sum)
 {
-    Value some = LLVMBuildICmp(g->b, LLVMIntNE, first, word_i64(g, 0), "");
+    Value some = differs(g, first, 0);
     Value mask = splat(g, LLVMBuildSExt(g->b, some, g->i32, ""), g->width), zero = NULL;
     if (p->cut.cuts > 1)
         zero = LLVMBuildAnd(g->b, LLVMBuildNot(g->b, mask, ""), splat_word(g, 0x80000000u, g->width), "");
@@ -109,12 +109,12 @@ void chunks_emit(Gen *g, const Product *p, const Block *b, Value ahead)
     Value chunks = pieces(g, p->k, chunk_size(g, p));
     if (beside) expand(g, p, b, word_i64(g, 0), chunk_inputs(g, p, word_i64(g, 0)));
     Loop l = loop_of(g, chunks);
-    Value first = LLVMBuildMul(g->b, l.i, chunk_size(g, p), ""), count = chunk_inputs(g, p, first);
+    Value first = product_of(g, l.i, chunk_size(g, p)), count = chunk_inputs(g, p, first);
     if (!beside) expand(g, p, b, first, count);
     Block own = *b;
     Loop rows = pass_begin(g, p, &own, ahead, first);
     if (beside) {
-        Value begins = LLVMBuildICmp(g->b, LLVMIntEQ, rows.i, word_i64(g, 0), "");
+        Value begins = equal(g, rows.i, 0);
         Value after = chunk_at(g, p, b, add(g, l.i, word_i64(g, 1)));
         own.next = (Expansion){b->w, p->w_stride, add(g, first, word_i64(g, CHUNK)), after,
                                LLVMBuildZExt(g->b, begins, g->i64, "")};

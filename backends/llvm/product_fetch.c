@@ -31,10 +31,9 @@ static bool fetches_near(const Gen *g, const Product *p)
 
 Value turned_at(Gen *g, Value end, Value next, Value at)
 {
-    Value over =
-        LLVMBuildSub(g->b, LLVMBuildPtrToInt(g->b, at, g->i64, ""), LLVMBuildPtrToInt(g->b, end, g->i64, ""), "");
+    Value over = difference(g, LLVMBuildPtrToInt(g->b, at, g->i64, ""), LLVMBuildPtrToInt(g->b, end, g->i64, ""));
     Value behind = LLVMBuildICmp(g->b, LLVMIntSGE, over, word_i64(g, 0), "");
-    return LLVMBuildSelect(g->b, behind, bytes_at(g, next, over), at, "");
+    return where(g, behind, bytes_at(g, next, over), at);
 }
 
 static Value turned(Gen *g, const Product *p, Value at) { return p->end ? turned_at(g, p->end, p->next, at) : at; }
@@ -44,8 +43,8 @@ static int64_t weight_bytes(const Operand *w) { return w->type == WEIGHTS_F32 ? 
 // Bytes of weights that one k of a block accounts for: all rows of the tile share them.
 static Value fetched_a_step(Gen *g, const Block *b)
 {
-    Value rows = LLVMBuildUDiv(g->b, g->rows, word_i64(g, (int64_t)b->v * g->width), "");
-    return LLVMBuildUDiv(g->b, word_i64(g, b->n * weight_bytes(&b->w)), rows, "");
+    Value rows = quotient(g, g->rows, word_i64(g, (int64_t)b->v * g->width));
+    return quotient(g, word_i64(g, b->n * weight_bytes(&b->w)), rows);
 }
 
 // The last of the block's weights NEAR_INPUTS on, from L2: the first ones share their line with the block before.
@@ -74,7 +73,7 @@ static void prefetch_add(Gen *g, const Block *b, Value rows)
 Value fetch_begin(Gen *g, const Product *p, Block *b, Value lane)
 {
     int64_t bytes = weight_bytes(&b->w);
-    Value ahead = bytes_at(g, p->w.base, LLVMBuildMul(g->b, p->k, mul(g, lane, bytes), ""));
+    Value ahead = bytes_at(g, p->w.base, product_of(g, p->k, mul(g, lane, bytes)));
     if (has_few_inputs(p))
         prefetch_lines(g, turned(g, p, bytes_at(g, ahead, word_i64(g, g->ahead))), mul(g, p->k, b->n * bytes));
     else
@@ -85,8 +84,8 @@ Value fetch_begin(Gen *g, const Product *p, Block *b, Value lane)
 void fetch_rows(Gen *g, const Product *p, Block *b, Value ahead, Value first, Value rows)
 {
     if (b->fetched) {
-        Value inputs = add(g, LLVMBuildMul(g->b, rows, p->k, ""), first);
-        Value done = LLVMBuildMul(g->b, inputs, b->fetched, "");
+        Value inputs = add(g, product_of(g, rows, p->k), first);
+        Value done = product_of(g, inputs, b->fetched);
         b->ahead = turned(g, p, bytes_at(g, ahead, add(g, done, word_i64(g, g->ahead))));
     }
     if (p->has_add) prefetch_add(g, b, rows);
@@ -94,7 +93,7 @@ void fetch_rows(Gen *g, const Product *p, Block *b, Value ahead, Value first, Va
 
 Value fetch_from(Gen *g, const Block *b, Value k)
 {
-    return b->ahead ? bytes_at(g, b->ahead, LLVMBuildMul(g->b, k, b->fetched, "")) : NULL;
+    return b->ahead ? bytes_at(g, b->ahead, product_of(g, k, b->fetched)) : NULL;
 }
 
 void fetch_pass(Gen *g, const Product *p, const Block *b, Value k, int unroll)

@@ -134,7 +134,7 @@ static void chunk_emit(const Few *f, const Chunk *c, const Blocks *wide, Value f
     Gen *g = f->g;
     Blocks single = blocks_new(f, FEW_SINGLE);
     Loop l = loop_maybe(g, add(g, full, singles));
-    Value is_full = LLVMBuildICmp(g->b, LLVMIntULT, l.i, full, "");
+    Value is_full = is_below(g, l.i, full);
     Value behind = add(g, product_of(g, full, wide->units), difference(g, l.i, full));
     Blocks blocks = blocks_where(g, is_full, *wide, single);
     rows_emit(f, c, where(g, is_full, product_of(g, l.i, wide->units), behind), &blocks);
@@ -191,7 +191,7 @@ static void group_emit(const Few *f, Value first)
     Value units = pieces(g, width, word_i64(g, g->width));
     Value is_pair = pairs_divide(f, units);
     Blocks wide = blocks_where(g, is_pair, f->pair, f->wide);
-    Value full = LLVMBuildUDiv(g->b, units, wide.units, ""), done = product_of(g, full, wide.units);
+    Value full = quotient(g, units, wide.units), done = product_of(g, full, wide.units);
     Value rest = difference(g, units, done), none = word_i64(g, 0);
     Loop l = loop_of(g, pieces(g, f->k, f->chunk));
     Chunk c = chunk_at(f, &group, product_of(g, l.i, f->chunk));
@@ -224,7 +224,7 @@ void few_emit(Gen *g, MatrixKind kind)
     f.k = LLVMGetParam(g->fn, PARAM_K);
     f.n = LLVMGetParam(g->fn, PARAM_N);
     f.rows = few_rows(g, shape);
-    f.cut = LLVMBuildICmp(g->b, LLVMIntULT, kb, f.k, "");
+    f.cut = is_below(g, kb, f.k);
     f.chunk = where(g, f.cut, kb, few_near(g) ? f.k : word_i64(g, chunk_inputs(&f)));
     f.is_abreast = chunks_abreast(&f);
     Value added = LLVMBuildOr(g->b, where(g, is_null(g, f.add), none, word_i64(g, ADDS)),

@@ -61,8 +61,6 @@ typedef struct {
     Value fetch, lines; // of weights, in each step of 32 inputs; NULL: none
 } Tiles;
 
-static Value exceeds(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntUGT, a, word_i64(g, b), ""); }
-
 // ---- the instructions
 static Value tile(Gen *g, int number) { return LLVMConstInt(g->i8, (unsigned long long)number, false); }
 
@@ -220,7 +218,7 @@ static void map_behind(const Tiles *t, Value *out, int n)
 static void store_masked(Gen *g, Value v, Value to, Value lanes)
 {
     Value count = splat(g, LLVMBuildTrunc(g->b, lanes, g->i32, ""), SIDE);
-    Value args[] = {v, to, word_i32(g, 4), LLVMBuildICmp(g->b, LLVMIntULT, iota(g, SIDE), count, "")};
+    Value args[] = {v, to, word_i32(g, 4), is_below(g, iota(g, SIDE), count)};
     LLVMTypeRef types[] = {LLVMTypeOf(v), g->ptr};
     call_of(g, "llvm.masked.store", types, 2, args, 4);
 }
@@ -284,10 +282,10 @@ static void share_fetching(Tiles *t, Value number)
 {
     Gen *g = t->g;
     if (!g->ahead) return;
-    Value whole = LLVMBuildUDiv(g->b, t->param[PARAM_ROWS], word_i64(g, MOST_ROWS), "");
+    Value whole = quotient(g, t->param[PARAM_ROWS], word_i64(g, MOST_ROWS));
     Value sharers = where(g, exceeds(g, whole, 0), whole, word_i64(g, 1));
     Value several = exceeds(g, t->param[PARAM_ROWS], SIDE);
-    Value takes = LLVMBuildAnd(g->b, LLVMBuildICmp(g->b, LLVMIntULT, number, sharers, ""), several, "");
+    Value takes = LLVMBuildAnd(g->b, is_below(g, number, sharers), several, "");
     Value lines = pieces(g, word_i64(g, MOST_ROWS), sharers), steps = t->param[PARAM_STEPS];
     Value columns = pieces(g, t->width, word_i64(g, tall.units * SIDE));
     Value before = mul(g, product_of(g, product_of(g, product_of(g, number, columns), steps), lines), LINE_BYTES);
@@ -386,7 +384,7 @@ static void one_group(Tiles *t)
     Gen *g = t->g;
     Value done = word_i64(g, 0), units = pieces(g, t->width, word_i64(g, SIDE));
     for (int n = MOST_UNITS; n; n /= 2) {
-        Value passes = LLVMBuildUDiv(g->b, difference(g, units, done), word_i64(g, n), "");
+        Value passes = quotient(g, difference(g, units, done), word_i64(g, n));
         Loop l = loop_maybe(g, passes);
         one_units(t, n, mul(g, add(g, done, mul(g, l.i, n)), SIDE));
         loop_end(g, &l, NULL);
@@ -491,7 +489,7 @@ static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Val
     args[PARAM_OUT_STEP] = out_step;
     args[PARAM_X_STEP] = x_step;
     args[PARAM_ADD_STEP] = add_step;
-    args[PARAM_STEPS] = LLVMBuildUDiv(g->b, p->k, word_i64(g, TILED_INPUTS / 2), "");
+    args[PARAM_STEPS] = quotient(g, p->k, word_i64(g, TILED_INPUTS / 2));
     args[PARAM_N] = p->out_stride;
     args[PARAM_APPLIES] = p->after ? p->applies : word_i64(g, 0);
     LLVMBuildCall2(g->b, tiles_type(g), tiles_function(g, p->after), args, PARAMS, "");

@@ -20,7 +20,7 @@ static Value two(Gen *g, Op op, Value p, Value v)
     if (op == OP_reduce_sum) return LLVMBuildFAdd(g->b, p, v, "");
     if (op == OP_reduce_prod) return LLVMBuildFMul(g->b, p, v, "");
     Value better = LLVMBuildFCmp(g->b, op == OP_reduce_max ? LLVMRealOGT : LLVMRealOLT, v, p, "");
-    return LLVMBuildSelect(g->b, better, v, p, "");
+    return where(g, better, v, p);
 }
 
 static Value tree_of_slots(Gen *g, Op op, Value p)
@@ -169,7 +169,7 @@ static void some_partials(const Reduction *r, Value first, Value partials)
 static void combine(const Reduction *r, Value partials, Value with, bool elements, Value lanes, Value to)
 {
     Gen *g = r->g;
-    Loop l = loop_of(g, LLVMBuildUDiv(g->b, LLVMBuildMul(g->b, lanes, g->rows, ""), word_i64(g, g->width), ""));
+    Loop l = loop_of(g, quotient(g, product_of(g, lanes, g->rows), word_i64(g, g->width)));
     Value v = load_vector(g, with, l.i);
     if (elements) v = element(g, v, centre_of(r, l.i));
     store(g, two(g, r->s->op, load_vector(g, partials, l.i), v), vector_at(g, to, l.i));
@@ -179,16 +179,16 @@ static void combine(const Reduction *r, Value partials, Value with, bool element
 static void reduce_in_order(const Reduction *r, Value partials)
 {
     Gen *g = r->g;
-    Loop some = loop_of(g, LLVMBuildUDiv(g->b, g->rows, word_i64(g, MOST_ROWS / PARTIALS), ""));
+    Loop some = loop_of(g, quotient(g, g->rows, word_i64(g, MOST_ROWS / PARTIALS)));
     some_partials(r, mul(g, some.i, MOST_ROWS / g->width), partials);
     loop_end(g, &some, NULL);
     Value rest = word_i64(g, r->s->k % PARTIALS), behind = operand_at(g, r->in, mul(g, r->full, PARTIALS)).base;
     if (r->s->k % PARTIALS) combine(r, partials, behind, true, rest, partials);
     Loop tree = loop_begin(g, 4);
     Value half = LLVMBuildLShr(g->b, word_i64(g, PARTIALS / 2), tree.i, "");
-    Value upper = bytes_at(g, partials, LLVMBuildMul(g->b, half, g->lane_bytes, ""));
-    Value last = LLVMBuildICmp(g->b, LLVMIntEQ, half, word_i64(g, 1), "");
-    combine(r, partials, upper, false, half, LLVMBuildSelect(g->b, last, r->out.base, partials, ""));
+    Value upper = bytes_at(g, partials, product_of(g, half, g->lane_bytes));
+    Value last = equal(g, half, 1);
+    combine(r, partials, upper, false, half, where(g, last, r->out.base, partials));
     loop_end(g, &tree, NULL);
 }
 
@@ -199,10 +199,10 @@ static void slots_of_any(const Reduction *r)
     Gen *g = r->g;
     Loop l = loop_of(g, pieces(g, r->k, word_i64(g, PARTIALS)));
     Value p = loop_phi(g, &l, start(g, r->s->op, PARTIALS)), at = mul(g, l.i, PARTIALS);
-    Value left = LLVMBuildTrunc(g->b, LLVMBuildSub(g->b, r->k, at, ""), g->i32, "");
-    Value there = LLVMBuildICmp(g->b, LLVMIntULT, iota(g, PARTIALS), splat(g, left, PARTIALS), "");
+    Value left = LLVMBuildTrunc(g->b, difference(g, r->k, at), g->i32, "");
+    Value there = is_below(g, iota(g, PARTIALS), splat(g, left, PARTIALS));
     Value taken = two(g, r->s->op, p, load_slots(r, at));
-    p = LLVMBuildSelect(g->b, there, taken, p, "");
+    p = where(g, there, taken, p);
     loop_end(g, &l, &p);
     store_slots(r, p);
 }
@@ -213,11 +213,11 @@ static void rows_of_any(const Reduction *r)
     Value p[PARTIALS];
     Loop l = loop_of(g, pieces(g, r->k, word_i64(g, PARTIALS)));
     for (int j = 0; j < PARTIALS; j++) p[j] = loop_phi(g, &l, start(g, r->s->op, g->width));
-    Value at = mul(g, l.i, PARTIALS), left = LLVMBuildSub(g->b, r->k, at, "");
+    Value at = mul(g, l.i, PARTIALS), left = difference(g, r->k, at);
     for (int j = 0; j < PARTIALS; j++) {
-        Value there = LLVMBuildICmp(g->b, LLVMIntULT, word_i64(g, j), left, "");
+        Value there = is_below(g, word_i64(g, j), left);
         Value v = load_element(r, operand_at(g, r->in, at), j);
-        p[j] = LLVMBuildSelect(g->b, there, two(g, r->s->op, p[j], v), p[j], "");
+        p[j] = where(g, there, two(g, r->s->op, p[j], v), p[j]);
     }
     loop_end(g, &l, p);
     store_rows(r, p);
@@ -252,7 +252,7 @@ void reduce_emit(Gen *g, const ReduceStep *s)
     if (!r.k) r.k = add(g, mul(g, r.full, PARTIALS), word_i64(g, s->k % PARTIALS));
     Value partials = in_order(g, s) ? stack_floats(g, PARTIALS * MOST_ROWS) : NULL;
     Loop l = loop_of(g, outer);
-    r.in = operand_at(g, in, LLVMBuildMul(g->b, l.i, r.k, ""));
+    r.in = operand_at(g, in, product_of(g, l.i, r.k));
     r.out = operand_at(g, out, l.i);
     r.centres = s->squares && reduce_centres_move(s) ? operand_at(g, centres, l.i) : centres;
     if (partials)

@@ -33,8 +33,7 @@ typedef struct {
 
 static Group whole_group(Gen *g, const Block *b, Value i)
 {
-    return (Group){LLVMBuildMul(g->b, i, b->width, ""), b->width, LLVMBuildUDiv(g->b, b->width, word_i64(g, SLOTS), ""),
-                   0};
+    return (Group){product_of(g, i, b->width), b->width, quotient(g, b->width, word_i64(g, SLOTS)), 0};
 }
 
 static Group last_group(Gen *g, const Block *b)
@@ -63,8 +62,8 @@ static Operand frozen(Gen *g, Operand o)
 static Rows rows_at(Gen *g, const Block *b, const Group *s, Value col)
 {
     Value k = b->paired ? LLVMBuildLShr(g->b, b->k, word_i64(g, 1), "") : b->k;
-    Operand group = operand_at(g, b->w, LLVMBuildMul(g->b, s->first, b->rows, ""));
-    Operand at = operand_at(g, operand_at(g, group, LLVMBuildMul(g->b, k, s->width, "")), col);
+    Operand group = operand_at(g, b->w, product_of(g, s->first, b->rows));
+    Operand at = operand_at(g, operand_at(g, group, product_of(g, k, s->width)), col);
     if (!LLVMIsConstant(s->width)) at = frozen(g, at);
     Operand behind = operand_at(g, at, mul(g, s->width, NEAR_ROWS));
     return (Rows){{at, LLVMIsConstant(s->width) ? behind : frozen(g, behind)}};
@@ -94,17 +93,17 @@ static Value load_weight(Gen *g, const Block *b, Operand w, int i)
 // What a block has in a group.
 static Value block_bytes(Gen *g, const Block *b)
 {
-    return mul(g, LLVMBuildMul(g->b, b->width, b->w.lane_bytes, ""), b->paired ? MOST_OUTPUTS / 2 : MOST_OUTPUTS);
+    return mul(g, product_of(g, b->width, b->w.lane_bytes), b->paired ? MOST_OUTPUTS / 2 : MOST_OUTPUTS);
 }
 
 // A block's weights follow the one's before in each group. Several rows fetch a part of them each, so that all compute
 // while weights come; one alone is as fast without.
 static Value fetched_lines(Gen *g, const Block *b)
 {
-    Value rows = few_rows(g, g->shape), lines = LLVMBuildUDiv(g->b, block_bytes(g, b), word_i64(g, LINE_BYTES), "");
+    Value rows = few_rows(g, g->shape), lines = quotient(g, block_bytes(g, b), word_i64(g, LINE_BYTES));
     Value part = pieces(g, lines, rows);
-    Value alone = LLVMBuildICmp(g->b, LLVMIntEQ, rows, word_i64(g, 1), "");
-    return LLVMBuildSelect(g->b, alone, word_i64(g, 0), part, "");
+    Value alone = equal(g, rows, 1);
+    return where(g, alone, word_i64(g, 0), part);
 }
 
 static void fetch_ahead(Gen *g, const Block *b, const Group *s)
@@ -214,10 +213,10 @@ static void rows_group(Gen *g, const Block *b, const Group *s, Value j, Value *s
         loop_end(g, &l, sum);
     }
     if (!s->rest) return;
-    Value next[MOST_SUMS], there = LLVMBuildICmp(g->b, LLVMIntULT, j, word_i64(g, s->rest), "");
+    Value next[MOST_SUMS], there = is_below(g, j, word_i64(g, s->rest));
     for (int i = 0; i < sums; i++) next[i] = sum[i];
     rows_step(g, b, s, add(g, j, behind_full(g, s)), next);
-    for (int i = 0; i < sums; i++) sum[i] = LLVMBuildSelect(g->b, there, next[i], sum[i], "");
+    for (int i = 0; i < sums; i++) sum[i] = where(g, there, next[i], sum[i]);
 }
 
 static void rows_partial(Gen *g, const Block *b, Value j, Value *sum)
@@ -275,9 +274,9 @@ static void block_emit(Gen *g, const Block *b)
     }
     Loop rows = loop_of(g, few_rows(g, g->shape));
     Block own = *b;
-    own.x.base = bytes_at(g, b->x.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, b->x_space), ""));
-    own.out.base = bytes_at(g, b->out.base, LLVMBuildMul(g->b, rows.i, few_step(g, g->shape, SPACE_WORK), ""));
-    if (b->lines) own.fetch = add(g, block_bytes(g, b), mul(g, LLVMBuildMul(g->b, rows.i, b->lines, ""), LINE_BYTES));
+    own.x.base = bytes_at(g, b->x.base, product_of(g, rows.i, few_step(g, g->shape, b->x_space)));
+    own.out.base = bytes_at(g, b->out.base, product_of(g, rows.i, few_step(g, g->shape, SPACE_WORK)));
+    if (b->lines) own.fetch = add(g, block_bytes(g, b), mul(g, product_of(g, rows.i, b->lines), LINE_BYTES));
     slots_emit(g, &own);
     loop_end(g, &rows, NULL);
 }
@@ -287,7 +286,7 @@ static void block_emit(Gen *g, const Block *b)
 static void outputs_emit(Gen *g, Block b, uint32_t k, int most)
 {
     int rest = (int)k % 8 % most;
-    Value full = LLVMBuildUDiv(g->b, b.k_all, word_i64(g, most), ""), at = mul(g, full, most);
+    Value full = quotient(g, b.k_all, word_i64(g, most)), at = mul(g, full, most);
     if (k >= 8 || (int)k >= most) {
         Loop l = loop_of(g, full);
         b.n = most;
@@ -316,8 +315,8 @@ static void set_groups(Gen *g, Block *b, const GemmStep *s)
         b->groups = b->grouped ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
         return;
     }
-    Value n = count_arg(g, s->n), one = LLVMBuildICmp(g->b, LLVMIntULT, n, b->width, "");
-    b->width = g->tile == 1 ? word_i64(g, least(s->n, GEMM_GROUP)) : LLVMBuildSelect(g->b, one, n, b->width, "");
+    Value n = count_arg(g, s->n), one = is_below(g, n, b->width);
+    b->width = g->tile == 1 ? word_i64(g, least(s->n, GEMM_GROUP)) : where(g, one, n, b->width);
     b->groups = pieces(g, n, word_i64(g, GEMM_GROUP));
 }
 
@@ -331,15 +330,15 @@ void transposed_emit(Gen *g, const GemmStep *s)
     b.k_all = b.rows = count_arg(g, s->k);
     if (b.paired) b.rows = pairs_of(g, b.k_all);
     set_groups(g, &b, s);
-    Value n_all = add(g, LLVMBuildMul(g->b, b.groups, b.width, ""), word_i64(g, b.rest));
+    Value n_all = add(g, product_of(g, b.groups, b.width), word_i64(g, b.rest));
     bool wide = g->info.level == LEVEL_AVX512;
     if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
     int most = wide && b.v == 1 ? 8 : 4;
     if (g->tile == 1 && g->ahead && wide) b.lines = fetched_lines(g, &b);
     Loop l = loop_of(g, o.tokens);
-    b.x = operand_at(g, o.x, LLVMBuildMul(g->b, l.i, n_all, ""));
-    b.out = operand_at(g, o.out, LLVMBuildMul(g->b, l.i, b.k_all, ""));
-    if (s->apart) b.w = operand_at(g, o.w, LLVMBuildMul(g->b, l.i, LLVMBuildMul(g->b, n_all, b.rows, ""), ""));
+    b.x = operand_at(g, o.x, product_of(g, l.i, n_all));
+    b.out = operand_at(g, o.out, product_of(g, l.i, b.k_all));
+    if (s->apart) b.w = operand_at(g, o.w, product_of(g, l.i, product_of(g, n_all, b.rows)));
     Loop rows = rows_begin(g, b.v * g->width);
     b.row = mul(g, rows.i, (int64_t)b.v * g->width);
     outputs_emit(g, b, s->k, most);

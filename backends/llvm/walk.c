@@ -172,8 +172,8 @@ static void walk_step(Gen *g, Value step, Value args, Value times)
 {
     Value shape = LLVMGetParam(g->fn, 5);
     Loop l = loop_of(g, times);
-    Value work = bytes_at(g, LLVMGetParam(g->fn, 0), LLVMBuildMul(g->b, l.i, few_step(g, shape, SPACE_WORK), ""));
-    Value prep = bytes_at(g, LLVMGetParam(g->fn, 1), LLVMBuildMul(g->b, l.i, few_step(g, shape, SPACE_PREP), ""));
+    Value work = bytes_at(g, LLVMGetParam(g->fn, 0), product_of(g, l.i, few_step(g, shape, SPACE_WORK)));
+    Value prep = bytes_at(g, LLVMGetParam(g->fn, 1), product_of(g, l.i, few_step(g, shape, SPACE_PREP)));
     call_step(g, step, work, prep, args);
     loop_end(g, &l, NULL);
 }
@@ -193,7 +193,7 @@ static void walk_steps(Unit *u, Value lengths, bool several)
     Value bytes = LLVMBuildAnd(g->b, length, word_i64(g, each_row(u) - 1), "");
     if (several) {
         Value each = LLVMBuildICmp(g->b, LLVMIntNE, bytes, length, "");
-        walk_step(g, step, args, LLVMBuildSelect(g->b, each, few_rows(g, shape), word_i64(g, 1), ""));
+        walk_step(g, step, args, where(g, each, few_rows(g, shape), word_i64(g, 1)));
     } else {
         call_step(g, step, LLVMGetParam(g->fn, 0), LLVMGetParam(g->fn, 1), args);
     }
@@ -213,7 +213,7 @@ void emit_walk(Unit *u)
     Value fn = u->walk = function_new(g, "walk", u->walk_type), lengths = lengths_new(u);
     Value shape = LLVMGetParam(fn, 5);
     Value few = LLVMBuildICmp(g->b, LLVMIntUGE, shape, word_i64(g, SHAPE_FEW), "");
-    Value rows = LLVMBuildICmp(g->b, LLVMIntUGT, few_rows(g, shape), word_i64(g, 1), "");
+    Value rows = exceeds(g, few_rows(g, shape), 1);
     LLVMBasicBlockRef several = block_new(g, "several"), once = block_new(g, "once");
     LLVMBuildCondBr(g->b, LLVMBuildAnd(g->b, few, rows, ""), several, once);
     LLVMPositionBuilderAtEnd(g->b, several);
@@ -265,9 +265,9 @@ void emit_rounds(Unit *u)
     Loop parts = loop_of(g, head_word(g, list, 0));
     Value at = loop_phi(g, &parts, start);
     Value rounds = head_word(g, at, 0), bytes = head_word(g, at, 1), first = bytes_at(g, at, word_i64(g, PART_HEAD));
-    Value many = LLVMBuildICmp(g->b, LLVMIntNE, rounds, word_i64(g, 1), "");
-    Value words = LLVMBuildSelect(g->b, many, LLVMBuildLShr(g->b, bytes, word_i64(g, 3), ""), word_i64(g, 0), "");
-    Value by = bytes_at(g, first, bytes), steps = LLVMBuildSelect(g->b, many, body, first, "");
+    Value many = differs(g, rounds, 1);
+    Value words = where(g, many, LLVMBuildLShr(g->b, bytes, word_i64(g, 3), ""), word_i64(g, 0));
+    Value by = bytes_at(g, first, bytes), steps = where(g, many, body, first);
     copy_words(g, body, first, words);
     Loop l = loop_of(g, rounds);
     Value args[] = {LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), steps,
@@ -275,7 +275,7 @@ void emit_rounds(Unit *u)
     LLVMBuildCall2(g->b, u->walk_type, u->walk, args, 6, "");
     add_words(g, body, by, words);
     loop_end(g, &l, NULL);
-    Value next = LLVMBuildSelect(g->b, many, bytes_at(g, by, bytes), by, "");
+    Value next = where(g, many, bytes_at(g, by, bytes), by);
     loop_end(g, &parts, &next);
     LLVMBuildRetVoid(g->b);
 }
@@ -285,8 +285,8 @@ static Value program_shape(Gen *g, Value fn, int t)
 {
     Value word = LLVMGetParam(fn, 3);
     if (!t) return word;
-    Value shared = LLVMBuildICmp(g->b, LLVMIntEQ, few_step(g, word, SPACE_PREP), word_i64(g, 4 * SHARED_ROWS), "");
-    return LLVMBuildSelect(g->b, shared, word_i64(g, tiles[t] | SHAPE_SHARED), word_i64(g, tiles[t]), "");
+    Value shared = equal(g, few_step(g, word, SPACE_PREP), 4 * SHARED_ROWS);
+    return where(g, shared, word_i64(g, tiles[t] | SHAPE_SHARED), word_i64(g, tiles[t]));
 }
 
 void emit_program(Unit *u, int id, int t)

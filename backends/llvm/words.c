@@ -49,7 +49,11 @@ Value mul(Gen *g, Value a, int64_t b)
 
 Value difference(Gen *g, Value a, Value b) { return LLVMBuildSub(g->b, a, b, ""); }
 Value product_of(Gen *g, Value a, Value b) { return LLVMBuildMul(g->b, a, b, ""); }
+Value quotient(Gen *g, Value a, Value b) { return LLVMBuildUDiv(g->b, a, b, ""); }
 Value equal(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, word_i64(g, b), ""); }
+Value differs(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntNE, a, word_i64(g, b), ""); }
+Value exceeds(Gen *g, Value a, int64_t b) { return LLVMBuildICmp(g->b, LLVMIntUGT, a, word_i64(g, b), ""); }
+Value is_below(Gen *g, Value a, Value b) { return LLVMBuildICmp(g->b, LLVMIntULT, a, b, ""); }
 Value is_null(Gen *g, Value a) { return LLVMBuildICmp(g->b, LLVMIntEQ, a, LLVMConstNull(g->ptr), ""); }
 Value where(Gen *g, Value condition, Value a, Value b) { return LLVMBuildSelect(g->b, condition, a, b, ""); }
 
@@ -71,15 +75,9 @@ Value fma_of(Gen *g, Value a, Value b, Value c)
     return call(g, "llvm.fma", LLVMTypeOf(a), args, 3);
 }
 
-Value least_word(Gen *g, Value a, Value b)
-{
-    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, a, b, ""), a, b, "");
-}
+Value least_word(Gen *g, Value a, Value b) { return where(g, is_below(g, a, b), a, b); }
 
-Value pieces(Gen *g, Value n, Value piece)
-{
-    return LLVMBuildUDiv(g->b, add(g, n, add(g, piece, word_i64(g, -1))), piece, "");
-}
+Value pieces(Gen *g, Value n, Value piece) { return quotient(g, add(g, n, add(g, piece, word_i64(g, -1))), piece); }
 
 Value bytes_at(Gen *g, Value pointer, Value bytes) { return LLVMBuildGEP2(g->b, g->i8, pointer, &bytes, 1, ""); }
 
@@ -120,7 +118,7 @@ Loop loop_maybe(Gen *g, Value count)
     Loop l = {.maybe = true, .count = count, .before = LLVMGetInsertBlock(g->b)};
     l.head = block_new(g, "loop");
     l.done = block_new(g, "done");
-    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, count, word_i64(g, 0), ""), l.head, l.done);
+    LLVMBuildCondBr(g->b, differs(g, count, 0), l.head, l.done);
     LLVMPositionBuilderAtEnd(g->b, l.head);
     l.i = LLVMBuildPhi(g->b, g->i64, "i");
     return l;
@@ -130,7 +128,7 @@ Loop rows_begin(Gen *g, int rows)
 {
     if (g->tile == 1) return loop_begin(g, 1);
     if (!g->strided) return loop_begin(g, g->tile / rows);
-    return loop_of(g, LLVMBuildUDiv(g->b, g->rows, word_i64(g, rows), ""));
+    return loop_of(g, quotient(g, g->rows, word_i64(g, rows)));
 }
 
 Value loop_phi(Gen *g, Loop *l, Value first)
@@ -159,7 +157,7 @@ void loop_end(Gen *g, Loop *l, Value *next)
     if (l->once) return;
     Value zero = word_i64(g, 0);
     Value i = LLVMBuildNUWAdd(g->b, l->i, word_i64(g, 1), "");
-    Value more = LLVMBuildICmp(g->b, LLVMIntULT, i, l->count, "");
+    Value more = is_below(g, i, l->count);
     LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
     if (!l->maybe) l->done = block_new(g, "done");
     LLVMBuildCondBr(g->b, more, l->head, l->done);
@@ -229,10 +227,10 @@ Operand add_operand(Gen *g, Value *space)
     Value word = next_arg(g, ARG_ADD), lane = LLVMBuildLShr(g->b, word, word_i64(g, 1), "");
     *space = LLVMBuildAnd(g->b, word, word_i64(g, 1), "");
     Operand o = space_start(g, SPACE_WORK);
-    Value prepared = LLVMBuildICmp(g->b, LLVMIntEQ, *space, word_i64(g, SPACE_PREP), "");
-    o.base = LLVMBuildSelect(g->b, prepared, g->prep, g->work, "");
-    o.lane_bytes = LLVMBuildSelect(g->b, prepared, g->prep_bytes, g->lane_bytes, "");
-    if (g->prep_rows) o.rows = LLVMBuildSelect(g->b, prepared, g->prep_rows, word_i64(g, -1), "");
+    Value prepared = equal(g, *space, SPACE_PREP);
+    o.base = where(g, prepared, g->prep, g->work);
+    o.lane_bytes = where(g, prepared, g->prep_bytes, g->lane_bytes);
+    if (g->prep_rows) o.rows = where(g, prepared, g->prep_rows, word_i64(g, -1));
     return operand_at(g, o, lane);
 }
 
@@ -246,7 +244,7 @@ Operand weights_operand(Gen *g, MatrixKind kind)
 
 Operand operand_at(Gen *g, Operand o, Value lane)
 {
-    o.base = bytes_at(g, o.base, LLVMBuildMul(g->b, lane, o.lane_bytes, ""));
+    o.base = bytes_at(g, o.base, product_of(g, lane, o.lane_bytes));
     return o;
 }
 
