@@ -64,10 +64,12 @@ static nfcc_status if_amx(nfcc_status there) { return has_amx() ? there : NFCC_C
 
 // ---- policies as files: one set of code that wants AMX, or a second one
 
-static void write_policy(const char *name, uint32_t cpu, uint32_t other_cpu)
+static nfcc_model_header *header_of(const FakeFile *l) { return (nfcc_model_header *)(l->file + l->model); }
+
+static FakeFile policy_file(uint32_t cpu, uint32_t other_cpu)
 {
     FakeFile l = fake_file(FAKE_WEIGHTS);
-    nfcc_model_header *m = (nfcc_model_header *)(l.file + l.model);
+    nfcc_model_header *m = header_of(&l);
     m->cpu = cpu;
     m->other_cpu = other_cpu;
     m->other_code = m->size;
@@ -75,6 +77,12 @@ static void write_policy(const char *name, uint32_t cpu, uint32_t other_cpu)
         memcpy(l.file + l.model + m->size, m->programs[id].code, sizeof m->programs[id].code);
         m->size += (uint32_t)sizeof m->programs[id].code;
     }
+    return l;
+}
+
+static void write_policy(const char *name, uint32_t cpu, uint32_t other_cpu)
+{
+    FakeFile l = policy_file(cpu, other_cpu);
     write_file(name, l.file, l.size);
     free(l.file);
 }
@@ -120,6 +128,26 @@ static void test_lacking(void **state)
     assert_int_equal(opened("never.so", 0, &cpu), NFCC_CPU);
     assert_int_equal(opened("never_other.so", 0, &cpu), NFCC_OK);
     assert_int_equal(cpu, 0);
+}
+
+// The second set of code is checked wherever the file is opened, also where it is not used.
+static void test_damaged_second_code(void **state)
+{
+    (void)state;
+    static const int32_t hostile[] = {63, FAKE_TABLES, INT32_MAX, INT32_MIN};
+    unsigned cpu;
+    for (size_t i = 0; i <= sizeof hostile / sizeof *hostile; i++) {
+        FakeFile l = policy_file(0, LACKING);
+        nfcc_model_header *m = header_of(&l);
+        int32_t *codes = (int32_t *)(l.file + l.model + m->other_code);
+        if (i == 0)
+            m->other_code += 4; // its end lies behind the descriptor
+        else
+            codes[NFCC_PROGRAM_RUN * NFCC_TILES] = hostile[i - 1];
+        write_file("damaged.so", l.file, l.size);
+        assert_int_equal(opened("damaged.so", 0, &cpu), NFCC_ABI);
+        free(l.file);
+    }
 }
 
 #if defined(__x86_64__)
@@ -288,6 +316,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_opened),
         cmocka_unit_test(test_lacking),
+        cmocka_unit_test(test_damaged_second_code),
 #if defined(__x86_64__)
         cmocka_unit_test(test_asked_by_what_uses_them),
         cmocka_unit_test(test_refused),
