@@ -36,9 +36,15 @@ uint32_t *prepared_words(Context *cx, const Plan *plan, size_t rows, const uint3
 static void compare_port(Check *c, const char *name, const uint32_t *words, const double *exact, size_t lanes)
 {
     double scale = 0, worst = 0;
-    for (size_t i = 0; i < c->rows * lanes; i++)
+    size_t n_nan = 0, n = c->rows * lanes;
+    for (size_t i = 0; i < n; i++) {
+        n_nan += isnan(exact[i]);
         if (isfinite(exact[i]) && fabs(exact[i]) > scale) scale = fabs(exact[i]);
-    for (size_t i = 0; i < c->rows * lanes; i++) {
+    }
+    if (n && n_nan == n)
+        diag_warning(c->cx, NULL, "%s is NaN in all rows checked: --verify-inputs FILE.npz gives rows that occur",
+                     name);
+    for (size_t i = 0; i < n; i++) {
         double got = float_of(words[i]), d = fabs(got - exact[i]) / (scale > 1 ? scale : 1);
         if (got == exact[i] || (isnan(got) && isnan(exact[i]))) continue;
         if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;

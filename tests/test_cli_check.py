@@ -63,6 +63,24 @@ def test_verify_inputs(tool, files, rows):
     tool(tool.model("lander_nfbc"), "-o", files / "p.so", "--verify-inputs", files / "in.npz")
 
 
+def test_a_check_of_nan_is_told(tool, tmp_path):
+    """It compares nothing, and was a distance of 0."""
+    (tmp_path / "m.nf").write_text("""module stage=imported
+port in "obs" f32[3] batch 0
+port out "q" f32[3] batch 0
+func @main(obs: f32[1,3]) {
+    square: f32[1,3] = mul obs, obs
+    above: f32[1,3] = sub square, 400
+    q: f32[1,3] = log above
+    return q
+}
+""")
+    said = "q is NaN in all rows checked: --verify-inputs"
+    assert said in tool("verify", tmp_path / "m.nf").stderr
+    np.savez(tmp_path / "rows.npz", obs=np.full((4, 3), [25, -21, 19], np.float32))
+    assert said not in tool("verify", tmp_path / "m.nf", "--inputs", tmp_path / "rows.npz").stderr
+
+
 @pytest.mark.parametrize("key,value", [("obs", np.nan), ("x", np.inf), ("noise", -np.inf), ("x", 1e39)])
 def test_rows_that_check_nothing(tool, files, rows, key, value):
     """NaN equals NaN: rows of them were "verified" with a distance of 0. A reference may hold -inf."""
