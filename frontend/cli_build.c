@@ -329,7 +329,7 @@ static bool link_object(NativeCheck *c, const Object *object, const Target *targ
     bool blas = !strcmp(c->backend->name, "openblas"),
          checked = verify && target_runs_here(target, c->b->plan->weight_type, c->b->plan->tiled);
     bool good = link_shared(&c->s->cx, object, target, blas, path, checked ? check_native : NULL, c);
-    *native_rows = good && checked ? 4 : 0;
+    *native_rows = good && checked ? NATIVE_ROWS : 0;
     return good;
 }
 

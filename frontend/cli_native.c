@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 4, MOST_ROWS = 64, KINDS = PORT_SCORE + 1 };
+enum { ROWS = NATIVE_ROWS, NOISE_SEED = 12345, MOST_ROWS = 64, KINDS = PORT_SCORE + 1 };
 
 typedef struct {
     uint32_t *words; // [ROWS][lanes], NULL: not known
@@ -258,12 +258,12 @@ static bool check_noise(Native *n)
     put_board(n, PORT_SEED, 0, 4);
     put_board(n, PORT_TEMPERATURE, 0, 1);
     for (uint32_t r = 0; r < ROWS; r++) {
-        const uint32_t words[4] = {12345, 0, r, 0};
+        const uint32_t words[4] = {NOISE_SEED, 0, r, 0};
         memcpy(at_board(n, PORT_SEED, 0)->words + r * 4, words, sizeof words);
         at_board(n, PORT_TEMPERATURE, 0)->words[r] = word_of(1.0f);
     }
     float *z = ARENA_ARRAY(n->cx->arena, float, (size_t)ROWS *(n->plan->event.lanes + 1));
-    if (!run_program(n, PROGRAM_NOISE) || !status_ok(n, "noise", nfcc_draw(n->policy, 12345, 0, ROWS, z, n->work)))
+    if (!run_program(n, PROGRAM_NOISE) || !status_ok(n, "noise", nfcc_draw(n->policy, NOISE_SEED, 0, ROWS, z, n->work)))
         return false;
     n->z = repeat_rows(n, at_board(n, PORT_Z, 0));
     return compare(n, "noise", "z", z, at_board(n, PORT_Z, 0), ROWS);

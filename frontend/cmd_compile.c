@@ -49,10 +49,12 @@ static const char *path_of(Arena *arena, const char *output, unsigned all, unsig
     return arena_format(arena, "%.*s%s", (int)stem, output, extension);
 }
 
+enum { MOST_NAME = 199 }; // bytes
+
 static bool valid_name(const char *name)
 {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-    return n && !name[n] && n < 200 && !(*name >= '0' && *name <= '9');
+    return n && !name[n] && n <= MOST_NAME && !(*name >= '0' && *name <= '9');
 }
 
 static const char *name_of(Session *s)
@@ -60,7 +62,8 @@ static const char *name_of(Session *s)
     const char *given = s->options->value[OPT_name], *output = s->options->value[OPT_output];
     if (!given) return policy_name(s->arena, output ? output : s->options->args[0]);
     if (valid_name(given)) return given;
-    usage_error("--name %.100s: letters, digits and _ are wanted, a letter first, as in C", given);
+    usage_error("--name '%.100s': at most %d letters, digits and _ are wanted, a letter first, as in C", given,
+                MOST_NAME);
     return NULL;
 }
 

@@ -74,7 +74,8 @@ const Node *unbaked(Call *c, int n, int i, const Node *x)
 // Notes a batch size that seems to be written into a graph whose batch claims to vary.
 static void suggest(Call *c, int64_t rows, bool likely)
 {
-    if (likely && !c->im->suggested && rows > 0 && rows <= 65536) c->im->suggested = rows;
+    enum { MOST_BATCH = 65536 };
+    if (likely && !c->im->suggested && rows > 0 && rows <= MOST_BATCH) c->im->suggested = rows;
 }
 
 bool broadcast_ok(Call *c, int n, const Node *const *in, Type *out)
@@ -219,6 +220,14 @@ static const Node *linear_each(Call *c, const Node *a, const Node *w)
     return build_reshape(c->b, build_concat(c->b, (int)n, part, 0), r, dim);
 }
 
+// Few enough for a step each.
+static bool few_matrices(Type t)
+{
+    enum { MOST_MATRICES = 4096 };
+    int64_t lanes = type_lanes(t);
+    return lanes && lanes / (t.dim[t.rank - 1] * t.dim[t.rank - 2]) <= MOST_MATRICES;
+}
+
 const Node *product(Call *c, const Node *a, const Node *w)
 {
     if (!(a = cast_real(c, a)) || !(w = cast_real(c, w))) return NULL;
@@ -249,10 +258,8 @@ const Node *product(Call *c, const Node *a, const Node *w)
     memcpy(dim, a->type.dim, sizeof dim);
     dim[a->type.rank - 1] = w->type.dim[a->type.rank - 1];
     if (!affordable(c, a->type.rank, dim)) return NULL;
-    int64_t lanes = type_lanes(a->type);
-    if (node_is_const(w) && lanes && lanes / (a->type.dim[a->type.rank - 1] * a->type.dim[a->type.rank - 2]) <= 4096)
-        return linear_each(c, a, w);
-    if (node_is_const(a) && lanes && lanes / (a->type.dim[a->type.rank - 1] * a->type.dim[a->type.rank - 2]) <= 4096)
+    if (node_is_const(w) && few_matrices(a->type)) return linear_each(c, a, w);
+    if (node_is_const(a) && few_matrices(a->type))
         return build_swap_last(c->b, linear_each(c, build_swap_last(c->b, w), build_swap_last(c->b, a)));
     return build_matmul(c->b, a, w);
 }

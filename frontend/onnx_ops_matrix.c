@@ -19,15 +19,20 @@ static bool dense(Call *c, const Node *x, double **inverse, Determinant **det)
     return true;
 }
 
+enum { MOST_CONSTANT = 4096 }; // rows of a matrix that is computed with here
+
 // The operand, [..., n, n]; computed ones have few rows.
 static const Node *square_arg(Call *c)
 {
     const Node *x = arg(c, 0);
     if (!x) return NULL;
     Type t = x->type;
-    if (t.rank < 2 || t.dim[t.rank - 1] != t.dim[t.rank - 2] || t.dim[t.rank - 1] > 4096)
+    if (t.rank < 2 || t.dim[t.rank - 1] != t.dim[t.rank - 2])
         return fail(c, DAMAGED, "%s is not a square matrix", type_text(call_arena(c), t));
     int64_t n = type_last(t);
+    if (n > MOST_CONSTANT)
+        return fail(c, "export its determinant or inverse as a constant",
+                    "a matrix of %lld rows is not supported here; the most are %d", (long long)n, MOST_CONSTANT);
     if (!node_is_const(x) && n > MOST_SOLVED)
         return fail(c, "give the matrix as a product of triangular ones, whose determinants are products",
                     "a determinant or an inverse of %lld computed rows is not supported; the most are %d", (long long)n,

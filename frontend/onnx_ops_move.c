@@ -331,10 +331,12 @@ void import_reverse_sequence(Call *c, int a)
 
 // ---- blocks of pixels as channels
 
+enum { MOST_BLOCK = UINT16_MAX };
+
 static bool blocks(Call *c, const Node *x, int64_t *size)
 {
     *size = attr_int(c, "blocksize", 0);
-    return (x->type.rank == 4 && *size > 0 && *size < 65536) ||
+    return (x->type.rank == 4 && *size > 0 && *size <= MOST_BLOCK) ||
            fail(c, DAMAGED, "blocksize %lld, rank %d", (long long)*size, x->type.rank) != NULL;
 }
 

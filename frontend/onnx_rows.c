@@ -33,6 +33,8 @@ static int64_t lane_in_many(const Layout *l, int64_t rows, int64_t row, int64_t 
     return (lane / l->inner * rows + row) * l->inner + lane % l->inner;
 }
 
+enum { SEED = 12345 };
+
 static double draw(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -51,7 +53,7 @@ static double sample(uint64_t *state, DType dtype, int round)
 
 bool row_numbers(int n, const Type *one, const Type *many, int64_t rows, int round, double **x, double **y)
 {
-    uint64_t state = 12345;
+    uint64_t state = SEED;
     for (int i = 0; i < n; i++) {
         Layout l;
         if (!layout_of(one[i], many[i], rows, false, &l)) return false;

@@ -46,9 +46,11 @@ static void add_term(Total *t, double scale, const Node *v, int64_t count)
 // they come from. Refs of one node are handled together.
 static void add_log_abs(Total *t, double scale, const LaneRef *refs, int64_t n, int depth);
 
+enum { MOST_DEPTH = 8 };
+
 static bool follows(const Node *n, int depth)
 {
-    if (depth > 8) return false;
+    if (depth > MOST_DEPTH) return false;
     switch ((int)n->op) {
     case OP_exp:
     case OP_sigmoid:

@@ -107,7 +107,8 @@ static void golden_graph(Context *cx, Plan *plan, size_t rows)
 
 void plan_golden(Context *cx, Plan *plan)
 {
-    size_t rows = plan->event.lanes > 256 ? 1 : 4;
+    enum { FEW_LANES = 256, ROWS = 4 }; // of an event; rows are not to make the file larger
+    size_t rows = plan->event.lanes > FEW_LANES ? 1 : ROWS;
     plan->golden_rows = (uint32_t)rows;
     if (plan->event.lanes)
         golden_flow(cx, plan, rows);

@@ -134,11 +134,13 @@ static bool unary_range(const Node *n, Range x, Pair *out)
     }
 }
 
+enum { MOST_DEPTH = 16 };
+
 static Range lane_range(LaneRef r, int depth)
 {
     const Node *n = r.node;
     if (lane_is_const(r)) return range(lane_value(r), lane_value(r));
-    if (depth > 16 || !op_elementwise(n->op)) {
+    if (depth > MOST_DEPTH || !op_elementwise(n->op)) {
         int sign = lane_sign(r);
         return sign > 0 ? range(TINY, INFINITY) : sign < 0 ? range(-INFINITY, -TINY) : ALL;
     }

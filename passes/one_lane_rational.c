@@ -15,7 +15,7 @@ typedef struct {
     bool root;
 } Ratio;
 
-enum { MOST_PARTS = 128 };
+enum { MOST_PARTS = 128, MOST_DEPTH = 6 };
 
 typedef struct {
     LaneRef lane; // of the first function
@@ -71,7 +71,7 @@ static int part_number(Rational *x, LaneRef r, int depth)
     int at = x->n_parts++;
     Parts *p = &x->parts[at];
     *p = (Parts){.lane = r};
-    bool apart = depth < 6 && sums(r.node->op);
+    bool apart = depth < MOST_DEPTH && sums(r.node->op);
     for (int k = 0; k < r.node->n_in && apart; k++) apart = known_or_fixed(x->w, lane_operand(r.node, k, r.lane));
     for (int k = 0; k < r.node->n_in && apart; k++) {
         LaneRef in = lane_operand(r.node, k, r.lane);
@@ -125,7 +125,7 @@ static Poly known_poly(Rational *x, const LaneRef *refs, int depth)
     if (number) return poly_number(a, lane_value(refs[0]));
     if (assumed(x->w, refs[0], &v)) return poly_number(a, v);
     const Node *node = refs[0].node;
-    if (one_node && depth < 6 && taken_apart(x, refs[0])) {
+    if (one_node && depth < MOST_DEPTH && taken_apart(x, refs[0])) {
         Poly in[2];
         LaneRef *below = heap_array(n, sizeof *below);
         for (int k = 0; k < node->n_in; k++) {

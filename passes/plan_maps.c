@@ -36,9 +36,12 @@ static int set_value(Planner *p, Cluster *c, const Node *v, int value)
     return value;
 }
 
+enum { MOST_LOOKED_AT = 4096 }; // lanes of a constant that may all be equal
+
 static bool imm_const(const Node *c, double *v)
 {
-    return node_is_const(c) && (type_lanes(c->type) == 1 || (type_lanes(c->type) <= 4096 && const_is_splat(c, v)));
+    return node_is_const(c) &&
+           (type_lanes(c->type) == 1 || (type_lanes(c->type) <= MOST_LOOKED_AT && const_is_splat(c, v)));
 }
 
 static int operand_value(Planner *p, Cluster *c, const Node *v)

@@ -261,6 +261,12 @@ def huge_fill():
                  [ints("s", 1 << 20, 1 << 20)]), "would be too large"
 
 
+def huge_square():
+    """It is square: the message said that it is not."""
+    return model([node("Det", ["w"], ["d"]), node("Add", ["x", "d"], ["y"])],
+                 [nh.from_array(np.zeros((4097, 4097), np.float32), "w")]), "4097 rows is not supported here; the most"
+
+
 def huge_broadcast():
     nodes = [node("Expand", ["x", "s"], ["a"]), node("Expand", ["x", "t"], ["b"]), node("Add", ["a", "b"], ["y"])]
     return model(nodes, [ints("s", 1, 8192, 1, 1, 4), ints("t", 8192, 1, 1, 1, 4)]), "too large"

@@ -34,6 +34,7 @@ def test_help_names_everything(tool):
     (["m.onnx", "-o", "p.so", "--target", "z80"], "z80"),
     (["m.onnx", "-o", "p.so", "--target", "x86_64-linux-gnu", "--cpu", "cortex-a76"], ": --target aarch64-linux-gnu"),
     (["m.onnx", "-o", "p.so", "--name", "7 up"], "--name"),
+    (["m.onnx", "-o", "p.so", "--name", "n" * 200], "at most 199 letters"),
     (["m.onnx", "-o", "p.so", "--max-error", "much"], "number"),
     (["m.onnx", "-o", "p.so", "--max-error", "0"], "above 0"),
     (["m.onnx", "-o", "p.so", "--max-graph-error", "much"], "number"),

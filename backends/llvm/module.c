@@ -229,12 +229,14 @@ static const Object *emit_module(Context *cx, const Plan *plan, const Target *ta
     return object;
 }
 
+enum { MOST_WEIGHTS = 480000000 }; // their bytes are offsets of 31 bits, with room for code and tables
+
 const Object *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,
                              const char **ll, GemmEmit *gemm)
 {
-    if (plan->weight_lanes > 480000000) {
-        diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most 480 million",
-                   (unsigned long long)plan->weight_lanes);
+    if (plan->weight_lanes > MOST_WEIGHTS) {
+        diag_error(cx, NULL, "split the model", "%llu weights: one file holds at most %d million",
+                   (unsigned long long)plan->weight_lanes, MOST_WEIGHTS / 1000000);
         return NULL;
     }
     LLVMInstallFatalErrorHandler(fatal);
