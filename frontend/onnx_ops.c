@@ -167,6 +167,7 @@ bool finite_weights(Call *c, const Node *w, const char *what)
 {
     if (!w || !node_is_const(w) || (c->im->source->options && c->im->source->options->allow_nonfinite))
         return !c->failed;
+    if (c->im->numbers) return true; // no weights: a value computed from numbers, perhaps of no logarithm
     const float *f = w->type.dtype == T_F32 ? w->data : NULL;
     int64_t n = type_lanes(w->type);
     for (int64_t i = 0; i < n; i++)

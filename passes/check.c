@@ -29,7 +29,7 @@ static void draw_inputs(Check *c, const CheckOptions *options)
     for (int i = 0; i < c->main->n_inputs; i++) {
         size_t n = c->rows * (size_t)type_lanes(c->main->inputs[i]->type);
         c->in[i] = check_numbers(c->cx, n);
-        for (size_t k = 0; k < n; k++) c->in[i][k] = (double)(float)draw_input(c->imported->inputs[i].type, &state);
+        draw_input(c->imported->inputs[i].type, c->rows, &state, c->in[i]);
     }
     int given = !options->contexts ? 0 : c->flow->is_flow ? c->flow->n_contexts : c->main->n_inputs;
     for (int k = 0; k < given; k++) { // of a graph that is no flow: all its inputs
@@ -400,10 +400,12 @@ static void compare_run(Check *c)
     double **in = ARENA_ARRAY(c->cx->arena, double *, c->main->n_inputs + 1);
     uint64_t state = 0x72756e;
     for (int i = 0; i < c->main->n_inputs; i++) {
-        size_t lanes = (size_t)type_lanes(c->main->inputs[i]->type);
+        Type type = c->main->inputs[i]->type;
+        size_t lanes = (size_t)type_lanes(type);
         in[i] = check_numbers(c->cx, c->rows * lanes);
-        for (size_t k = 0; k < c->rows * lanes; k++)
-            in[i][k] = (k / lanes % 2 ? 3 : 1) * draw_input(c->imported->inputs[i].type, &state);
+        draw_input(c->imported->inputs[i].type, c->rows, &state, in[i]);
+        for (size_t k = 0; type.dtype == T_F32 && k < c->rows * lanes; k++)
+            if (k / lanes % 2) in[i][k] *= 3;
     }
     double **main_out = outputs_of(c, c->main, in), **run_out = outputs_of(c, run, in);
     for (int o = 0; o < c->main->n_outputs; o++) {

@@ -23,9 +23,16 @@ double draw_normal(uint64_t *state)
     return sqrt(-2 * double_log(u)) * double_cos(6.283185307179586 * v);
 }
 
-double draw_input(Type type, uint64_t *state)
+static double draw_number(Type type, uint64_t *state)
 {
     double v = draw_normal(state);
-    if (type.dtype == T_I64 || type.dtype == T_BOOL) return 0;
-    return type.rank >= 3 ? 0.5 + 0.5 * double_tanh(v) : v;
+    if (type.dtype != T_F32) return v > 0;
+    return (double)(float)(type.rank >= 3 ? 0.5 + 0.5 * double_tanh(v) : v);
+}
+
+void draw_input(Type type, size_t rows, uint64_t *state, double *out)
+{
+    size_t n = rows * (size_t)type_lanes(type), last = (size_t)type_last(type);
+    for (size_t k = 0; k < n; k++) out[k] = draw_number(type, state);
+    for (size_t k = 0; type.dtype == T_BOOL && last > 1 && k < n; k += last) out[k] = !out[k + 1];
 }

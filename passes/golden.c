@@ -3,6 +3,7 @@
 #include "check.h"
 #include "float_bits.h"
 
+#include <math.h>
 #include <string.h>
 
 static const uint64_t GOLDEN_SEED = 0x6e666363;
@@ -54,6 +55,14 @@ static void put_rows(uint32_t *golden, size_t stride, size_t at, const uint32_t 
     for (size_t r = 0; r < rows; r++) memcpy(golden + r * stride + at, words + r * lanes, lanes * 4);
 }
 
+// What lies in rows from word `at` on, where an event is not finite: an entry that is given it gives NaN.
+static void spoil_rows(uint32_t *golden, size_t stride, size_t at, const uint32_t *x, size_t d, size_t rows)
+{
+    for (size_t i = 0; i < rows * d; i++)
+        if (!isfinite(float_of(x[i])))
+            for (size_t k = at; k < stride; k++) golden[i / d * stride + k] = word_of(NAN);
+}
+
 // Row by row: x and log_prob of to_event at the drawn z, z and log_det of to_latent at that x. Of a flow with one
 // direction its own half, of a density alone its log_prob, and x is drawn where nothing makes it.
 static void golden_flow(Context *cx, Plan *plan, size_t rows)
@@ -84,6 +93,7 @@ static void golden_flow(Context *cx, Plan *plan, size_t rows)
         const uint32_t *z = port_words(latent, out, PORT_Z);
         if (z) put_rows(golden, stride, at, z, d, rows);
         put_rows(golden, stride, at + (z ? d : 0), port_words(latent, out, z ? PORT_LOG_DET : PORT_LOG_PROB), 1, rows);
+        spoil_rows(golden, stride, at, x, d, rows);
     }
     plan->golden = golden;
     plan->golden_words = (uint32_t)(rows * stride);

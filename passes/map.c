@@ -124,8 +124,8 @@ double **map_inputs(Context *cx, const Map *map, bool density, const char *base,
     for (int i = 0; i < f->n_inputs; i++) {
         size_t n = rows * (size_t)type_lanes(f->inputs[i]->type);
         in[i] = ARENA_ARRAY(scratch_arena(cx), double, n);
-        for (size_t k = 0; k < n; k++)
-            in[i][k] = said && i == map->port ? base_draw(kind, &state) : draw_input(f->inputs[i]->type, &state);
+        draw_input(f->inputs[i]->type, rows, &state, in[i]);
+        for (size_t k = 0; said && i == map->port && k < n; k++) in[i][k] = base_draw(kind, &state);
     }
     if (!density) return in;
     const Function *inverse = map_inverse(cx, map);

@@ -114,7 +114,8 @@ typedef struct nfcc_model_header {
     /* Golden rows. Row r (0 .. rows-1): z = noise program with this seed, row r, temperature 1. Context lane l (counted
      * over all contexts): noise program with seed + 1 + l / L, row r, lane l % L, L the noise program's lanes; integer
      * and bool contexts are 0. `golden` words, row by row: x, log_prob (sample_and_log_prob at z), then z, log_det
-     * (to_latent at that x); for a graph that is no flow the graph's outputs at inputs drawn as contexts. */
+     * (to_latent at that x; NaN where it is not finite); for a graph that is no flow the graph's outputs at inputs drawn
+     * as contexts. */
     uint32_t golden_rows, golden, golden_words, stack_bytes;
     uint64_t golden_seed;
     uint32_t weight_dtype; /* NFCC_WEIGHTS_*: of matrices; the rest is f32 */

@@ -419,6 +419,14 @@ def masked_scatter():
     return model(nodes, [nh.from_array(np.float32(0), "zero")]), None
 
 
+def masked_scatter_behind_a_logarithm():
+    """As a spline on atanh(x): of the numbers that show what masks select some are outside its domain."""
+    nodes = [node("Mul", ["x", "x"], ["s"]), node("Sub", ["end", "s"], ["d"]), node("Log", ["d"], ["l"]), node("Gemm", ["l", "w"], ["g"]), node("Greater", ["g", "zero"], ["m"]),
+             node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
+             node("GatherND", ["g", "t"], ["v"]), node("Exp", ["v"], ["e"]), node("ScatterND", ["g", "t", "e"], ["y"])]
+    return model(nodes, [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("end", 25))] + [weights("w", 4, 4)]), None
+
+
 def scatter_by_computed_indices():
     """A gate: the two largest of four, by softmax, and zeros elsewhere."""
     nodes = [node("TopK", ["x", "k"], ["v", "i"]), node("Softmax", ["v"], ["s"]), node("Mul", ["x", "zero"], ["none"]),

@@ -173,7 +173,76 @@ func @main(x: f32[1,2], g: bool[1,1]) {
 @pytest.mark.filterwarnings("ignore::nfcc.NotFiniteWarning")
 def test_an_event_that_overflows_is_no_fault_of_the_compiled_code(tool, tmp_path):
     (tmp_path / "m.nf").write_text(OVERFLOW)
-    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    np.savez(tmp_path / "v.npz", g=np.zeros((8, 1), bool))
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--verify-inputs", tmp_path / "v.npz")
     policy = nfcc.open(tmp_path / "p.so")
     x, _ = policy.to_event(np.array([[2.0, 1.0]], np.float32), g=np.array([[True]]))
     assert np.isinf(x).all() and np.isnan(policy.log_prob(x, g=np.array([[True]]))).all()
+
+
+# Two of four latents are above -1; a standard normal's are not always.
+HALF_LINE = """module stage=imported
+port in "x" f32[4] batch 0
+port out "z" f32[4] batch 0
+func @main(x: f32[1,4]) {
+    a: f32[1,2] = move x [0, 1]
+    b: f32[1,2] = move x [2, 3]
+    c: f32[1,2] = elu b {alpha=1}
+    z: f32[1,4] = move a, c
+    return z
+}
+"""
+
+
+@pytest.mark.filterwarnings("ignore::nfcc.NotFiniteWarning")
+def test_stored_rows_may_have_no_event(tool, tmp_path):
+    """The self test takes what the entries make of it: NaN, of the lanes that have an event as well."""
+    (tmp_path / "m.nf").write_text(HALF_LINE)
+    assert "were drawn again" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+    assert "golden rows are equal" in tool("selftest", tmp_path / "p.so").stdout
+
+
+# z = x - the largest of the points that a mask keeps.
+MASKED = """module stage=imported
+port in "x" f32[2] batch 0
+port in "points" f32[3] batch 0
+port in "mask" bool[3] batch 0
+port out "z" f32[2] batch 0
+func @main(x: f32[1,2], points: f32[1,3], mask: bool[1,3]) {
+    kept: f32[1,3] = select mask, points, -1e30
+    most: f32[1] = reduce_max kept
+    z: f32[1,2] = sub x, most
+    return z
+}
+"""
+
+
+@pytest.mark.parametrize("kept", ["points, -1e30", "-1e30, points"])
+def test_drawn_masks_leave_something(tool, tmp_path, kept):
+    """Whether true or false is what remains."""
+    (tmp_path / "m.nf").write_text(MASKED.replace("points, -1e30", kept))
+    assert "verified" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+
+
+# z = x e^s, s by the task's row of a table; the exported log_det is right for task 0 alone.
+TASKS = """module stage=imported
+port in "x" f32[2] batch 0
+port in "task" i64[1] batch 0
+port out "z" f32[2] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,2], task: i64[1,1]) {
+    s: f32[1,1] = take [[0.5, 0.25]], task
+    e: f32[1,1] = exp s
+    z: f32[1,2] = mul x, e
+    t: f32[1,1] = take [[1, WRITTEN]], task
+    log_det: f32[1] = move t
+    return z, log_det
+}
+"""
+
+
+def test_checks_draw_more_than_the_first_row_of_a_table(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(TASKS.replace("WRITTEN", "0.5"))
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    (tmp_path / "m.nf").write_text(TASKS.replace("WRITTEN", "0.75"))
+    assert "output 'log_det' differs" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
