@@ -81,6 +81,25 @@ func @main(obs: f32[1,3]) {
     assert said not in tool("verify", tmp_path / "m.nf", "--inputs", tmp_path / "rows.npz").stderr
 
 
+def test_the_output_that_does_not_lead_back_is_named(tool, tmp_path):
+    """Of several outputs the one that is as large as the event."""
+    (tmp_path / "m.nf").write_text("""module stage=imported
+port in "x" f32[3] batch 0
+port out "size" f32[] batch 0
+port out "y" f32[3] batch 0
+port out "all" f32[] batch 0
+func @main(x: f32[1,3]) {
+    q: f32[1,3] = mul x, x
+    size: f32[1] = reduce_sum q
+    y: f32[1,3] = sin q
+    all: f32[1] = reduce_sum y
+    return size, y, all
+}
+""")
+    said = tool("check", tmp_path / "m.nf", "--event", "x", code=1).stderr
+    assert "not invertible from 'y' back to 'x': x[0] waits at 'q' (mul); x[1] waits" in said
+
+
 @pytest.mark.parametrize("key,value", [("obs", np.nan), ("x", np.inf), ("noise", -np.inf), ("x", 1e39)])
 def test_rows_that_check_nothing(tool, files, rows, key, value):
     """NaN equals NaN: rows of them were "verified" with a distance of 0. A reference may hold -inf."""
