@@ -420,7 +420,19 @@ def clamped_often(t):
     return t("select", below, lane(t), t("sub", t("mul", 2, lane(t)), t("move", "p")))
 
 
+def factor_from_sums(t):
+    """x + s tanh x, s a sum of 1 + e_0 + e_1 - sum of e: its sign shows where that sum is taken apart."""
+    def total(v):
+        return t("move", t("reduce_sum", t("move", v, to=(1, LANES)), to=1), at=[0] * LANES)
+
+    e = t("exp", t("move", "p"))
+    first, second = t("move", e, at=[0] * LANES), t("move", e, at=[1] * LANES)
+    part = t("sub", t("add", 1, t("add", first, second)), total(e))
+    return t("add", lane(t), t("mul", total(part), t("tanh", lane(t))))
+
+
 SOLVED = {
+    "factor_from_sums": factor_from_sums,
     "softsign": lambda t: t("div", lane(t), t("add", 1, t("abs", lane(t)))),
     "falling": lambda t: t("div", t("mul", lane(t), -2), t("add", 3, t("abs", lane(t)))),
     "atanh": lambda t: t("mul", 0.5, t("log", t("div", t("add", 1, lane(t)), t("sub", 1, lane(t))))),
