@@ -1,5 +1,6 @@
 # What runtime/REALTIME.md promises, on compiled policies: a flow with a context, the denoised lander policy, a graph that is
-# no flow, an inverse by a bracketed root, a policy whose products are AMX tiles. Instructions are counted on the first and the last: a step of the debugger is slow.
+# no flow, an inverse by a bracketed root, a policy whose products are AMX tiles. Instructions are counted on the flow and
+# the root, of `./dev test --long` on the tiles, too: a step of the debugger is slow.
 add_executable(realtime_test ${CMAKE_CURRENT_LIST_DIR}/realtime_test.c)
 target_link_libraries(realtime_test PRIVATE nfcc_static cmocka m)
 
