@@ -103,14 +103,13 @@ static void add_golden(Tables *t, nfcc_model_header *m)
 {
     float words[GOLDEN_ROWS][2 * FAKE_D + 2];
     for (uint64_t r = 0; r < GOLDEN_ROWS; r++) {
-        float early[FAKE_EARLY] = {0}, z[FAKE_D], back[FAKE_D];
+        float early[FAKE_EARLY] = {0}, z[FAKE_D];
         for (int l = 0; l < FAKE_OBS; l++) early[l] = fake_noise(7 + 1 + (uint64_t)l / FAKE_D, r, l % FAKE_D, 1);
         for (int d = 0; d < FAKE_D; d++) {
             z[d] = fake_noise(7, r, d, 1);
             words[r][d] = fake_x(z[d], fake_prep(early, d));
-            back[d] = words[r][FAKE_D + 1 + d] = fake_z(words[r][d], fake_prep(early, d));
+            words[r][FAKE_D + 1 + d] = fake_z(words[r][d], fake_prep(early, d));
         }
-        (void)back;
         words[r][FAKE_D] = fake_log_prob(z);
         words[r][2 * FAKE_D + 1] = -2.0794415f;
     }

@@ -430,6 +430,74 @@ static void test_arguments(void **state)
     nfcc_close(NULL);
 }
 
+// ---- policies that lack entries
+
+static nfcc_status call_entry(nfcc_policy *p, unsigned entry, const Memory *m)
+{
+    nfcc_noise noise = NFCC_NOISE(1);
+    const void *in[] = {data.z, data.goal};
+    void *out[] = {NULL, NULL, NULL};
+    float *x = made.x[0];
+    switch (entry) {
+    case NFCC_HAS_TO_LATENT: return nfcc_to_latent(p, m->prepared, 1, data.z[0], x, NULL, m->work);
+    case NFCC_HAS_TO_EVENT: return nfcc_to_event(p, m->prepared, 1, data.z[0], x, NULL, m->work);
+    case NFCC_HAS_LOG_PROB: return nfcc_log_prob(p, m->prepared, 1, data.z[0], x, m->work);
+    case NFCC_HAS_SCORE: return nfcc_score(p, m->prepared, 1, data.z[0], x, m->work);
+    case NFCC_HAS_SAMPLE: return nfcc_sample(p, m->prepared, &noise, 1, x, m->work);
+    case NFCC_HAS_SAMPLE_AND_LOG_PROB: return nfcc_sample_and_log_prob(p, m->prepared, &noise, 1, x, NULL, m->work);
+    case NFCC_HAS_SAMPLE_BEST: return nfcc_sample_best(p, m->prepared, &noise, 1, x, NULL, m->work);
+    case NFCC_HAS_ACT: return nfcc_act(p, m->prepared, &noise, 1, x, m->work);
+    default: return nfcc_run(p, 1, in, out, m->work);
+    }
+}
+
+// Of the fake policy without this program (or, -1, with latents that are given alone).
+static void check_lacking(int program, unsigned lacking)
+{
+    static char memory[FAKE_MEMORY];
+    const unsigned all = 2 * NFCC_HAS_SAMPLE_BEST - 1;
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    nfcc_policy *p;
+    fake_build(fake_image, fake_image, FAKE_WEIGHTS);
+    if (program < 0)
+        m->given_only = 1;
+    else
+        m->programs[program].exists = 0;
+    assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
+    assert_int_equal(nfcc_get_info(p)->entries, program < 0 ? all : all & ~lacking);
+    Memory room = memory_for(p, 1, 0);
+    assert_int_equal(nfcc_prepare(p, 1, data.context, room.prepared, room.work), NFCC_OK);
+    for (unsigned entry = 1; entry <= all; entry *= 2)
+        assert_int_equal(call_entry(p, entry, &room), entry & lacking ? NFCC_NO_ENTRY : NFCC_OK);
+    nfcc_noise given = {.z = data.z[0]};
+    bool samples = !(lacking & NFCC_HAS_SAMPLE) || program < 0;
+    assert_int_equal(nfcc_sample(p, room.prepared, &given, 1, made.x[0], room.work), samples ? NFCC_OK : NFCC_NO_ENTRY);
+    assert_int_equal(nfcc_draw(p, 1, 0, 1, made.z[0], room.work),
+                     program == NFCC_PROGRAM_NOISE ? NFCC_NO_ENTRY : NFCC_OK);
+    release(room);
+}
+
+static void test_no_entry(void **state)
+{
+    (void)state;
+    const unsigned with_log_prob = NFCC_HAS_SAMPLE_AND_LOG_PROB | NFCC_HAS_SAMPLE_BEST,
+                   sampling = NFCC_HAS_SAMPLE | NFCC_HAS_ACT | with_log_prob;
+    fill(FAKE_WIDE, 1); // run reads more of it
+    check_lacking(NFCC_PROGRAM_RUN, NFCC_HAS_RUN);
+    check_lacking(NFCC_PROGRAM_SCORE, NFCC_HAS_SCORE);
+    check_lacking(NFCC_PROGRAM_TO_LATENT, NFCC_HAS_TO_LATENT | NFCC_HAS_LOG_PROB);
+    check_lacking(NFCC_PROGRAM_TO_EVENT, NFCC_HAS_TO_EVENT | sampling);
+    check_lacking(NFCC_PROGRAM_NOISE, sampling);
+    check_lacking(-1, sampling);
+    nfcc_policy *p = fake_static();
+    Memory m = memory_for(p, 1, 0);
+    float *context_score[3] = {NULL};
+    assert_int_equal(nfcc_prepare(p, 1, data.context, m.prepared, m.work), NFCC_OK);
+    assert_int_equal(nfcc_score_context(p, m.prepared, 1, data.z[0], made.x[0], NULL, m.work), NFCC_OK);
+    assert_int_equal(nfcc_score_context(p, m.prepared, 1, data.z[0], made.x[0], context_score, m.work), NFCC_NO_ENTRY);
+    release(m);
+}
+
 static void test_info(void **state)
 {
     (void)state;
@@ -468,6 +536,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_event_overflows),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_no_entry),
         cmocka_unit_test(test_info),
     };
     if (!fake_arguments(argc, argv)) return 2;
