@@ -396,6 +396,16 @@ def test_open_errors(tmp_path):
         nfcc.open(tmp_path / "text.so")
 
 
+    with pytest.raises(ValueError, match=r"'text\.so\\x00': a path holds no null"):
+        nfcc.open("text.so\0")
+
+
+def test_another_library_is_told():
+    environment = {**os.environ, "NFCC_LIBRARY": FAKE}
+    done = subprocess.run([sys.executable, "-c", "import nfcc"], env=environment, capture_output=True, text=True)
+    assert "has no nfcc_open: it is not the libnfcc.so" in done.stderr
+
+
 def test_threads(policy):
     prepared, results = policy.prepare(contexts(50)), []
     expected = prepared.sample(40, noise=nfcc.Noise(9))

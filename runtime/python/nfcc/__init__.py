@@ -147,7 +147,9 @@ def _load_library() -> ctypes.CDLL:
         raise ImportError(f"libnfcc.so not found (looked at {looked}): {error}; build it with ./dev build, or set "
                           "NFCC_LIBRARY to its path") from None
     for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            raise ImportError(f"{found}: has no {name}: it is not the libnfcc.so of this package's version")
         function.restype, function.argtypes = result, arguments
     return library
 
@@ -563,6 +565,8 @@ class Policy:
         self.report: Optional[str] = None
         self._absolute = os.path.abspath(os.fsdecode(path))
         self._flags = shared | bulk << 1 | lock << 2
+        if b"\0" in os.fsencode(path):
+            raise ValueError(f"{self.path!r}: a path holds no null character")
         status = _nfcc_open(os.fsencode(path), self._flags, byref(handle))
         if status:
             raise Error(f"{os.fsdecode(path)}: {_why_not_opened(status, ctypes.get_errno())}", status)
