@@ -295,31 +295,25 @@ static void test_bulk_arguments(void **state)
     void *out[] = {bulk.x, NULL};
     fill(3, 1);
     const nfcc_call good = {NFCC_HAS_SAMPLE, 3, 2, data.context, NULL, &noise, out};
-    nfcc_call call = good;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_OK);
+    assert_int_equal(nfcc_bulk(p, &good, NULL), NFCC_OK);
     assert_int_equal(noise.next, 6);
-    assert_int_equal(nfcc_bulk(NULL, &call, NULL), NFCC_BAD_ARGUMENT);
+    assert_int_equal(nfcc_bulk(NULL, &good, NULL), NFCC_BAD_ARGUMENT);
     assert_int_equal(nfcc_bulk(p, NULL, NULL), NFCC_BAD_ARGUMENT);
-    call.in = lacks_one;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call.in = NULL;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.noise = NULL;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.out = NULL;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.n = 0;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.rows = SIZE_MAX / 2;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.entry = NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.entry = NFCC_HAS_LOG_PROB;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.entry = NFCC_HAS_RUN;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_BAD_ARGUMENT);
-    call = good, call.rows = 0;
-    assert_int_equal(nfcc_bulk(p, &call, NULL), NFCC_OK);
+    nfcc_call bad[] = {good, good, good, good, good, good, good, good, good};
+    bad[0].in = lacks_one;
+    bad[1].in = NULL;
+    bad[2].noise = NULL;
+    bad[3].out = NULL;
+    bad[4].n = 0;
+    bad[5].rows = SIZE_MAX / 2;
+    bad[6].entry = NFCC_HAS_SAMPLE | NFCC_HAS_ACT;
+    bad[7].entry = NFCC_HAS_LOG_PROB; // whose x is not there
+    bad[8].entry = NFCC_HAS_RUN;      // which has no n
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(nfcc_bulk(p, &bad[i], NULL), NFCC_BAD_ARGUMENT);
+    nfcc_call nothing = good;
+    nothing.rows = 0;
+    assert_int_equal(nfcc_bulk(p, &nothing, NULL), NFCC_OK);
     assert_int_equal(noise.next, 6);
     noise.temperature = NAN;
     assert_int_equal(nfcc_bulk(p, &good, NULL), NFCC_BAD_ARGUMENT);
