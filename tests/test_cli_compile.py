@@ -338,3 +338,19 @@ def test_linked_without_a_c_library(tool, tmp_path):
                     "-static", "-I", runtime,
                     "bare.c", os.path.join(runtime, "nfcc.c"), "p.o", "-o", "bare"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "bare"]).returncode == 42
+
+
+def test_weights_that_are_no_numbers(tool, tmp_path):
+    """One bias of a layer that is NaN is refused; where the user takes it, all other numbers stay what they are."""
+    good = Path(tool.model("gauss_policy__mean_std__ts17")).read_bytes()
+    at = good.index(b"m.mu.biasJ") + len(b"m.mu.biasJ") + 1  # a TensorProto's name; raw_data and its length
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(good[:at] + np.float32(np.nan).tobytes() + good[at + 4:])
+    refused = tool(bad, "-o", tmp_path / "p.so", code=1).stderr
+    assert "m.mu.bias" in refused and "say --allow-nonfinite" in refused
+    taken = nfcc.compile(bad, allow_nonfinite=True)
+    obs = {v.name: np.ones(v.shape, np.float32) for v in taken.info.inputs}
+    made, whole = taken.run(obs), nfcc.compile(tool.model("gauss_policy__mean_std__ts17")).run(obs)
+    differ = [name for name in made if not np.array_equal(made[name], whole[name])]
+    assert len(differ) == 1 and np.isnan(made[differ[0]]).tolist() == [True] + [False] * 11
+    assert np.array_equal(made[differ[0]][1:], whole[differ[0]][1:])
