@@ -2,7 +2,9 @@
 // weights of a spline's bin are shares of a whole.
 #include "lane_order.h"
 
-enum { SIGN_DEPTH = 24, ORDER_DEPTH = 12, MOST_OPERANDS = 128 };
+#include <math.h>
+
+enum { SIGN_DEPTH = 24, ORDER_DEPTH = 12, CHOICE_DEPTH = 4, MOST_OPERANDS = 128 };
 
 static int all_signs(const LaneRef *in, int n, int depth)
 {
@@ -27,6 +29,35 @@ static int combined_sign(LaneRef r, int depth)
     return all_signs(in, n, depth);
 }
 
+// The numbers between which a lane lies that is made of tests and numbers alone: 1 - 0.7 (v < 0). False: of more.
+static bool choice_range(LaneRef r, int depth, double *lo, double *hi)
+{
+    double in[2][2], ends[4];
+    if (lane_is_const(r)) {
+        *lo = *hi = lane_value(r);
+        return isfinite(*lo);
+    }
+    if (r.node->type.dtype == T_BOOL) {
+        *lo = 0;
+        *hi = 1;
+        return true;
+    }
+    if (depth > CHOICE_DEPTH || (r.node->op != OP_add && r.node->op != OP_sub && r.node->op != OP_mul)) return false;
+    for (int k = 0; k < 2; k++)
+        if (!choice_range(lane_operand(r.node, k, r.lane), depth + 1, &in[k][0], &in[k][1])) return false;
+    for (int i = 0; i < 4; i++)
+        ends[i] = eval_scalar(r.node->op, r.node->alpha, (double[]){in[0][i & 1], in[1][i >> 1], 0});
+    *lo = fmin(fmin(ends[0], ends[1]), fmin(ends[2], ends[3]));
+    *hi = fmax(fmax(ends[0], ends[1]), fmax(ends[2], ends[3]));
+    return true;
+}
+
+static int choice_sign(LaneRef r)
+{
+    double lo, hi;
+    return !choice_range(r, 0, &lo, &hi) ? 0 : lo > 0 ? 1 : hi < 0 ? -1 : 0;
+}
+
 int lane_sign_within(LaneRef r, int depth)
 {
     const Node *n = r.node;
@@ -47,12 +78,12 @@ int lane_sign_within(LaneRef r, int depth)
     case OP_add: {
         if (lane_is_const(y) && lane_value(y) == 0) return lane_sign_within(x, depth + 1);
         int s = lane_sign_within(x, depth + 1);
-        return s && lane_sign_within(y, depth + 1) == s ? s : 0;
+        return s && lane_sign_within(y, depth + 1) == s ? s : choice_sign(r);
     }
     case OP_sub: {
         int s = lane_sign_within(x, depth + 1);
         if (s && lane_sign_within(y, depth + 1) == -s) return s;
-        if (depth > ORDER_DEPTH) return 0;
+        if ((s = choice_sign(r)) || depth > ORDER_DEPTH) return s;
         return lanes_in_order(y, x, depth) ? 1 : lanes_in_order(x, y, depth) ? -1 : 0;
     }
     case OP_max: return lane_sign_within(x, depth + 1) > 0 || lane_sign_within(y, depth + 1) > 0;

@@ -19,9 +19,10 @@ typedef struct {
     LaneRef lane[MOST_SOURCES];
     int seen[MOST_SOURCES]; // columns, from the first on, that have this source
     int n, visits;
+    const bool *unfolded; // by node id: sums behind these that become additions, lanes like any other
 } Sources;
 
-// A sum or a maximum stands behind all columns of what is normalised by it.
+// Any other sum or maximum stands behind all columns of what is normalised by it.
 static bool is_reduced(const Node *n) { return n->op == OP_reduce_sum || n->op == OP_reduce_max; }
 
 static void note_source(Sources *s, LaneRef r, int column)
@@ -40,17 +41,17 @@ static void note_source(Sources *s, LaneRef r, int column)
 static void find_sources(Sources *s, LaneRef r, int column)
 {
     if (lane_is_const(r) || s->visits++ > MOST_VISITS) return;
-    if (!op_elementwise(r.node->op)) {
-        if (!is_reduced(r.node)) note_source(s, r, column);
+    if (s->unfolded[r.node->id] || !op_elementwise(r.node->op)) {
+        if (s->unfolded[r.node->id] || !is_reduced(r.node)) note_source(s, r, column);
         return;
     }
     for (int k = 0; k < r.node->n_in; k++) find_sources(s, lane_operand(r.node, k, r.lane), column);
 }
 
-static bool has_common_lane(const Node *n, int64_t row)
+static bool has_common_lane(const Node *n, int64_t row, const bool *unfolded)
 {
     int K = (int)type_last(n->in[0]->type);
-    Sources s = {.n = 0};
+    Sources s = {.unfolded = unfolded};
     for (int k = 0; k < K; k++) {
         LaneRef r = lane_canonical(n->in[0], row * K + k);
         if (lane_is_const(r) || !op_elementwise(r.node->op)) return false;
@@ -68,11 +69,11 @@ static bool may_unfold(const Node *n)
     return K >= 2 && K <= MOST_COLUMNS && type_lanes(n->in[0]->type) <= MOST_LANES;
 }
 
-static bool unfolds(const Node *n)
+static bool unfolds(const Node *n, const bool *unfolded)
 {
     if (n->op != OP_reduce_sum || !may_unfold(n)) return false;
     for (int64_t row = 0; row < type_lanes(n->type); row++)
-        if (!has_common_lane(n, row)) return false;
+        if (!has_common_lane(n, row, unfolded)) return false;
     return true;
 }
 
@@ -99,7 +100,7 @@ static bool is_shifted(LaneRef r, LaneRef most)
 }
 
 // reduce_max x, of which all lanes of n are logarithms of the sums; NULL: they are not.
-static const Node *find_log_sum(const Node *n)
+static const Node *find_log_sum(const Node *n, const bool *unfolded)
 {
     const Node *most = NULL;
     for (int64_t i = 0; n->op == OP_add && i < type_lanes(n->type); i++) {
@@ -107,7 +108,7 @@ static const Node *find_log_sum(const Node *n)
         LaneRef m = lane_operand(n, k, i);
         if (m.node->op != OP_reduce_max || (most && most != m.node)) return NULL;
         most = m.node;
-        if (!may_unfold(most) || !has_common_lane(most, m.lane) || !is_shifted(lane_operand(n, 1 - k, i), m))
+        if (!may_unfold(most) || !has_common_lane(most, m.lane, unfolded) || !is_shifted(lane_operand(n, 1 - k, i), m))
             return NULL;
     }
     return most;
@@ -139,7 +140,7 @@ static const Node *sum_of(Builder *b, const Rows *r, int64_t first, int64_t coun
 }
 
 typedef struct {
-    const bool *chosen;
+    const bool *chosen;      // by node id: what is written as additions
     const Node *const *most; // by node id: of a logarithm of sums, its reduce_max
     const Node **now;        // by node id: what became of it
 } Unfolding;
@@ -173,9 +174,8 @@ const Module *unfold_sums(const Module *m, Context *cx)
     bool *chosen = ARENA_ARRAY(a, bool, f->n_nodes + 1), any = false;
     const Node **most = ARENA_ARRAY(a, const Node *, f->n_nodes + 1);
     for (int i = 0; i < f->n_nodes; i++) {
-        most[i] = find_log_sum(f->nodes[i]);
-        any |= chosen[i] = unfolds(f->nodes[i]);
-        any |= most[i] != NULL;
+        most[i] = find_log_sum(f->nodes[i], chosen);
+        any |= chosen[i] = most[i] || unfolds(f->nodes[i], chosen);
     }
     if (!any) return NULL;
     Unfolding u = {chosen, most, ARENA_ARRAY(a, const Node *, f->n_nodes + 1)};

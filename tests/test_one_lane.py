@@ -5,6 +5,7 @@ outside, denormals, discriminants that are 0 but for rounding.
 NFCC_LONG=1: a million parameter rows for each spline."""
 import math
 import os
+import re
 from statistics import NormalDist
 
 import numpy as np
@@ -643,6 +644,38 @@ def test_refused(name, tool, tmp_path):
     assert reason in done.stderr
 
 
+# A leaky relu as its author writes it: v times a number that is made of a test.
+LEAKY = """module stage=imported
+port in "x" f32[3] batch 0
+port out "z" f32[3] batch 0
+func @main(x: f32[1,3]) {
+    below: bool[1,3] = lt x, 0
+    c: f32[1,3] = add below, 0
+    k: f32[1,3] = mul c, 0.75
+    slope: f32[1,3] = sub 1, k
+    z: f32[1,3] = mul x, slope
+    return z
+}
+"""
+
+
+@pytest.mark.parametrize("share", [0.75, -0.5, 1.5])
+def test_factors_made_of_tests(tool, tmp_path, share):
+    (tmp_path / "m.nf").write_text(LEAKY.replace("0.75", str(share)))
+    roles = ("--event", "x", "--latent", "z")
+    if share > 1:  # it rises on both sides of 0 no more
+        done = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", *roles, code=1)
+        assert "rising or falling is not decided" in done.stderr
+        return
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", *roles)
+    x = np.random.default_rng(3).standard_normal((40, 3))
+    slope = np.where(x < 0, 1 - share, 1)
+    with nfcc.open(tmp_path / "p.so") as policy:
+        back, log_det = policy.to_event((x * slope).astype(np.float32))
+    np.testing.assert_allclose(back, x, rtol=1e-6)
+    np.testing.assert_allclose(log_det, -np.log(slope).sum(-1), atol=1e-6)
+
+
 # A sum over parameters of functions of one lane, as a reduction: z = x + sum_k softplus(w_k) tanh(x - m_k), and the
 # logit of a mixture of logistics.
 SUMS = """module stage=imported
@@ -735,3 +768,25 @@ def test_sums_of_functions_of_one_lane(tool, tmp_path, body):
     back, log_det = policy.to_event(z, w=w, m=m)
     np.testing.assert_allclose(back, x, atol=1e-5)
     np.testing.assert_allclose(log_det, -np.log(slope).sum(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("body", [LOGISTICS, LOG_LOGISTICS])
+def test_sums_of_functions_of_such_sums(tool, tmp_path, body):
+    """Two layers of mixtures, the second of which reads the first one's."""
+    first = SUMS.split("{\n")[1].split("    return")[0] % body
+    labels = "|".join(re.findall(r"(\w+):", first))
+    second = re.sub(rf"\b({labels})\b", r"\1_2", first).replace("move x ", "move z ")
+    (tmp_path / "m.nf").write_text(SUMS.replace("return z", "return z=z_2") % (body + "\n" + second))
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    x, w, m = (np.random.default_rng(5).standard_normal((40, n)) for n in (3, 12, 12))
+    z, slopes = x, 0
+    for _ in range(2):
+        p, t = np.exp(w).reshape(-1, 3, 4), 1 / (1 + np.exp(-(z[..., None] - m.reshape(-1, 3, 4))))
+        p /= p.sum(-1, keepdims=True)
+        s = (p * t).sum(-1)
+        z, slopes = np.log(s / (1 - s)), slopes + np.log((p * t * (1 - t)).sum(-1) / (s * (1 - s))).sum(-1)
+    z, w, m = (a.astype(np.float32) for a in (z, w, m))
+    with nfcc.open(tmp_path / "p.so") as policy:
+        back, log_det = policy.to_event(z, w=w, m=m)
+    np.testing.assert_allclose(back, x, atol=3e-5)
+    np.testing.assert_allclose(log_det, -slopes, atol=3e-5)
