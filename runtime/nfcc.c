@@ -1492,14 +1492,22 @@ static nfcc_status begin(Call *call, const nfcc_policy *p, unsigned entry, int p
     return NFCC_OK;
 }
 
+/* The same of an entry that reads x or z. */
+static nfcc_status begin_with(Call *call, const nfcc_policy *p, unsigned entry, int program, const void *prepared,
+                              size_t n, const float *given, void *work)
+{
+    nfcc_status status = begin(call, p, entry, program, prepared, n, work);
+    if (status != NFCC_OK) return status;
+    call->input = given;
+    return given ? NFCC_OK : NFCC_BAD_ARGUMENT;
+}
+
 nfcc_status nfcc_to_latent(const nfcc_policy *p, const void *prepared, size_t n, const float *x, float *z,
                            float *log_det, void *work)
 {
     Call call;
-    nfcc_status status = begin(&call, p, NFCC_HAS_TO_LATENT, NFCC_PROGRAM_TO_LATENT, prepared, n, work);
+    nfcc_status status = begin_with(&call, p, NFCC_HAS_TO_LATENT, NFCC_PROGRAM_TO_LATENT, prepared, n, x, work);
     if (status != NFCC_OK) return status;
-    if (!x) return NFCC_BAD_ARGUMENT;
-    call.input = x;
     call.out[NFCC_PORT_Z] = z;
     call.out[NFCC_PORT_LOG_DET] = log_det;
     return run_call(&call);
@@ -1509,10 +1517,8 @@ nfcc_status nfcc_to_event(const nfcc_policy *p, const void *prepared, size_t n, 
                           float *log_det, void *work)
 {
     Call call;
-    nfcc_status status = begin(&call, p, NFCC_HAS_TO_EVENT, NFCC_PROGRAM_TO_EVENT, prepared, n, work);
+    nfcc_status status = begin_with(&call, p, NFCC_HAS_TO_EVENT, NFCC_PROGRAM_TO_EVENT, prepared, n, z, work);
     if (status != NFCC_OK) return status;
-    if (!z) return NFCC_BAD_ARGUMENT;
-    call.input = z;
     call.out[NFCC_PORT_X] = x;
     call.out[NFCC_PORT_LOG_DET] = log_det;
     return run_call(&call);
@@ -1522,10 +1528,8 @@ nfcc_status nfcc_log_prob(const nfcc_policy *p, const void *prepared, size_t n, 
                           void *work)
 {
     Call call;
-    nfcc_status status = begin(&call, p, NFCC_HAS_LOG_PROB, NFCC_PROGRAM_TO_LATENT, prepared, n, work);
+    nfcc_status status = begin_with(&call, p, NFCC_HAS_LOG_PROB, NFCC_PROGRAM_TO_LATENT, prepared, n, x, work);
     if (status != NFCC_OK) return status;
-    if (!x) return NFCC_BAD_ARGUMENT;
-    call.input = x;
     call.out[NFCC_PORT_LOG_PROB] = log_prob;
     return run_call(&call);
 }
@@ -1541,10 +1545,8 @@ nfcc_status nfcc_score_context(const nfcc_policy *p, const void *prepared, size_
                                float *const context_score[], void *work)
 {
     Call call;
-    nfcc_status status = begin(&call, p, NFCC_HAS_SCORE, NFCC_PROGRAM_SCORE, prepared, n, work);
+    nfcc_status status = begin_with(&call, p, NFCC_HAS_SCORE, NFCC_PROGRAM_SCORE, prepared, n, x, work);
     if (status != NFCC_OK) return status;
-    if (!x) return NFCC_BAD_ARGUMENT;
-    call.input = x;
     if (context_score && !scores_contexts(p->model)) return NFCC_NO_ENTRY;
     call.out_arrays = (void *const *)context_score;
     call.out[NFCC_PORT_SCORE] = score;
