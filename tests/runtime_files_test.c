@@ -451,6 +451,19 @@ static void test_refused_headers(void **state)
     free(l.file);
 }
 
+// The descriptor is found by its name, also where nothing is loaded: there are other symbols.
+static void test_descriptor_of_another_name(void **state)
+{
+    (void)state;
+    FakeFile l = fake_file(FAKE_WEIGHTS);
+    size_t name = 0;
+    while (name < l.model && memcmp(l.file + name, "nfcc_model", sizeof "nfcc_model")) name++;
+    assert_true(name < l.model);
+    l.file[name] = 'm';
+    assert_int_equal(open_bytes(l.file, l.size), NFCC_FILE);
+    free(l.file);
+}
+
 // The loader reads words of the hash table and of the symbols where they lie: copies at other addresses are as good,
 // but not between two words.
 static void test_tables_are_aligned(void **state)
@@ -518,6 +531,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_damaged_file),
         cmocka_unit_test(test_refused_descriptor),
         cmocka_unit_test(test_refused_headers),
+        cmocka_unit_test(test_descriptor_of_another_name),
         cmocka_unit_test(test_tables_are_aligned),
         cmocka_unit_test(test_damaged_headers),
         cmocka_unit_test(test_static_memory),
