@@ -421,10 +421,12 @@ def masked_scatter():
 
 def masked_scatter_behind_a_logarithm():
     """As a spline on atanh(x): of the numbers that show what masks select some are outside its domain."""
-    nodes = [node("Mul", ["x", "x"], ["s"]), node("Sub", ["end", "s"], ["d"]), node("Log", ["d"], ["l"]), node("Gemm", ["l", "w"], ["g"]), node("Greater", ["g", "zero"], ["m"]),
+    nodes = [node("Mul", ["x", "x"], ["s"]), node("Sub", ["end", "s"], ["d"]), node("Log", ["d"], ["l"]),
+             node("Gemm", ["l", "w"], ["g"]), node("Greater", ["g", "zero"], ["m"]),
              node("NonZero", ["m"], ["i"]), node("Transpose", ["i"], ["t"], perm=[1, 0]),
              node("GatherND", ["g", "t"], ["v"]), node("Exp", ["v"], ["e"]), node("ScatterND", ["g", "t", "e"], ["y"])]
-    return model(nodes, [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("end", 25))] + [weights("w", 4, 4)]), None
+    numbers = [nh.from_array(np.float32(v), n) for n, v in (("zero", 0), ("end", 25))]
+    return model(nodes, numbers + [weights("w", 4, 4)]), None
 
 
 def scatter_by_computed_indices():

@@ -84,7 +84,8 @@ def test_pipe_is_no_model(tool, tmp_path):
     os.mkfifo(tmp_path / "m.onnx")
     assert "save what comes through a pipe" in tool("m.onnx", "-o", "p.so", cwd=tmp_path, code=3).stderr
     model = tool.model("nf4rl_tiny__density__dyn")
-    for words in (["info", "m.onnx"], ["run", "m.onnx", "sample", "-o", "out"], ["verify", model, "--inputs", "m.onnx"]):
+    for words in (["info", "m.onnx"], ["run", "m.onnx", "sample", "-o", "out"],
+                  ["verify", model, "--inputs", "m.onnx"]):
         assert "m.onnx: " in tool(*words, cwd=tmp_path, code=3, timeout=30).stderr
 
 
