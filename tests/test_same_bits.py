@@ -28,7 +28,8 @@ SMALL = [os.path.join(zoo.HERE, "models", n + ".onnx")
                    "nflows_affine_ctx__density__ts18")]
 ROWS, FEW = (100000, 10000) if LONG else (20100, 200)  # 20100 rows are every size of call from 1 to 200 once
 CODES = {"v3": ["--cpu", "x86-64-v3"], "v4": ["--cpu", "x86-64-v4"], "dispatch": ["--cpu", "dispatch"],
-         "bf16": ["--cpu", "znver4"], "tiles": ["--cpu", "sapphirerapids"], "baseline": ["--cpu", "dispatch"], "aarch64": ["--target", "aarch64-linux-gnu"]}
+         "bf16": ["--cpu", "znver4"], "tiles": ["--cpu", "sapphirerapids"], "baseline": ["--cpu", "dispatch"],
+         "aarch64": ["--target", "aarch64-linux-gnu"]}
 
 FLAGS = {"bf16": "avx512_bf16", "tiles": "amx_bf16"}
 TILED = os.path.join(zoo.HERE, "models", "lander_nfbc.onnx")
