@@ -248,7 +248,7 @@ static void compare_round_trip(Check *c)
                    "to_latent(to_event(z)) differs from z by %.3g (relative)", error);
 }
 
-// Where a function of one lane is not proved to rise, two events may have one latent; to_event's own events do not show
+// Where a function of one lane is not proved to rise, or its pieces not to overlap, two events may have one latent; to_event's own events do not show
 // it. Events between two of the rows do.
 static void compare_events(Check *c)
 {
@@ -265,8 +265,8 @@ static void compare_events(Check *c)
     double error = worst_difference(x, back, 1, c->rows, c->dims, NULL, NULL);
     if (error > ROUND_TRIP_ERROR)
         diag_error(c->cx, NULL,
-                   "no density belongs to it: where a spline falls, train with widths and heights above 0; where one "
-                   "was left out, export with an example within its bounds",
+                   "no density belongs to it: the pieces of a choice may not overlap; where a spline falls, train with "
+                   "widths and heights above 0; where one was left out, export with an example within its bounds",
                    "to_event(to_latent(x)) differs from x by %.3g (relative): several events have one latent", error);
 }
 
@@ -436,7 +436,7 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
     else if (!flow->density_alone)
         compare_one_way(&c);
     if (!flow->no_inverse && !options->x) compare_round_trip(&c);
-    if (!flow->no_inverse && flow->unproved) compare_events(&c);
+    if (!flow->no_inverse && (flow->unproved || flow->has_pieces)) compare_events(&c);
     if (cx->diag->errors == before) compare_score(&c); // on rows that are right
     return cx->diag->errors == before;
 }

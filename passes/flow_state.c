@@ -58,7 +58,7 @@ static void put_flow(Writer *w, const Flow *f)
     if (f->denoise > 0) put(w, "denoise", "%a", f->denoise);
     put_name(w, "no-inverse", f->no_inverse);
     put(w, "solved", "%a %d", f->condition, f->rounds);
-    if (f->unproved) put(w, "unproved", "%d", f->unproved);
+    if (f->unproved || f->has_pieces) put(w, "unproved", "%d %d", f->unproved, f->has_pieces);
 }
 
 const Module *flow_attach(Context *cx, const Module *m, const Flow *flow)
@@ -132,7 +132,9 @@ static bool get_flow(Context *cx, const Module *m, Flow *f)
     if (denoise && sscanf(denoise, "%la", &f->denoise) != 1) return false;
     if (solved && sscanf(solved, "%la %d", &f->condition, &f->rounds) != 2) return false;
     const char *unproved = get(m, "unproved");
-    if (unproved && sscanf(unproved, "%d", &f->unproved) != 1) return false;
+    int pieces = 0;
+    if (unproved && sscanf(unproved, "%d %d", &f->unproved, &pieces) != 2) return false;
+    f->has_pieces = pieces;
     const char *base = get(m, "base-kind");
     int kind = 0;
     if (base && (sscanf(base, "%d %la", &kind, &f->base_param) != 2 || kind < 0 || kind >= BASE_COUNT)) return false;

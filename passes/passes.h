@@ -45,6 +45,8 @@ typedef struct {
     double condition;       // worst condition number of a solved block, 0: none
     int rounds;
     int unproved; // functions of one lane whose rise is not proved, but confirmed by the rows of the check
+    bool
+        has_pieces; // functions of one lane are chosen by comparisons: that pieces do not overlap is seen on those rows
 } Flow;
 
 // Names of programs in a derived module: @encode, @late (after hoist), @to_latent, @to_event, @run. Inputs and outputs

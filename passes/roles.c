@@ -414,7 +414,10 @@ bool decide_roles(Context *cx, const Module *m, const FlowOptions *options, Flow
         flow->clip_hi = options->clip_hi;
     }
     flow->rounds = r.map->solution->n_steps;
-    if (!flow->no_inverse) flow->unproved = solve_unproved(r.map->solution);
+    if (!flow->no_inverse) {
+        flow->unproved = solve_unproved(r.map->solution);
+        flow->has_pieces = solve_has_pieces(r.map->solution);
+    }
     flow->explain = solve_text(cx, r.map->solution);
     return true;
 }

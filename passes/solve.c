@@ -491,3 +491,18 @@ int solve_unproved(const Solution *s)
         if (s->steps[i].kind == STEP_FUNCTION && !s->steps[i].function->proved) count += s->steps[i].function->n;
     return count;
 }
+
+static bool has_pieces(const OneLane *g)
+{
+    for (int i = 0; i < g->n; i++)
+        for (int p = 0; p < g->n_lanes[i]; p++)
+            if (g->fixed[i][p]) return true;
+    return false;
+}
+
+bool solve_has_pieces(const Solution *s)
+{
+    for (int i = 0; i < s->n_steps; i++)
+        if (s->steps[i].kind == STEP_FUNCTION && has_pieces(s->steps[i].function)) return true;
+    return false;
+}

@@ -51,6 +51,8 @@ const bool *solve_clips(Context *cx, const Function *f);
 const char *solve_explain(Context *cx, const Solution *s, const LaneRef *to, int64_t n_to, const char *name);
 // Functions of one lane whose rise is not proved.
 int solve_unproved(const Solution *s);
+// Is a function of one lane chosen by comparisons? Each of its pieces rises; they may still overlap.
+bool solve_has_pieces(const Solution *s);
 // The inverse program for people: one line a step with rule and lanes (check --explain).
 const char *solve_text(Context *cx, const Solution *s);
 

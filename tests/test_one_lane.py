@@ -676,6 +676,13 @@ def test_factors_made_of_tests(tool, tmp_path, share):
     np.testing.assert_allclose(log_det, -np.log(slope).sum(-1), atol=1e-6)
 
 
+@pytest.mark.parametrize("near,why", [(0.5, "differs from z by"), (1.5, "several events have one latent")])
+def test_pieces_that_do_not_meet_are_refused(tool, tmp_path, near, why):
+    """Below 1 x times 0.5: latents from 0.5 to 1 have no event. Times 1.5: those from 1 to 1.5 have two."""
+    (tmp_path / "m.nf").write_text(LEAKY.replace("lt x, 0", "lt x, 1").replace("0.75", str(1 - near)))
+    assert why in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--event", "x", code=1).stderr
+
+
 # A sum over parameters of functions of one lane, as a reduction: z = x + sum_k softplus(w_k) tanh(x - m_k), and the
 # logit of a mixture of logistics.
 SUMS = """module stage=imported
