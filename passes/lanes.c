@@ -324,7 +324,7 @@ static double reduce_neutral(Op op)
     return op == OP_reduce_sum ? 0 : op == OP_reduce_prod ? 1 : op == OP_reduce_max ? -INFINITY : INFINITY;
 }
 
-enum { MOST_SIZES = 4 };
+enum { MOST_SIZES = 4, LITTLE = 8 };
 
 // Rows of many different lengths (a causal mask) stay one reduction: they keep neutral constants.
 static void pad_rows(Lanes *s, LaneRef *refs, int64_t *count, int64_t outer, int64_t K, double neutral)
@@ -344,6 +344,21 @@ static void pad_rows(Lanes *s, LaneRef *refs, int64_t *count, int64_t outer, int
     }
 }
 
+// Rows of a few lengths that with all their constants are little more stay one reduction, each lane in its place: a
+// pool's windows at a picture's border, whose lanes then run on evenly.
+static bool little_more(const int64_t *count, int64_t outer, int64_t K)
+{
+    int64_t all = 0, rows = 0, most = 0, least = K;
+    for (int64_t o = 0; o < outer; o++) {
+        if (!count[o]) continue;
+        all += count[o];
+        rows++;
+        if (count[o] > most) most = count[o];
+        if (count[o] < least) least = count[o];
+    }
+    return most > least && rows * K * LITTLE <= all * (LITTLE + 1);
+}
+
 // Outputs grouped by how many of their lanes remain after neutral constants went.
 static void rebuild_reduce(Lanes *s, const Node *n)
 {
@@ -356,6 +371,11 @@ static void rebuild_reduce(Lanes *s, const Node *n)
             LaneRef lane = lane_env_lane(s->env, n->in[0], o * K + k);
             if (!is_value(lane, neutral)) refs[o * K + count[o]++] = lane;
         }
+    if (little_more(count, outer, K)) {
+        for (int64_t o = 0; o < outer; o++)
+            for (int64_t k = 0; k < K && count[o]; k++) refs[o * K + k] = lane_env_lane(s->env, n->in[0], o * K + k);
+        for (int64_t o = 0; o < outer; o++) count[o] = count[o] ? K : 0;
+    }
     pad_rows(s, refs, count, outer, K, neutral);
     for (int64_t size = 0; size <= K; size++) {
         int64_t m = 0;

@@ -39,11 +39,12 @@ typedef nfcc_abi_value Value;
 
 enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
-    TILE_MAX = 64,       /* rows of the largest of TILE */
-    MOST_FEW = 8,        /* so many rows are a tile of few at most, where there are larger tiles */
-    FEW_BYTES = 2 << 20, /* WORK of many rows that a core's own cache holds */
-    OVERREAD = 16,       /* lanes that code may read past the end of anything */
-    MAX_LANES = 1 << 26, /* of one program; more is a damaged file */
+    TILE_MAX = 64,        /* rows of the largest of TILE */
+    MOST_FEW = 8,         /* so many rows are a tile of few at most, where there are larger tiles */
+    FEW_BYTES = 2 << 20,  /* WORK of many rows that a core's own cache holds */
+    TILE_BYTES = 8 << 20, /* WORK of 32 and 64 rows at most: beyond that it comes from memory, and 16 rows take less */
+    OVERREAD = 16,        /* lanes that code may read past the end of anything */
+    MAX_LANES = 1 << 26,  /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
     ALIGN = 64,
     OWN_STACK = 4096, /* bytes that the functions of this file use themselves */
@@ -412,13 +413,16 @@ static unsigned entries_of(const nfcc_model *m)
     return m->event.lanes ? entries : entries & NFCC_HAS_RUN;
 }
 
-/* A tile size serves if every program has code for it: a call chains several programs on one tile. */
+/* A tile size serves if every program has code for it, since a call chains several programs on one tile, and if their
+ * WORK is not too much. */
 static unsigned tiles_of(const nfcc_model *m, bool other)
 {
     unsigned tiles = (1u << NFCC_TILES) - 1;
     for (int id = 0; id < NFCC_PROGRAMS; id++)
-        for (int s = 0; s < NFCC_TILES; s++)
-            if (m->programs[id].exists && code_of(m, other, id)[s] == 0) tiles &= ~(1u << s);
+        for (int s = 0; s < NFCC_TILES && m->programs[id].exists; s++) {
+            bool fits = s <= SIXTEEN || (uint64_t)m->programs[id].work_lanes * TILE[s] * 4 <= TILE_BYTES;
+            if (code_of(m, other, id)[s] == 0 || !fits) tiles &= ~(1u << s);
+        }
     return tiles;
 }
 
@@ -457,12 +461,14 @@ static uint64_t tile_cost(const nfcc_policy *p, int slot, size_t rows)
     return shared + (uint64_t)cost[NFCC_COST_EACH] * rows;
 }
 
+static size_t most_rows(const nfcc_policy *p, int slot) { return slot == FEW ? p->few : TILE[slot]; }
+
 /* Code of few rows reads each weight once for up to MOST_FEW of them: more are better off in a larger tile. Where there
  * is none it is code that reads a weight once for all rows that it takes. */
-static size_t most_rows(const nfcc_policy *p, int slot)
+static size_t few_of(const nfcc_policy *p)
 {
-    if (slot != FEW) return TILE[slot];
-    return only_few(p) || p->few < MOST_FEW ? p->few : MOST_FEW;
+    size_t rows = p->model->few_rows ? p->model->few_rows : 1;
+    return only_few(p) || rows < MOST_FEW ? rows : MOST_FEW;
 }
 
 /* The cheapest tiles for as many items as the largest of them may have rows, the first one of each list: the rest has
@@ -522,7 +528,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->weights = at_offset(m, m->weights);
     p->other = other;
     p->tiles = tiles_of(m, other);
-    p->few = m->few_rows ? m->few_rows : 1;
+    p->few = (unsigned)few_of(p);
     p->shares_prep = m->shares_prep && (p->tiles >> SIXTEEN & 1);
     p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
     p->info.target = text_of(m, m->target);

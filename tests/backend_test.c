@@ -41,6 +41,20 @@ static void far_gemm_bits(void **state)
     check_everywhere(m);
 }
 
+// One row: many tokens take a large matrix as few rows do.
+static void many_tokens_bits(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(61);
+    add_gemm(m, 35, 80, 1648, 80);
+    for (int i = 0; i < 4; i++) add_gemm(m, 2, 640, 208, i % 2 ? 640 : 160);
+    check_everywhere(m);
+    m = maker_new(62);
+    m->weight_type = WEIGHTS_F16;
+    add_gemm(m, 9, 80, 3280, 80);
+    check_everywhere(m);
+}
+
 // Two or three tokens with weights of their own, on their own x, on one, and transposed.
 static void apart_bits(void **state)
 {
@@ -418,6 +432,11 @@ static void map_access_bits(void **state)
             AccessForm all[] = {ACCESS_ODD, ACCESS_BACKWARD, ACCESS_STRIDED, ACCESS_PER_RUN};
             add_map(m, runs * inner[i], inner[i], 12, 2, all, 4);
         }
+    for (int i = 3; i < 8; i++)
+        for (uint32_t runs = 16; runs <= 48; runs += 16) {
+            AccessForm across[] = {ACCESS_ACROSS, ACCESS_WHOLE, ACCESS_PER_RUN, ACCESS_ACROSS, ACCESS_PER_LANE};
+            add_map(m, runs * inner[i], inner[i], 12, 1, across, 5);
+        }
     AccessForm mixed[] = {ACCESS_PER_RUN, ACCESS_PER_LANE};
     add_map(m, 50, 7, 12, 1, mixed, 2); // runs that do not divide n
     add_map(m, 60, 5, 12, 1, mixed, 2);
@@ -638,14 +657,14 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),           TEST(far_gemm_bits),      TEST(transposed_bits),  TEST(apart_bits),
-        TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits), TEST(short_weights_round),
-        TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),    TEST(paired_plan),
-        TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),
-        TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),      TEST(repeat_bits),
-        TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),        TEST(openblas_is_near),
-        TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),  TEST(many_codes_bits),
-        TEST(many_lanes_bits),     TEST(signed_zero_bits),
+        TEST(gemm_bits),           TEST(far_gemm_bits),       TEST(many_tokens_bits),   TEST(transposed_bits),
+        TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits),
+        TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),
+        TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),
+        TEST(map_access_bits),     TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),
+        TEST(repeat_bits),         TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),
+        TEST(openblas_is_near),    TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),
+        TEST(many_codes_bits),     TEST(many_lanes_bits),     TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

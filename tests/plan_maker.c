@@ -99,6 +99,7 @@ void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
     GemmStep *g = &add_step(m, STEP_GEMM)->gemm;
     *g = (GemmStep){.m = tokens, .k = k, .n = n, .kb = kb};
     add_behind(m, g);
+    g->has_add = g->has_add && (uint64_t)tokens * n <= IN_LANES;
     g->x_space = any_space(m);
     g->add_space = below(m, 2);
     if (tokens * k > 2000) g->x_space = SPACE_WORK;
@@ -200,15 +201,19 @@ void add_move(Maker *m, uint32_t n, Order src, Order dst)
     }
 }
 
-// Windows of a picture, then a line the other way round.
+// Windows of a picture, then a line the other way round, lines of several vectors, and of one lane.
 void add_runs(Maker *m, uint32_t space)
 {
-    const MoveRun runs[2] = {{0, 0, {{3, 100, 60}, {4, 5, 15}, {5, 40, 3}, {3, 1, 1}}},
-                             {400, 180, {{1, 0, 0}, {1, 0, 0}, {1, 0, 0}, {20, -1, 1}}}};
+    const MoveRun runs[] = {{0, 0, {{3, 100, 60}, {4, 5, 15}, {5, 40, 3}, {3, 1, 1}}},
+                            {400, 180, {{1, 0, 0}, {1, 0, 0}, {1, 0, 0}, {20, -1, 1}}},
+                            {10, 200, {{1, 0, 0}, {1, 0, 0}, {2, 50, 37}, {37, 1, 1}}},
+                            {7, 274, {{1, 0, 0}, {1, 0, 0}, {2, 9, 35}, {35, 0, 1}}},
+                            {30, 344, {{1, 0, 0}, {1, 0, 0}, {3, 40, 16}, {16, 1, 1}}}};
+    const uint32_t n = 392, count = sizeof runs / sizeof *runs;
     MoveStep *s = &add_step(m, STEP_MOVE)->move;
-    *s = (MoveStep){.n = 200, .space = space, .out = add_output(m, 200), .runs = 2};
+    *s = (MoveStep){.n = n, .space = space, .out = add_output(m, n), .runs = count};
     s->in = space == SPACE_CONST ? add_constants(m, 401) : below(m, 900);
-    s->src_table = add_table(m, (const int32_t *)runs, 2 * MOVE_RUN_WORDS);
+    s->src_table = add_table(m, (const int32_t *)runs, count * MOVE_RUN_WORDS);
 }
 
 // ---- maps: code of known types, so that no NaN's payload is read as an integer
@@ -285,6 +290,7 @@ static Access access_of(Maker *m, AccessForm form, uint32_t n, uint32_t inner)
     case ACCESS_PER_LANE: return (Access){space, source(m, space, inner), inner, 0, 1};
     case ACCESS_STRIDED: return (Access){space, source(m, space, 2 * n), n, 0, 2};
     case ACCESS_BACKWARD: return (Access){space, source(m, space, n) + n - 1, n, 0, -1};
+    case ACCESS_ACROSS: return (Access){space, source(m, space, inner * runs), inner, 1, (int32_t)runs};
     case ACCESS_ODD: return (Access){space, source(m, space, 3 * inner + runs), inner, 1, 3};
     }
     return (Access){0};

@@ -49,6 +49,7 @@ typedef enum {
     ACCESS_PER_LANE,
     ACCESS_STRIDED,
     ACCESS_BACKWARD,
+    ACCESS_ACROSS, // runs side by side
     ACCESS_ODD
 } AccessForm;
 

@@ -188,6 +188,21 @@ static void test_wide_programs(void **state)
     }
 }
 
+// Tiles of more than 16 rows have WORK of 8 MiB at most.
+static void test_wide_tiles(void **state)
+{
+    (void)state;
+    static const uint32_t costs[NFCC_COSTS] = {900, 900, 900, 900, 900, 900, 10};
+    static const uint32_t lanes[] = {32768, 32784}, rows[] = {64, 16}; // this one has none of 32
+    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
+        counted(0, costs);
+        nfcc_policy *p = widened(lanes[i]);
+        size_t work = (size_t)lanes[i] * rows[i] * 4;
+        assert_in_range(nfcc_get_info(p)->work_size, work, work + work / 2);
+        check_entries(p, 70, 3, 0);
+    }
+}
+
 // The rows of a tile each have their place in the workspace, and nothing is written outside of it.
 static void test_memory(void **state)
 {
@@ -219,6 +234,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_wide_programs),
+        cmocka_unit_test(test_wide_tiles),
     };
     if (!fake_arguments(argc, argv)) return 2;
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

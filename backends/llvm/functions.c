@@ -173,10 +173,16 @@ static void emit_few(Unit *u)
     Gen *g = &u->g;
     memset(g->few, 0, sizeof g->few);
     g->tile = 1;
+    g->gathers_tokens = false;
+    for (int i = 0; i < u->n_codes; i++) {
+        const Step *s = u->codes[i].step;
+        if (s->kind == STEP_GEMM && gemm_gathers_tokens(g, &s->gemm)) g->gathers_tokens = true;
+    }
     for (int i = 0; i < u->n_codes; i++) {
         const Step *s = u->codes[i].step;
         uint32_t at;
-        if (!takes_few(g, s) || s->gemm.transposed) continue;
+        if (s->kind != STEP_GEMM || s->gemm.transposed) continue;
+        if (!gemm_takes_few(g, &s->gemm) && !gemm_gathers_tokens(g, &s->gemm)) continue;
         MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
         if (gemm_tiled(g, &s->gemm)) {
             emit_tiles(g, u->codes[i].after);
@@ -186,9 +192,22 @@ static void emit_few(Unit *u)
     }
 }
 
+static void emit_turn(Unit *u)
+{
+    Gen *g = &u->g;
+    bool turns = false;
+    for (int i = 0; i < u->n_codes; i++)
+        turns = turns || (u->codes[i].step->kind == STEP_MAP && map_turns(g, &u->codes[i].step->map));
+    if (!turns) return;
+    g->turn_block = function_new(g, arena_format(g->cx->arena, "turn%s", level_suffix(g)), turn_type(g));
+    turn_emit(g);
+    LLVMBuildRetVoid(g->b);
+}
+
 void emit_steps(Unit *u)
 {
     emit_few(u);
+    emit_turn(u);
     for (int i = 0; i < u->n_codes; i++)
         for (int t = 0; t < NFCC_TILES; t++) {
             int first = t == SLOT_ONE ? u->codes[i].one : u->codes[i].first;

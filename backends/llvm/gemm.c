@@ -1,6 +1,6 @@
 // gemm: groups of up to 128 outputs, each packed as its own matrix (plan.h), each one product; a paired one on pairs of
 // x and of weights.
-#include "llvm.h"
+#include "few.h"
 
 bool gemm_paired(const Gen *g, const GemmStep *s)
 {
@@ -54,6 +54,17 @@ bool gemm_takes_few(const Gen *g, const GemmStep *s)
     return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed || gemm_tiled(g, s));
 }
 
+// T = 1: of a large matrix many tokens are done as few rows are, so that it comes from memory once for up to 32 of them,
+// not once for each block of 6. Steps from row to row are multiples of 16 floats.
+enum { LARGE_MATRIX = 1 << 19 };
+
+bool gemm_gathers_tokens(const Gen *g, const GemmStep *s)
+{
+    if (g->gemm != gemm_emit || s->m == 1 || s->apart || s->transposed || s->paired) return false;
+    if (s->scaled || gemm_mixed(g, s) || s->k % 16 || s->n % 16) return false;
+    return gemm_w_lanes(s) * (layout_short(g->layout) ? 2 : 4) > LARGE_MATRIX;
+}
+
 // x of all rows in pairs; T = 1 may have several.
 static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
 {
@@ -92,10 +103,26 @@ static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const P
     LLVMPositionBuilderAtEnd(g->b, call_few);
     Loop l = loop_of(g, s->apart ? o->tokens : word_i64(g, 1));
     Product own = token_product(g, s, p, l.i);
-    few_call(g, &own, o->kind, p->paired ? SPACE_WORK : s->x_space, o->add_space);
+    few_call(g, &own, o->kind, g->shape, p->paired ? SPACE_WORK : s->x_space, o->add_space);
     loop_end(g, &l, NULL);
     LLVMBuildRetVoid(g->b);
     LLVMPositionBuilderAtEnd(g->b, one);
+}
+
+// Tokens as rows: `out` goes from one to the next in the step of WORK, x in that of PREP.
+static void tokens_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
+{
+    int64_t parts = blocks_of(s->m, FEW_ROWS), most = blocks_of(blocks_of(s->m, parts), MOST_ROWS) * MOST_ROWS;
+    Loop l = loop_of(g, word_i64(g, parts));
+    Value first = mul(g, l.i, most), rows = least_word(g, difference(g, word_i64(g, s->m), first), word_i64(g, most));
+    Value outputs = product_of(g, first, p->out_stride);
+    Product own = *p;
+    own.x = operand_at(g, p->x, product_of(g, first, p->x_stride));
+    own.out = operand_at(g, p->out, outputs);
+    if (p->has_add) own.add = operand_at(g, p->add, outputs);
+    few_call(g, &own, o->kind, few_shape_word(g, rows, p->out_stride, p->x_stride), SPACE_PREP,
+             word_i64(g, SPACE_WORK));
+    loop_end(g, &l, NULL);
 }
 
 static void tiled_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
@@ -182,6 +209,10 @@ void gemm_emit(Gen *g, const GemmStep *s)
         return;
     }
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
+    if (g->tile == 1 && gemm_gathers_tokens(g, s)) {
+        tokens_emit(g, s, &o, &p);
+        return;
+    }
     if (!s->apart) {
         groups_emit(g, s, &p, full);
         return;

@@ -83,6 +83,7 @@ struct Gen {
     const Numbers *numbers;                  // that maps learn
     int64_t ahead;                           // bytes by which products of T > 1 fetch weights ahead; 0: not at all
     bool turns;                              // products know where their turn is
+    bool gathers_tokens;                     // some product does (gemm_gathers_tokens)
     bool few_loads;                          // products of one row read few weights in a pass of their loops
     uint32_t mixes;                          // gemm_mixed: the least K of a product with a scale; 0: none is mixed
     Turn turn;                               // of the step whose key is made
@@ -107,6 +108,7 @@ struct Gen {
     Value rows;       // T (i64)
     Value shape;      // T = 1: rows and where they lie (abi.h; i64)
     Value few[MATRIX_KINDS], few_block[MATRIX_KINDS][FEW_SHAPES]; // product_few.c's functions of this level
+    Value turn_block;                                             // corner_turn.c's function of this level
     struct Tiled *tiles;                                          // product_tiles.c's functions
     int n_tiles, cap_tiles;
     int width; // floats of a vector
@@ -166,6 +168,7 @@ void loop_end(Gen *g, Loop *l, Value *next);
 
 // What the word of abi.h for few rows says: how many, and bytes from row to row of a space.
 Value few_rows(Gen *g, Value shape);
+Value few_shape_word(Gen *g, Value rows, Value work_step, Value prep_step); // steps: multiples of 16 floats
 Value few_step(Gen *g, Value shape, uint32_t space);
 Value few_step_of(Gen *g, Value shape, Value space); // known when the code runs
 
@@ -191,6 +194,8 @@ Value load(Gen *g, LLVMTypeRef type, Value address);
 void store(Gen *g, Value value, Value address);
 Value stack_floats(Gen *g, int n);                                    // in a function's first block
 void store_first(Gen *g, Value vector, int n, int of, Value address); // the first n of `of` floats, no more
+Value load_some(Gen *g, Value address, Value lanes, int n);           // the first `lanes` (i64) of n floats, 0 behind
+void store_some(Gen *g, Value vector, Value lanes, Value address);    // no more of its floats; n is no NEON vector's
 Value load_rows(Gen *g, Operand o, Value row, int n);                 // rows row .. row + n of lane 0; splat if shared
 Value load_lanes(Gen *g, Operand o, int n);                           // lanes 0 .. n (T = 1, or CONST)
 // What is multiplied: a vector, or (slot >= 0) one of its slots, spread. NEON's multiply-add reads a slot by itself,
@@ -260,7 +265,8 @@ int map_width(const TargetInfo *info);                                  // words
 // ---- emission of one step's code; the function's entry block is open, `ret void` follows
 void gemm_emit(Gen *g, const GemmStep *s);
 void transposed_emit(Gen *g, const GemmStep *s);
-bool transposed_even(const GemmStep *s); // groups equally wide, in sixteens: the code learns their number and width
+bool transposed_even(const GemmStep *s);  // groups equally wide, in sixteens: the code learns their number and width
+bool map_turns(Gen *g, const MapStep *s); // its code of this T has arguments turned (corner_turn.c)
 void map_emit(Gen *g, const MapStep *s);
 bool maps_equal(const MapStep *a, const MapStep *b);                      // their codes
 void map_where(Gen *g, const MapStep *s, Value applies, Value *x, int n); // map_one of each, where it applies (i64)
@@ -281,9 +287,10 @@ typedef struct {
     Value parts;             // mixed
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
-bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
-bool gemm_expands(const Gen *g, const GemmStep *s);   // T > 1: its weights of 16 bits are expanded in chunks
-bool gemm_turns(const Gen *g, const GemmStep *s);     // its last args are a Turn
+bool gemm_gathers_tokens(const Gen *g, const GemmStep *s); // its code of T = 1 takes tokens as few rows
+bool gemm_takes_few(const Gen *g, const GemmStep *s);      // its code of T = 1 takes several rows at once
+bool gemm_expands(const Gen *g, const GemmStep *s);        // T > 1: its weights of 16 bits are expanded in chunks
+bool gemm_turns(const Gen *g, const GemmStep *s);          // its last args are a Turn
 // One code for products with a scale and a bias, a bias, and neither; its argument behind these says which: 0, 1, 2.
 bool gemm_mixed(const Gen *g, const GemmStep *s);
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
@@ -322,10 +329,17 @@ Value product_buffer(Gen *g);                           // in a function's first
 bool product_expands(int64_t n, int cuts, uint32_t kb); // the buffer is for such a product
 void product_emit(Gen *g, const Product *p);
 
+// ---- corner_turn.c
+LLVMTypeRef turn_type(Gen *g);
+void turn_emit(Gen *g);
+// A block of floats at `from`, `step` bytes from lane to lane, of which so many (i64) are left.
+void turn_call(Gen *g, Value to, Value from, int64_t step, Value lanes);
+
 // ---- product_few.c: T = 1 with several rows
 LLVMTypeRef few_type(Gen *g);
 void few_emit(Gen *g, MatrixKind kind); // the body of the function for such weights
-void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space);
+// shape: rows and where they lie, as in abi.h.
+void few_call(Gen *g, const Product *p, MatrixKind kind, Value shape, uint32_t x_space, Value add_space);
 
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
 // x rounded and paired, for all tokens

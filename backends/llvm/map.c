@@ -196,6 +196,14 @@ static bool same_in_run(const Map *m, int a)
 }
 
 // ---- the loops
+// T = 1: it lies the other way (corner_turn.c).
+static bool lies_across(const Map *m, int a)
+{
+    const Pattern *p = &m->pattern[a];
+    return m->g->tile == 1 && m->runs % m->width == 0 && m->runs > 1 && !p->one_level && p->outer_step == 1 &&
+           p->inner_step >= m->width;
+}
+
 // One vector of T = 1: lanes first .. first + width of the run; `kept`: arguments read before the loop.
 static void lanes_emit(Map *m, Value run, Value first, const Value *kept, Value *value)
 {
@@ -242,18 +250,49 @@ static void store_vector(Map *m, Value run, const Loop *l, Value first, const Va
     LLVMPositionBuilderAtEnd(g->b, both);
 }
 
+static Value load_same(Map *m, int a, Value run)
+{
+    Gen *g = m->g;
+    return load_rows(g, operand_at(g, m->arg[a], lane_of(m, a, run, word_i64(g, 0))), NULL, m->width);
+}
+
 static void run_by_lanes(Map *m, Value run, Value *value)
 {
     Gen *g = m->g;
     Value kept[MAP_MAX_ARGS] = {0};
     for (int a = 0; a < (int)m->s->n_args; a++)
-        if (same_in_run(m, a))
-            kept[a] = load_rows(g, operand_at(g, m->arg[a], lane_of(m, a, run, word_i64(g, 0))), NULL, m->width);
+        if (same_in_run(m, a)) kept[a] = load_same(m, a, run);
     Loop l = loop_of(g, m->vectors);
     Value first = mul(g, l.i, m->width);
     lanes_emit(m, run, first, kept, value);
     store_vector(m, run, &l, first, value);
     loop_end(g, &l, NULL);
+}
+
+// As many runs together as a vector has slots: blocks of arguments that lie the other way are turned first.
+static void runs_across(Map *m, Value *value)
+{
+    Gen *g = m->g;
+    Value turned[MAP_MAX_ARGS] = {0}, kept[MAP_MAX_ARGS];
+    for (int a = 0; a < (int)m->s->n_args; a++)
+        if (lies_across(m, a)) turned[a] = stack_floats(g, m->width * m->width);
+    Loop blocks = loop_begin(g, m->runs / m->width), l = loop_of(g, m->vectors);
+    Value first = mul(g, l.i, m->width), first_run = mul(g, blocks.i, m->width);
+    for (int a = 0; a < (int)m->s->n_args; a++) {
+        Value from = turned[a] ? operand_at(g, m->arg[a], lane_of(m, a, first_run, first)).base : NULL;
+        if (from) turn_call(g, turned[a], from, 4 * (int64_t)m->pattern[a].inner_step, difference(g, m->run, first));
+    }
+    Loop each = loop_begin(g, m->width);
+    Value run = add(g, first_run, each.i);
+    for (int a = 0; a < (int)m->s->n_args; a++) {
+        kept[a] = turned[a] ? load(g, floats(g, m->width), bytes_at(g, turned[a], mul(g, each.i, m->width * 4))) : NULL;
+        if (!turned[a] && same_in_run(m, a)) kept[a] = load_same(m, a, run);
+    }
+    lanes_emit(m, run, first, kept, value);
+    store_vector(m, run, &l, first, value);
+    loop_end(g, &each, NULL);
+    loop_end(g, &l, NULL);
+    loop_end(g, &blocks, NULL);
 }
 
 // T > 1: one lane after the other, its rows by vectors.
@@ -319,23 +358,40 @@ static int64_t run_of(const Map *m)
     return m->g->tile == 1 && 2 * run < m->width ? n : run;
 }
 
+static bool any_across(const Map *m)
+{
+    for (int a = 0; a < (int)m->s->n_args; a++)
+        if (lies_across(m, a)) return true;
+    return false;
+}
+
+static Map map_new(Gen *g, const MapStep *s)
+{
+    Map m = {.g = g, .s = s, .width = map_width(&g->info)};
+    for (uint32_t a = 0; a < s->n_args; a++) m.pattern[a] = pattern_of(&s->args[a], s->n);
+    m.lanes = run_of(&m);
+    m.runs = s->n / m.lanes;
+    return m;
+}
+
+bool map_turns(Gen *g, const MapStep *s)
+{
+    Map m = map_new(g, s);
+    return any_across(&m);
+}
+
 // Lanes of a run: a count that the code learns, except where there are runs.
 static void set_runs(Map *m)
 {
     Gen *g = m->g;
-    m->lanes = run_of(m);
-    m->runs = m->s->n / m->lanes;
     m->run = map_flat(m->s) ? count_arg(g, m->lanes) : word_i64(g, m->lanes);
     m->vectors = m->lanes > m->width ? pieces(g, m->run, word_i64(g, m->width)) : word_i64(g, 1);
 }
 
 void map_emit(Gen *g, const MapStep *s)
 {
-    Map m = {.g = g, .s = s, .width = map_width(&g->info)};
-    for (uint32_t a = 0; a < s->n_args; a++) {
-        m.pattern[a] = pattern_of(&s->args[a], s->n);
-        m.arg[a] = operand(g, s->args[a].space);
-    }
+    Map m = map_new(g, s);
+    for (uint32_t a = 0; a < s->n_args; a++) m.arg[a] = operand(g, s->args[a].space);
     for (uint32_t o = 0; o < s->n_outs; o++) m.out[o] = operand(g, SPACE_WORK);
     const Learned *learned = numbers_learned(g->numbers, s);
     m.number = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
@@ -345,6 +401,10 @@ void map_emit(Gen *g, const MapStep *s)
     Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
     if (g->tile > 1 && map_joined(s)) {
         run_joined(&m, value);
+        return;
+    }
+    if (any_across(&m)) {
+        runs_across(&m, value);
         return;
     }
     Loop l = loop_begin(g, m.runs);

@@ -45,26 +45,101 @@ static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value 
 }
 
 // ---- runs: four loops over each record
+typedef struct {
+    Value count, src, dst; // src and dst: bytes from one to the next
+} Axis;
+typedef struct {
+    Axis axis[MOVE_AXES];
+    int axes;           // over which lanes are copied one by one; or:
+    Value vectors, one; // the last axis lies side by side: whole vectors of it, and (i1) all are one lane
+    Value rest;         // lanes of it that fill none
+} Box;
+
 static Value run_word(Gen *g, Operand run, int i)
 {
     return LLVMBuildSExt(g->b, load(g, g->i32, operand_at(g, run, word_i64(g, i)).base), g->i64, "");
 }
 
+static Value copied(Gen *g, const Box *b, Operand from, Value vector)
+{
+    return LLVMBuildSelect(g->b, b->one, splat(g, load(g, g->f32, from.base), g->width), vector, "");
+}
+
+// What is left first, then whole vectors, the address of the first of which is known by itself.
+static void copy_beside(Gen *g, const Box *b, Operand from, Operand to)
+{
+    Value head = load_some(g, from.base, b->rest, g->width);
+    store_some(g, copied(g, b, from, head), b->rest, to.base);
+    const Axis *a = &b->axis[MOVE_AXES - 1];
+    Value left = mul(g, b->rest, 4), source = bytes_at(g, from.base, where(g, b->one, word_i64(g, 0), left));
+    Loop l = loop_maybe(g, b->vectors);
+    Operand piece = from;
+    piece.base = bytes_at(g, source, mul(g, product_of(g, l.i, a->src), g->width));
+    Value place = bytes_at(g, bytes_at(g, to.base, left), mul(g, l.i, (int64_t)g->width * 4));
+    store(g, copied(g, b, from, load_lanes(g, piece, g->width)), place);
+    loop_end(g, &l, NULL);
+}
+
+static void box_emit(Gen *g, const Box *b, int number, Operand from, Operand to)
+{
+    if (number == b->axes) {
+        if (b->axes < MOVE_AXES)
+            copy_beside(g, b, from, to);
+        else
+            copy_lane(g, from, to);
+        return;
+    }
+    const Axis *a = &b->axis[number];
+    Loop l = number ? loop_of(g, a->count) : loop_maybe(g, a->count);
+    Value next[] = {loop_phi(g, &l, from.base), loop_phi(g, &l, to.base)};
+    from.base = next[0];
+    to.base = next[1];
+    box_emit(g, b, number + 1, from, to);
+    next[0] = bytes_at(g, from.base, a->src);
+    next[1] = bytes_at(g, to.base, a->dst);
+    loop_end(g, &l, next);
+}
+
+// T = 1, where a store of some lanes is one instruction: (i1) the innermost axis lies side by side in WORK, and at the
+// source or there is one lane for all of it.
+static Value lies_beside(Gen *g, Value src, Value dst)
+{
+    if (g->tile > 1 || reads_slots(g)) return NULL;
+    return LLVMBuildAnd(g->b, equal(g, dst, 1), is_below(g, src, word_i64(g, 2)), "");
+}
+
+static void record_emit(Gen *g, Operand run, Operand from, Operand to)
+{
+    Box b = {.axes = MOVE_AXES};
+    from = operand_at(g, from, run_word(g, run, 0));
+    to = operand_at(g, to, run_word(g, run, 1));
+    Value beside = NULL, none = word_i64(g, 0), first;
+    for (int k = 0; k < MOVE_AXES; k++) {
+        Value count = run_word(g, run, 2 + 3 * k), src = run_word(g, run, 3 + 3 * k), dst = run_word(g, run, 4 + 3 * k);
+        b.axis[k] = (Axis){count, product_of(g, src, from.lane_bytes), product_of(g, dst, to.lane_bytes)};
+        if (k < MOVE_AXES - 1) continue;
+        beside = lies_beside(g, src, dst);
+        b.one = equal(g, src, 0);
+    }
+    first = b.axis[0].count;
+    if (beside) {
+        Value count = b.axis[MOVE_AXES - 1].count;
+        b.vectors = quotient(g, count, word_i64(g, g->width));
+        b.rest = difference(g, count, mul(g, b.vectors, g->width));
+        b.axes = MOVE_AXES - 1;
+        b.axis[0].count = where(g, beside, first, none);
+        box_emit(g, &b, 0, from, to);
+        b.axes = MOVE_AXES;
+        b.axis[0].count = where(g, beside, none, first);
+    }
+    box_emit(g, &b, 0, from, to);
+}
+
 static void runs_emit(Gen *g, const MoveStep *s)
 {
     Operand from = operand(g, s->space), table = operand(g, SPACE_CONST), to = operand(g, SPACE_WORK);
-    Loop records = loop_of(g, count_arg(g, s->runs)), axis[MOVE_AXES];
-    Operand run = operand_at(g, table, mul(g, records.i, MOVE_RUN_WORDS));
-    Value src = run_word(g, run, 0), dst = run_word(g, run, 1), step[MOVE_AXES][3];
-    for (int k = 0; k < MOVE_AXES; k++)
-        for (int i = 0; i < 3; i++) step[k][i] = run_word(g, run, 2 + 3 * k + i);
-    for (int k = 0; k < MOVE_AXES; k++) {
-        axis[k] = loop_of(g, step[k][0]);
-        src = add(g, src, product_of(g, axis[k].i, step[k][1]));
-        dst = add(g, dst, product_of(g, axis[k].i, step[k][2]));
-    }
-    copy_lane(g, operand_at(g, from, src), operand_at(g, to, dst));
-    for (int k = MOVE_AXES - 1; k >= 0; k--) loop_end(g, &axis[k], NULL);
+    Loop records = loop_of(g, count_arg(g, s->runs));
+    record_emit(g, operand_at(g, table, mul(g, records.i, MOVE_RUN_WORDS)), from, to);
     loop_end(g, &records, NULL);
 }
 

@@ -111,19 +111,38 @@ static Value table_emit(const Few *f, Value shape)
     return table;
 }
 
+// Of many passes over a block's weights each fetches its part of what comes later: all at once is more than a CPU asks
+// memory for at a time, and what it waits for then it does not multiply.
+static void fetch_part(Gen *g, Value ahead, Value lines, Value pass)
+{
+    Loop l = loop_maybe(g, lines);
+    Value line = add(g, product_of(g, pass, lines), l.i);
+    prefetch(g, ahead, mul(g, line, LINE_BYTES), TO_L2);
+    loop_end(g, &l, NULL);
+}
+
 // All rows of the vectors of outputs from `unit` on.
 static void rows_emit(const Few *f, const Chunk *c, Value unit, const Blocks *b)
 {
     Gen *g = f->g;
     Value lane = mul(g, unit, g->width), bytes = mul(g, lane, 4), column = mul(g, lane, few_weight_bytes(f->kind));
     Value args[BLOCK_PARAMS] = {bytes_at(g, c->out, bytes), c->x, bytes_at(g, c->w, column)};
-    args[BLOCK_FETCH] = bytes_at(g, c->w, add(g, product_of(g, column, c->count), word_i64(g, AHEAD)));
+    Value ahead = bytes_at(g, c->w, add(g, product_of(g, column, c->count), word_i64(g, AHEAD))), lines = NULL;
+    args[BLOCK_FETCH] = ahead;
+    if (g->gathers_tokens) {
+        Value spread = exceeds(g, b->passes, 2);
+        Value own = mul(g, product_of(g, b->units, c->count), g->width * few_weight_bytes(f->kind));
+        Value all = LLVMBuildLShr(g->b, own, word_i64(g, 6), "");
+        lines = where(g, spread, pieces(g, all, b->passes), word_i64(g, 0));
+        args[BLOCK_FETCH] = where(g, spread, args[BLOCK_W], ahead);
+    }
     args[BLOCK_ADD] = bytes_at(g, c->add, product_of(g, lane, f->add_step));
     args[BLOCK_BIAS] = bytes_at(g, c->bias, bytes);
     args[BLOCK_W_STEP] = c->w_step;
     args[BLOCK_WHAT] = c->what;
     Loop l = loop_of(g, b->passes);
     args[BLOCK_ROWS] = bytes_at(g, f->table, mul(g, product_of(g, l.i, b->rows), 8 * ROW_WORDS));
+    if (lines) fetch_part(g, ahead, lines, l.i);
     LLVMBuildCall2(g->b, few_block_type(g), b->fn, args, BLOCK_PARAMS, "");
     loop_end(g, &l, NULL);
 }
@@ -240,7 +259,7 @@ void few_emit(Gen *g, MatrixKind kind)
 }
 
 // m = 1: the stride of `out` is n.
-void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value add_space)
+void few_call(Gen *g, const Product *p, MatrixKind kind, Value shape, uint32_t x_space, Value add_space)
 {
     Value none = LLVMConstNull(g->ptr), scaled = word_i64(g, p->scaled ? SCALED_ADD : 0);
     Value args[PARAMS] = {p->out.base, p->x.base, p->w.base, p->has_add || p->scaled ? p->add.base : none};
@@ -251,7 +270,7 @@ void few_call(Gen *g, const Product *p, MatrixKind kind, uint32_t x_space, Value
         args[PARAM_ADD] = where(g, both, p->add.base, none);
         args[PARAM_BIAS] = where(g, equal(g, p->parts, 0), none, p->bias.base);
     }
-    args[PARAM_SHAPE] = g->shape;
+    args[PARAM_SHAPE] = shape;
     args[PARAM_K] = p->k;
     args[PARAM_KB] = p->kb;
     args[PARAM_N] = p->out_stride;

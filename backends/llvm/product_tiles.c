@@ -214,15 +214,6 @@ static void map_behind(const Tiles *t, Value *out, int n)
     if (t->after) map_where(t->g, t->after, t->param[PARAM_APPLIES], out, n);
 }
 
-// No more than `lanes` floats: behind them another token's outputs may stand, which are finished.
-static void store_masked(Gen *g, Value v, Value to, Value lanes)
-{
-    Value count = splat(g, LLVMBuildTrunc(g->b, lanes, g->i32, ""), SIDE);
-    Value args[] = {v, to, word_i32(g, 4), is_below(g, iota(g, SIDE), count)};
-    LLVMTypeRef types[] = {LLVMTypeOf(v), g->ptr};
-    call_of(g, "llvm.masked.store", types, 2, args, 4);
-}
-
 // In the buffer: sixteen `unit` of the block's row `number`.
 static Value waiting(const Tiles *t, const Form *f, Value number, Value unit)
 {
@@ -255,7 +246,8 @@ static void finish_part(const Tiles *t, const Form *f, Value lane, Value lanes, 
     Loop units = loop_of(g, pieces(g, lanes, word_i64(g, SIDE)));
     Value out = finished(t, &to, waiting(t, f, l.i, units.i), units.i);
     map_behind(t, &out, 1);
-    store_masked(g, out, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)), difference(g, lanes, mul(g, units.i, SIDE)));
+    Value left = difference(g, lanes, mul(g, units.i, SIDE)); // behind them another token's outputs may stand
+    store_some(g, out, left, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)));
     loop_end(g, &units, NULL);
     loop_end(g, &l, NULL);
 }
@@ -374,7 +366,7 @@ static void one_units(const Tiles *t, int units, Value lane)
     map_behind(t, s.total, units);
     for (int u = 0; u < units; u++) {
         Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
-        store_masked(g, s.total[u], out, difference(g, left, word_i64(g, u * SIDE)));
+        store_some(g, s.total[u], difference(g, left, word_i64(g, u * SIDE)), out);
     }
 }
 

@@ -177,6 +177,11 @@ static Value shape_field(Gen *g, Value shape, int bit, int bits)
 
 Value few_rows(Gen *g, Value shape) { return shape_field(g, shape, 0, 8); }
 
+Value few_shape_word(Gen *g, Value rows, Value work_step, Value prep_step)
+{
+    return add(g, rows, add(g, mul(g, work_step, 1 << (8 - 4)), mul(g, prep_step, (int64_t)1 << (36 - 4))));
+}
+
 Value few_step(Gen *g, Value shape, uint32_t space)
 {
     if (space == SPACE_CONST) return word_i64(g, 0);
@@ -329,6 +334,28 @@ Value load_rows(Gen *g, Operand o, Value row, int n)
 }
 
 Value load_lanes(Gen *g, Operand o, int n) { return load_floats(g, o, n); }
+
+// Of n lanes those below `lanes` (i64).
+static Value first_lanes(Gen *g, Value lanes, int n)
+{
+    Value count = splat(g, LLVMBuildTrunc(g->b, lanes, g->i32, ""), n);
+    return is_below(g, iota(g, n), count);
+}
+
+void store_some(Gen *g, Value vector, Value lanes, Value address)
+{
+    LLVMTypeRef overloads[] = {LLVMTypeOf(vector), g->ptr};
+    int n = (int)LLVMGetVectorSize(overloads[0]);
+    Value args[] = {vector, address, word_i32(g, 4), first_lanes(g, lanes, n)};
+    call_of(g, "llvm.masked.store", overloads, 2, args, 4);
+}
+
+Value load_some(Gen *g, Value address, Value lanes, int n)
+{
+    LLVMTypeRef overloads[] = {floats(g, n), g->ptr};
+    Value args[] = {address, word_i32(g, 4), first_lanes(g, lanes, n), LLVMConstNull(overloads[0])};
+    return call_of(g, "llvm.masked.load", overloads, 2, args, 4);
+}
 
 bool reads_slots(const Gen *g) { return g->info.level == LEVEL_NEON; }
 
