@@ -194,10 +194,11 @@ Value load(Gen *g, LLVMTypeRef type, Value address);
 void store(Gen *g, Value value, Value address);
 Value stack_floats(Gen *g, int n);                                    // in a function's first block
 void store_first(Gen *g, Value vector, int n, int of, Value address); // the first n of `of` floats, no more
-Value load_some(Gen *g, Value address, Value lanes, int n);           // the first `lanes` (i64) of n floats, 0 behind
-void store_some(Gen *g, Value vector, Value lanes, Value address);    // no more of its floats; n is no NEON vector's
-Value load_rows(Gen *g, Operand o, Value row, int n);                 // rows row .. row + n of lane 0; splat if shared
-Value load_lanes(Gen *g, Operand o, int n);                           // lanes 0 .. n (T = 1, or CONST)
+Value first_lanes(Gen *g, Value lanes, int n);                        // of n those below `lanes` (i64): n bits
+Value load_some(Gen *g, Value address, Value some); // those floats that the bits say, 0 for others (not on NEON)
+void store_some(Gen *g, Value vector, Value some, Value address);
+Value load_rows(Gen *g, Operand o, Value row, int n); // rows row .. row + n of lane 0; splat if shared
+Value load_lanes(Gen *g, Operand o, int n);           // lanes 0 .. n (T = 1, or CONST)
 // What is multiplied: a vector, or (slot >= 0) one of its slots, spread. NEON's multiply-add reads a slot by itself,
 // where a load that spreads would take its multiplying units.
 typedef struct {

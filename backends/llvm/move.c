@@ -48,11 +48,13 @@ static void copy_run(Gen *g, Operand from, Operand to, const MoveStep *s, Value 
 typedef struct {
     Value count, src, dst; // src and dst: bytes from one to the next
 } Axis;
+// How the innermost axis is walked: lane by lane; or by vectors, since it lies side by side in WORK, and at the source
+// or (SPREAD) is one lane there.
+typedef enum { LANE_BY_LANE, BESIDE, SPREAD } Walk;
 typedef struct {
     Axis axis[MOVE_AXES];
-    int axes;           // over which lanes are copied one by one; or:
-    Value vectors, one; // the last axis lies side by side: whole vectors of it, and (i1) all are one lane
-    Value rest;         // lanes of it that fill none
+    Walk walk;
+    Value vectors, some, rest; // by vectors: whole ones; the slots of what is left of one, its bytes
 } Box;
 
 static Value run_word(Gen *g, Operand run, int i)
@@ -60,33 +62,27 @@ static Value run_word(Gen *g, Operand run, int i)
     return LLVMBuildSExt(g->b, load(g, g->i32, operand_at(g, run, word_i64(g, i)).base), g->i64, "");
 }
 
-static Value copied(Gen *g, const Box *b, Operand from, Value vector)
+// What is left first, then whole vectors.
+static void copy_vectors(Gen *g, const Box *b, Operand from, Operand to)
 {
-    return LLVMBuildSelect(g->b, b->one, splat(g, load(g, g->f32, from.base), g->width), vector, "");
-}
-
-// What is left first, then whole vectors, the address of the first of which is known by itself.
-static void copy_beside(Gen *g, const Box *b, Operand from, Operand to)
-{
-    Value head = load_some(g, from.base, b->rest, g->width);
-    store_some(g, copied(g, b, from, head), b->rest, to.base);
-    const Axis *a = &b->axis[MOVE_AXES - 1];
-    Value left = mul(g, b->rest, 4), source = bytes_at(g, from.base, where(g, b->one, word_i64(g, 0), left));
+    bool spread = b->walk == SPREAD;
+    Value all = spread ? splat(g, load(g, g->f32, from.base), g->width) : NULL;
+    store_some(g, spread ? all : load_some(g, from.base, b->some), b->some, to.base);
     Loop l = loop_maybe(g, b->vectors);
-    Operand piece = from;
-    piece.base = bytes_at(g, source, mul(g, product_of(g, l.i, a->src), g->width));
-    Value place = bytes_at(g, bytes_at(g, to.base, left), mul(g, l.i, (int64_t)g->width * 4));
-    store(g, copied(g, b, from, load_lanes(g, piece, g->width)), place);
+    Value bytes = add(g, b->rest, mul(g, l.i, (int64_t)g->width * 4));
+    from.base = bytes_at(g, from.base, bytes);
+    store(g, spread ? all : load_lanes(g, from, g->width), bytes_at(g, to.base, bytes));
     loop_end(g, &l, NULL);
 }
 
 static void box_emit(Gen *g, const Box *b, int number, Operand from, Operand to)
 {
-    if (number == b->axes) {
-        if (b->axes < MOVE_AXES)
-            copy_beside(g, b, from, to);
-        else
-            copy_lane(g, from, to);
+    if (b->walk != LANE_BY_LANE && number == MOVE_AXES - 1) {
+        copy_vectors(g, b, from, to);
+        return;
+    }
+    if (number == MOVE_AXES) {
+        copy_lane(g, from, to);
         return;
     }
     const Axis *a = &b->axis[number];
@@ -100,37 +96,42 @@ static void box_emit(Gen *g, const Box *b, int number, Operand from, Operand to)
     loop_end(g, &l, next);
 }
 
-// T = 1, where a store of some lanes is one instruction: (i1) the innermost axis lies side by side in WORK, and at the
-// source or there is one lane for all of it.
-static Value lies_beside(Gen *g, Value src, Value dst)
+static Box box_of(Gen *g, Operand run, const Operand *from, const Operand *to)
 {
-    if (g->tile > 1 || reads_slots(g)) return NULL;
-    return LLVMBuildAnd(g->b, equal(g, dst, 1), is_below(g, src, word_i64(g, 2)), "");
+    Box b = {.walk = LANE_BY_LANE};
+    for (int k = 0; k < MOVE_AXES; k++) {
+        Value src = run_word(g, run, 3 + 3 * k), dst = run_word(g, run, 4 + 3 * k);
+        src = product_of(g, src, from->lane_bytes);
+        b.axis[k] = (Axis){run_word(g, run, 2 + 3 * k), src, product_of(g, dst, to->lane_bytes)};
+    }
+    return b;
 }
 
+// T = 1: the box where it can be walked in this way, else one of nothing.
+static Box box_by_vectors(Gen *g, const Box *all, Walk walk)
+{
+    Box b = *all;
+    const Axis *last = &b.axis[MOVE_AXES - 1];
+    Value fits = LLVMBuildAnd(g->b, equal(g, last->dst, 4), equal(g, last->src, walk == SPREAD ? 0 : 4), "");
+    b.walk = walk;
+    b.vectors = quotient(g, last->count, word_i64(g, g->width));
+    Value left = difference(g, last->count, mul(g, b.vectors, g->width));
+    b.some = first_lanes(g, left, g->width);
+    b.rest = mul(g, left, 4);
+    b.axis[0].count = where(g, fits, b.axis[0].count, word_i64(g, 0));
+    return b;
+}
+
+// By vectors where that is possible and a store of some lanes is one instruction.
 static void record_emit(Gen *g, Operand run, Operand from, Operand to)
 {
-    Box b = {.axes = MOVE_AXES};
+    Box b = box_of(g, run, &from, &to);
     from = operand_at(g, from, run_word(g, run, 0));
     to = operand_at(g, to, run_word(g, run, 1));
-    Value beside = NULL, none = word_i64(g, 0), first;
-    for (int k = 0; k < MOVE_AXES; k++) {
-        Value count = run_word(g, run, 2 + 3 * k), src = run_word(g, run, 3 + 3 * k), dst = run_word(g, run, 4 + 3 * k);
-        b.axis[k] = (Axis){count, product_of(g, src, from.lane_bytes), product_of(g, dst, to.lane_bytes)};
-        if (k < MOVE_AXES - 1) continue;
-        beside = lies_beside(g, src, dst);
-        b.one = equal(g, src, 0);
-    }
-    first = b.axis[0].count;
-    if (beside) {
-        Value count = b.axis[MOVE_AXES - 1].count;
-        b.vectors = quotient(g, count, word_i64(g, g->width));
-        b.rest = difference(g, count, mul(g, b.vectors, g->width));
-        b.axes = MOVE_AXES - 1;
-        b.axis[0].count = where(g, beside, first, none);
-        box_emit(g, &b, 0, from, to);
-        b.axes = MOVE_AXES;
-        b.axis[0].count = where(g, beside, none, first);
+    for (Walk walk = BESIDE; walk <= SPREAD && g->tile == 1 && !reads_slots(g); walk++) {
+        Box by_vectors = box_by_vectors(g, &b, walk);
+        box_emit(g, &by_vectors, 0, from, to);
+        b.axis[0].count = difference(g, b.axis[0].count, by_vectors.axis[0].count); // all, or none
     }
     box_emit(g, &b, 0, from, to);
 }

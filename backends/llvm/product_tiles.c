@@ -247,7 +247,7 @@ static void finish_part(const Tiles *t, const Form *f, Value lane, Value lanes, 
     Value out = finished(t, &to, waiting(t, f, l.i, units.i), units.i);
     map_behind(t, &out, 1);
     Value left = difference(g, lanes, mul(g, units.i, SIDE)); // behind them another token's outputs may stand
-    store_some(g, out, left, bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)));
+    store_some(g, out, first_lanes(g, left, SIDE), bytes_at(g, to.out, mul(g, units.i, ROW_BYTES)));
     loop_end(g, &units, NULL);
     loop_end(g, &l, NULL);
 }
@@ -366,7 +366,7 @@ static void one_units(const Tiles *t, int units, Value lane)
     map_behind(t, s.total, units);
     for (int u = 0; u < units; u++) {
         Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
-        store_some(g, s.total[u], difference(g, left, word_i64(g, u * SIDE)), out);
+        store_some(g, s.total[u], first_lanes(g, difference(g, left, word_i64(g, u * SIDE)), SIDE), out);
     }
 }
 

@@ -335,25 +335,22 @@ Value load_rows(Gen *g, Operand o, Value row, int n)
 
 Value load_lanes(Gen *g, Operand o, int n) { return load_floats(g, o, n); }
 
-// Of n lanes those below `lanes` (i64).
-static Value first_lanes(Gen *g, Value lanes, int n)
+Value first_lanes(Gen *g, Value lanes, int n)
 {
-    Value count = splat(g, LLVMBuildTrunc(g->b, lanes, g->i32, ""), n);
-    return is_below(g, iota(g, n), count);
+    return is_below(g, iota(g, n), splat(g, LLVMBuildTrunc(g->b, lanes, g->i32, ""), n));
 }
 
-void store_some(Gen *g, Value vector, Value lanes, Value address)
+void store_some(Gen *g, Value vector, Value some, Value address)
 {
     LLVMTypeRef overloads[] = {LLVMTypeOf(vector), g->ptr};
-    int n = (int)LLVMGetVectorSize(overloads[0]);
-    Value args[] = {vector, address, word_i32(g, 4), first_lanes(g, lanes, n)};
+    Value args[] = {vector, address, word_i32(g, 4), some};
     call_of(g, "llvm.masked.store", overloads, 2, args, 4);
 }
 
-Value load_some(Gen *g, Value address, Value lanes, int n)
+Value load_some(Gen *g, Value address, Value some)
 {
-    LLVMTypeRef overloads[] = {floats(g, n), g->ptr};
-    Value args[] = {address, word_i32(g, 4), first_lanes(g, lanes, n), LLVMConstNull(overloads[0])};
+    LLVMTypeRef overloads[] = {floats(g, (int)LLVMGetVectorSize(LLVMTypeOf(some))), g->ptr};
+    Value args[] = {address, word_i32(g, 4), some, LLVMConstNull(overloads[0])};
     return call_of(g, "llvm.masked.load", overloads, 2, args, 4);
 }
 
