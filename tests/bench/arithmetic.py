@@ -11,3 +11,5 @@ class Arithmetic:
     def shift(self, a, c): return a + c
     def constant(self, name): return self.p[name]
     def sum(self, a): return a.sum(1)
+    def picture(self, a, channels, side): return a.reshape(-1, channels, side, side)
+    def mean_of_places(self, a): return a.mean((2, 3))

@@ -193,9 +193,15 @@ class JaxOps(Arithmetic):
     def elu(self, a): return self.jax.nn.elu(a)
     def silu(self, a): return self.jax.nn.silu(a)
     def leaky_relu(self, a): return self.jax.nn.leaky_relu(a, 0.01)
+    def relu(self, a): return self.jax.nn.relu(a)
     def concat(self, a, b): return self.jnp.concatenate([a, self.jnp.broadcast_to(b, (a.shape[0], b.shape[1]))], 1)
     def halves(self, a): return a[:, :a.shape[1] // 2], a[:, a.shape[1] // 2:]
     def gradient(self, f, x): return self.jax.grad(lambda v: f(v).sum())(x)
+
+    def conv(self, a, name, stride):
+        w, pad = self.p[name + ".w"], (self.p[name + ".w"].shape[2] // 2,) * 2
+        y = self.jax.lax.conv_general_dilated(a, w, (stride, stride), (pad, pad))
+        return y + self.p[name + ".b"][:, None, None]
 
     def layer_norm(self, a, name):
         mean = a.mean(1, keepdims=True)
@@ -244,8 +250,13 @@ class TorchOps(Arithmetic):
     def elu(self, a): return self.f.elu(a)
     def silu(self, a): return self.f.silu(a)
     def leaky_relu(self, a): return self.f.leaky_relu(a, 0.01)
+    def relu(self, a): return self.f.relu(a)
     def concat(self, a, b): return self.torch.cat([a, b.expand(a.shape[0], -1)], 1)
     def halves(self, a): return self.torch.chunk(a, 2, 1)
+
+    def conv(self, a, name, stride):
+        w = self.p[name + ".w"]
+        return self.f.conv2d(a, w, self.p[name + ".b"], stride, w.shape[2] // 2)
 
     def layer_norm(self, a, name):
         return self.f.layer_norm(a, a.shape[1:], self.p[name + ".w"], self.p[name + ".b"], 1e-5)

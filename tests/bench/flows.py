@@ -1,7 +1,8 @@
-"""The two policies that ./dev bench times, with random weights, written once for every peer.
+"""The three policies that ./dev bench times, with random weights, written once for every peer.
 
-A flow's functions take `o`, an object with a dozen operations on [rows, lanes] values: NumPy in double (the reference),
-ONNX nodes, JAX and torch each have one. Weights are looked up by name, as [outputs, inputs] with a bias.
+A flow's functions take `o`, an object with a dozen operations on [rows, lanes] values and a few on pictures [rows,
+channels, height, width]: NumPy in double (the reference), ONNX nodes, JAX and torch each have one. Weights are looked
+up by name, as [outputs, inputs] ([outputs, inputs, height, width]) with a bias.
 
 Policy   what nfcc is given: the density direction (x, obs) -> (z, logdet), as an exporter writes it.
 the rest what the peers are given: what nfcc derives, written by hand: the sampling direction with inverted matrices,
@@ -83,6 +84,41 @@ class Small:
             b = o.add(o.mul(b, o.exp(s)), t)
             total = o.sum(s) if total is None else o.add(total, o.sum(s))
         return o.concat(a, b), o.sub(base(o, z, self.dims), total)
+
+
+class Camera(Small):
+    """A policy that sees: a picture of 3 x 64 x 64 through five convolutions (32 to 128 channels, ReLU, three of every
+    second place) and the mean over all places to a context of 64; 14 actions, 6 couplings as Small's."""
+
+    name, side, obs, dims, width, blocks, context = "camera", 64, 3 * 64 * 64, 14, 128, 6, 64
+    layers = [(3, 32, 5, 2), (32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2), (128, 128, 3, 1)]  # kernel, stride
+
+    def __init__(self, seed=0):
+        rng, p = np.random.default_rng(seed), {}
+        for k, (inputs, outputs, kernel, _) in enumerate(self.layers):
+            dense(p, rng, f"conv{k}", inputs * kernel * kernel, outputs, 2.0)
+            p[f"conv{k}.w"] = p[f"conv{k}.w"].reshape(outputs, inputs, kernel, kernel)
+        dense(p, rng, "context", self.layers[-1][1], self.context)
+        for i in range(self.blocks):
+            dense(p, rng, f"{i}.0", self.dims // 2 + self.context, self.width)
+            dense(p, rng, f"{i}.1", self.width, self.width)
+            dense(p, rng, f"{i}.2", self.width, self.dims)
+        self.params = self.folded = p
+
+    def encode(self, o, obs):
+        h = o.picture(obs, 3, self.side)
+        for k, (_, _, _, stride) in enumerate(self.layers):
+            h = o.relu(o.conv(h, f"conv{k}", stride))
+        return o.linear(o.mean_of_places(h), "context")
+
+    def density(self, o, x, obs):
+        return self.to_latent(o, x, self.encode(o, obs))
+
+    def log_prob(self, o, x, obs):
+        return super().log_prob(o, x, self.encode(o, obs))
+
+    def sample_and_log_prob(self, o, z, obs):
+        return super().sample_and_log_prob(o, z, self.encode(o, obs))
 
 
 class PushT:
@@ -192,6 +228,7 @@ class NumPy(Arithmetic):
     def elu(self, a): return np.where(a > 0, a, np.expm1(np.minimum(a, 0)))
     def silu(self, a): return a / (1 + np.exp(-a))
     def leaky_relu(self, a): return np.where(a > 0, a, 0.01 * a)
+    def relu(self, a): return np.maximum(a, 0)
     def concat(self, a, b): return np.concatenate([a, b], 1)
     def halves(self, a): return a[:, :a.shape[1] // 2], a[:, a.shape[1] // 2:]
 
@@ -199,6 +236,15 @@ class NumPy(Arithmetic):
         centred = a - a.mean(1, keepdims=True)
         deviation = np.sqrt((centred ** 2).mean(1, keepdims=True) + 1e-5)
         return centred / deviation * self.p[name + ".w"] + self.p[name + ".b"]
+
+
+    def conv(self, a, name, stride):
+        w = self.p[name + ".w"]
+        kernel = w.shape[2:]
+        pad = kernel[0] // 2
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, ((0, 0), (0, 0), (pad, pad), (pad, pad))), kernel,
+                                                           (2, 3))[:, :, ::stride, ::stride]
+        return np.einsum("rcyxij,ocij->royx", windows, w, optimize=True) + self.p[name + ".b"][:, None, None]
 
 
 class Onnx:
@@ -242,6 +288,8 @@ class Onnx:
     def elu(self, a): return self.node("Elu", [a])
     def silu(self, a): return self.mul(a, self.node("Sigmoid", [a]))
     def leaky_relu(self, a): return self.node("LeakyRelu", [a], alpha=0.01)
+    def relu(self, a): return self.node("Relu", [a])
+    def mean_of_places(self, a): return self.node("ReduceMean", [a], axes=[2, 3], keepdims=0)
     def sum(self, a): return self.node("ReduceSum", [a, self.number([1], np.int64)], 1, keepdims=0)
     def concat(self, a, b): return self.node("Concat", [a, b], self.width[a] + self.width[b], axis=1)
 
@@ -250,6 +298,16 @@ class Onnx:
         cut = [self.number([v], np.int64) for v in (0, half, 2 * half)]
         axis = self.number([1], np.int64)
         return tuple(self.node("Slice", [a, cut[k], cut[k + 1], axis], half) for k in range(2))
+
+    def picture(self, a, channels, side):
+        shape = "picture"
+        self.weights[shape] = np.array([0, channels, side, side], np.int64)
+        return self.node("Reshape", [a, shape], channels)
+
+    def conv(self, a, name, stride):
+        w, b = self.constant(name + ".w"), self.constant(name + ".b")
+        outputs, _, kernel, _ = self.p[w].shape
+        return self.node("Conv", [a, w, b], outputs, strides=[stride] * 2, pads=[kernel // 2] * 4)
 
     def layer_norm(self, a, name):
         return self.node("LayerNormalization", [a, self.constant(name + ".w"), self.constant(name + ".b")],

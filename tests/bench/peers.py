@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """./dev bench: the same work on nfcc and on outside runtimes, side by side in one run on one core.
 
-Makes the environment .venv-bench with the peers that pip gives, writes two policies with random weights, compiles them
-with nfcc, starts a worker process for each engine, all pinned to one processor, compares every output with nfcc's, and
-then lets the engines take turns. Times are the best of all turns; P50 is the median of the turns' medians. Peers that
-cannot be installed, cannot do a work or compute something else are named with the reason."""
+Makes the environment .venv-bench with the peers that pip gives, writes three policies with random weights, compiles
+them with nfcc, starts a worker process for each engine, all pinned to one processor, compares every output with
+nfcc's, and then lets the engines take turns. Times are the best of all turns; P50 is the median of the turns'
+medians. Peers that cannot be installed, cannot do a work or compute something else are named with the reason."""
 import argparse
 import importlib.metadata
 import json

@@ -52,7 +52,7 @@ class Work:
 
 
 def all_works(folder):
-    small, pusht = flows.Small(), flows.PushT()
+    small, pusht, camera = flows.Small(), flows.PushT(), flows.Camera()
     works = [
         Work(folder, "small_decision", "small policy: sample and its log_prob, 1 row", small, small.sample_and_log_prob,
              "sample_and_log_prob", 1),
@@ -65,6 +65,10 @@ def all_works(folder):
         Work(folder, "pusht_64_shared", "the same, the peers' graph rewritten to share the observation's part", pusht,
              pusht.sample_shared, "sample", 64, observations=1, shared=True),
         Work(folder, "pusht_log_prob", "PushT: log_prob, 4096 rows", pusht, pusht.log_prob, "log_prob", 4096),
+        Work(folder, "camera_decision", "a picture of 64 x 64: sample and its log_prob, 1 row", camera,
+             camera.sample_and_log_prob, "sample_and_log_prob", 1),
+        Work(folder, "camera_log_prob", "the same policy: log_prob, 64 rows, each with its picture", camera,
+             camera.log_prob, "log_prob", 64),
         Work(folder, "pusht_act", "PushT: act, a sample denoised by its gradient, 1 row", pusht, pusht.act, "act", 1),
     ]
     return {w.key: w for w in works}
