@@ -413,16 +413,21 @@ static unsigned entries_of(const nfcc_model *m)
     return m->event.lanes ? entries : entries & NFCC_HAS_RUN;
 }
 
-/* A tile size serves if every program has code for it, since a call chains several programs on one tile, and if their
- * WORK is not too much. */
+/* Of more than 16 rows only if WORK is not too much. The score's and the denoised action's may be: the other entries have
+ * the tiles that are best for them. */
+static bool fits(const nfcc_model *m, int id, int slot)
+{
+    if (slot <= SIXTEEN || id == NFCC_PROGRAM_SCORE || id == NFCC_PROGRAM_ACT) return true;
+    return (uint64_t)m->programs[id].work_lanes * TILE[slot] * 4 <= TILE_BYTES;
+}
+
+/* A tile size serves if every program has code for it, since a call chains several programs on one tile, and fits. */
 static unsigned tiles_of(const nfcc_model *m, bool other)
 {
     unsigned tiles = (1u << NFCC_TILES) - 1;
     for (int id = 0; id < NFCC_PROGRAMS; id++)
-        for (int s = 0; s < NFCC_TILES && m->programs[id].exists; s++) {
-            bool fits = s <= SIXTEEN || (uint64_t)m->programs[id].work_lanes * TILE[s] * 4 <= TILE_BYTES;
-            if (code_of(m, other, id)[s] == 0 || !fits) tiles &= ~(1u << s);
-        }
+        for (int s = 0; s < NFCC_TILES; s++)
+            if (m->programs[id].exists && (code_of(m, other, id)[s] == 0 || !fits(m, id, s))) tiles &= ~(1u << s);
     return tiles;
 }
 

@@ -159,7 +159,8 @@ static nfcc_policy *widened(uint32_t lanes)
     nfcc_model_header *m = (nfcc_model_header *)fake_image;
     nfcc_policy *p;
     for (int id = 0; id < NFCC_PROGRAMS; id++)
-        if (id != NFCC_PROGRAM_LATE && id != NFCC_PROGRAM_NOISE && id != NFCC_PROGRAM_BASE)
+        if (id != NFCC_PROGRAM_LATE && id != NFCC_PROGRAM_NOISE && id != NFCC_PROGRAM_BASE &&
+            m->programs[id].work_lanes < lanes)
             m->programs[id].work_lanes = lanes;
     assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
     return p;
@@ -188,16 +189,18 @@ static void test_wide_programs(void **state)
     }
 }
 
-// Tiles of more than 16 rows have WORK of 8 MiB at most.
+// Tiles of more than 16 rows have WORK of 8 MiB at most, but for the score's.
 static void test_wide_tiles(void **state)
 {
     (void)state;
     static const uint32_t costs[NFCC_COSTS] = {900, 900, 900, 900, 900, 900, 10};
-    static const uint32_t lanes[] = {32768, 32784}, rows[] = {64, 16}; // this one has none of 32
+    static const uint32_t lanes[] = {32768, 32784, 96}, score[] = {96, 96, 32784};
+    static const uint32_t rows[] = {64, 16, 64}; // this policy has no code for 32
     for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
         counted(0, costs);
+        ((nfcc_model_header *)fake_image)->programs[NFCC_PROGRAM_SCORE].work_lanes = score[i];
         nfcc_policy *p = widened(lanes[i]);
-        size_t work = (size_t)lanes[i] * rows[i] * 4;
+        size_t work = (size_t)(lanes[i] > score[i] ? lanes[i] : score[i]) * rows[i] * 4;
         assert_in_range(nfcc_get_info(p)->work_size, work, work + work / 2);
         check_entries(p, 70, 3, 0);
     }
