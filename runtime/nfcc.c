@@ -41,6 +41,7 @@ enum {
     PORT_KINDS = NFCC_PORT_SCORE + 1,
     TILE_MAX = 64,        /* rows of the largest of TILE */
     MOST_FEW = 8,         /* so many rows are a tile of few at most, where there are larger tiles */
+    LEAST_FIT = 4,        /* rows of few, fewer of which go by themselves */
     FEW_BYTES = 2 << 20,  /* WORK of many rows that a core's own cache holds */
     TILE_BYTES = 8 << 20, /* WORK of 32 and 64 rows at most: beyond that it comes from memory, and 16 rows take less */
     OVERREAD = 16,        /* lanes that code may read past the end of anything */
@@ -447,11 +448,13 @@ static size_t region_bytes(const nfcc_policy *p, uint32_t lanes, size_t few)
     return round_up(floats, 16) * 4;
 }
 
-/* Rows of a tile of few at most whose WORK has so many lanes: many rows stay within a core's own cache. */
+/* Rows of a tile of few at most whose WORK has so many lanes: many rows stay within a core's own cache. Of rows as long
+ * as a picture's nothing would stay there from step to step, so each goes by itself. */
 static size_t rows_within(const nfcc_policy *p, uint32_t lanes)
 {
     if (!only_few(p)) return p->few;
     size_t fit = FEW_BYTES / (few_stride(lanes) * 4), most = fit < TILE[SIXTEEN] ? TILE[SIXTEEN] : fit;
+    if (fit < LEAST_FIT) most = 1;
     return most < p->few ? most : p->few;
 }
 

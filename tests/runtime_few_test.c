@@ -166,12 +166,13 @@ static nfcc_policy *widened(uint32_t lanes)
     return p;
 }
 
-// As many rows as WORK of 2 MiB has room for, and sixteen at least, whatever the code could take.
+// As many rows as WORK of 2 MiB has room for, and sixteen at least, whatever the code could take; but one where there is
+// not room for four.
 static void test_wide_programs(void **state)
 {
     (void)state;
     static const uint32_t costs[NFCC_COSTS] = {20, 20, 20, 3};
-    static const uint32_t lanes[] = {4080, 8176, 16368, 100000}, want[] = {128, 64, 32, 16};
+    static const uint32_t lanes[] = {4080, 8176, 16368, 100000, 140000}, want[] = {128, 64, 32, 16, 1};
     for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++) {
         counted(128, costs);
         nfcc_policy *p = widened(lanes[i]);
