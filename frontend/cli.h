@@ -169,8 +169,8 @@ void build_forget_weights(Build *b);
 // Machine code of a plan as a .so at `path`, opened, compared with the interpreter bit for bit, then renamed.
 bool build_shared(Session *s, const Build *b, const char *path, bool verify, size_t *native_rows);
 enum { NATIVE_ROWS = 4 };
-// Every entry of the compiled policy against the Plan's interpreter on so many rows: bit for bit when tolerance is 0, else
-// within that part of each output's scale (backends that do not promise the bits).
+// Every entry of the compiled policy against the Plan's interpreter on so many rows: bit for bit when tolerance is 0,
+// else within that part of each output's scale (backends that do not promise the bits).
 bool cli_native_check(Context *cx, const Plan *plan, const char *path, double tolerance);
 // A library's product has other bits than the Plan's: then closeness is what can be asked for.
 double native_tolerance(const Options *o);

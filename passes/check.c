@@ -248,8 +248,8 @@ static void compare_round_trip(Check *c)
                    "to_latent(to_event(z)) differs from z by %.3g (relative)", error);
 }
 
-// Where a function of one lane is not proved to rise, or its pieces not to overlap, two events may have one latent; to_event's own events do not show
-// it. Events between two of the rows do.
+// Where a function of one lane is not proved to rise, or its pieces not to overlap, two events may have one latent;
+// to_event's own events do not show it. Events between two of the rows do.
 static void compare_events(Check *c)
 {
     uint64_t state = 0x65766e74;

@@ -71,6 +71,6 @@ const Function *map_forward(Context *cx, const Map *map);
 // Numbers for checks (draw.c): in (0, 1), and standard normal.
 double draw_uniform(uint64_t *state);
 double draw_normal(uint64_t *state);
-// Rows of an input of the exported graph: standard normal; of images (rank 3 and more) in [0, 1]; integers 0 and 1, which
-// every table has; booleans of which neither fills a row, so that a mask leaves something.
+// Rows of an input of the exported graph: standard normal; of images (rank 3 and more) in [0, 1]; integers 0 and 1,
+// which every table has; booleans of which neither fills a row, so that a mask leaves something.
 void draw_input(Type type, size_t rows, uint64_t *state, double *out);

@@ -16,17 +16,9 @@ LLVMTypeRef turn_type(Gen *g)
     return LLVMFunctionType(g->none, list, PARAMS, false);
 }
 
-// Slot j of the result: of a where pick[j] < width, else of b.
-static Value shuffle(Gen *g, Value a, Value b, const int *pick, int width)
-{
-    Value list[64];
-    for (int j = 0; j < width; j++) list[j] = word_i32(g, pick[j]);
-    return LLVMBuildShuffleVector(g->b, a, b, LLVMConstVector(list, (unsigned)width), "");
-}
-
 static void swap_round(Gen *g, Value *row, int width, int s)
 {
-    int low[64], high[64];
+    int low[MOST_SLOTS], high[MOST_SLOTS];
     for (int j = 0; j < width; j++) {
         low[j] = j & s ? width + j - s : j;
         high[j] = j & s ? width + j : j + s;
@@ -34,8 +26,8 @@ static void swap_round(Gen *g, Value *row, int width, int s)
     for (int i = 0; i < width; i++) {
         if (i & s) continue;
         Value a = row[i], b = row[i + s];
-        row[i] = shuffle(g, a, b, low, width);
-        row[i + s] = shuffle(g, a, b, high, width);
+        row[i] = shuffled(g, a, b, low, width);
+        row[i + s] = shuffled(g, a, b, high, width);
     }
 }
 
@@ -43,7 +35,7 @@ static void swap_round(Gen *g, Value *row, int width, int s)
 void turn_emit(Gen *g)
 {
     int width = map_width(&g->info);
-    Value row[64], from = LLVMGetParam(g->fn, PARAM_FROM), left = LLVMGetParam(g->fn, PARAM_LANES);
+    Value row[MOST_SLOTS], from = LLVMGetParam(g->fn, PARAM_FROM), left = LLVMGetParam(g->fn, PARAM_LANES);
     for (int i = 0; i < width; i++) {
         row[i] = load(g, floats(g, width), from);
         Value more = exceeds(g, left, i + 1);

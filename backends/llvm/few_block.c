@@ -178,7 +178,7 @@ static Value finished(const Block *b, int64_t flag, int i)
 static void finish_where(Block *b, int64_t flag)
 {
     Gen *g = b->g;
-    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, is_set(b, flag), g->i64, ""));
+    Loop l = loop_where(g, is_set(b, flag));
     for (int i = 0; i < vectors_of(b); i++) b->sum[i] = loop_phi(g, &l, b->sum[i]);
     for (int i = 0; i < vectors_of(b); i++) b->sum[i] = finished(b, flag, i);
     loop_end(g, &l, b->sum);

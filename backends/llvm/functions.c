@@ -196,6 +196,7 @@ static void emit_turn(Unit *u)
 {
     Gen *g = &u->g;
     bool turns = false;
+    g->tile = 1;
     for (int i = 0; i < u->n_codes; i++)
         turns = turns || (u->codes[i].step->kind == STEP_MAP && map_turns(g, &u->codes[i].step->map));
     if (!turns) return;

@@ -54,8 +54,8 @@ bool gemm_takes_few(const Gen *g, const GemmStep *s)
     return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed || gemm_tiled(g, s));
 }
 
-// T = 1: of a large matrix many tokens are done as few rows are, so that it comes from memory once for up to 32 of them,
-// not once for each block of 6. Steps from row to row are multiples of 16 floats.
+// T = 1: of a large matrix many tokens are done as few rows are, so that it comes from memory once for up to 32 of
+// them, not once for each block of 6. Steps from row to row are multiples of 16 floats.
 enum { LARGE_MATRIX = 1 << 19 };
 
 bool gemm_gathers_tokens(const Gen *g, const GemmStep *s)
@@ -110,7 +110,7 @@ static void few_or_one(Gen *g, const GemmStep *s, const GemmOperands *o, const P
 }
 
 // Tokens as rows: `out` goes from one to the next in the step of WORK, x in that of PREP.
-static void tokens_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
+static void few_tokens(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p)
 {
     int64_t parts = blocks_of(s->m, FEW_ROWS), most = blocks_of(blocks_of(s->m, parts), MOST_ROWS) * MOST_ROWS;
     Loop l = loop_of(g, word_i64(g, parts));
@@ -210,7 +210,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     }
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
     if (g->tile == 1 && gemm_gathers_tokens(g, s)) {
-        tokens_emit(g, s, &o, &p);
+        few_tokens(g, s, &o, &p);
         return;
     }
     if (!s->apart) {

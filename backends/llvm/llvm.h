@@ -65,7 +65,7 @@ enum { FEW_PAIR, FEW_FOUR, FEW_EIGHT, FEW_SINGLE, FEW_ABREAST, FEW_SHAPES };
 typedef struct {
     uint32_t end, next;
 } Turn;
-enum { LINE_BYTES = 64 };
+enum { LINE_BYTES = 64, MOST_SLOTS = 128 /* of vectors that are shuffled */ };
 
 typedef struct Gen Gen;
 typedef struct Layout Layout;
@@ -160,9 +160,10 @@ typedef struct {
     LLVMBasicBlockRef before, head, done;
 } Loop;
 Loop loop_begin(Gen *g, int64_t count);
-Loop loop_of(Gen *g, Value count);    // count (i64) known when the code runs
-Loop loop_maybe(Gen *g, Value count); // it may be 0
-Loop rows_begin(Gen *g, int rows);    // over the tile's rows in steps of `rows`; one pass for T = 1
+Loop loop_of(Gen *g, Value count);        // count (i64) known when the code runs
+Loop loop_maybe(Gen *g, Value count);     // it may be 0
+Loop loop_where(Gen *g, Value condition); // once, or not at all
+Loop rows_begin(Gen *g, int rows);        // over the tile's rows in steps of `rows`; one pass for T = 1
 Value loop_phi(Gen *g, Loop *l, Value first);
 void loop_end(Gen *g, Loop *l, Value *next);
 
@@ -209,6 +210,8 @@ static inline Factor whole(Value v) { return (Factor){v, -1}; }
 Factor scalar(Gen *g, Value v); // one number for a whole vector
 Value spread(Gen *g, Factor f);
 bool reads_slots(const Gen *g);
+// Slot j of the result: slot pick[j] of a, or of b behind a's (NULL: there is none).
+Value shuffled(Gen *g, Value a, Value b, const int *pick, int n);
 Value slots(Gen *g, Value vector, int first, int n);    // n of its slots; of one the number
 Value blend(Gen *g, Value some, Value all, int n);      // the first n slots of `some`, the others of `all`
 Value gather(Gen *g, Value base, Value offsets, int n); // floats at base + offsets (<n x i64>, bytes)

@@ -258,7 +258,7 @@ static void blocks_in_turn(Gen *g, const Product *p, const Block *b, Value *tota
         if (LLVMConstIntGetZExtValue(p->rest)) one_block(g, p, b, product_of(g, p->full, p->kb), p->rest, total);
         return;
     }
-    Loop rest = loop_maybe(g, LLVMBuildZExt(g->b, differs(g, p->rest, 0), g->i64, ""));
+    Loop rest = loop_where(g, differs(g, p->rest, 0));
     for (int i = 0; i < each; i++) total[i] = loop_phi(g, &rest, total[i]);
     one_block(g, p, b, product_of(g, p->full, p->kb), p->rest, total);
     loop_end(g, &rest, total);
@@ -303,8 +303,7 @@ static void finish_all(Gen *g, const Product *p, const Block *b, Value *sum)
 // Mixed: where there is anything.
 static void finish_some(Gen *g, const Product *p, const Block *b, Value *sum)
 {
-    Value some = differs(g, p->parts, 0);
-    Loop l = loop_maybe(g, LLVMBuildZExt(g->b, some, g->i64, ""));
+    Loop l = loop_where(g, differs(g, p->parts, 0));
     for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &l, sum[i]);
     finish_all(g, p, b, sum);
     loop_end(g, &l, sum);

@@ -99,9 +99,9 @@ static Value both_rounded(Gen *g, Value first, Value second)
 // To be mixed.
 static Value words_by_instruction(Gen *g, Value first, Value second)
 {
-    Value both = both_rounded(g, first, second), order[2 * SIXTEEN];
-    for (int i = 0; i < 2 * SIXTEEN; i++) order[i] = word_i32(g, i / 2 + i % 2 * SIXTEEN);
-    return LLVMBuildShuffleVector(g->b, both, LLVMGetPoison(LLVMTypeOf(both)), LLVMConstVector(order, 2 * SIXTEEN), "");
+    int order[2 * SIXTEEN];
+    for (int i = 0; i < 2 * SIXTEEN; i++) order[i] = i / 2 + i % 2 * SIXTEEN;
+    return shuffled(g, both_rounded(g, first, second), NULL, order, 2 * SIXTEEN);
 }
 
 static Value words_by_arithmetic(Gen *g, Value first, Value second)
@@ -144,7 +144,7 @@ static Value last_sixteen(Gen *g, Operand x, Value first, Value k)
 // T = 1, for tiles: zeros behind K, up to a whole tile.
 static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
 {
-    Value whole = quotient(g, k, word_i64(g, TILED_INPUTS)), none = word_i64(g, 0);
+    Value whole = quotient(g, k, word_i64(g, TILED_INPUTS));
     Loop l = loop_maybe(g, whole);
     Operand from = operand_at(g, x, mul(g, l.i, TILED_INPUTS));
     Value second = load_lanes(g, operand_fixed(g, from, SIXTEEN), SIXTEEN);
@@ -153,7 +153,7 @@ static void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
     loop_end(g, &l, NULL);
     Value first = mul(g, whole, TILED_INPUTS), left = difference(g, k, first);
     Operand to = operand_at(g, pairs, mul(g, whole, SIXTEEN));
-    Loop zeros = loop_maybe(g, LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, left, none, ""), g->i64, ""));
+    Loop zeros = loop_where(g, differs(g, left, 0));
     store(g, LLVMConstNull(LLVMTypeOf(words)), to.base);
     loop_end(g, &zeros, NULL);
     Loop rest = loop_maybe(g, sixteens_of(g, left));

@@ -87,7 +87,7 @@ static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, V
     else
         one_block(g, &q, &own, word_i64(g, 0), count, sum);
     Value is_last = LLVMBuildICmp(g->b, LLVMIntEQ, end, p->k, "");
-    Loop last = loop_maybe(g, LLVMBuildZExt(g->b, is_last, g->i64, ""));
+    Loop last = loop_where(g, is_last);
     for (int i = 0; i < sums_of(b); i++) sum[i] = loop_phi(g, &last, sum[i]);
     finish_sums(g, p, b, sum);
     loop_end(g, &last, sum);

@@ -132,7 +132,7 @@ static void rows_emit(const Few *f, const Chunk *c, Value unit, const Blocks *b)
     if (g->gathers_tokens) {
         Value spread = exceeds(g, b->passes, 2);
         Value own = mul(g, product_of(g, b->units, c->count), g->width * few_weight_bytes(f->kind));
-        Value all = LLVMBuildLShr(g->b, own, word_i64(g, 6), "");
+        Value all = quotient(g, own, word_i64(g, LINE_BYTES));
         lines = where(g, spread, pieces(g, all, b->passes), word_i64(g, 0));
         args[BLOCK_FETCH] = where(g, spread, args[BLOCK_W], ahead);
     }

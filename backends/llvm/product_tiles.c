@@ -293,7 +293,7 @@ static void block_emit(Tiles *t, Value number, Value mixed)
     Gen *g = t->g;
     t->row = mul(g, number, MOST_ROWS);
     t->rows = least_word(g, difference(g, t->param[PARAM_ROWS], t->row), word_i64(g, MOST_ROWS));
-    Loop again = loop_maybe(g, LLVMBuildZExt(g->b, mixed, g->i64, ""));
+    Loop again = loop_where(g, mixed);
     configure(t, t->rows);
     loop_end(g, &again, NULL);
     share_fetching(t, number);

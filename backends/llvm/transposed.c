@@ -139,13 +139,11 @@ static void slots_group(Gen *g, const Block *b, const Group *s, Value *sum)
 // Slots `half` wide of each output of a, then of b (or none): the lower or the upper halves.
 static Value halves(Gen *g, Value a, Value b, int outputs, int half, bool upper)
 {
-    Value list[MOST_OUTPUTS * SLOTS];
-    int n = 0, from = outputs * 2 * half;
+    int pick[MOST_OUTPUTS * SLOTS], n = 0, from = outputs * 2 * half;
     for (int side = 0; side < (b ? 2 : 1); side++)
         for (int o = 0; o < outputs; o++)
-            for (int i = 0; i < half; i++) list[n++] = word_i32(g, side * from + o * 2 * half + (upper ? half : 0) + i);
-    return LLVMBuildShuffleVector(g->b, a, b ? b : LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(list, (unsigned)n),
-                                  "");
+            for (int i = 0; i < half; i++) pick[n++] = side * from + o * 2 * half + (upper ? half : 0) + i;
+    return shuffled(g, a, b, pick, n);
 }
 
 // The tree over n vectors of 16 partials (n a power of two): a vector of n sums.

@@ -124,6 +124,8 @@ Loop loop_maybe(Gen *g, Value count)
     return l;
 }
 
+Loop loop_where(Gen *g, Value condition) { return loop_maybe(g, LLVMBuildZExt(g->b, condition, g->i64, "")); }
+
 Loop rows_begin(Gen *g, int rows)
 {
     if (g->tile == 1) return loop_begin(g, 1);
@@ -169,23 +171,26 @@ void loop_end(Gen *g, Loop *l, Value *next)
 }
 
 // ---- few rows: NFCC_FEW of abi.h
+enum { ROWS_BITS = 8, STEP_BITS = 28, WORK_BIT = ROWS_BITS, PREP_BIT = WORK_BIT + STEP_BITS, STEP_FLOATS = 16 };
+
 static Value shape_field(Gen *g, Value shape, int bit, int bits)
 {
     Value field = bit ? LLVMBuildLShr(g->b, shape, word_i64(g, bit), "") : shape;
     return LLVMBuildAnd(g->b, field, word_i64(g, ((int64_t)1 << bits) - 1), "");
 }
 
-Value few_rows(Gen *g, Value shape) { return shape_field(g, shape, 0, 8); }
+Value few_rows(Gen *g, Value shape) { return shape_field(g, shape, 0, ROWS_BITS); }
 
 Value few_shape_word(Gen *g, Value rows, Value work_step, Value prep_step)
 {
-    return add(g, rows, add(g, mul(g, work_step, 1 << (8 - 4)), mul(g, prep_step, (int64_t)1 << (36 - 4))));
+    Value work = mul(g, work_step, ((int64_t)1 << WORK_BIT) / STEP_FLOATS);
+    return add(g, rows, add(g, work, mul(g, prep_step, ((int64_t)1 << PREP_BIT) / STEP_FLOATS)));
 }
 
 Value few_step(Gen *g, Value shape, uint32_t space)
 {
     if (space == SPACE_CONST) return word_i64(g, 0);
-    return mul(g, shape_field(g, shape, space == SPACE_WORK ? 8 : 36, 28), 64);
+    return mul(g, shape_field(g, shape, space == SPACE_WORK ? WORK_BIT : PREP_BIT, STEP_BITS), 4 * STEP_FLOATS);
 }
 
 Value few_step_of(Gen *g, Value shape, Value space)
@@ -282,21 +287,27 @@ Value stack_floats(Gen *g, int n)
     return buffer;
 }
 
+Value shuffled(Gen *g, Value a, Value b, const int *pick, int n)
+{
+    Value list[MOST_SLOTS];
+    for (int j = 0; j < n; j++) list[j] = word_i32(g, pick[j]);
+    return LLVMBuildShuffleVector(g->b, a, b ? b : LLVMGetPoison(LLVMTypeOf(a)), LLVMConstVector(list, (unsigned)n),
+                                  "");
+}
+
 Value slots(Gen *g, Value vector, int first, int n)
 {
     if (n == 1) return LLVMBuildExtractElement(g->b, vector, word_i64(g, first), "");
-    Value list[64];
-    for (int i = 0; i < n; i++) list[i] = word_i32(g, first + i);
-    return LLVMBuildShuffleVector(g->b, vector, LLVMGetPoison(LLVMTypeOf(vector)), LLVMConstVector(list, (unsigned)n),
-                                  "");
+    int pick[MOST_SLOTS];
+    for (int i = 0; i < n; i++) pick[i] = first + i;
+    return shuffled(g, vector, NULL, pick, n);
 }
 
 Value blend(Gen *g, Value some, Value all, int n)
 {
-    Value list[64];
-    int slots_of_all = (int)LLVMGetVectorSize(LLVMTypeOf(all));
-    for (int i = 0; i < slots_of_all; i++) list[i] = word_i32(g, i < n ? i : slots_of_all + i);
-    return LLVMBuildShuffleVector(g->b, some, all, LLVMConstVector(list, (unsigned)slots_of_all), "");
+    int pick[MOST_SLOTS], slots_of_all = (int)LLVMGetVectorSize(LLVMTypeOf(all));
+    for (int i = 0; i < slots_of_all; i++) pick[i] = i < n ? i : slots_of_all + i;
+    return shuffled(g, some, all, pick, slots_of_all);
 }
 
 // In pieces of 8, 4, 2 and 1: the lanes behind may belong to another value.
