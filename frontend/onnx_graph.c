@@ -1,6 +1,6 @@
 // Execution of a graph by the importers: subgraphs, model-local functions.
 //
-// Nodes run in the file's order. A node that fails leaves VALUE_BROKEN outputs, which silence the nodes after it,
+// Nodes run in the order that onnx_order.c gave them. A node that fails leaves VALUE_BROKEN outputs, which silence the nodes after it,
 // so one run reports every node that cannot be imported. Nodes no output needs are skipped.
 #include "onnx_scope.h"
 
@@ -105,8 +105,7 @@ static Value lookup(Call *c, const char *name)
     Value *v = scope_find(c->scope, name);
     if (!v) {
         if (made_later(c->scope, name))
-            fail(c, "export it again: nodes must be sorted",
-                 "its input '%.200s' is made by a later node, or the graph has a cycle", name);
+            fail(c, DAMAGED, "its input '%.200s' is made by a later node, and the graph has a cycle", name);
         else
             fail(c, DAMAGED, "its input '%.200s' does not exist", name);
         return (Value){.kind = VALUE_BROKEN};
@@ -322,40 +321,6 @@ bool *inputs_with_defaults(Arena *arena, const Onnx__GraphProto *g)
     for (size_t i = 0; i < g->n_input; i++)
         has[i] = scope_find(&names, g->input[i]->name ? g->input[i]->name : "") != NULL;
     return has;
-}
-
-// Marks what the nodes of a subgraph read, which may be names of the graphs around it.
-static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g);
-
-static void need_node(Arena *arena, Scope *needed, const Onnx__NodeProto *node)
-{
-    for (size_t k = 0; k < node->n_input; k++) scope_bind(arena, needed, node->input[k], (Value){0});
-    for (size_t k = 0; k < node->n_attribute; k++) {
-        if (node->attribute[k]->g) need_graph(arena, needed, node->attribute[k]->g);
-        for (size_t j = 0; j < node->attribute[k]->n_graphs; j++)
-            need_graph(arena, needed, node->attribute[k]->graphs[j]);
-    }
-}
-
-static void need_graph(Arena *arena, Scope *needed, const Onnx__GraphProto *g)
-{
-    for (size_t i = 0; i < g->n_node; i++) need_node(arena, needed, g->node[i]);
-    for (size_t i = 0; i < g->n_output; i++)
-        if (g->output[i]->name) scope_bind(arena, needed, g->output[i]->name, (Value){0});
-}
-
-static bool *live_nodes(Arena *arena, const Onnx__GraphProto *g)
-{
-    bool *live = ARENA_ARRAY(arena, bool, g->n_node + 1);
-    Scope needed = {0};
-    for (size_t i = 0; i < g->n_output; i++)
-        if (g->output[i]->name) scope_bind(arena, &needed, g->output[i]->name, (Value){0});
-    for (size_t i = g->n_node; i-- > 0;) {
-        for (size_t k = 0; k < g->node[i]->n_output && !live[i]; k++)
-            live[i] = scope_find(&needed, g->node[i]->output[k]) != NULL;
-        if (live[i]) need_node(arena, &needed, g->node[i]);
-    }
-    return live;
 }
 
 bool run_main(Importer *im, int n_in, const char *const *names, const Value *in, int n_out, Value *out)

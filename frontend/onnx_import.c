@@ -342,6 +342,7 @@ Module *onnx_load_source(Context *cx, const void *bytes, Source *source)
     if (!read_inputs(cx, model->graph, options && options->no_batch, &inputs)) return NULL;
     Context own = {.arena = cx->arena, .diag = cx->diag, .nodes = cx->nodes, .scratch = arena_within(cx->arena)};
     source->cx = &own;
+    order_model(&own, model);
     Job job = {&own, source, model, &inputs};
     Module *m = import_model(&job);
     source->cx = cx;

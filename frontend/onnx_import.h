@@ -243,6 +243,15 @@ bool run_main(Importer *im, int n_in, const char *const *names, const Value *in,
 int64_t agreed(Call *c, int64_t choice);
 // For each input of the graph: is it an initializer, too (a default, as old files have them)?
 bool *inputs_with_defaults(Arena *arena, const Onnx__GraphProto *g);
+
+// ---- onnx_order.c
+// Each node of the model's graphs and functions comes after those whose outputs it reads. Files in such an order, and
+// graphs with a cycle, stay as they are.
+void order_model(Context *cx, Onnx__ModelProto *model);
+// For each node: does an output of the graph need it? The nodes are in order.
+bool *live_nodes(Arena *arena, const Onnx__GraphProto *g);
+
+// ---- onnx_ops.c
 // The importer of an op, or NULL. `domain` "" is ONNX's own.
 typedef void (*ImportOp)(Call *c, int arg);
 typedef struct {

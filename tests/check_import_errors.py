@@ -49,6 +49,21 @@ def copy(a="x", b="y"):
 # ---- bytes
 
 
+def backwards(m):
+    """The last node first, in every graph; once more, and the order is the old one."""
+    def turn(nodes):
+        copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in reversed(nodes)]
+        del nodes[:]
+        nodes.extend(copies)
+        for attribute in (a for n in nodes for a in n.attribute if a.type == onnx.AttributeProto.GRAPH):
+            turn(attribute.g.node)
+
+    for holder in (m.graph, *m.functions):
+        turn(holder.node)
+    m.doc_string = "backwards" if m.doc_string != "backwards" else ""
+    return m
+
+
 def field(number, payload):
     size, n = b"", len(payload)
     while n > 127:
@@ -134,7 +149,25 @@ def squeezed_rows():
 
 def cycle():
     return model([node("Add", ["x", "b"], ["a"], "loop"), node("Neg", ["a"], ["b"]), copy("a")]), \
-        "'loop' (Add): its input 'b' is made by a later node"
+        "'loop' (Add): its input 'b' is made by a later node, and the graph has a cycle"
+
+
+def nodes_behind_their_readers():
+    """As ONNX Runtime reads them and its conversion to float16 writes them; also in a subgraph and around it. What is
+    called `late` in the subgraph is another value than the one behind it: the If does not wait for that."""
+    out = [h.make_tensor_value_info("chosen", F, None)]
+    then = h.make_graph([node("Neg", ["early"], ["late"]), node("Mul", ["late", "w"], ["chosen"])], "then", [], out)
+    other = h.make_graph([copy("w", "chosen")], "else", [], out)
+    return backwards(model([node("Tanh", ["x"], ["early"]), node("If", ["yes"], ["a"], then_branch=then,
+                                                                 else_branch=other),
+                            node("Exp", ["a"], ["late"]), node("Add", ["late", "early"], ["y"])],
+                           [weights("w", 4), nh.from_array(np.array(True), "yes")])), None
+
+
+def function_behind_its_readers():
+    f = h.make_function("my", "F", ["a"], ["b"], [node("Exp", ["a"], ["t"]), node("Neg", ["t"], ["b"])],
+                        [h.make_opsetid("", 18)])
+    return backwards(model([node("F", ["x"], ["y"], domain="my")], functions=[f], domains=["my"])), None
 
 
 def missing_input():
@@ -624,6 +657,7 @@ def rows_right(tool, path, folder):
     node = next((n for n in m.graph.node if n.op_type == "Foo"), None)
     if node is not None:
         m.graph.node.remove(node)
+    m = backwards(m) if m.doc_string == "backwards" else m
     want = np.moveaxis(ReferenceEvaluator(m).run(None, {"x": x})[0], axis, 0)
     np.moveaxis(x, axis, 0).astype(np.float64).tofile(os.path.join(folder, "in"))
     p = subprocess.run([tool, path, "--rows", "8", folder, "x=" + os.path.join(folder, "in")], capture_output=True,
@@ -659,7 +693,7 @@ def main():
     parser.add_argument("tool")
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    helpers = {"field", "weights", "ints", "model", "node", "copy", "gru", "external", "limit", "write_files",
+    helpers = {"backwards", "field", "weights", "ints", "model", "node", "copy", "gru", "external", "limit", "write_files",
                "rows_right", "verdict", "main"}
     cases = [(n, f) for n, f in globals().items()
              if callable(f) and getattr(f, "__module__", "") == "__main__" and n not in helpers]
