@@ -1,6 +1,7 @@
 // .npz: a zip file of .npy members, stored (np.savez) or deflated (np.savez_compressed), with Zip64 sizes. The central
 // directory at the end is what is read; every offset and length is checked against the file, and a member unpacks to at
-// most 4 GiB and 1100 times its packed size (deflate's limit), so a hostile file costs little.
+// most 4 GiB and 1100 times its packed size (deflate's limit), so a hostile file costs little. A damaged one is found by
+// the members' checksums.
 #include "cli_npy_fail.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@ typedef struct {
 typedef struct {
     const unsigned char *name;
     size_t name_length, packed, unpacked, offset, next;
-    unsigned method, flags;
+    unsigned method, flags, checksum;
 } Entry;
 
 static uint64_t le(const unsigned char *p, int n)
@@ -76,7 +77,8 @@ static bool read_entry(Zip z, size_t at, Entry *e)
                  le(p + 42, 4),
                  at + 46 + name + extra + comment,
                  (unsigned)le(p + 10, 2),
-                 (unsigned)le(p + 8, 2)};
+                 (unsigned)le(p + 8, 2),
+                 (unsigned)le(p + 16, 4)};
     read_wide(e, p + 46 + name, extra);
     return true;
 }
@@ -104,11 +106,18 @@ static bool inflate_bytes(const unsigned char *packed, size_t n, unsigned char *
     return ok;
 }
 
+static const char *parse_checked(const Entry *e, const unsigned char *bytes, size_t size, Array *out, NpyError *error)
+{
+    if (crc32_z(0, bytes, size) != e->checksum)
+        return fail(error, "a member's checksum is not that of its bytes: the file is damaged");
+    return npy_parse(bytes, size, out, error);
+}
+
 static const char *parse_member(Zip z, const Entry *e, Array *out, NpyError *error)
 {
     const unsigned char *packed = packed_bytes(z, e);
     if (!packed || (e->flags & 1)) return fail(error, "a member lies outside of the file or is encrypted");
-    if (e->method == 0) return npy_parse(packed, e->packed, out, error);
+    if (e->method == 0) return parse_checked(e, packed, e->packed, out, error);
     if (e->method != 8) return fail(error, "a member is packed in an unknown way; write it with numpy.savez");
     if (e->unpacked > UINT32_MAX || e->unpacked / 1100 > e->packed + 1)
         return fail(error, "a member's size is not possible");
@@ -116,7 +125,7 @@ static const char *parse_member(Zip z, const Entry *e, Array *out, NpyError *err
     const char *wrong = !bytes ? fail(error, "out of memory") : NULL;
     if (!wrong && !inflate_bytes(packed, e->packed, bytes, e->unpacked))
         wrong = fail(error, "a member's packed bytes are corrupt");
-    if (!wrong) wrong = npy_parse(bytes, e->unpacked, out, error);
+    if (!wrong) wrong = parse_checked(e, bytes, e->unpacked, out, error);
     free(bytes);
     return wrong;
 }

@@ -693,8 +693,8 @@ def main():
     parser.add_argument("tool")
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    helpers = {"backwards", "field", "weights", "ints", "model", "node", "copy", "gru", "external", "limit", "write_files",
-               "rows_right", "verdict", "main"}
+    helpers = {"backwards", "field", "weights", "ints", "model", "node", "copy", "gru", "external", "limit",
+               "write_files", "rows_right", "verdict", "main"}
     cases = [(n, f) for n, f in globals().items()
              if callable(f) and getattr(f, "__module__", "") == "__main__" and n not in helpers]
     failed = 0

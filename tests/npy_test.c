@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -292,24 +293,25 @@ static void put_bytes(Zip *z, const void *data, size_t size)
 }
 
 // What stands in both heads of a stored member, behind the version.
-static void put_fields(Zip *z, size_t size, unsigned extra)
+static void put_fields(Zip *z, uint64_t checksum, size_t size, unsigned extra)
 {
-    put(z, 0, 2 + 2 + 4 + 4); // flags, method, time, checksum: nobody asks
+    put(z, 0, 2 + 2 + 4); // flags, method, time
+    put(z, checksum, 4);
     put(z, size, 4);
     put(z, size, 4);
     put(z, 5, 2);
     put(z, extra, 2);
 }
 
-// One stored member x.npy, named `entries` times in the directory.
-static Zip zip_of_member(const void *member, size_t size, int entries, unsigned extra)
+// One member x.npy of this checksum, stored and named `entries` times in the directory.
+static Zip zip_of_member(const void *member, size_t size, uint64_t checksum, int entries, unsigned extra)
 {
     Zip z = {.size = 0};
-    put(&z, 0x04034b50, 4), put(&z, 20, 2), put_fields(&z, size, 0);
+    put(&z, 0x04034b50, 4), put(&z, 20, 2), put_fields(&z, checksum, size, 0);
     put_bytes(&z, "x.npy", 5), put_bytes(&z, member, size);
     z.directory = z.size;
     for (int i = 0; i < entries; i++) {
-        put(&z, 0x02014b50, 4), put(&z, 20, 4), put_fields(&z, size, extra);
+        put(&z, 0x02014b50, 4), put(&z, 20, 4), put_fields(&z, checksum, size, extra);
         put(&z, 0, 2 + 2 + 2), put(&z, 0, 4 + 4); // comment, disk, attributes; where the member is
         put_bytes(&z, "x.npy", 5), put(&z, 0, (int)extra);
     }
@@ -324,7 +326,7 @@ static Zip zip_of(int entries, unsigned extra)
 {
     const float data[] = {1.5f, 2.5f};
     File f = file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
-    return zip_of_member(f.bytes, f.size, entries, extra);
+    return zip_of_member(f.bytes, f.size, crc32_z(0, f.bytes, f.size), entries, extra);
 }
 
 // The same, deflated: one block that is stored.
@@ -333,7 +335,7 @@ static Zip zip_deflated(void)
     Zip z = zip_of(1, 0), all = {.size = 0};
     size_t from = 30 + 5, size = z.directory - from;
     put(&all, 1, 1), put(&all, size, 2), put(&all, ~size, 2), put_bytes(&all, z.bytes + from, size);
-    z = zip_of_member(all.bytes, all.size, 1, 0);
+    z = zip_of_member(all.bytes, all.size, crc32_z(0, z.bytes + from, size), 1, 0);
     z.bytes[z.directory + METHOD] = 8;
     z.bytes[z.directory + UNPACKED] = (unsigned char)size;
     return z;
@@ -440,6 +442,8 @@ static void refuse_npz_that_lies(void **state)
         {&plain, 28, 2, "\377\377", "outside of the file"},
         {&plain, 26, 2, "\226\0", "outside of the file"}, // its bytes would begin in the file, but not end there
         {&plain, at + OFFSET, 4, "\377\377\377\177", "outside of the file"},
+        {&plain, at - 1, 1, "\1", "the file is damaged"}, // the last byte of the last number
+        {&deflated, at + 5 - 1, 1, "\1", "the file is damaged"},
         {&plain, at + METHOD, 2, "\11\0", "unknown way"},
         {&deflated, at + 5 + UNPACKED, 4, "\377\377\377\177", "not possible"},
         {&deflated, at + 5 + UNPACKED, 1, "\377", "corrupt"},
