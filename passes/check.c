@@ -1,6 +1,6 @@
 // Every compile proves itself. In double, here: the exported graph's own outputs against the derived programs, the
-// round trip, and the log-determinant against finite differences where the graph exports none, or where no inverse
-// proves it. check_plan.c then compares the Plan with these numbers; golden.c makes the rows that policy.so carries.
+// round trip, and the log-determinant against finite differences (check_differences.c). check_plan.c then compares the
+// Plan with these numbers; golden.c makes the rows that policy.so carries.
 //
 // Rows: z from the base, contexts standard normal (integers 0, images in [0, 1]), x = to_event(z), inside the support.
 // There are 32; of a model of more than 2^25 multiplications a row fewer, at least 8: its lanes are many samples
@@ -12,12 +12,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_ROWS = 32, LEAST_ROWS = 8, MOST_WORK = 1 << 30, DIFFERENCE_ROWS = 2 };
+enum { DEFAULT_ROWS = 32, LEAST_ROWS = 8, MOST_WORK = 1 << 30 };
 
 // What is accepted, relative to the sizes that are compared. Constants were rounded to f32 by the exporter, to 16 bits
 // in a graph that computes so.
 static const double EXPORTED_ERROR = 1e-5, EXPORTED_ERROR_16 = 2e-3, ROUND_TRIP_ERROR = 1e-3;
-static const double DIFFERENCE_ERROR = 1e-3, EXPORTED_DIFFERENCE_ERROR = 1e-4; // of log-determinants
 static const double LOG_2_PI_HALF = 0.9189385332046727;
 
 double *check_numbers(Context *cx, size_t n) { return ARENA_ARRAY(cx->arena, double, n + 1); }
@@ -270,84 +269,6 @@ static void compare_events(Check *c)
                    "to_event(to_latent(x)) differs from x by %.3g (relative): several events have one latent", error);
 }
 
-// ---- finite differences
-
-// Of a program, whose last input is what moves, around row r of `last`.
-static double program_difference(Check *c, const Function *f, const double *last, size_t r)
-{
-    const double **in = ARENA_ARRAY(c->cx->arena, const double *, f->n_inputs + 1);
-    for (int i = 0; i + 1 < f->n_inputs; i++) in[i] = c->in[c->flow->contexts[i]];
-    in[f->n_inputs - 1] = last;
-    return difference_log_det(c->cx, f, f->n_inputs - 1, in, r);
-}
-
-// A one-way flow's log_det is the exported one, which nothing else proves.
-static void compare_one_way(Check *c)
-{
-    const double *own = c->flow->density ? c->log_det_x : c->log_det_z, *from = c->flow->density ? c->x : c->z;
-    const Function *f = c->flow->density ? c->to_latent : c->to_event;
-    if (c->dims > DIFFERENCE_DIMS) {
-        diag_error(c->cx, NULL, "--no-verify takes it as it is",
-                   "a log_det of %zu numbers that has no inverse cannot be checked; the limit is %d numbers", c->dims,
-                   DIFFERENCE_DIMS);
-        return;
-    }
-    c->report->finite_differences = true;
-    for (size_t r = 0; r < DIFFERENCE_ROWS && r < c->rows; r++) {
-        double numeric = program_difference(c, f, from, r), error = fabs(numeric - own[r]) / (1 + fabs(numeric));
-        if (error > c->report->log_det_error) c->report->log_det_error = error;
-        if (!(error <= EXPORTED_DIFFERENCE_ERROR))
-            diag_error(c->cx, NULL,
-                       "wrong sign, scale or offset in the exported log_det, or --verify-inputs gives rows inside the "
-                       "flow's domain",
-                       "the exported log_det %.9g differs from the finite-difference Jacobian's %.9g", own[r], numeric);
-    }
-}
-
-static double farthest(const Check *c, size_t r)
-{
-    double most = 0;
-    for (size_t i = r * c->dims; i < (r + 1) * c->dims; i++) most = fmax(most, fabs(c->z[i]));
-    return most;
-}
-
-// Differences need room: near the edge of a squash a step leaves the domain. Returns how many rows.
-static size_t rows_near_centre(const Check *c, size_t rows[DIFFERENCE_ROWS])
-{
-    size_t n = 0;
-    for (size_t r = 0; r < c->rows; r++) {
-        size_t at = n < DIFFERENCE_ROWS ? n++ : n;
-        for (; at > 0 && farthest(c, r) < farthest(c, rows[at - 1]); at--)
-            if (at < n) rows[at] = rows[at - 1];
-        if (at < n) rows[at] = r;
-    }
-    return n;
-}
-
-static void compare_differences(Check *c)
-{
-    bool exported = c->flow->log_prob_output >= 0 && c->flow->base_kind != BASE_GRAPH;
-    if (c->flow->log_det_output >= 0 || exported || c->dims > DIFFERENCE_DIMS) return;
-    c->report->finite_differences = true;
-    size_t rows[DIFFERENCE_ROWS], n = rows_near_centre(c, rows);
-    for (size_t k = 0; k < n; k++) {
-        size_t r = rows[k];
-        double numeric = program_difference(c, c->to_latent, c->x, r),
-               error = fabs(numeric - c->log_det_x[r]) / (1 + fabs(numeric) + (double)c->dims);
-        if (isinf(numeric) && numeric == c->log_det_x[r]) {
-            diag_error(c->cx, NULL, "a matrix of the graph is singular on a row that was drawn",
-                       "the map has no inverse: its log_det is %.9g", numeric);
-            return;
-        }
-        if (error > c->report->log_det_error) c->report->log_det_error = error;
-        if (!(error <= DIFFERENCE_ERROR))
-            diag_error(c->cx, NULL,
-                       "this is a bug of nfcc, or a kink of the graph lies on the row: please report it with the model",
-                       "derived log_det %.9g differs from the finite-difference Jacobian's %.9g", c->log_det_x[r],
-                       numeric);
-    }
-}
-
 // ---- score
 
 static void compare_score(Check *c)
@@ -432,9 +353,9 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
     report->checked = arena_copy(cx->arena, &c, sizeof c);
     compare_exported(&c);
     if (!flow->no_inverse)
-        compare_differences(&c);
+        check_differences(&c);
     else if (!flow->density_alone)
-        compare_one_way(&c);
+        check_one_way(&c);
     if (!flow->no_inverse && !options->x) compare_round_trip(&c);
     if (!flow->no_inverse && (flow->unproved || flow->has_pieces)) compare_events(&c);
     if (cx->diag->errors == before) compare_score(&c); // on rows that are right

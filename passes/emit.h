@@ -1,5 +1,5 @@
 // What the emission of solved steps shares: lanes of nodes of the solved function as values of the one that is built
-// (emit_forward.c, emit_inverse.c, emit_log_det.c).
+// (emit_forward.c, emit_inverse.c, emit_system.c, emit_log_det.c).
 #pragma once
 #include "solve.h"
 

@@ -112,42 +112,56 @@ static int64_t weighted_rows(const Node *w, const int32_t *cols, int64_t n_cols,
     return n_rows;
 }
 
-// Tokens `tokens`, columns `cols` (NULL: all) of a product.
-static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
-                                const int32_t *cols, int64_t n_cols)
+// These rows of the tokens' inputs; NULL: there are none.
+static const Node *inputs_at(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens, const int32_t *rows,
+                             int64_t n_rows)
 {
-    const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
-    int32_t *rows = heap_array(K, sizeof *rows);
-    int64_t n_rows = weighted_rows(w, cols, n_cols, rows);
-    if (cols && n_tokens == 1) sort_rows(env, n, tokens[0], rows, n_rows);
-    LaneRef *refs = emit_refs(n_tokens * n_rows);
-    LaneRef zero = {build_scalar(env->b, 0), 0};
+    if (!n_rows) return NULL;
+    int64_t K = n->in[1]->type.dim[0], dim[2] = {n_tokens, n_rows};
+    LaneRef *refs = emit_refs(n_tokens * n_rows), zero = {build_scalar(env->b, 0), 0};
     for (int64_t t = 0; t < n_tokens; t++)
         for (int64_t r = 0; r < n_rows; r++) {
             LaneRef lane = lane_env_lane(env, n->in[0], tokens[t] * K + rows[r]);
             refs[t * n_rows + r] = lane.node ? lane : zero;
         }
-    int64_t dim[2] = {n_tokens, n_rows};
-    const Node *x = n_rows ? lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim)) : NULL;
+    const Node *x = lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim));
+    free(refs);
+    return x;
+}
+
+// Tokens `tokens`, columns `cols` (NULL: all) of a product.
+static const Node *product_at(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens, const int32_t *cols,
+                              int64_t n_cols)
+{
+    const Node *w = n->in[1];
+    int64_t K = w->type.dim[0], dim[2] = {n_tokens, n_cols};
+    int32_t *rows = heap_array(K, sizeof *rows);
+    int64_t n_rows = weighted_rows(w, cols, n_cols, rows);
+    if (cols && n_tokens == 1) sort_rows(env, n, tokens[0], rows, n_rows);
+    const Node *x = inputs_at(env, n, tokens, n_tokens, rows, n_rows), *now;
     const Node *bias = linear_bias_part(env, n, n_cols, cols);
     const Node *add = linear_add_part(env, n, n_tokens, tokens, n_cols, cols);
-    const Node *now;
     if (x)
         now = build_linear(env->b, x, matrix_part(env->b, w, n_rows, n_rows == K && !cols ? NULL : rows, n_cols, cols),
                            bias, add);
     else {
-        dim[1] = n_cols;
-        now = build_broadcast(env->b, bias ? bias : zero.node, 2, dim);
+        now = build_broadcast(env->b, bias ? bias : build_scalar(env->b, 0), 2, dim);
         if (add) now = build_binary(env->b, OP_add, now, add);
     }
+    free(rows);
+    return now;
+}
+
+static void forward_linear_part(LaneEnv *env, const Node *n, const int64_t *tokens, int64_t n_tokens,
+                                const int32_t *cols, int64_t n_cols)
+{
+    int64_t N = n->in[1]->type.dim[1];
+    const Node *now = product_at(env, n, tokens, n_tokens, cols, n_cols);
     bool whole = !cols && n_tokens * N == type_lanes(n->type);
     if (whole) lane_env_set_all(env, n, now);
     for (int64_t t = 0; t < n_tokens && !whole; t++)
         for (int64_t c = 0; c < n_cols; c++)
             lane_env_set(env, (LaneRef){n, tokens[t] * N + (cols ? cols[c] : c)}, (LaneRef){now, t * n_cols + c});
-    free(rows);
-    free(refs);
 }
 
 // Lanes are sorted; tokens with the same columns go together.

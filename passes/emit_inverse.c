@@ -63,7 +63,6 @@ const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *
 static void emit_backward_step(LaneEnv *env, const SolveStep *s)
 {
     const Node *n = s->node;
-    // a lane may stand behind several output lanes; the first one gives it
     const Node *u = emit_result_at(env, n, s->lanes, s->n), *v;
     if (n->n_in == 1)
         v = emit_inverse_unary(env, n, u);
@@ -74,49 +73,82 @@ static void emit_backward_step(LaneEnv *env, const SolveStep *s)
         lane_env_set(env, lane_operand(n, s->operand, s->lanes[i]), (LaneRef){v, have == 1 ? 0 : i});
 }
 
-// x[rows] = (u[cols] - b - add - x_known W_known) W^-1, as one product of [u[cols], add, x_known] with constant
-// weights.
-static void emit_block_step(LaneEnv *env, const SolveStep *s)
+// ---- blocks: x[rows] = (u[cols] - b - add - x_known W_known) W^-1, as one product of [u[cols], add, x_known] with
+// constant weights
+
+typedef struct {
+    const SolveStep *s;
+    int32_t *known; // rows that are known and have a weight in the block's columns
+    int64_t k, n_known, inputs;
+    bool has_add, has_bias;
+} Block;
+
+static Block block_of(const SolveStep *s)
 {
     const Node *n = s->node, *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1], k = s->k, n_known = 0;
-    int32_t *known = heap_array(K, sizeof *known);
+    int64_t K = w->type.dim[0], N = w->type.dim[1];
+    Block b = {.s = s, .known = heap_array(K, sizeof *b.known), .k = s->k};
+    b.has_add = n->n_in > 3;
+    b.has_bias = n->n_in > 2 && n->in[2];
     for (int64_t r = 0; r < K; r++) {
         bool unknown = false, weight = false;
-        for (int64_t i = 0; i < k && !unknown; i++) unknown = s->rows[i] == r;
-        for (int64_t j = 0; j < k && !weight && !unknown; j++) weight = const_at(w, r * N + s->cols[j]) != 0;
-        if (weight) known[n_known++] = (int32_t)r;
+        for (int64_t i = 0; i < b.k && !unknown; i++) unknown = s->rows[i] == r;
+        for (int64_t j = 0; j < b.k && !weight && !unknown; j++) weight = const_at(w, r * N + s->cols[j]) != 0;
+        if (weight) b.known[b.n_known++] = (int32_t)r;
     }
-    bool has_add = n->n_in > 3, has_bias = n->n_in > 2 && n->in[2];
-    int64_t inputs = k + (has_add ? k : 0) + n_known, at = 0;
-    double *m = heap_array(inputs * k, sizeof *m), *bias = heap_array(k, sizeof *bias);
-    LaneRef *refs = emit_refs(inputs * s->n);
+    b.inputs = b.k + (b.has_add ? b.k : 0) + b.n_known;
+    return b;
+}
+
+static const Node *block_inputs(LaneEnv *env, const Block *b)
+{
+    const SolveStep *s = b->s;
+    const Node *n = s->node;
+    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1], at = 0, dim[2] = {s->n, b->inputs};
+    LaneRef *refs = emit_refs(b->inputs * s->n);
+    for (int64_t t = 0; t < s->n; t++) {
+        for (int64_t j = 0; j < b->k; j++) refs[at++] = lane_env_get(env, (LaneRef){n, s->lanes[t] * N + s->cols[j]});
+        for (int64_t j = 0; j < b->k && b->has_add; j++)
+            refs[at++] = lane_env_lane(env, n->in[3], s->lanes[t] * N + s->cols[j]);
+        for (int64_t r = 0; r < b->n_known; r++)
+            refs[at++] = lane_env_lane(env, n->in[0], s->lanes[t] * K + b->known[r]);
+    }
+    const Node *x = lanes_gather_as(env->b, refs, type_make(T_F32, 2, dim));
+    free(refs);
+    return x;
+}
+
+static const Node *block_product(LaneEnv *env, const Block *b, const Node *x)
+{
+    const SolveStep *s = b->s;
+    const Node *w = s->node->in[1];
+    int64_t k = b->k, N = w->type.dim[1], dim[2] = {b->inputs, k};
+    double *m = heap_array(b->inputs * k, sizeof *m), *bias = heap_array(k, sizeof *bias);
     for (int64_t j = 0; j < k; j++)
         for (int64_t i = 0; i < k; i++) {
             double inv = s->inverse[j * k + i];
             m[j * k + i] = inv;
-            if (has_add) m[(k + j) * k + i] = -inv;
-            if (has_bias) bias[i] -= const_at(n->in[2], s->cols[j]) * inv;
-            for (int64_t r = 0; r < n_known; r++)
-                m[(inputs - n_known + r) * k + i] -= const_at(w, known[r] * N + s->cols[j]) * inv;
+            if (b->has_add) m[(k + j) * k + i] = -inv;
+            if (b->has_bias) bias[i] -= const_at(s->node->in[2], s->cols[j]) * inv;
+            for (int64_t r = 0; r < b->n_known; r++)
+                m[(b->inputs - b->n_known + r) * k + i] -= const_at(w, b->known[r] * N + s->cols[j]) * inv;
         }
-    for (int64_t t = 0; t < s->n; t++) {
-        for (int64_t j = 0; j < k; j++) refs[at++] = lane_env_get(env, (LaneRef){n, s->lanes[t] * N + s->cols[j]});
-        for (int64_t j = 0; j < k && has_add; j++)
-            refs[at++] = lane_env_lane(env, n->in[3], s->lanes[t] * N + s->cols[j]);
-        for (int64_t r = 0; r < n_known; r++) refs[at++] = lane_env_lane(env, n->in[0], s->lanes[t] * K + known[r]);
-    }
-    int64_t xd[2] = {s->n, inputs}, wd[2] = {inputs, k};
-    const Node *x = lanes_gather_as(env->b, refs, type_make(T_F32, 2, xd));
-    const Node *b = has_bias ? build_reals(env->b, type_vector(k), bias) : NULL;
-    const Node *now = build_linear(env->b, x, build_reals(env->b, type_make(T_F64, 2, wd), m), b, NULL);
-    for (int64_t t = 0; t < s->n; t++)
-        for (int64_t i = 0; i < k; i++)
-            lane_env_set(env, lane_canonical(n->in[0], s->lanes[t] * K + s->rows[i]), (LaneRef){now, t * k + i});
-    free(known);
+    const Node *bias_node = b->has_bias ? build_reals(env->b, type_vector(k), bias) : NULL;
+    const Node *now = build_linear(env->b, x, build_reals(env->b, type_make(T_F64, 2, dim), m), bias_node, NULL);
     free(m);
     free(bias);
-    free(refs);
+    return now;
+}
+
+static void emit_block_step(LaneEnv *env, const SolveStep *s)
+{
+    Block b = block_of(s);
+    const Node *n = s->node, *now = block_product(env, &b, block_inputs(env, &b));
+    int64_t K = n->in[1]->type.dim[0];
+    for (int64_t t = 0; t < s->n; t++)
+        for (int64_t i = 0; i < b.k; i++)
+            lane_env_set(env, lane_canonical(n->in[0], s->lanes[t] * K + s->rows[i]), (LaneRef){now, t * b.k + i});
+    free(b.known);
 }
 
 void emit_solution(LaneEnv *env, const Solution *s)

@@ -369,7 +369,7 @@ Module *pass_hoist_context(const Module *m, Context *cx)
     Cuts cuts = {cx, NULL, 0, 0};
     SplitUser run_user = {event_dependent(cx, run, first, n_contexts), &cuts};
     out[n_out++] =
-        rewrite_function(cx, run, split_rule, &run_user); // the same products, so that weights stand once in the file
+        rewrite_function(cx, run, split_rule, &run_user); // the same products: weights stand once in the file
     Shared s = {cx, builder_new(cx, "encode"), NULL, 0, 0};
     const Node **inputs = ARENA_ARRAY(scratch_arena(cx), const Node *, n_contexts);
     for (int i = 0; i < n_contexts; i++) inputs[i] = build_input(s.b, first->inputs[i]->name, first->inputs[i]->type);

@@ -14,10 +14,7 @@
 //   leaky_relu: max(x, a x) of 0 < a < 1, min(x, a x) of a > 1
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
-//   masks:     in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
-//              that causal masks cut dependencies whatever number the exporter wrote; added, subtracted or chosen,
-//              before or after the logits are scaled
-#include "lane_env.h"
+//   masks:     in a softmax a constant logit of -1e4 or less is -inf (normal_masks.c)
 #include "pipeline.h"
 #include "rewrite.h"
 
@@ -281,116 +278,6 @@ static const Node *as_large(const Node *x, const Node *n)
     return x && type_lanes(x->type) == type_lanes(n->type) ? x : NULL;
 }
 
-// ---- masks
-
-// Lane i of sign * c is masked.
-static bool masks(const Node *c, int64_t i, double sign) { return sign * const_lane(c, i) <= -1e4; }
-
-// Every row of K lanes has a lane that is not masked.
-static bool rows_stay(const Node *c, int64_t lanes, int64_t K, double sign)
-{
-    for (int64_t row = 0; row < lanes; row += K) {
-        bool stays = false;
-        for (int64_t k = 0; k < K && !stays; k++) stays = !masks(c, row + k, sign);
-        if (!stays) return false;
-    }
-    return true;
-}
-
-// The logits before they were scaled: c x and x / c of c > 0 keep what is masked.
-static const Node *before_scale(const Node *v)
-{
-    double c = 0;
-    for (int k = 0; k < 2; k++) {
-        if (v->op != OP_mul && !(v->op == OP_div && k == 0)) continue;
-        if (const_number(v->in[1 - k], &c) && c > 0 && as_large(v->in[k], v)) return v->in[k];
-    }
-    return v;
-}
-
-// By node id: the row length of the reduce_max that reads an add or select with constant lanes, or 0.
-static int64_t *find_logits(Context *cx, const Function *f)
-{
-    int64_t *logits = ARENA_ARRAY(cx->arena, int64_t, f->n_nodes + 1);
-    for (int i = 0; i < f->n_nodes; i++) {
-        const Node *n = f->nodes[i];
-        if (n->op != OP_reduce_max) continue;
-        const Node *v = n->in[0];
-        if (is_reshape(v)) v = v->in[0];
-        v = before_scale(v);
-        if (v->op == OP_add || v->op == OP_sub || v->op == OP_select || (v->op == OP_move && v->n_in > 1))
-            logits[v->id] = type_last(n->in[0]->type);
-    }
-    return logits;
-}
-
-// sign * c with -inf where it masks.
-static const Node *masked(Builder *b, const Node *c, int64_t lanes, int64_t K, double sign)
-{
-    if (!node_is_const(c) || type_lanes(c->type) != lanes || !rows_stay(c, lanes, K, sign)) return NULL;
-    double *v = ARENA_ARRAY(builder_context(b)->arena, double, lanes);
-    for (int64_t i = 0; i < lanes; i++) v[i] = masks(c, i, sign) ? -INFINITY : sign * const_at(c, i);
-    return build_reals(b, c->type, v);
-}
-
-// Every row of a move has a lane that no constant masks.
-static bool moved_rows_stay(const Node *n, int64_t K)
-{
-    int64_t lanes = type_lanes(n->type);
-    for (int64_t row = 0; row < lanes; row += K) {
-        bool stays = false;
-        for (int64_t i = row; i < row + K && !stays; i++) {
-            LaneRef r = lane_canonical(n, i);
-            stays = !lane_is_const(r) || lane_value(r) > -1e4;
-        }
-        if (!stays) return false;
-    }
-    return true;
-}
-
-// A constant condition has become a move, which puts constants among the logits.
-static const Node *mask_moved(Builder *b, const Node *n, const Node *const *in, int64_t K)
-{
-    const Node **to = ARENA_ARRAY(builder_context(b)->arena, const Node *, n->n_in);
-    bool any = false;
-    for (int k = 0; k < n->n_in; k++) {
-        int64_t lanes = type_lanes(in[k]->type);
-        to[k] = in[k];
-        if (!node_is_const(in[k])) continue;
-        double *v = ARENA_ARRAY(builder_context(b)->arena, double, lanes);
-        for (int64_t i = 0; i < lanes; i++) {
-            v[i] = const_at(in[k], i) <= -1e4 ? -INFINITY : const_at(in[k], i);
-            any = any || v[i] != const_at(in[k], i);
-        }
-        to[k] = build_reals(b, in[k]->type, v);
-    }
-    return any && moved_rows_stay(n, K) ? build_move(b, n->type, n->n_in, to, n->map) : NULL;
-}
-
-// The mask is added to the logits, subtracted, or chosen by a constant condition.
-static const Node *mask_logits(Builder *b, const Node *n, const Node *const *in, int64_t K)
-{
-    int64_t lanes = type_lanes(n->type);
-    if (n->op == OP_move) return mask_moved(b, n, in, K);
-    for (int k = n->op == OP_sub; (n->op == OP_add || n->op == OP_sub) && k < 2; k++) {
-        const Node *c = masked(b, in[k], lanes, K, n->op == OP_sub ? -1 : 1);
-        if (c) return build_binary(b, OP_add, in[1 - k], c);
-    }
-    if (n->op != OP_select || !node_is_const(in[0]) || type_lanes(in[0]->type) != lanes) return NULL;
-    for (int k = 1; k < 3; k++) {
-        double v = 0;
-        if (!node_is_const(in[k]) || !const_is_splat(in[k], &v) || v > -1e4) continue;
-        for (int64_t row = 0; row < lanes; row += K) {
-            bool stays = false;
-            for (int64_t i = 0; i < K; i++) stays = stays || (const_at(in[0], row + i) != 0) == (k == 2);
-            if (!stays) return NULL;
-        }
-        const Node *inf = build_scalar(b, -INFINITY);
-        return build_select(b, in[0], k == 1 ? inf : in[1], k == 2 ? inf : in[2]);
-    }
-    return NULL;
-}
-
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
     const int64_t *logits = user;
@@ -429,6 +316,6 @@ Module *pass_normal(const Module *m, Context *cx)
 {
     const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
     for (int i = 0; i < m->n_functions; i++)
-        functions[i] = rewrite_function(cx, m->functions[i], rule, find_logits(cx, m->functions[i]));
+        functions[i] = rewrite_function(cx, m->functions[i], rule, masked_logits(cx, m->functions[i]));
     return module_new(cx, STAGE_NORMAL, m->n_functions, functions, m);
 }

@@ -1,10 +1,10 @@
 // One-lane functions, found and understood: see one_lane.h.
 //
-// From a known lane u the unknown lanes below it are collected, latest first, until only one is left to expand: that is
-// v. Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
+// From a known lane u the unknown lanes below it are collected until only one is left to expand, v (one_lane_search.c).
+// Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
 // from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number that is rounded down
-// from such a function) or slots; and the same once more, where comparisons
-// with what is fixed in a bin halve it. Then a Way is looked for.
+// from such a function) or slots; and the same once more, where comparisons with what is fixed in a bin halve it. Then a
+// Way is looked for.
 #include "lane_order.h"
 #include "one_lane_find.h"
 
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LANES = 4096, MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, MOST_LEVELS = 2, MOST_VISITS = 30000000 };
+enum { MOST_SLOTS = 256, MOST_CUTS = 6, MOST_BINS = 256, MOST_LEVELS = 2, MOST_VISITS = 30000000 };
 
 // ---- the lanes between u and v, of one function
 
@@ -40,98 +40,6 @@ const void *refuse(OneLaneFinder *q, const Node *n, const char *why)
     const char *name = n->origin && n->origin->node ? n->origin->node : op_info(n->op)->name;
     q->why = arena_format(q->cx->arena, "'%s': %s", name, why);
     return NULL;
-}
-
-// Pending lanes, latest first: a heap by lane number.
-typedef struct {
-    LaneRef *item;
-    int n;
-} Heap;
-
-static void heap_push(const OneLaneFinder *q, Heap *h, LaneRef r)
-{
-    int i = h->n++;
-    for (; i && number(q, h->item[(i - 1) / 2]) < number(q, r); i = (i - 1) / 2) h->item[i] = h->item[(i - 1) / 2];
-    h->item[i] = r;
-}
-
-static LaneRef heap_pop(const OneLaneFinder *q, Heap *h)
-{
-    LaneRef top = h->item[0], last = h->item[--h->n];
-    int i = 0;
-    for (int c; (c = 2 * i + 1) < h->n; i = c) {
-        if (c + 1 < h->n && number(q, h->item[c + 1]) > number(q, h->item[c])) c++;
-        if (number(q, h->item[c]) <= number(q, last)) break;
-        h->item[i] = h->item[c];
-    }
-    h->item[i] = last;
-    return top;
-}
-
-typedef struct {
-    Heap heap;
-    Single s;
-} Search;
-
-// The unknown operands of r become pending. False: too many, or r cannot be expanded.
-static bool expand(OneLaneFinder *q, Search *w, LaneRef r)
-{
-    LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
-    int n = lane_operands(r, in, MOST_LANES);
-    bool ok = n >= 0 && (q->budget -= n + 1) >= 0;
-    for (int i = 0; i < n && ok; i++) {
-        if (is_known(q, in[i]) || q->place[number(q, in[i])]) continue;
-        ok = w->heap.n < MOST_LANES && w->s.n + w->heap.n < MOST_LANES;
-        if (!ok) break;
-        q->place[number(q, in[i])] = -1; // pending
-        heap_push(q, &w->heap, in[i]);
-    }
-    free(in);
-    return ok;
-}
-
-static void take_lane(OneLaneFinder *q, Search *w, LaneRef r)
-{
-    w->s.lanes[w->s.n++] = r;
-    q->place[number(q, r)] = w->s.n;
-}
-
-// On to the next lane through which everything leads. w->s.v is the last one (or nothing).
-static bool next_cut(OneLaneFinder *q, Search *w)
-{
-    if (w->s.v.node) {
-        heap_pop(q, &w->heap);
-        take_lane(q, w, w->s.v);
-        if (!expand(q, w, w->s.v)) return false;
-    }
-    while (w->heap.n > 1) {
-        LaneRef r = heap_pop(q, &w->heap);
-        take_lane(q, w, r);
-        if (!expand(q, w, r)) return false;
-    }
-    if (!w->heap.n) return false;
-    w->s.v = w->heap.item[0];
-    return true;
-}
-
-static Search *search_new(OneLaneFinder *q, LaneRef u)
-{
-    Search *w = heap_array(1, sizeof *w);
-    w->heap.item = heap_grow(NULL, MOST_LANES + 4, sizeof(LaneRef));
-    w->s.lanes = heap_grow(NULL, MOST_LANES + 4, sizeof(LaneRef));
-    w->s.u = u;
-    take_lane(q, w, u);
-    if (!expand(q, w, u)) w->heap.n = 0;
-    return w;
-}
-
-static void search_free(OneLaneFinder *q, Search *w)
-{
-    for (int i = 0; i < w->s.n; i++) q->place[number(q, w->s.lanes[i])] = 0;
-    for (int i = 0; i < w->heap.n; i++) q->place[number(q, w->heap.item[i])] = 0;
-    free(w->heap.item);
-    free(w->s.lanes);
-    free(w);
 }
 
 // ---- fixed lanes and slots
@@ -412,7 +320,7 @@ static Single *single_at(OneLaneFinder *q, LaneRef u, int cut, Shape **shape, Se
     Search *w = search_new(q, u);
     Single *s = ARENA_NEW(q->cx->arena, Single);
     bool ok = w->heap.n > 0;
-    for (int i = 0; i <= cut && ok; i++) ok = next_cut(q, w);
+    for (int i = 0; i <= cut && ok; i++) ok = search_next(q, w);
     *search = w;
     *shape = NULL;
     if (!ok) return NULL;

@@ -1,10 +1,10 @@
-// What the search for one-lane functions shares: one_lane.c (which lanes), one_lane_way.c (how u gives v),
-// one_lane_rational.c (relations between two slots).
+// What the search for one-lane functions shares: one_lane.c and one_lane_search.c (which lanes), one_lane_way.c (how u gives
+// v), one_lane_rational.c (relations between two slots).
 #pragma once
 #include "one_lane.h"
 
 enum { SHIFTED = 1, SCALED = 2, POSITION = SHIFTED | SCALED }; // (v - x_k) / w: the position in a bin
-enum { MOST_ASSUMED = 64 };
+enum { MOST_ASSUMED = 64, MOST_LANES = 4096 };
 
 // The lanes between u and v, of one function.
 typedef struct {
@@ -33,6 +33,27 @@ static inline int place_of(const OneLaneFinder *q, LaneRef r)
 {
     return node_is_const(r.node) ? 0 : q->place[number(q, r)];
 }
+
+// ---- lanes below u (one_lane_search.c)
+
+// Pending lanes, latest first: a heap by lane number.
+typedef struct {
+    LaneRef *item;
+    int n;
+} Heap;
+
+typedef struct {
+    Heap heap; // empty: u cannot be expanded
+    Single s;  // u, the lanes taken so far, and v, the one through which everything leads (or nothing)
+} Search;
+
+Search *search_new(OneLaneFinder *q, LaneRef u);
+// On to the next such v. False: there is none, or too many lanes.
+bool search_next(OneLaneFinder *q, Search *w);
+void search_free(OneLaneFinder *q, Search *w);
+
+// ---- lanes on the way (one_lane.c)
+
 // Does the lane vary with v within a bin? Known and fixed lanes do not.
 bool varies(const OneLaneFinder *q, const Single *s, LaneRef r);
 // Is lane r a monotone function of v by steps that the emission can walk back (walk_back there)? threshold: the number
@@ -44,6 +65,8 @@ const double *lane_number_of(LaneRef r, double *v);
 double one_lane_threshold(Op op, int k, double c, double number);
 // Notes why n is refused. Always NULL.
 const void *refuse(OneLaneFinder *q, const Node *n, const char *why);
+
+// ---- ways
 
 typedef struct {
     LaneRef lane; // of the first function

@@ -8,8 +8,7 @@
 // them became known (two bit sets, forward and backward), and then only the lanes that have nothing left to wait for
 // (solve_reads.h). Lanes that nothing reads are not computed.
 #include "solve.h"
-#include "double_math.h"
-#include "small_matrix.h"
+#include "solve_block.h"
 #include "solve_reads.h"
 
 #include <math.h>
@@ -169,110 +168,39 @@ static void visit_elementwise_back(Solver *s, const Node *n)
 
 // ---- backward: a block of a product
 
-typedef struct {
-    int32_t *rows, *cols;
-    int64_t n_rows, n_cols;
-} Block;
-
-// Unknown inputs of token m, and the known outputs in which they have a weight.
-static void find_block(const Solver *s, const Node *n, int64_t m, Block *b)
+static bool push_block(Solver *s, const Node *n, Block *b, const int64_t *tokens, int64_t n_tokens)
 {
-    const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1];
-    b->n_rows = b->n_cols = 0;
-    for (int64_t k = 0; k < K; k++)
-        if (!is_known(s, lane_canonical(n->in[0], m * K + k))) b->rows[b->n_rows++] = (int32_t)k;
-    for (int64_t c = 0; c < N; c++) {
-        if (!is_known(s, (LaneRef){n, m * N + c})) continue;
-        if (n->n_in > 3 && !is_known(s, lane_canonical(n->in[3], m * N + c))) continue;
-        bool weight = false;
-        for (int64_t r = 0; r < b->n_rows && !weight; r++) weight = const_at(w, b->rows[r] * N + c) != 0;
-        if (weight) b->cols[b->n_cols++] = (int32_t)c;
-    }
-}
-
-// Fewer outputs than unknown inputs: an output with one unknown input still gives it.
-static bool single_unknown(const Node *w, Block *b)
-{
-    int64_t N = w->type.dim[1];
-    for (int64_t j = 0; j < b->n_cols; j++) {
-        int64_t found = -1, count = 0;
-        for (int64_t r = 0; r < b->n_rows; r++)
-            if (const_at(w, b->rows[r] * N + b->cols[j]) != 0) count++, found = r;
-        if (count != 1) continue;
-        b->rows[0] = b->rows[found];
-        b->cols[0] = b->cols[j];
-        b->n_rows = b->n_cols = 1;
-        return true;
-    }
-    return false;
-}
-
-static bool push_block(Solver *s, const Node *n, const Block *b, const int64_t *tokens, int64_t n_tokens)
-{
-    const Node *w = n->in[1];
-    int64_t k = b->n_rows, N = w->type.dim[1];
-    double *a = heap_array(k * k, sizeof *a);
-    double *inverse = ARENA_ARRAY(scratch_arena(s->cx), double, k *k);
-    for (int64_t r = 0; r < k; r++)
-        for (int64_t c = 0; c < k; c++) a[r * k + c] = const_at(w, b->rows[r] * N + b->cols[c]);
-    double norm = matrix_norm1(a, k);
-    Determinant det = invert_matrix(a, inverse, k);
-    free(a);
-    if (!det.sign) return false;
+    if (!solve_block_invert(scratch_arena(s->cx), n, b)) return false;
     SolveStep *step = push_step(s, STEP_BLOCK, n, n_tokens, tokens);
-    step->k = k;
-    step->rows = arena_copy(scratch_arena(s->cx), b->rows, (size_t)k * sizeof *b->rows);
-    step->cols = arena_copy(scratch_arena(s->cx), b->cols, (size_t)k * sizeof *b->cols);
-    step->inverse = inverse;
-    step->log_det = det.log_size;
-    step->condition = k > 1 ? norm * matrix_norm1(inverse, k) : 1;
-    if (step->condition > s->condition) s->condition = step->condition;
+    step->k = b->k;
+    step->rows = arena_copy(scratch_arena(s->cx), b->rows, (size_t)b->k * sizeof *b->rows);
+    step->cols = arena_copy(scratch_arena(s->cx), b->cols, (size_t)b->k * sizeof *b->cols);
+    step->inverse = b->inverse;
+    step->log_det = b->log_det;
+    step->condition = b->condition;
+    s->condition = fmax(s->condition, b->condition);
     return true;
 }
 
-// The unknown input lanes of a token must be distinct names, else the block is not what it seems.
-static bool rows_distinct(const Node *n, int64_t m, const Block *b)
-{
-    int64_t K = n->in[1]->type.dim[0];
-    for (int64_t i = 1; i < b->n_rows && b->n_rows < 64; i++)
-        for (int64_t j = 0; j < i; j++)
-            if (lane_same(lane_canonical(n->in[0], m * K + b->rows[i]), lane_canonical(n->in[0], m * K + b->rows[j])))
-                return false;
-    return true;
-}
-
+// The tokens that have the block of the first one; others wait for the next visit.
 static void visit_linear_back(Solver *s, const Node *n)
 {
-    const Node *w = n->in[1];
-    int64_t K = w->type.dim[0], N = w->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
-    Block b = {heap_array(K, sizeof(int32_t)), heap_array(N, sizeof(int32_t)), 0, 0},
-          first = {heap_array(K, sizeof(int32_t)), heap_array(N, sizeof(int32_t)), 0, 0};
+    int64_t K = n->in[1]->type.dim[0], N = n->in[1]->type.dim[1], tokens = N ? type_lanes(n->type) / N : 0;
+    Block b = solve_block_new(n), first = solve_block_new(n);
     int64_t *same = heap_array(tokens, sizeof *same), n_same = 0;
     for (int64_t m = 0; m < tokens; m++) {
         if (!reads_token_left(s->reads, n, m) || !s->outputs[n->id][m]) continue;
-        find_block(s, n, m, &b);
-        if (!b.n_rows || !b.n_cols || !rows_distinct(n, m, &b)) continue;
-        if (b.n_rows != b.n_cols && !single_unknown(w, &b)) continue;
-        bool equal = n_same && b.n_rows == first.n_rows && !memcmp(b.rows, first.rows, (size_t)b.n_rows * 4) &&
-                     !memcmp(b.cols, first.cols, (size_t)b.n_rows * 4);
-        if (n_same && !equal) continue; // the next visit takes it
-        if (!n_same) {
-            memcpy(first.rows, b.rows, (size_t)b.n_rows * 4);
-            memcpy(first.cols, b.cols, (size_t)b.n_rows * 4);
-            first.n_rows = first.n_cols = b.n_rows;
-        }
+        if (!solve_block_find(s->base, s->known, n, m, &b) || (n_same && !solve_block_same(&first, &b))) continue;
+        if (!n_same) solve_block_copy(&first, &b);
         same[n_same++] = m;
     }
     if (n_same && push_block(s, n, &first, same, n_same)) {
         for (int64_t t = 0; t < n_same; t++)
-            for (int64_t r = 0; r < first.n_rows; r++) learn(s, lane_canonical(n->in[0], same[t] * K + first.rows[r]));
+            for (int64_t r = 0; r < first.k; r++) learn(s, lane_canonical(n->in[0], same[t] * K + first.rows[r]));
         mark(s->backward, n->id);
     }
-    free(b.rows);
-    free(b.cols);
-    free(first.rows);
-    free(first.cols);
+    solve_block_free(&b);
+    solve_block_free(&first);
     free(same);
 }
 
@@ -307,46 +235,6 @@ static void find_users(Solver *s)
             }
         }
     }
-}
-
-// min or max with a constant all of whose users lead (through affine ops and more clips) to atanh, logit or log:
-// the clip only keeps the argument inside the domain, so it is the identity on the flow's range.
-static bool *find_clips(const Solver *s)
-{
-    const Function *f = s->f;
-    bool *clips = ARENA_ARRAY(scratch_arena(s->cx), bool, f->n_nodes + 1),
-         *guarded = ARENA_ARRAY(scratch_arena(s->cx), bool, f->n_nodes + 1);
-    for (int i = f->n_nodes - 1; i >= 0; i--) {
-        const Node *n = f->nodes[i];
-        Users u = s->users[i];
-        bool all = u.n > 0;
-        for (int j = 0; j < u.n && all; j++) all = guarded[u.ids[j]];
-        switch ((int)n->op) {
-        case OP_atanh:
-        case OP_logit:
-        case OP_log:
-        case OP_log1p: guarded[i] = true; break;
-        case OP_min:
-        case OP_max:
-            clips[i] = all && (node_is_const(n->in[0]) || node_is_const(n->in[1]));
-            guarded[i] = clips[i];
-            break;
-        case OP_add:
-        case OP_sub:
-        case OP_mul:
-        case OP_div:
-        case OP_neg: guarded[i] = all; break;
-        default: break;
-        }
-    }
-    return clips;
-}
-
-const bool *solve_clips(Context *cx, const Function *f)
-{
-    Solver s = {.cx = cx, .f = f};
-    find_users(&s);
-    return find_clips(&s);
 }
 
 // ---- functions of one lane
@@ -465,7 +353,7 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
     s.forward = ARENA_ARRAY(scratch_arena(cx), uint64_t, words);
     s.backward = ARENA_ARRAY(scratch_arena(cx), uint64_t, words);
     find_users(&s);
-    s.clips = find_clips(&s);
+    s.clips = solve_clips(cx, f);
     begin(&s, to, n_to);
     for (int64_t i = 0; i < n_from; i++) learn(&s, from[i]);
     for (int64_t done = 0; (done = known_up_to(&s, to, n_to, done)) < n_to;) {

@@ -44,7 +44,7 @@ typedef struct {
 // Stops when all of `to` is known. Not solved: the caller explains with solve_explain.
 Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64_t n_from, const LaneRef *to,
                       int64_t n_to);
-// By node id: min or max that the inverse takes for the identity, in front of atanh or log.
+// By node id: min or max that the inverse takes for the identity, in front of atanh or log (solve_clips.c).
 const bool *solve_clips(Context *cx, const Function *f);
 // Which of `to` are not known and what they wait for, by node name; for an error message. `name`: what to call them,
 // "x".

@@ -26,7 +26,7 @@ typedef struct {
 
 // All systems that can be solved now, side by side as one, or NULL.
 const System *find_system(Context *cx, const SystemQuestion *q);
-// The atoms' values into env, where the known lanes have theirs.
+// The atoms' values into env, where the known lanes have theirs (emit_system.c).
 void emit_system(LaneEnv *env, const System *y);
 
 // ---- where factors are lanes (solve_matrix.c): k / size matrices of known lanes, which env has
