@@ -1,5 +1,5 @@
-// nfcc bench, its parts: what a call must do at least (cli_bench_work.c), calls and their times (cli_bench_run.c), and
-// what is made of them (cli_bench_print.c: table and JSON; cli_bench_html.c). cmd_bench.c puts them together.
+// nfcc bench, its parts: the options (cli_bench_options.c), what a call must do at least (cli_bench_work.c), calls and their
+// times (cli_bench_run.c), and what is made of them (cli_bench_print.c: table and JSON; cli_bench_html.c). cmd_bench.c puts them together.
 #pragma once
 #include "cli.h"
 #include "cli_peak.h"
@@ -59,6 +59,20 @@ typedef struct {
     const BenchResult *results;
     int n_results;
 } BenchReport;
+
+// What the options ask for; those that only the benchmark knows are taken out of what the compile is told.
+typedef struct {
+    Session *s;
+    Options *options;
+    BenchReport *report; // gets the options' words, timing and samples
+    const char **backends, **entries;
+    WeightType *weights;
+    uint64_t *rows, *threads;
+    int n_backends, n_weights, n_entries, n_rows, n_threads; // no entries: the usual ones
+} BenchChoice;
+
+// ---- cli_bench_options.c
+bool bench_choose(BenchChoice *b); // false: something was wrong, and has been said
 
 // ---- cli_bench_work.c
 unsigned bench_entry(const char *entry, bool *prepares); // NFCC_HAS_*; "prepare" alone: 0 and prepares; else 0

@@ -7,6 +7,7 @@
 // last everything (then only folding is tested, and the note says so). The latter also where an input is not finite: by
 // nfcc's contract such a row's outputs are NaN.
 #include "cli_case.h"
+#include "float_bits.h"
 
 #include <math.h>
 #include <string.h>
@@ -177,10 +178,7 @@ static bool run_native(Case *c, const void *const *in, void *const *out)
 static uint32_t *words_of(Arena *arena, const void *data, DType dtype, size_t n)
 {
     uint32_t *w = ARENA_ARRAY(arena, uint32_t, n + 1);
-    for (size_t i = 0; i < n; i++) {
-        float f = (float)made(data, dtype, i);
-        memcpy(w + i, &f, 4);
-    }
+    for (size_t i = 0; i < n; i++) w[i] = word_of((float)made(data, dtype, i));
     return w;
 }
 
@@ -196,8 +194,7 @@ static bool run_interp(Case *c, const void *const *in, void *const *out)
     plan_run(p, PROGRAM_RUN, c->rows, NULL, words, results);
     for (int i = 0; i < p->n_outputs; i++) {
         for (size_t k = 0; k < c->rows * p->outputs[i].lanes; k++) {
-            float f;
-            memcpy(&f, results[i] + k, 4);
+            float f = float_of(results[i][k]);
             if (p->outputs[i].dtype == T_I64)
                 ((int64_t *)out[i])[k] = (int64_t)f;
             else if (p->outputs[i].dtype == T_BOOL)

@@ -187,8 +187,9 @@ static bool check_to_event(Native *n, size_t rows, float *x, float *one)
            compare(n, "sample_and_log_prob", "log_prob", one, log_prob, rows);
 }
 
-static bool check_act(Native *n, size_t rows, float *x)
+static bool check_act(Native *n, size_t rows, float *x, float *one)
 {
+    (void)one;
     const Value *act = at_board(n, PORT_ACT, 0);
     nfcc_noise noise = {0, 0, 1.0f, n->z};
     if (!act->words || !(nfcc_get_info(n->policy)->entries & NFCC_HAS_ACT)) return true;
@@ -226,12 +227,6 @@ enum { N_COUNTS = sizeof row_counts / sizeof *row_counts, LARGE_WORK = 64 << 20 
 static int counts_of(const Native *n) { return N_COUNTS - (nfcc_get_info(n->policy)->work_size > LARGE_WORK); }
 
 typedef bool Check(Native *n, size_t rows, float *wide, float *one);
-
-static bool check_act_entry(Native *n, size_t rows, float *wide, float *one)
-{
-    (void)one;
-    return check_act(n, rows, wide);
-}
 
 // One program's entries with every number of rows.
 static bool check_rows(Native *n, Check *check)
@@ -291,12 +286,11 @@ static bool check_flow_entries(Native *n)
     if (!check_noise(n)) return false;
     if (!at_board(n, PORT_Z, 0)->words) draw_event(n, PORT_Z);
     n->z = repeat_rows(n, at_board(n, PORT_Z, 0));
-    if (run_program(n, PROGRAM_TO_EVENT) && (!check_rows(n, check_to_event) || !check_rows(n, check_act_entry)))
-        return false;
+    if (run_program(n, PROGRAM_TO_EVENT) && (!check_rows(n, check_to_event) || !check_rows(n, check_act))) return false;
     clear_outputs(n);
     if (run_program(n, PROGRAM_ACT)) {
         find_slack(n, PROGRAM_ACT, PORT_Z, PORT_ACT);
-        if (!check_rows(n, check_act_entry)) return false;
+        if (!check_rows(n, check_act)) return false;
     }
     memset(n->slack, 0, sizeof n->slack);
     if (!at_board(n, PORT_X, 0)->words) draw_event(n, PORT_X);

@@ -1,15 +1,11 @@
 // nfcc bench MODEL.onnx: the model is compiled once and built with each backend; every entry is timed on every number
 // of rows and threads, and held against what the machine can do at most, measured in the same run.
-#define _GNU_SOURCE // sched_setaffinity
 #include "cli_bench.h"
 #include "cli_entry.h"
 
 #include "abi.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,11 +14,7 @@ typedef struct {
     Options options; // the user's, with what the compile is told instead
     Session *s;
     Build build;
-    const char **backends, **entries;
-    WeightType *weights;
-    uint64_t *rows, *threads;
-    int n_backends, n_weights, n_entries, n_rows, n_threads;
-    bool chosen; // the user named the backends: one that is not there is an error
+    BenchChoice choice;
     BenchReport report;
     BenchResult *results;
     int n_results, results_cap, done, total;
@@ -35,180 +27,23 @@ typedef struct {
     int n_said, said_cap;
 } Bench;
 
-// ---- options
-static int split(Arena *arena, const char *text, const char ***out)
-{
-    int n = 0, cap = 0;
-    char *list = arena_string(arena, text), *save = NULL;
-    *out = NULL;
-    for (char *word = strtok_r(list, ", ", &save); word; word = strtok_r(NULL, ", ", &save))
-        ARENA_PUSH(arena, *out, n, cap, word);
-    return n;
-}
-
-enum { MOST = 1 << 30 };
-
-static bool numbers(Bench *b, OptionId id, const char *otherwise, const char **text, uint64_t **out, int *n)
-{
-    const char **words;
-    *text = b->options.value[id] ? b->options.value[id] : otherwise;
-    *n = split(b->arena, *text, &words);
-    *out = ARENA_ARRAY(b->arena, uint64_t, *n + 1);
-    for (int i = 0; i < *n; i++) {
-        char *end;
-        errno = 0;
-        (*out)[i] = strtoull(words[i], &end, 10);
-        if (*end || errno || (*out)[i] < 1 || (*out)[i] > MOST || strchr(words[i], '-')) *n = 0;
-    }
-    if (!*n)
-        usage_error("%s %.100s: whole numbers from 1 to %d are wanted, as in %s", option_spelling(id), *text, MOST,
-                    otherwise);
-    return *n > 0;
-}
-
-static bool has_blas(void)
-{
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (library) dlclose(library);
-    return library != NULL;
-}
-
-static bool choose_backends(Bench *b)
-{
-    static const char *const known[] = {"llvm", "openblas", "interp"};
-    const char *text = b->options.value[OPT_backend];
-    b->chosen = text != NULL;
-    b->report.backends = text ? text : has_blas() ? "llvm,openblas" : "llvm";
-    b->n_backends = split(b->arena, b->report.backends, &b->backends);
-    for (int i = 0; i < b->n_backends; i++) {
-        bool found = false;
-        for (int k = 0; k < 3; k++) found |= !strcmp(b->backends[i], known[k]);
-        if (found) continue;
-        usage_error("--backend %.100s: the backends are llvm, openblas and interp%s", b->backends[i],
-                    nearest_word(b->arena, b->backends[i], known, 3));
-        return false;
-    }
-    if (!b->n_backends) usage_error("--backend: a list such as llvm,openblas is wanted");
-    return b->n_backends > 0;
-}
-
-// Of llvm alone; other backends take f32.
-static bool choose_weights(Bench *b)
-{
-    const char **words, *text = b->options.value[OPT_weights];
-    b->report.weights = text ? text : weight_names[WEIGHTS_F32];
-    b->options.value[OPT_weights] = NULL;
-    b->n_weights = split(b->arena, b->report.weights, &words);
-    b->weights = ARENA_ARRAY(b->arena, WeightType, b->n_weights + 1);
-    for (int i = 0; i < b->n_weights; i++)
-        if (!weight_named(words[i], &b->weights[i])) b->n_weights = 0;
-    if (!b->n_weights) usage_error("--weights %.100s: a list such as f32,f16,bf16 is wanted", text ? text : "");
-    return b->n_weights > 0;
-}
-
-// The compile is asked for the entries that the benchmark needs, so that a graph without role names is read as a flow.
-static bool choose_entries(Bench *b)
-{
-    const char *text = b->options.value[OPT_entries], *wanted = "";
-    if (!text) return true;
-    b->n_entries = split(b->arena, text, &b->entries);
-    for (int i = 0; i < b->n_entries; i++) {
-        bool prepares;
-        unsigned bit = bench_entry(b->entries[i], &prepares);
-        if (!bit && !prepares) {
-            usage_error("--entries: '%.100s' is no entry; entries: %s; and prepare, prepare+sample, ...", b->entries[i],
-                        entry_list(b->arena, ~0u));
-            return false;
-        }
-        const char *name = prepares ? bit ? b->entries[i] + strlen("prepare+") : "" : b->entries[i];
-        if (*name) wanted = arena_format(b->arena, "%s%s%s", wanted, *wanted ? "," : "", name);
-    }
-    if (!b->n_entries) usage_error("--entries: a list such as sample,log_prob is wanted");
-    b->options.value[OPT_entries] = *wanted ? wanted : NULL;
-    return b->n_entries > 0;
-}
-
-static bool choose_timing(Bench *b)
-{
-    const Options *o = &b->options;
-    BenchTiming *t = &b->report.timing;
-    *t = (BenchTiming){.seconds = 1, .warmup = 0.2, .cold = o->value[OPT_cold]};
-    b->report.samples = 1;
-    if (!option_double(o, OPT_seconds, &t->seconds) || !option_double(o, OPT_warmup, &t->warmup) ||
-        !option_double(o, OPT_rate, &t->hertz) || !option_u64(o, OPT_seed, &t->seed) ||
-        !option_u64(o, OPT_samples, &b->report.samples))
-        return false;
-    bool ok = t->seconds > 0 && t->seconds <= 86400 && t->warmup <= 3600;
-    if (!ok) usage_error("--seconds more than 0 and at most 86400, --warmup at most 3600 are wanted");
-    if (o->value[OPT_rate] && !(t->hertz > 0 && t->hertz <= 1e6)) {
-        usage_error("--rate %s: calls a second are wanted, more than 0 and at most 1000000", o->value[OPT_rate]);
-        return false;
-    }
-    if (t->cold && t->hertz > 0) {
-        usage_error("--cold and --rate: between two ticks there may be no time to read other memory; take one of them");
-        return false;
-    }
-    if (!b->report.samples || b->report.samples > MOST) {
-        usage_error("--samples: a whole number from 1 to %d is wanted", MOST);
-        return false;
-    }
-    return ok;
-}
-
-static bool pin(Bench *b)
-{
-    const char **words, *text = b->options.value[OPT_pin];
-    cpu_set_t set;
-    b->report.pin = text;
-    if (!text) return true;
-    CPU_ZERO(&set);
-    int n = split(b->arena, text, &words);
-    bool ok = n > 0;
-    for (int i = 0; i < n && ok; i++) {
-        char *end;
-        long cpu = strtol(words[i], &end, 10);
-        ok = end != words[i] && !*end && cpu >= 0 && cpu < CPU_SETSIZE;
-        if (ok) CPU_SET((size_t)cpu, &set);
-    }
-    if (ok && !sched_setaffinity(0, sizeof set, &set)) return true;
-    usage_error("--pin %.100s: numbers of processors that this process may use are wanted%s%s", text, ok ? ": " : "",
-                ok ? strerror(errno) : "");
-    return false;
-}
-
-static bool choose(Bench *b)
-{
-    BenchReport *r = &b->report;
-    FlowOptions flow;
-    r->entries = b->options.value[OPT_entries];
-    if (!choose_backends(b) || !choose_weights(b) || !choose_entries(b) || !choose_timing(b)) return false;
-    if (!numbers(b, OPT_rows, "1,8,64,1024", &r->rows, &b->rows, &b->n_rows)) return false;
-    if (!numbers(b, OPT_threads, "1", &r->threads, &b->threads, &b->n_threads)) return false;
-    for (int i = 0; i < b->n_threads; i++)
-        if (b->threads[i] > 1024) return usage_error("--threads: at most 1024"), false;
-    if (!b->options.value[OPT_cpu]) b->options.value[OPT_cpu] = "native"; // a benchmark is of this machine
-    r->target_cpu = b->options.value[OPT_cpu];
-    Target target;
-    return pin(b) && flow_options(b->s, &flow) && target_of(b->s, &target);
-}
-
 // Unless said: everything that a user of the policy waits for.
 static void default_entries(Bench *b)
 {
     static const char *const usual[] = {"log_prob", "sample", "sample_and_log_prob", "act", "score", "prepare+sample"};
     unsigned has = plan_entries(b->build.plan);
-    int cap = b->n_entries;
-    if (b->n_entries) return;
+    int cap = b->choice.n_entries;
+    if (b->choice.n_entries) return;
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         bool prepares;
         bool sensible = b->build.plan->n_contexts || strncmp(usual[i], "prepare", 7);
         if (sensible && (has & bench_entry(usual[i], &prepares)))
-            ARENA_PUSH(b->arena, b->entries, b->n_entries, cap, usual[i]);
+            ARENA_PUSH(b->arena, b->choice.entries, b->choice.n_entries, cap, usual[i]);
     }
-    if (!b->n_entries) ARENA_PUSH(b->arena, b->entries, b->n_entries, cap, "run");
+    if (!b->choice.n_entries) ARENA_PUSH(b->arena, b->choice.entries, b->choice.n_entries, cap, "run");
     b->report.entries = "";
-    for (int i = 0; i < b->n_entries; i++)
-        b->report.entries = arena_format(b->arena, "%s%s%s", b->report.entries, i ? "," : "", b->entries[i]);
+    for (int i = 0; i < b->choice.n_entries; i++)
+        b->report.entries = arena_format(b->arena, "%s%s%s", b->report.entries, i ? "," : "", b->choice.entries[i]);
 }
 
 // ---- measuring
@@ -313,10 +148,16 @@ static void measure_all(Bench *b, const Build *build, const char *backend, nfcc_
     const BenchEngine engine = {b->s, build, policy, &b->report.timing, b->others.data ? &b->others : NULL};
     WeightType type = build->plan->weight_type;
     const char *name = type == WEIGHTS_F32 ? backend : arena_format(b->arena, "%s-%s", backend, weight_names[type]);
-    for (int e = 0; e < b->n_entries; e++)
-        for (int r = 0; r < b->n_rows; r++)
-            for (int t = 0; t < b->n_threads; t++) {
-                BenchCase c = {backend, name, type, b->entries[e], b->rows[r], b->report.samples, b->threads[t]};
+    for (int e = 0; e < b->choice.n_entries; e++)
+        for (int r = 0; r < b->choice.n_rows; r++)
+            for (int t = 0; t < b->choice.n_threads; t++) {
+                BenchCase c = {backend,
+                               name,
+                               type,
+                               b->choice.entries[e],
+                               b->choice.rows[r],
+                               b->report.samples,
+                               b->choice.threads[t]};
                 measure(b, &engine, &c);
             }
 }
@@ -353,15 +194,15 @@ static bool bench_backend(Bench *b, const char *backend)
         return true;
     }
     if (strcmp(backend, "llvm")) return bench_built(b, backend, WEIGHTS_F32);
-    for (int i = 0; i < b->n_weights; i++)
-        if (!bench_built(b, backend, b->weights[i])) return false;
+    for (int i = 0; i < b->choice.n_weights; i++)
+        if (!bench_built(b, backend, b->choice.weights[i])) return false;
     return true;
 }
 
 static int engines(const Bench *b)
 {
     int n = 0;
-    for (int i = 0; i < b->n_backends; i++) n += strcmp(b->backends[i], "llvm") ? 1 : b->n_weights;
+    for (int i = 0; i < b->choice.n_backends; i++) n += strcmp(b->choice.backends[i], "llvm") ? 1 : b->choice.n_weights;
     return n;
 }
 
@@ -397,7 +238,7 @@ static int run(Bench *b)
     b->options.value[OPT_backend] = NULL;
     if (!build_run(b->s, NULL, !b->options.value[OPT_no_verify], NULL, NULL, &b->build)) return WRONG_MODEL;
     default_entries(b);
-    b->total = engines(b) * b->n_entries * b->n_rows * b->n_threads;
+    b->total = engines(b) * b->choice.n_entries * b->choice.n_rows * b->choice.n_threads;
     session_stage(b->s, "measuring the machine");
     BenchReport *r = &b->report;
     r->model = b->options.args[0], r->hash = b->build.hash, r->cpu = bench_cpu_name(b->arena);
@@ -412,8 +253,8 @@ static int run(Bench *b)
     }
     bench_print_machine(stdout, r);
     bench_print_head(stdout, r->timing.hertz > 0);
-    for (int i = 0; i < b->n_backends; i++)
-        if (!bench_backend(b, b->backends[i])) return session_code(b->s) == DONE ? INTERNAL : session_code(b->s);
+    for (int i = 0; i < b->choice.n_backends; i++)
+        if (!bench_backend(b, b->choice.backends[i])) return session_code(b->s) == DONE ? INTERNAL : session_code(b->s);
     peak_memory_free(&b->others);
     final_limits(b);
     r->results = b->results, r->n_results = b->n_results;
@@ -426,7 +267,8 @@ int cmd_bench(const Options *o)
 {
     Bench b = {.arena = o->arena, .options = *o};
     b.s = session_new(&b.options, o->args[0]);
-    int code = choose(&b) ? run(&b) : WRONG_USAGE;
+    b.choice = (BenchChoice){.s = b.s, .options = &b.options, .report = &b.report};
+    int code = bench_choose(&b.choice) ? run(&b) : WRONG_USAGE;
     if (code == WRONG_MODEL && session_code(b.s) != DONE) code = DONE;
     return session_finish(b.s, code);
 }

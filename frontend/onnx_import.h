@@ -203,8 +203,18 @@ typedef struct {
     int64_t fill;
 } Frame;
 Frame frame_of(const Node *x);
+Type real_type(const Node *x); // its type, f32 for f64
+
+// ---- onnx_ops_index.c: index lists. A negative index counts from the end (-1 is the last).
 const Node *gathered(Call *c, const Node *x, const Node *index, int axis); // Gather; indices constant or computed
-Type real_type(const Node *x);                                             // its type, f32 for f64
+bool index_in_range(Call *c, int64_t *index, int64_t n);                   // from the start then; false: outside
+const Node *index_from_start(Call *c, const Node *index, int64_t n);       // the same of computed ones
+bool index_fits(Call *c, const Node *x, const Node *index, int axis);      // of as many dims, inside x but along axis
+// Constant index tuples [..., r] into the leading dims of x (after batch_dims): first lane of each, or NULL.
+int64_t *index_lanes(Call *c, const Node *x, const Node *index, int batch_dims, int64_t *count);
+// Index tuples of a fixed batch name its rows in column k: only those of the kept rows stay. The axis that was cut is
+// returned in *axis (-1: none).
+const Node *index_of_kept_rows(Call *c, const Node *index, int64_t k, int64_t rows, int64_t kept, int *axis);
 
 // x w (+ bias) whether w is constant or not: x[..., M, K], w[K, N] or [..., K, N].
 const Node *product(Call *c, const Node *a, const Node *w);
