@@ -168,6 +168,9 @@ static bool multiply(size_t a, size_t b, size_t *product)
     return true;
 }
 
+static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
+static size_t largest_of(size_t a, size_t b) { return a > b ? a : b; }
+
 static size_t round_up(size_t value, size_t step) { return (value + step - 1) / step * step; }
 
 static void *align_up(const void *p, size_t step) { return (void *)(((uintptr_t)p + step - 1) / step * step); }
@@ -204,11 +207,13 @@ static const Port *out_port(const nfcc_model *m, int id, uint32_t kind)
 }
 
 /* Where the policy's file is mapped. No segments: linked in, its ranges are the linker's. */
+enum { MOST_SEGMENTS = 8 };
 typedef struct {
-    struct {
-        uintptr_t from, to;
-        bool code;
-    } segment[8];
+    uintptr_t from, to;
+    bool code;
+} Segment;
+typedef struct {
+    Segment segment[MOST_SEGMENTS];
     int n;
 } Image;
 
@@ -813,9 +818,6 @@ static void load_row(float *to, const unsigned char *row, size_t lanes, uint8_t 
  * Marks rows that are not finite. */
 enum { LANES_AT_ONCE = 64, ROWS_AT_ONCE = 4 };
 
-static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
-static size_t larger_size(size_t a, size_t b) { return a > b ? a : b; }
-
 static void load_block(Lanes to, const unsigned char *const row[ROWS_AT_ONCE], size_t lanes, uint8_t *bad)
 {
     uint32_t seen[ROWS_AT_ONCE] = {0};
@@ -885,32 +887,39 @@ static void store_words(const Tile *tile, Lanes from, const Index *index, void *
         }
 }
 
+/* Where row t of the tile begins in an array of such elements. */
+static size_t row_offset(const Tile *tile, size_t t, size_t lanes, uint32_t dtype)
+{
+    return index_of(&tile->item, t) * lanes * element_size(dtype);
+}
+
 /* Integers and booleans enter and leave the lanes as floats. */
 static void load_elements(const Tile *tile, Lanes to, const void *from, size_t lanes, uint32_t dtype)
 {
-    for (size_t t = 0; t < tile->rows; t++)
-        for (size_t l = 0; l < lanes; l++)
-            put32(lane_of(to, l, t), read_element((const unsigned char *)from +
-                                                      (index_of(&tile->item, t) * lanes + l) * element_size(dtype),
-                                                  dtype));
+    for (size_t t = 0; t < tile->rows; t++) {
+        const unsigned char *row = (const unsigned char *)from + row_offset(tile, t, lanes, dtype);
+        for (size_t l = 0; l < lanes; l++, row += element_size(dtype))
+            put32(lane_of(to, l, t), read_element(row, dtype));
+    }
 }
 
 static void store_elements(const Tile *tile, Lanes from, void *to, size_t lanes, uint32_t dtype)
 {
-    for (size_t t = 0; t < tile->used; t++)
-        for (size_t l = 0; l < lanes; l++)
-            write_element((unsigned char *)to + (index_of(&tile->item, t) * lanes + l) * element_size(dtype), dtype,
-                          get32(lane_of(from, l, t)));
+    for (size_t t = 0; t < tile->used; t++) {
+        unsigned char *row = (unsigned char *)to + row_offset(tile, t, lanes, dtype);
+        for (size_t l = 0; l < lanes; l++, row += element_size(dtype))
+            write_element(row, dtype, get32(lane_of(from, l, t)));
+    }
 }
 
 /* The outputs of a row with an input that is not finite: NaN, of integers and booleans 0. */
 static void spoil_rows(const Tile *tile, void *to, size_t lanes, uint32_t dtype)
 {
-    size_t bytes = element_size(dtype);
-    for (size_t t = 0; t < tile->used; t++)
-        for (size_t l = 0; tile->bad[t] && l < lanes; l++)
-            write_element((unsigned char *)to + (index_of(&tile->item, t) * lanes + l) * bytes, dtype,
-                          dtype == NFCC_F32 ? NAN_BITS : 0);
+    for (size_t t = 0; t < tile->used; t++) {
+        unsigned char *row = (unsigned char *)to + row_offset(tile, t, lanes, dtype);
+        for (size_t l = 0; tile->bad[t] && l < lanes; l++, row += element_size(dtype))
+            write_element(row, dtype, dtype == NFCC_F32 ? NAN_BITS : 0);
+    }
 }
 
 static bool any_bad(const Tile *tile)
@@ -994,7 +1003,7 @@ static Prepared new_prepared(const nfcc_policy *p, Choice only, size_t rows, boo
     while (slots < rows) {
         Choice c = next_tile(p, only, rows - slots);
         slots += c.rows;
-        if (c.slot != FEW) past = larger_size(past, (size_t)OVERREAD * c.rows);
+        if (c.slot != FEW) past = largest_of(past, (size_t)OVERREAD * c.rows);
     }
     s.words = slots * s.stride + past;
     return s;
@@ -1712,9 +1721,9 @@ static size_t lay_out(SelfTest *test, const nfcc_policy *p, void *base)
     test->log_det = carve(&c, word);
     for (int slot = 0; slot < NFCC_TILES; slot++) {
         Choice only = {(uint8_t)slot, (uint8_t)TILE[slot]};
-        prepared = larger_size(prepared, prepared_bytes(p, only, rows, true));
+        prepared = largest_of(prepared, prepared_bytes(p, only, rows, true));
     }
-    test->prepared = carve(&c, larger_size(prepared, prepared_bytes(p, (Choice){0, 0}, rows, false)));
+    test->prepared = carve(&c, largest_of(prepared, prepared_bytes(p, (Choice){0, 0}, rows, false)));
     test->work = carve(&c, p->info.work_size);
     return c.used;
 }
@@ -1938,7 +1947,7 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
  * kill the process. So they are looked at first. */
 typedef struct {
     int fd;
-    uint64_t size;
+    uint64_t size, inode;
     Elf64_Ehdr head;
     bool *needs;     /* result: it uses other libraries */
     uint64_t *model; /* result: address of the descriptor, 0: there is none */
@@ -2096,6 +2105,27 @@ static bool headers_ok(const ElfFile *f)
     return dynamic.p_type == PT_DYNAMIC && dynamic_ok(f, &dynamic);
 }
 
+static void close_file(const ElfFile *f)
+{
+    int error = errno;
+    close(f->fd);
+    errno = error;
+}
+
+/* A regular file, open. What is wrong from then on is the file, not the opening of it. */
+static bool open_file(const char *path, ElfFile *f)
+{
+    struct stat info;
+    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (f->fd < 0) return false;
+    errno = 0;
+    bool regular = fstat(f->fd, &info) == 0 && S_ISREG(info.st_mode);
+    f->size = regular ? (uint64_t)info.st_size : 0;
+    f->inode = regular ? (uint64_t)info.st_ino : 0;
+    if (!regular) close_file(f);
+    return regular;
+}
+
 static nfcc_status file_check(ElfFile *f, bool any_machine)
 {
     const Elf64_Ehdr *head = &f->head;
@@ -2114,11 +2144,9 @@ static bool lay_out_segments(const ElfFile *f, unsigned char *memory, Image *ima
     Elf64_Phdr ph;
     for (unsigned i = 0; read_header(f, i, &ph); i++) {
         if (ph.p_type != PT_LOAD) continue;
-        if (image->n == 8 || !read_at(f, memory + ph.p_vaddr, ph.p_filesz, ph.p_offset)) return false;
+        if (image->n == MOST_SEGMENTS || !read_at(f, memory + ph.p_vaddr, ph.p_filesz, ph.p_offset)) return false;
         uintptr_t from = (uintptr_t)memory + ph.p_vaddr;
-        image->segment[image->n].code = (ph.p_flags & PF_X) != 0;
-        image->segment[image->n].from = from;
-        image->segment[image->n++].to = from + ph.p_filesz;
+        image->segment[image->n++] = (Segment){from, from + ph.p_filesz, (ph.p_flags & PF_X) != 0};
     }
     return image->n > 0;
 }
@@ -2156,19 +2184,13 @@ static nfcc_status look_at(const ElfFile *f, nfcc_policy **out)
 
 static nfcc_status look(const char *path, nfcc_policy **out)
 {
-    struct stat info;
     bool needs = false;
     uint64_t model = 0;
-    ElfFile f = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .needs = &needs, .model = &model};
-    if (f.fd < 0) return NFCC_FILE;
-    errno = 0;
-    nfcc_status status = NFCC_FILE;
-    if (fstat(f.fd, &info) == 0 && S_ISREG(info.st_mode)) {
-        f.size = (uint64_t)info.st_size;
-        status = file_check(&f, true);
-        if (status == NFCC_OK) status = look_at(&f, out);
-    }
-    close(f.fd);
+    ElfFile f = {.needs = &needs, .model = &model};
+    if (!open_file(path, &f)) return NFCC_FILE;
+    nfcc_status status = file_check(&f, true);
+    if (status == NFCC_OK) status = look_at(&f, out);
+    close_file(&f);
     return status;
 }
 
@@ -2218,22 +2240,15 @@ static void *load_checked(const char *path, uint64_t inode, nfcc_status *status)
 
 static nfcc_status load_library(const char *path, void **library, bool *needs)
 {
-    struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return NFCC_FILE;
-    errno = 0; /* what is wrong from here on is the file, not the opening of it */
-    nfcc_status status = NFCC_FILE;
     uint64_t model = 0;
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode))
-        status =
-            file_check(&(ElfFile){.fd = fd, .size = (uint64_t)info.st_size, .needs = needs, .model = &model}, false);
+    ElfFile f = {.needs = needs, .model = &model};
+    if (!open_file(path, &f)) return NFCC_FILE;
+    nfcc_status status = file_check(&f, false);
     if (status == NFCC_OK) {
-        *library = load_checked(path, (uint64_t)info.st_ino, &status);
-        if (status == NFCC_FILE) why_not_loaded(fd, *needs);
+        *library = load_checked(path, f.inode, &status);
+        if (status == NFCC_FILE) why_not_loaded(f.fd, *needs);
     }
-    int error = errno;
-    close(fd);
-    errno = error;
+    close_file(&f);
     return status;
 }
 
@@ -2249,14 +2264,12 @@ static int find_image(struct dl_phdr_info *info, size_t size, void *data)
     Search *search = data;
     Image image = {.n = 0};
     bool found = false;
-    for (unsigned i = 0; i < info->dlpi_phnum && image.n < 8; i++) {
+    for (unsigned i = 0; i < info->dlpi_phnum && image.n < MOST_SEGMENTS; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_R)) continue;
         uintptr_t from = info->dlpi_addr + ph->p_vaddr, to = from + ph->p_filesz;
         found |= search->address >= from && search->address < to;
-        image.segment[image.n].from = from;
-        image.segment[image.n].to = to;
-        image.segment[image.n++].code = (ph->p_flags & PF_X) != 0;
+        image.segment[image.n++] = (Segment){from, to, (ph->p_flags & PF_X) != 0};
     }
     if (found) search->image = image;
     return found;
