@@ -3,6 +3,7 @@
 #include "onnx_import.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 // ---- windows
@@ -121,19 +122,54 @@ static const Node *windows(Call *c, const Node *x, Window *w, int64_t channels, 
     return remap(c, t, 2, (const Node *const[]){x, build_scalar(c->b, border)}, window_source, w);
 }
 
-// One group: windows times weights [channels * window, filters] -> [rows, filters, out...].
-static const Node *convolve(Call *c, const Node *x, Window *w, int64_t channels, const Node *weights)
+// Where lane i of a picture comes from, as far as values lie like it: through moves, elementwise nodes, and reductions
+// (a pool), of whose windows the middle is taken.
+static const Node *source_of(const Node *n, int64_t *lane)
 {
+    for (const Node *next = n; next; n = next) {
+        next = NULL;
+        if (n->op == OP_move) {
+            next = n->in[move_source(n, *lane, lane)];
+        } else if (op_info(n->op)->kind == KIND_REDUCE) {
+            int64_t k = type_last(n->in[0]->type);
+            *lane = *lane * k + k / 2;
+            next = n->in[0];
+        } else if (op_elementwise(n->op)) {
+            for (int k = n->n_in - 1; k >= 0; k--)
+                if (type_lanes(n->in[k]->type) == type_lanes(n->type) && !node_is_const(n->in[k])) next = n->in[k];
+        }
+    }
+    return n;
+}
+
+// Do the channels of a place lie nearer to each other than places of a channel, as products leave them? So then should
+// the inputs of a window, which are copied run by run.
+static bool lies_by_place(const Node *x, const Window *w)
+{
+    int64_t middle = w->image / 2 + w->in[w->n - 1] / 2, at[3] = {middle, middle + 1, middle + w->image};
+    if (w->channels < 2 || middle + 1 >= w->image) return true;
+    const Node *here = source_of(x, &at[0]), *place = source_of(x, &at[1]), *channel = source_of(x, &at[2]);
+    return here != place || here != channel || llabs(at[2] - at[0]) < llabs(at[1] - at[0]);
+}
+
+// One group: windows times weights, with their axes `channel`, `filter` (the third is the window) -> [rows, filters,
+// out...].
+static const Node *convolve(Call *c, const Node *x, Window *w, const Node *weights, int channel, int filter)
+{
+    int64_t channels = weights->type.dim[channel], filters = weights->type.dim[filter];
     const Node *lines = windows(c, x, w, channels, 0);
     if (!lines) return NULL;
     int perm[MAX_RANK];
     int64_t places = 1, rows = x->type.dim[0], dim[MAX_RANK];
+    bool by_place = lies_by_place(x, w);
     for (int i = 0; i < w->n; i++) places *= w->out[i];
     perm[0] = 0;
     for (int i = 0; i < w->n; i++) perm[1 + i] = 2 + i;
-    perm[w->n + 1] = 1;
-    perm[w->n + 2] = w->n + 2;
+    perm[w->n + 1] = by_place ? w->n + 2 : 1;
+    perm[w->n + 2] = by_place ? 1 : w->n + 2;
     lines = build_transpose(c->b, lines, perm);
+    weights = build_transpose(c->b, weights, by_place ? (int[]){2, channel, filter} : (int[]){channel, 2, filter});
+    weights = build_reshape(c->b, weights, 2, (int64_t[]){channels * w->window, filters});
     const Node *y = product(c, build_reshape(c->b, lines, 3, (int64_t[]){rows, places, channels * w->window}), weights);
     if (!y) return NULL;
     dim[0] = rows;
@@ -178,8 +214,8 @@ static const Node *conv(Call *c)
     for (int64_t g = 0; g < groups; g++) {
         w.first_channel = g * channels;
         const Node *wg = build_slice(c->b, weights, 0, g * filters, filters, 1);
-        wg = swapped(c, build_reshape(c->b, wg, 2, (int64_t[]){filters, channels * w.window}));
-        if (!(part[g] = convolve(c, x, &w, channels, wg))) return NULL;
+        wg = build_reshape(c->b, wg, 3, (int64_t[]){filters, channels, w.window});
+        if (!(part[g] = convolve(c, x, &w, wg, 1, 0))) return NULL;
     }
     return convolved(c, part, groups);
 }
@@ -241,11 +277,9 @@ void import_conv_transpose(Call *c, int unused)
     const Node **part = ARENA_ARRAY(call_arena(c), const Node *, groups);
     for (int64_t g = 0; g < groups; g++) {
         w.first_channel = g * channels;
-        const Node *wg = build_slice(c->b, weights, 0, g * channels, channels, 1); // [channels, filters, window]
-        wg = build_transpose(c->b, build_reshape(c->b, wg, 3, (int64_t[]){channels, filters, w.window}),
-                             (int[]){0, 2, 1});
-        wg = build_reshape(c->b, wg, 2, (int64_t[]){channels * w.window, filters});
-        if (!(part[g] = convolve(c, x, &w, channels, wg))) return;
+        const Node *wg = build_slice(c->b, weights, 0, g * channels, channels, 1);
+        wg = build_reshape(c->b, wg, 3, (int64_t[]){channels, filters, w.window});
+        if (!(part[g] = convolve(c, x, &w, wg, 0, 1))) return;
     }
     const Node *y = convolved(c, part, groups);
     if (y) result(c, 0, y);

@@ -108,8 +108,8 @@ static void print_step(const Step *step, int number, FILE *out)
     case STEP_GEMM: print_gemm(&step->gemm, out); break;
     case STEP_MAP: print_map(&step->map, out); break;
     case STEP_REDUCE:
-        fprintf(out, "%s, outer %u, k %u: work+%u = %s+%u", op_info(r->op)->name, r->outer, r->k, r->out,
-                space_names[r->in_space], r->in);
+        fprintf(out, "%s, outer %u, k %u%s: work+%u = %s+%u", op_info(r->op)->name, r->outer, r->k,
+                r->across ? " across" : "", r->out, space_names[r->in_space], r->in);
         if (r->squares)
             fprintf(out, " - %s+%u%s, squared", space_names[r->centre_space], r->centre, r->centres ? " each" : "");
         fputc('\n', out);

@@ -339,7 +339,7 @@ static void run_reduce(const Run *r, const ReduceStep *s)
             for (int t = 0; t < TILE; t++) p[j][t] = reduce_start(s->op);
         for (size_t i = 0; i < s->k; i++) {
             Word in[TILE];
-            read_lane(r, s->in_space, s->in + o * s->k + i, in);
+            read_lane(r, s->in_space, s->in + (s->across ? i * s->outer + o : o * s->k + i), in);
             for (int t = 0; t < TILE && s->squares; t++) {
                 float d = in[t].f - centre[t].f;
                 in[t].f = d * d;

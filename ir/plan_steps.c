@@ -70,8 +70,8 @@ bool step_alike(const Step *a, const Step *b)
     case STEP_MAP: return map_alike(&a->map, &b->map);
     case STEP_REDUCE:
         return a->reduce.op == b->reduce.op && a->reduce.squares == b->reduce.squares &&
-               a->reduce.centres == b->reduce.centres && a->reduce.in_space == b->reduce.in_space &&
-               a->reduce.centre_space == b->reduce.centre_space;
+               a->reduce.centres == b->reduce.centres && a->reduce.across == b->reduce.across &&
+               a->reduce.in_space == b->reduce.in_space && a->reduce.centre_space == b->reduce.centre_space;
     case STEP_MOVE: return a->move.space == b->move.space && !a->move.runs == !b->move.runs;
     case STEP_MATMUL: return a->matmul.a_space == b->matmul.a_space && a->matmul.c_space == b->matmul.c_space;
     case STEP_TAKE:

@@ -4,6 +4,7 @@
 
 Module *pass_normal(const Module *m, Context *cx);
 Module *pass_lanes(const Module *m, Context *cx);
+Module *pass_channels_last(const Module *m, Context *cx);
 Module *pass_merge_linear(const Module *m, Context *cx);
 Module *pass_narrow(const Module *m, Context *cx);
 Module *pass_hoist_context(const Module *m, Context *cx);

@@ -35,6 +35,16 @@ const Node *reshaped(const Planner *p, const Node *v)
     return type_lanes(source->type) == type_lanes(v->type) ? source : v;
 }
 
+const Node *reduced_across(const Planner *p, const Node *reduction)
+{
+    const Node *m = reduction->in[0];
+    int64_t lanes = type_lanes(m->type), outer = type_lanes(reduction->type);
+    if (m->op != OP_move || lanes == outer || outer == 1) return NULL;
+    View v = p->view[m->id];
+    bool across = v.source && v.first == 0 && v.inner == lanes / outer && v.inner_step == outer && v.outer_step == 1;
+    return across && type_lanes(v.source->type) == lanes && !node_is_const(v.source) ? v.source : NULL;
+}
+
 Place place_of(Planner *p, const Node *v)
 {
     if (p->place[v->id].known) return p->place[v->id];

@@ -52,6 +52,7 @@ void find_stored(Planner *p)
             if (v->op != OP_move) continue;
             bool fits =
                 op_elementwise(n->op) ? p->view[v->id].source && !node_is_const(p->view[v->id].source) : is_slice(p, v);
+            fits = fits || (op_info(n->op)->kind == KIND_REDUCE && reduced_across(p, n));
             if (n->op != OP_move && !fits) move_step[v->id] = true;
         }
     }
@@ -70,14 +71,21 @@ void find_stored(Planner *p)
 
 // ---- values that are made where they are read, so that no map stores them
 //
-//     d = x - m, m one lane or one for each line of x: by every map that reads it
-//     d * d, read by a sum alone (a variance): by the sum, line by line
+//     d = x - m, m one lane or one for each line (each column) of x: by every map that reads it
+//     d * d, read by a sum alone (a variance): by the sum, line by line (column by column)
 // if x and m stand in memory anyway.
 
 static bool stands(const Planner *p, const Node *v, int64_t lanes)
 {
     v = reshaped(p, v);
     return !node_is_const(v) && v->op != OP_move && p->stored[v->id] && type_lanes(v->type) == lanes;
+}
+
+// A value after the other again and again.
+static bool spread_across(const Planner *p, const Node *m)
+{
+    View v = p->view[m->id];
+    return m->op == OP_move && v.source && v.first == 0 && v.outer_step == 0 && v.inner_step == 1;
 }
 
 // What stands in memory of m, or NULL.
@@ -87,8 +95,9 @@ const Node *centre_of(const Planner *p, const Node *difference)
     if (stands(p, m, 1)) return m;
     if (m->op != OP_move || p->unit[m->id] >= 0) return NULL;
     View v = p->view[m->id];
+    int64_t centres = spread_across(p, m) ? v.inner : type_lanes(m->type) / v.inner;
     bool spread = v.source && v.first == 0 && v.outer_step == 1 && v.inner_step == 0;
-    return spread && stands(p, v.source, type_lanes(m->type) / v.inner) ? v.source : NULL;
+    return (spread || spread_across(p, m)) && stands(p, v.source, centres) ? v.source : NULL;
 }
 
 static bool centred(const Planner *p, const Node *n)
@@ -101,7 +110,8 @@ static bool centred(const Planner *p, const Node *n)
 static bool sums_lines(const Planner *p, const Node *sum, const Node *difference)
 {
     int64_t centres = type_lanes(centre_of(p, difference)->type);
-    return centres == 1 || centres == type_lanes(sum->type);
+    bool across = spread_across(p, difference->in[1]);
+    return centres == 1 || (centres == type_lanes(sum->type) && across == (reduced_across(p, sum) != NULL));
 }
 
 // By node: how often it is read, and whether by something else than maps of as many lanes.
@@ -137,7 +147,7 @@ void find_made(Planner *p)
     for (int i = 0; i < p->f->n_nodes; i++) {
         const Node *sum = p->f->nodes[i];
         if (sum->op != OP_reduce_sum || uses[sum->in[0]->id] != 1) continue;
-        const Node *square = reshaped(p, sum->in[0]);
+        const Node *across = reduced_across(p, sum), *square = across ? across : reshaped(p, sum->in[0]);
         bool squares = square->op == OP_mul && square->in[0] == square->in[1] && p->made[square->in[0]->id];
         if (squares && uses[square->id] == 1 && sums_lines(p, sum, square->in[0])) make(p, square);
     }

@@ -91,13 +91,14 @@ void emit_linear_t(Planner *p, const Node *n)
 
 void emit_reduce(Planner *p, const Node *n)
 {
-    const Node *in = reshaped(p, n->in[0]), *centre = NULL;
+    const Node *across = reduced_across(p, n), *in = across ? across : reshaped(p, n->in[0]), *centre = NULL;
     if (p->made[in->id]) centre = centre_of(p, in->in[0]), in = in->in[0]->in[0];
     Place x = place_of(p, in);
     Step s = {.kind = STEP_REDUCE};
     s.reduce = (ReduceStep){.op = n->op,
                             .squares = centre != NULL,
                             .centres = centre && type_lanes(centre->type) > 1,
+                            .across = across != NULL,
                             .outer = (uint32_t)type_lanes(n->type),
                             .k = (uint32_t)type_last(n->in[0]->type),
                             .in_space = x.space};

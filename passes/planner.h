@@ -120,6 +120,8 @@ View view_of(const Node *m);
 bool is_slice(const Planner *p, const Node *m);
 // What v is another shape of, or v.
 const Node *reshaped(const Planner *p, const Node *v);
+// The value whose columns, not lines, a reduction reads, or NULL.
+const Node *reduced_across(const Planner *p, const Node *reduction);
 // Contiguous lanes of v: computed and stored, a slice of such a value, or a constant.
 Place place_of(Planner *p, const Node *v);
 bool grow_parts(Planner *p, const Node *m);

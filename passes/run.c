@@ -29,6 +29,7 @@ static const Module *run_pass(Run *r, int pass, const Module *m)
     switch ((PassId)pass) {
     case PASS_normal: return pass_normal(m, r->cx);
     case PASS_lanes: return pass_lanes(m, r->cx);
+    case PASS_channels_last: return pass_channels_last(m, r->cx);
     case PASS_derive: return pass_derive(m, r->cx, r->options, r->flow);
     case PASS_merge_linear: return pass_merge_linear(m, r->cx);
     case PASS_narrow: return pass_narrow(m, r->cx);

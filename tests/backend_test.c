@@ -468,6 +468,22 @@ static void reduce_bits(void **state)
     check_reductions(23, (const uint32_t[]){1, 2, 7, 15, 16, 17, 32, 33, 100, 256}, 10);
 }
 
+// Columns: of fewer and more results than vectors have slots; the code knows their lengths.
+static void reduce_across_bits(void **state)
+{
+    (void)state;
+    static const uint32_t outers[] = {2, 16, 21, 40}, lengths[] = {2, 9, 16, 33, 100};
+    static const Op ops[] = {OP_reduce_sum, OP_reduce_max, OP_reduce_min, OP_reduce_prod};
+    Maker *m = maker_new(25);
+    for (int i = 0; i < 20; i++) {
+        add_reduce(m, ops[i % 4], outers[i % 4], lengths[i % 5]);
+        maker_last(m)->reduce.across = true;
+        add_reduce_squares(m, ops[(i + 1) % 4], outers[i % 4], lengths[i % 5]);
+        maker_last(m)->reduce.across = true;
+    }
+    check_everywhere(m);
+}
+
 static void move_bits(void **state)
 {
     (void)state;
@@ -661,10 +677,10 @@ int main(int argc, char **argv)
         TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits),
         TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),
         TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),
-        TEST(map_access_bits),     TEST(reduce_bits),         TEST(move_bits),          TEST(matmul_bits),
-        TEST(repeat_bits),         TEST(take_bits),           TEST(empty_program),      TEST(every_cpu),
-        TEST(openblas_is_near),    TEST(many_numbers_bits),   TEST(map_behind_bits),    TEST(long_round_bits),
-        TEST(many_codes_bits),     TEST(many_lanes_bits),     TEST(signed_zero_bits),
+        TEST(map_access_bits),     TEST(reduce_bits),         TEST(reduce_across_bits), TEST(move_bits),
+        TEST(matmul_bits),         TEST(repeat_bits),         TEST(take_bits),          TEST(empty_program),
+        TEST(every_cpu),           TEST(openblas_is_near),    TEST(many_numbers_bits),  TEST(map_behind_bits),
+        TEST(long_round_bits),     TEST(many_codes_bits),     TEST(many_lanes_bits),    TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

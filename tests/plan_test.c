@@ -103,7 +103,7 @@ static void naive_reduce(const Row *r, const ReduceStep *s, float *out)
         float p[16];
         for (int i = 0; i < 16; i++) p[i] = start;
         for (uint32_t i = 0; i < s->k; i++) {
-            float v = lane(r, s->in_space, s->in + o * s->k + i);
+            float v = lane(r, s->in_space, s->in + (s->across ? i * s->outer + o : o * s->k + i));
             float d = s->squares ? v - lane(r, s->centre_space, s->centre + (s->centres ? o : 0)) : 0;
             if (s->squares) v = d * d;
             p[i % 16] = reduce_two(s->op, p[i % 16], v);
@@ -296,23 +296,30 @@ static void test_map(void **state)
     }
 }
 
+static Case *reduce_case(Op op, uint32_t k, uint32_t space)
+{
+    Case *c = case_new();
+    c->step.kind = STEP_REDUCE;
+    c->step.reduce = reduction(op, 64 / k, k, space);
+    return c;
+}
+
 static void test_reduce(void **state)
 {
     (void)state;
     static const Op ops[] = {OP_reduce_sum, OP_reduce_max, OP_reduce_min, OP_reduce_prod};
     for (uint32_t i = 0; i < 4; i++)
-        for (uint32_t k = 1; k <= 61; k += 15) {
-            Case *c = case_new();
-            c->step.kind = STEP_REDUCE;
-            c->step.reduce = reduction(ops[i], 64 / k, k, i == 1 ? SPACE_PREP : SPACE_WORK);
-            check_case(c, 64 / k);
-            c = case_new();
-            c->step.kind = STEP_REDUCE;
-            c->step.reduce = reduction(ops[i], 64 / k, k, i == 1 ? SPACE_PREP : SPACE_WORK);
-            c->step.reduce.squares = true;
-            c->step.reduce.centre_space = k % 2 ? SPACE_PREP : SPACE_WORK;
-            check_case(c, 64 / k);
-        }
+        for (uint32_t k = 1; k <= 61; k += 15)
+            for (int across = 0; across < 2; across++) {
+                Case *c = reduce_case(ops[i], k, i == 1 ? SPACE_PREP : SPACE_WORK);
+                c->step.reduce.across = across;
+                check_case(c, 64 / k);
+                c = reduce_case(ops[i], k, i == 1 ? SPACE_PREP : SPACE_WORK);
+                c->step.reduce.across = across;
+                c->step.reduce.squares = true;
+                c->step.reduce.centre_space = k % 2 ? SPACE_PREP : SPACE_WORK;
+                check_case(c, 64 / k);
+            }
 }
 
 static void test_move(void **state)

@@ -184,13 +184,14 @@ bool lengths_vary(const Plan *plan)
     const Step *s;
     for (int id = 0; id < PROGRAM_COUNT; id++)
         for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
-            if (s->kind == STEP_REDUCE) seen |= 1u << s->reduce.k % 16;
+            if (s->kind == STEP_REDUCE && !s->reduce.across) seen |= 1u << s->reduce.k % 16;
     return __builtin_popcount(seen) > MOST_LENGTHS;
 }
 
 static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
 {
-    WORDS((uint32_t)s->op, s->squares, s->squares && reduce_centres_move(s), s->in_space, reduce_learns_lines(g, s));
+    WORDS((uint32_t)s->op, s->squares, s->squares && reduce_centres_move(s), s->in_space, reduce_learns_lines(g, s),
+          s->across);
     arg(g, k, s->in_space, s->in);
     if (s->squares) {
         word(g, k, s->centre_space);
@@ -198,7 +199,7 @@ static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
     }
     arg(g, k, ARG_WORK, s->out);
     if (reduce_learns_lines(g, s)) count(g, k, s->outer);
-    if (g->lengths_vary) {
+    if (reduce_learns_length(g, s)) {
         count(g, k, s->k);
         return;
     }

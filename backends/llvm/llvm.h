@@ -278,7 +278,8 @@ Value map_one(Gen *g, const MapStep *s, Value x); // of a map of one argument an
 void reduce_emit(Gen *g, const ReduceStep *s);
 bool reduce_learns_lines(const Gen *g, const ReduceStep *s); // also of one: large policies have one code for all
 bool reductions_long(const Plan *plan);                      // as a rule: they are read as they lie
-bool reduce_centres_move(const ReduceStep *s);               // from line to line
+bool reduce_learns_length(const Gen *g, const ReduceStep *s);
+bool reduce_centres_move(const ReduceStep *s); // from line to line
 void move_emit(Gen *g, const MoveStep *s);
 bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns
 void matmul_emit(Gen *g, const MatmulStep *s);

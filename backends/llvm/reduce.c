@@ -1,5 +1,5 @@
-// reduce: sixteen partial results and a tree (plan.h). T = 1: the partials are one vector's slots. T > 1: sixteen
-// vectors of rows; where values are longer than L1 holds, lanes on the stack, so that a value is read as it lies. Where
+// reduce: sixteen partial results and a tree (plan.h). T = 1: the partials are one vector's slots; across: sixteen
+// vectors of results. T > 1: sixteen vectors of rows; where values are longer than L1 holds, lanes on the stack, so that a value is read as it lies. Where
 // a policy has reductions of many lengths (the softmax of each token of causal attention), the code learns the length,
 // and elements behind the last are read but not taken.
 #include "llvm.h"
@@ -50,6 +50,7 @@ typedef struct {
     Gen *g;
     const ReduceStep *s;
     Value k, full; // the length, its whole sixteens (i64)
+    Value step;    // across: lanes from element to element, or NULL
     Operand in, out, centres;
     Value row;    // T > 1: the first of a vector
     Value centre; // or NULL
@@ -60,9 +61,18 @@ static Value load_slots(const Reduction *r, Value lane)
     return element(r->g, load_lanes(r->g, operand_at(r->g, r->in, lane), PARTIALS), r->centre);
 }
 
+// From the element on that is number i (i64) from `in` on.
+static Operand element_at(const Reduction *r, Operand in, Value i)
+{
+    return operand_at(r->g, in, r->step ? product_of(r->g, i, r->step) : i);
+}
+
+// Of a vector of rows; T = 1: of results that lie side by side.
 static Value load_element(const Reduction *r, Operand in, int j)
 {
-    return element(r->g, load_rows(r->g, operand_fixed(r->g, in, j), r->row, r->g->width), r->centre);
+    Gen *g = r->g;
+    Operand at = r->step ? element_at(r, in, word_i64(g, j)) : operand_fixed(g, in, j);
+    return element(g, g->tile == 1 ? load_lanes(g, at, g->width) : load_rows(g, at, r->row, g->width), r->centre);
 }
 
 static void store_slots(const Reduction *r, Value p) { store(r->g, tree_of_slots(r->g, r->s->op, p), r->out.base); }
@@ -100,11 +110,11 @@ static void reduce_rows(const Reduction *r)
     if (r->s->k / PARTIALS) {
         Loop l = loop_of(g, r->full);
         for (int j = 0; j < PARTIALS; j++) p[j] = loop_phi(g, &l, p[j]);
-        Operand at = operand_at(g, r->in, mul(g, l.i, PARTIALS));
+        Operand at = element_at(r, r->in, mul(g, l.i, PARTIALS));
         for (int j = 0; j < PARTIALS; j++) p[j] = two(g, op, p[j], load_element(r, at, j));
         loop_end(g, &l, p);
     }
-    Operand behind = operand_at(g, r->in, mul(g, r->full, PARTIALS));
+    Operand behind = element_at(r, r->in, mul(g, r->full, PARTIALS));
     for (int j = 0; j < (int)(r->s->k % PARTIALS); j++) p[j] = two(g, op, p[j], load_element(r, behind, j));
     store_rows(r, p);
 }
@@ -118,14 +128,15 @@ bool reductions_long(const Plan *plan)
     const Step *s;
     for (int id = 0; id < PROGRAM_COUNT; id++)
         for (StepWalk w = plan_walk(&plan->programs[id]); (s = plan_next(&w));)
-            if (s->kind == STEP_REDUCE) *(s->reduce.k < LONG ? &few : &many) += s->reduce.k * (uint64_t)s->reduce.outer;
+            if (s->kind == STEP_REDUCE && !s->reduce.across)
+                *(s->reduce.k < LONG ? &few : &many) += s->reduce.k * (uint64_t)s->reduce.outer;
     return many > 8 * few;
 }
 
 static bool in_order(const Gen *g, const ReduceStep *s)
 {
     bool work = s->in_space == SPACE_WORK && (!s->squares || s->centre_space == SPACE_WORK);
-    return g->tile > 1 && g->long_values && !g->lengths_vary && work && s->k >= PARTIALS;
+    return g->tile > 1 && g->long_values && !g->lengths_vary && !s->across && work && s->k >= PARTIALS;
 }
 
 // Vector number `vector` of a value.
@@ -226,17 +237,22 @@ static void rows_of_any(const Reduction *r)
 static void reduce_row_by_row(Reduction *r)
 {
     Gen *g = r->g;
+    bool any = reduce_learns_length(g, r->s), by_slots = g->tile == 1 && !r->s->across;
     Loop rows = rows_begin(g, g->width);
     r->row = mul(g, rows.i, g->width);
-    if (r->s->squares) r->centre = load_rows(g, r->centres, r->row, g->tile == 1 ? PARTIALS : g->width);
-    if (g->tile == 1)
-        (g->lengths_vary ? slots_of_any : reduce_slots)(r);
+    if (r->s->squares && r->s->across && r->s->centres && g->tile == 1)
+        r->centre = load_lanes(g, r->centres, g->width);
+    else if (r->s->squares)
+        r->centre = load_rows(g, r->centres, r->row, by_slots ? PARTIALS : g->width);
+    if (by_slots)
+        (any ? slots_of_any : reduce_slots)(r);
     else
-        (g->lengths_vary ? rows_of_any : reduce_rows)(r);
+        (any ? rows_of_any : reduce_rows)(r);
     loop_end(g, &rows, NULL);
 }
 
 bool reduce_learns_lines(const Gen *g, const ReduceStep *s) { return s->outer > 1 || g->ahead; }
+bool reduce_learns_length(const Gen *g, const ReduceStep *s) { return g->lengths_vary && !s->across; }
 bool reduce_centres_move(const ReduceStep *s) { return s->centres || s->outer == 1; }
 
 // The counts behind the lane numbers: outer where it is learned; the length, or its whole sixteens where there are any.
@@ -247,14 +263,17 @@ void reduce_emit(Gen *g, const ReduceStep *s)
     if (s->squares) centres = operand(g, s->centre_space);
     Operand out = operand(g, SPACE_WORK);
     Value outer = reduce_learns_lines(g, s) ? count_arg(g, s->outer) : word_i64(g, 1);
-    if (g->lengths_vary) r.k = count_arg(g, s->k);
+    if (reduce_learns_length(g, s)) r.k = count_arg(g, s->k);
     if (!r.k && s->k / PARTIALS) r.full = count_arg(g, s->k / PARTIALS);
     if (!r.k) r.k = add(g, mul(g, r.full, PARTIALS), word_i64(g, s->k % PARTIALS));
     Value partials = in_order(g, s) ? stack_floats(g, PARTIALS * MOST_ROWS) : NULL;
-    Loop l = loop_of(g, outer);
-    r.in = operand_at(g, in, product_of(g, l.i, r.k));
-    r.out = operand_at(g, out, l.i);
-    r.centres = s->squares && reduce_centres_move(s) ? operand_at(g, centres, l.i) : centres;
+    bool abreast = s->across && g->tile == 1;
+    Loop l = loop_of(g, abreast ? pieces(g, outer, word_i64(g, g->width)) : outer);
+    Value first = abreast ? mul(g, l.i, g->width) : l.i;
+    if (s->across) r.step = outer;
+    r.in = operand_at(g, in, s->across ? first : product_of(g, l.i, r.k));
+    r.out = operand_at(g, out, first);
+    r.centres = s->squares && reduce_centres_move(s) ? operand_at(g, centres, first) : centres;
     if (partials)
         reduce_in_order(&r, partials);
     else
