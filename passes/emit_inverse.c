@@ -2,10 +2,13 @@
 //
 //   u = a + b, a - b, a * b, a / b           v from u and the other operand
 //   u = exp v, log v, sqrt v, expm1 v, ...   v = log u, exp u, u^2, log1p u, ...
+//   u = v ^ c                                v = u ^ (1 / c)
+//   u = mod(v, p)                           the v of one interval of length p (wrap.c)
 //   u = x W (+ b + add)                      v = (u - known part) W_block^-1, folded into one product
 //
 // emit_solution writes all steps in the solver's order: that is the inverse program.
 #include "emit.h"
+#include "wrap.h"
 
 static const Node *num(LaneEnv *env, double v) { return build_scalar(env->b, v); }
 
@@ -56,6 +59,7 @@ const Node *emit_inverse_binary(LaneEnv *env, const Node *n, int k, const Node *
     case OP_sub: return k == 0 ? build_binary(b, OP_add, u, other) : build_binary(b, OP_sub, other, u);
     case OP_mul: return divide(env, u, other);
     case OP_div: return k == 0 ? build_binary(b, OP_mul, u, other) : build_binary(b, OP_div, other, u);
+    case OP_pow: return build_binary(b, OP_pow, u, build_binary(b, OP_div, num(env, 1), other));
     default: return u; // a clip in front of atanh or log: the identity
     }
 }
@@ -66,6 +70,8 @@ static void emit_backward_step(LaneEnv *env, const SolveStep *s)
     const Node *u = emit_result_at(env, n, s->lanes, s->n), *v;
     if (n->n_in == 1)
         v = emit_inverse_unary(env, n, u);
+    else if (n->op == OP_mod)
+        v = emit_unwrapped(env, n, s->lanes, s->n, u);
     else
         v = emit_inverse_binary(env, n, s->operand, u, emit_operand_at(env, n, 1 - s->operand, s->lanes, s->n));
     int64_t have = type_lanes(v->type);

@@ -7,6 +7,7 @@
 //   sinh: |v| + softplus(-2|v|) - log 2   asinh: the same in u, negated
 //   erf: log(2 / sqrt pi) - v^2   erfinv: the same in u, negated
 //   leaky_relu, elu: 0 where v > 0, else log alpha (elu: + v)   a * b: log|b|   a / b: -log|b|, by b: log|a| - 2 log|b|
+//   v^c: log|c| + (c - 1) log v
 //
 // and log|b| follows the lane to where it comes from: exp s gives s, sigmoid s gives -softplus(-s), products add.
 #include "double_math.h"
@@ -204,6 +205,17 @@ static void add_system(Total *t, const System *y)
     free(refs);
 }
 
+// u = v^c
+static void add_power(Total *t, const SolveStep *s)
+{
+    Builder *b = t->env->b;
+    const Node *v = emit_operand_at(t->env, s->node, 0, s->lanes, s->n),
+               *c = emit_operand_at(t->env, s->node, 1, s->lanes, s->n);
+    add_log_abs_operand(t, 1, s, 1);
+    add_term(t, 1, build_binary(b, OP_mul, build_binary(b, OP_sub, c, build_scalar(b, 1)), build_unary(b, OP_log, v)),
+             s->n);
+}
+
 static void add_step(Total *t, const SolveStep *s)
 {
     if (s->kind == STEP_FORWARD) return;
@@ -227,6 +239,7 @@ static void add_step(Total *t, const SolveStep *s)
         add_log_abs_operand(t, 1, s, 0);
         add_log_abs_operand(t, -2, s, 1);
     }
+    if (s->node->op == OP_pow) add_power(t, s);
 }
 
 const Node *emit_log_det(LaneEnv *env, const Solution *s)

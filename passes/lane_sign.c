@@ -101,3 +101,10 @@ int lane_sign_within(LaneRef r, int depth)
 }
 
 int lane_sign(LaneRef r) { return lane_sign_within(r, 0); }
+
+bool lane_power_inverts(const Node *n, int64_t i)
+{
+    LaneRef e = lane_operand(n, 1, i);
+    double v = lane_is_const(e) ? lane_value(e) : NAN;
+    return v != floor(v) || (v != 0 && lane_sign(lane_operand(n, 0, i)) > 0);
+}

@@ -12,9 +12,11 @@
 //   algebraic: x / sqrt(1 + x^2) is tanh(asinh x), x / sqrt(1 - x^2) is sinh(atanh x)
 //   signed:    sign(x) y(|x|) of y(0) = 0 is x < 0 ? -y : y
 //   leaky_relu: max(x, a x) of 0 < a < 1, min(x, a x) of a > 1
+//   mod:       x - p floor(x / p), where the floor is used for this alone; x - p round(x / p) is mod(x + p/2, p) - p/2
 //   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf (normal_masks.c)
+#include "lane_order.h"
 #include "pipeline.h"
 #include "rewrite.h"
 
@@ -190,7 +192,14 @@ static const Node *find_algebraic(const Node *n, int *sign)
     return NULL;
 }
 
-// n's value where x is 0; NaN: it is not made of x and numbers alone.
+static bool all_positive(const Node *n)
+{
+    for (int64_t i = 0; i < type_lanes(n->type); i++)
+        if (lane_sign(lane_canonical(n, i)) <= 0) return false;
+    return true;
+}
+
+// n's value where x is 0; NaN: it is not seen. 0 c, 0 / c and 1^c are numbers whatever c is, 0^c where it is positive.
 static double value_at_zero(const Node *n, const Node *x, int depth)
 {
     double in[3] = {0, 0, 0};
@@ -198,6 +207,9 @@ static double value_at_zero(const Node *n, const Node *x, int depth)
     if (node_is_const(n)) return const_number(n, in) ? in[0] : NAN;
     if (!op_elementwise(n->op) || depth == 8) return NAN;
     for (int k = 0; k < n->n_in; k++) in[k] = value_at_zero(n->in[k], x, depth + 1);
+    if (n->op == OP_mul && (in[0] == 0 || in[1] == 0)) return 0;
+    if (n->op == OP_div && in[0] == 0 && in[1] != 0) return 0;
+    if (n->op == OP_pow && (in[0] == 1 || (in[0] == 0 && all_positive(n->in[1])))) return in[0];
     return eval_scalar(n->op, n->alpha, in);
 }
 
@@ -244,6 +256,29 @@ static const Node *find_logaddexp(const Node *n)
     return NULL;
 }
 
+// x - p floor(x / p) of a number p: x. *nearest: it is rounded to the nearest. readers: of the function that n is of.
+static const Node *find_mod(const Node *n, const int *readers, double *period, bool *nearest)
+{
+    if (n->op != OP_sub) return NULL;
+    const Node *x = n->in[0], *whole = n->in[1];
+    *period = 1;
+    for (int k = 0; whole->op == OP_mul && k < 2; k++)
+        if (const_number(whole->in[k], period) && *period > 0) {
+            whole = whole->in[1 - k];
+            break;
+        }
+    *nearest = whole->op == OP_round;
+    if ((whole->op != OP_floor && !*nearest) || readers[whole->id] != 1 || readers[n->in[1]->id] != 1) return NULL;
+    return (*period == 1 ? whole->in[0] : scaled(whole->in[0], 1 / *period)) == x ? x : NULL;
+}
+
+static const Node *build_mod(Builder *b, const Node *x, double period, bool nearest)
+{
+    const Node *p = build_scalar(b, period), *half = build_scalar(b, period / 2);
+    if (!nearest) return build_binary(b, OP_mod, x, p);
+    return build_binary(b, OP_sub, build_binary(b, OP_mod, build_binary(b, OP_add, x, half), p), half);
+}
+
 static const Node *find_softplus(const Node *n)
 {
     const Node *inner = log_one_plus(n);
@@ -278,10 +313,16 @@ static const Node *as_large(const Node *x, const Node *n)
     return x && type_lanes(x->type) == type_lanes(n->type) ? x : NULL;
 }
 
+// By node id.
+typedef struct {
+    const int64_t *logits; // masked_logits
+    const int *readers;
+} Facts;
+
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *user)
 {
-    const int64_t *logits = user;
-    if (logits[n->id]) return mask_logits(b, n, in, logits[n->id]);
+    const Facts *facts = user;
+    if (facts->logits[n->id]) return mask_logits(b, n, in, facts->logits[n->id]);
     if (n->type.dtype != T_F32 || !op_elementwise(n->op)) return NULL;
     if (n->op == OP_log && in[0]->op == OP_exp) return in[0]->in[0];
     if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type)) return in[2];
@@ -299,6 +340,8 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if ((x = as_large(find_softplus(copy), n))) return build_unary(b, OP_softplus, x);
     if ((x = as_large(find_softplus_inv(copy), n))) return build_unary(b, OP_softplus_inv, x);
     double number = 0;
+    bool nearest = false;
+    if (as_large(find_mod(n, facts->readers, &number, &nearest), n)) return build_mod(b, in[0], number, nearest);
     if ((x = as_large(find_tanh(copy, &number), n)))
         return build_unary(b, OP_tanh, number == 1 ? x : build_binary(b, OP_mul, x, build_scalar(b, number)));
     int sign = 0;
@@ -315,7 +358,9 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
 Module *pass_normal(const Module *m, Context *cx)
 {
     const Function **functions = ARENA_ARRAY(cx->arena, const Function *, m->n_functions);
-    for (int i = 0; i < m->n_functions; i++)
-        functions[i] = rewrite_function(cx, m->functions[i], rule, masked_logits(cx, m->functions[i]));
+    for (int i = 0; i < m->n_functions; i++) {
+        Facts facts = {masked_logits(cx, m->functions[i]), readers_of(cx, m->functions[i])};
+        functions[i] = rewrite_function(cx, m->functions[i], rule, &facts);
+    }
     return module_new(cx, STAGE_NORMAL, m->n_functions, functions, m);
 }

@@ -106,6 +106,9 @@ Poly one_lane_slope(Arena *a, const Way *way);
 // Sign of slot s's slope by slot t, by intervals; 0: not proved. n: functions in the group.
 int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin);
 
+// The sign that all the lanes have, by what defines them or by intervals; 0: not known.
+int one_lane_sign(const LaneRef *lanes, int n);
+
 // Rows of the largest table that one of the lanes is taken from: the bins. 0: there is none.
 int64_t one_lane_bins(const LaneRef *lanes, int n);
 // A lane that rounds another one down.

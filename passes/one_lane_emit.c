@@ -296,15 +296,18 @@ static void chain_slope(Emit *e, Slope *s, const Way *way, const Node *u)
         unary_slope(e, s, n, slot_value(e, slot->in[0]), u);
         return;
     }
-    if (n->op != OP_mul && n->op != OP_div) return;
+    if (n->op != OP_mul && n->op != OP_div && n->op != OP_pow) return;
     const Node *other = way->has_number ? num(e, way->number) : operand_vector(e, way->slot, 1 - way->operand);
-    if (n->op == OP_mul)
-        times(e, s, other);
-    else if (way->operand == 0)
+    if (n->op == OP_div && way->operand == 0) {
         over(e, s, other);
-    else {
-        const Node *v = slot_value(e, slot->in[1]);
-        times(e, s, other);
+        return;
+    }
+    times(e, s, other);
+    if (n->op == OP_mul) return;
+    const Node *v = slot_value(e, slot->in[way->operand]);
+    if (n->op == OP_pow)
+        add_log(e, s, 1, bin(e, OP_mul, bin(e, OP_sub, other, num(e, 1)), build_unary(e->b, OP_log, v)));
+    else { // other / v
         over(e, s, v);
         over(e, s, v);
     }

@@ -134,7 +134,7 @@ static bool unary_range(const Node *n, Range x, Pair *out)
     }
 }
 
-enum { MOST_DEPTH = 16 };
+enum { MOST_DEPTH = 16, SIGN_DEPTH = 8 };
 
 static Range lane_range(LaneRef r, int depth)
 {
@@ -157,6 +157,19 @@ static Range lane_range(LaneRef r, int depth)
     case OP_select: return join(in[1], in[2]);
     default: return n->n_in == 1 && unary_range(n, in[0], &pair) ? pair.value : ALL;
     }
+}
+
+int one_lane_sign(const LaneRef *lanes, int n)
+{
+    int first = 0;
+    for (int i = 0; i < n; i++) {
+        int sign = lane_sign(lanes[i]);
+        Range r = sign ? ALL : lane_range(lanes[i], MOST_DEPTH - SIGN_DEPTH);
+        if (!sign) sign = r.lo > 0 ? 1 : r.hi < 0 ? -1 : 0;
+        if (!sign || (i && sign != first)) return 0;
+        first = sign;
+    }
+    return first;
 }
 
 typedef struct {

@@ -322,14 +322,19 @@ static void find_direct(Rational *x, const bool *inside)
             if (w->slots[s].in[k] < 0) x->direct[x->n_direct++] = slot_operand(w, s, k, 0);
 }
 
-static const int *symbol_signs(const Rational *x)
+static int slot_sign(const WayFinder *w, int s)
+{
+    LaneRef *lanes = ARENA_ARRAY(w->a, LaneRef, w->n);
+    for (int i = 0; i < w->n; i++) lanes[i] = (LaneRef){w->slots[s].node, w->slots[s].lanes[i]};
+    return one_lane_sign(lanes, w->n);
+}
+
+static const int *symbol_signs(const Rational *x, int u)
 {
     int *sign = ARENA_ARRAY(x->w->a, int, POLY_SYMBOLS);
-    for (int s = 2; s < x->n_symbols; s++) {
-        sign[s] = lane_sign(x->symbols[s][0]);
-        for (int i = 1; i < x->w->n && sign[s]; i++)
-            if (lane_sign(x->symbols[s][i]) != sign[s]) sign[s] = 0;
-    }
+    sign[0] = slot_sign(x->w, x->t);
+    sign[1] = slot_sign(x->w, u);
+    for (int s = 2; s < x->n_symbols; s++) sign[s] = one_lane_sign(x->symbols[s], x->w->n);
     return sign;
 }
 
@@ -350,7 +355,7 @@ Way *relate(WayFinder *w, int s, int t, const bool *inside, int *wants)
     way->relation = relation_of(w->a, v);
     way->n_symbols = x.n_symbols;
     way->symbols = (const LaneRef *const *)x.symbols;
-    way->sign = symbol_signs(&x);
+    way->sign = symbol_signs(&x, s);
     way->from_bin = w->fixed_above == POSITION;
     return poly_ok(way->relation) ? way : NULL;
 }

@@ -52,15 +52,17 @@ static int operand_sign(const WayFinder *w, int s, int k)
 {
     double v = 0;
     if (operand_number(w, s, k, &v)) return v > 0 ? 1 : v < 0 ? -1 : 0;
-    int sign = lane_sign(slot_operand(w, s, k, 0));
-    for (int i = 1; i < w->n && sign; i++)
-        if (lane_sign(slot_operand(w, s, k, i)) != sign) sign = 0;
-    return sign;
+    LaneRef *lanes = ARENA_ARRAY(w->a, LaneRef, w->n);
+    for (int i = 0; i < w->n; i++) lanes[i] = slot_operand(w, s, k, i);
+    return one_lane_sign(lanes, w->n);
 }
 
-static bool is_invertible(const Node *n, int k)
+static bool is_invertible(const WayFinder *w, int s, int k)
 {
-    (void)k;
+    const Node *n = w->slots[s].node;
+    for (int i = 0; n->op == OP_pow && i < w->n; i++)
+        if (k || !lane_power_inverts(n, w->slots[s].lanes[i])) return false;
+    if (n->op == OP_pow) return true;
     if (n->op == OP_leaky_relu || n->op == OP_elu) return n->alpha > 0;
     return op_info(n->op)->bijective;
 }
@@ -72,6 +74,7 @@ static int chain_slope(const WayFinder *w, int s, int k)
     case OP_neg: return -1;
     case OP_sub: return k == 0 ? 1 : -1;
     case OP_mul: return operand_sign(w, s, 1 - k);
+    case OP_pow: return operand_sign(w, s, 1);
     case OP_div: return k == 0 ? operand_sign(w, s, 1) : -operand_sign(w, s, 0);
     default: return 1;
     }
@@ -335,7 +338,7 @@ const Way *find_way(WayFinder *w, int s)
         bool same = w->side[s] > 0 || w->n_assumed || one_lane_bins(w->first->lanes, w->first->n);
         return same ? chain(w, s, found, true) : refuse(w->q, n, "a clamp has no inverse");
     }
-    if (!is_invertible(n, found)) return rational(w, s);
+    if (!is_invertible(w, s, found)) return rational(w, s);
     double v = 0;
     bool number_known = n->n_in == 2 && operand_number(w, s, 1 - found, &v);
     if (number_known && (n->op == OP_mul || (n->op == OP_div && found == 1)) && v == 0)

@@ -8,8 +8,10 @@
 // them became known (two bit sets, forward and backward), and then only the lanes that have nothing left to wait for
 // (solve_reads.h). Lanes that nothing reads are not computed.
 #include "solve.h"
+#include "lane_order.h"
 #include "solve_block.h"
 #include "solve_reads.h"
+#include "wrap.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -117,14 +119,16 @@ static void visit_forward(Solver *s, const Node *n)
 
 // ---- backward: one lane
 
-// Can operand k of n be found from the result and the other operands?
-static bool invertible(const Solver *s, const Node *n, int k)
+// Can operand k of n's lane i be found from the result and the other operands?
+static bool invertible(const Solver *s, const Node *n, int k, int64_t i)
 {
     switch ((int)n->op) {
     case OP_leaky_relu:
     case OP_elu: return n->alpha > 0;
     case OP_min:
     case OP_max: return s->clips[n->id] && node_is_const(n->in[1 - k]);
+    case OP_mod: return wraps(n, k);
+    case OP_pow: return k == 0 && lane_power_inverts(n, i);
     default: return op_info(n->op)->bijective;
     }
 }
@@ -137,7 +141,7 @@ static int unknown_operand(const Solver *s, const Node *n, int64_t i)
         if (found >= 0) return -1;
         found = k;
     }
-    return found >= 0 && invertible(s, n, found) ? found : -1;
+    return found >= 0 && invertible(s, n, found, i) ? found : -1;
 }
 
 // A multiplier or divisor that is the constant 0 inverts nothing.

@@ -432,7 +432,36 @@ def factor_from_sums(t):
     return t("add", lane(t), t("mul", total(part), t("tanh", lane(t))))
 
 
+def yeo_johnson(t):
+    """((1 + x)^power - 1) / power for x >= 0, -((1 - x)^(2 - power) - 1) / (2 - power) below; power: 0.1..1.9 of p."""
+    power = t("add", t("mul", t("sigmoid", t("move", "p")), 1.8), 0.1)
+
+    def side(v, e):
+        return t("div", t("sub", t("pow", t("add", t("max", v, 0), 1), e), 1), e)
+
+    below = t("neg", side(t("neg", lane(t)), t("sub", 2, power)))
+    return t("select", t("le", 0, lane(t), dtype="bool"), side(lane(t), power), below)
+
+
+def yeo_johnson_of_2(t):
+    """Its power 2: a square above 0, a logarithm below."""
+    above, below = t("add", t("max", lane(t), 0), 1), t("add", t("max", t("neg", lane(t)), 0), 1)
+    square = t("mul", t("sub", t("mul", above, above), 1), 0.5)
+    return t("select", t("le", 0, lane(t), dtype="bool"), square, t("neg", t("log", below)))
+
+
+def odd_power(t):
+    """-+((1 + |x|)^e - 1) / e, with the sign of x"""
+    power = t("add", t("mul", t("sigmoid", t("move", "p")), 1.8), 0.1)
+    grown = t("sub", t("pow", t("add", 1, t("abs", lane(t))), power), 1)
+    return t("div", t("select", t("lt", lane(t), 0, dtype="bool"), t("neg", grown), grown), power)
+
+
 SOLVED = {
+    "yeo_johnson": yeo_johnson,
+    "yeo_johnson_of_2": yeo_johnson_of_2,
+    "power": lambda t: t("log", t("pow", t("exp", lane(t)), t("add", t("sigmoid", t("move", "p")), 0.5))),
+    "odd_power": odd_power,
     "factor_from_sums": factor_from_sums,
     "softsign": lambda t: t("div", lane(t), t("add", 1, t("abs", lane(t)))),
     "falling": lambda t: t("div", t("mul", lane(t), -2), t("add", 3, t("abs", lane(t)))),
