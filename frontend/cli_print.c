@@ -1,6 +1,7 @@
 // What people read: the block of lines about a flow, the checks' errors, names of entries.
 #include "cli_entry.h"
 
+#include "base.h"
 #include "cli.h"
 #include "units.h"
 
@@ -71,12 +72,6 @@ const char *values_text(Arena *arena, const nfcc_value *list, size_t n)
 static const char *ports_text(Arena *arena, const Port *ports, const int *which, int n)
 {
     return values_text(arena, port_values(arena, ports, which, n), (size_t)n);
-}
-
-static const char *base_text(Arena *arena, const Flow *f)
-{
-    const char *base = f->base ? f->base : "standard normal";
-    return f->base_assumed ? arena_format(arena, "%s (assumed; confirm with --base normal)", base) : base;
 }
 
 void print_flow(FILE *out, const Session *s, const Build *b)

@@ -39,7 +39,7 @@ static void json_roles(const Session *s, const Build *b)
         const nfcc_value event = port_value(&(Port){"x", f->event_type, 0});
         json_shape(&event);
         json_text("one_way", f->no_inverse);
-        json_text("base", f->base ? f->base : "standard normal");
+        json_text("base", f->base);
         json_bool("base_assumed", f->base_assumed);
         json_number("rounds", f->rounds);
         json_number("condition", f->condition);

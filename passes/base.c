@@ -94,6 +94,12 @@ const char *base_describe(Context *cx, BaseKind kind, double param)
     return arena_format(cx->arena, "%s, %.6g degrees of freedom (z must be given)", BASES[kind].text, param);
 }
 
+const char *base_text(Arena *arena, const Flow *flow)
+{
+    return flow->base_assumed ? arena_format(arena, "%s (assumed; confirm with --base normal)", flow->base)
+                              : flow->base;
+}
+
 const Node *base_log_density(Builder *b, BaseKind kind, double param, const Node *u)
 {
     int64_t one = 1;

@@ -205,8 +205,9 @@ bool flow_restore(Context *cx, const Module *m, Flow *f)
     f->log_det = get(m, "log_det"), f->log_prob = get(m, "log_prob");
     f->base = get(m, "base");
     f->no_inverse = get(m, "no-inverse");
-    if (get_flow(cx, m, f) && programs_fit(m, f)) return true;
+    if (f->base && get_flow(cx, m, f) && programs_fit(m, f)) return true;
     diag_error(cx, NULL, "write the file again with --stop-after",
                "the notes %s* do not describe a flow of this module", PREFIX);
+    *f = (Flow){0};
     return false;
 }

@@ -8,6 +8,7 @@
 // 3. Order: topological, smallest original position first. Then buffers get lanes by lifetime, first fit; a map's result
 //    takes over an argument's where it can.
 // 4. Constants are packed once into CONST, shared by content between programs.
+#include "base.h"
 #include "planner.h"
 #include "units.h"
 
@@ -354,9 +355,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->contexts = contexts;
     plan->n_contexts = flow->is_flow ? flow->n_contexts : 0;
     if (flow->is_flow) plan->event = value_of(flow->event ? flow->event : "x", flow->event_type, flow->dims);
-    plan->base = flow->is_flow ? arena_format(cx->arena, "%s%s", flow->base,
-                                              flow->base_assumed ? " (assumed; confirm with --base normal)" : "")
-                               : "";
+    plan->base = flow->is_flow ? base_text(cx->arena, flow) : "";
     plan->notes = notes_of(cx->arena, flow, units_text(m), march);
     return plan_verify(plan, cx) ? plan : NULL;
 }

@@ -1012,7 +1012,7 @@ static Prepared new_prepared(const nfcc_policy *p, Choice only, size_t rows, boo
 static size_t prepared_bytes(const nfcc_policy *p, Choice only, size_t rows, bool full)
 {
     size_t bytes, row = prepared_stride(p, full) * 4 + sizeof(PreparedRow);
-    if (!multiply(rows, row, &bytes) || bytes > SIZE_MAX / 4) return 0;
+    if (!multiply(rows, row, &bytes)) return 0;
     Prepared s = new_prepared(p, only, rows, full);
     return ALIGN + sizeof s + s.words * 4 + rows * sizeof(PreparedRow);
 }

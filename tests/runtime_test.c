@@ -74,7 +74,10 @@ static void test_prepared_size(void **state)
     nfcc_policy *p = fake_static();
     size_t whole = nfcc_prepared_size(p, 256), early = nfcc_prepared_size(p, 257);
     assert_true(whole >= (size_t)256 * 4 * FAKE_PREP && early < whole);
-    for (size_t rows = 2; rows <= 256; rows++) assert_true(nfcc_prepared_size(p, rows) >= rows * 4 * FAKE_PREP);
+    for (size_t rows = 2; rows <= 256; rows++) {
+        assert_true(nfcc_prepared_size(p, rows) >= rows * 4 * FAKE_PREP);
+        assert_true(nfcc_prepared_size(p, rows) <= nfcc_prepared_size(p, (rows + 63) / 64 * 64)); // tiles fit the rows
+    }
 }
 
 // Nor is more than 16 MiB kept whole, but of 16 rows whatever they are.

@@ -191,15 +191,17 @@ def test_renamed_model_has_the_same_bits(tool, tmp_path):
 # ---- the text form
 
 @pytest.mark.parametrize("key,value", [("shape", "1"), ("shape", "600"), ("shape", "1048575 " * 8), ("contexts", ""),
-                                       ("contexts", "0 0"), ("ports", "-1 -1 -1 0 1 -1"), ("direction", "sampling")])
+                                       ("contexts", "0 0"), ("ports", "-1 -1 -1 0 1 -1"), ("direction", "sampling"),
+                                       ("base", None)])
 def test_saved_flow_that_does_not_fit(tool, tmp_path, key, value):
     tool(tool.model("nf4rl_tiny__density__dyn"), "--stop-after", "derive", "-o", tmp_path / "m.nf")
     text = (tmp_path / "m.nf").read_text()
-    changed = re.sub(f'("flow.{key}") "[^"]*"', rf'\1 "{value}"', text)
+    changed = re.sub(f'("flow.{key}") "[^"]*"', rf'\1 "{value}"' if value is not None else '"other" ""', text)
     assert changed != text
     (tmp_path / "m.nf").write_text(changed)
     said = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", code=1).stderr
     assert "do not describe a flow of this module" in said and not (tmp_path / "p.so").exists()
+    assert tool("check", tmp_path / "m.nf", code=1).stdout == ""
 
 
 def test_list_and_stop_after(tool, tmp_path):
