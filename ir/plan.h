@@ -52,6 +52,10 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // apart: each token has its own weights and bias, those of token m at  w + m * K * N  and  bias + m * N; K * N and N
 // are multiples of 16. one_x: then all tokens read the same x (token stride 0).
 //
+// picture: x is not M x K lanes but `picture` lanes, of which token m reads its input k at  x + places[m] + taps[k]:
+// windows of a picture, where they lie. Two i32 tables in CONST; the words behind taps[K - 1], up to a multiple of
+// TILED_INPUTS, are the same as it. Neither transposed nor apart.
+//
 // transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
 //   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in
 //   rising order; then the tree of ReduceStep. No add, no bias; kb is not used.
@@ -72,6 +76,8 @@ typedef struct {
     uint32_t w, bias;        // CONST lanes
     uint32_t out;            // WORK
     uint32_t pairs;          // WORK, where paired
+    uint32_t picture;        // lanes of it; 0: none
+    uint32_t places, taps;   // CONST: tables of lanes
 } GemmStep;
 
 enum { TILED_INPUTS = 32 }; // in a tile of AMX
@@ -79,6 +85,7 @@ enum { TILED_INPUTS = 32 }; // in a tile of AMX
 // Lanes of x, weights and biases that a product reads in all; that pairs of x take.
 static inline uint64_t gemm_x_lanes(const GemmStep *g)
 {
+    if (g->picture) return g->picture;
     return (uint64_t)(g->one_x ? 1 : g->m) * (g->transposed ? g->n : g->k);
 }
 static inline uint64_t gemm_w_lanes(const GemmStep *g) { return (uint64_t)(g->apart ? g->m : 1) * g->k * g->n; }
@@ -91,6 +98,7 @@ static inline uint64_t gemm_pair_lanes(const GemmStep *g)
     uint32_t inputs = g->tiled ? TILED_INPUTS : 16;
     return g->paired ? (uint64_t)g->m * ((g->k + inputs - 1) / inputs * (inputs / 2)) : 0;
 }
+static inline uint32_t tap_words(uint32_t k) { return (k + TILED_INPUTS - 1) / TILED_INPUTS * TILED_INPUTS; }
 static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m * g->n : g->n; }
 
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
@@ -291,7 +299,7 @@ StepWalk plan_walk(const Program *p);
 const Step *plan_next(StepWalk *w); // NULL at the end; good until the next call
 // The pairs of a move, one after the other:  for (MoveWalk w = move_walk(plan, s); move_next(&w);) w.src, w.dst
 typedef struct {
-    const float *weights;
+    const Plan *plan;
     const MoveStep *s;
     uint32_t at; // pairs so far
     int64_t src, dst;
@@ -304,6 +312,7 @@ bool move_next(MoveWalk *w);
 // Words of the tables, or of the records.
 uint32_t move_src_words(const MoveStep *s);
 uint32_t move_dst_words(const MoveStep *s);
+int32_t plan_table(const Plan *plan, uint32_t table, uint64_t i); // word i of a table in CONST
 // The lane numbers and counts of a step that may differ from round to round.
 enum { MOST_FIELDS = 1 + 2 * MAP_MAX_ARGS + MAP_MAX_OUTS };
 int step_fields(Step *s, uint32_t *fields[MOST_FIELDS]);

@@ -260,13 +260,32 @@ static const float *paired_of(const float *x, size_t count, Arena *scratch)
     return rounded;
 }
 
+// Windows: token by token, as a product of one whose inputs lie one after the other.
+static void run_windows(const Run *r, const GemmStep *g, const float *x, const float *add, Arena *scratch)
+{
+    const float *w = r->plan->weights, *bias = g->has_bias ? w + g->bias : NULL;
+    float *window = ARENA_ARRAY(scratch, float, (size_t)g->k *TILE);
+    GemmStep one = *g;
+    one.m = 1;
+    for (size_t m = 0; m < g->m; m++) {
+        const float *first = x + (int64_t)plan_table(r->plan, g->places, m) * TILE;
+        for (size_t k = 0; k < g->k; k++)
+            memcpy(window + k * TILE, first + (int64_t)plan_table(r->plan, g->taps, k) * TILE, TILE * sizeof *x);
+        r->kernels->gemm(&one, window, w + g->w, add ? add + m * (g->scaled ? 1 : g->n) * TILE : NULL, bias,
+                         r->work + (g->out + m * g->n) * TILE);
+    }
+}
+
 static void run_gemm(const Run *r, const GemmStep *g, Arena *scratch)
 {
     const float *w = r->plan->weights;
     const float *x = lanes_of(r, g->x_space, g->x, gemm_x_lanes(g), scratch);
     const float *add = gemm_add_lanes(g) ? rows_of(r, g->add_space, g->add) : NULL;
     if (g->paired) x = paired_of(x, gemm_x_lanes(g), scratch);
-    r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);
+    if (g->picture)
+        run_windows(r, g, x, add, scratch);
+    else
+        r->kernels->gemm(g, x, w + g->w, add, g->has_bias ? w + g->bias : NULL, r->work + (size_t)g->out * TILE);
 }
 
 static void run_matmul(const Run *r, const MatmulStep *s, Arena *scratch)

@@ -48,7 +48,8 @@ static bool gemm_alike(const GemmStep *a, const GemmStep *b)
     return a->m == b->m && a->k == b->k && a->n == b->n && a->kb == b->kb && a->has_add == b->has_add &&
            a->scaled == b->scaled && a->has_bias == b->has_bias && a->transposed == b->transposed &&
            a->paired == b->paired && a->tiled == b->tiled && a->apart == b->apart && a->one_x == b->one_x &&
-           a->x_space == b->x_space && a->add_space == b->add_space && a->pairs == b->pairs;
+           a->x_space == b->x_space && a->add_space == b->add_space && a->pairs == b->pairs &&
+           a->picture == b->picture && a->places == b->places && a->taps == b->taps;
 }
 
 static bool map_alike(const MapStep *a, const MapStep *b)
@@ -87,12 +88,12 @@ bool step_alike(const Step *a, const Step *b)
 uint32_t move_src_words(const MoveStep *s) { return s->runs ? s->runs * MOVE_RUN_WORDS : s->n; }
 uint32_t move_dst_words(const MoveStep *s) { return s->runs ? 0 : s->n; }
 
-MoveWalk move_walk(const Plan *plan, const MoveStep *s) { return (MoveWalk){.weights = plan->weights, .s = s}; }
+MoveWalk move_walk(const Plan *plan, const MoveStep *s) { return (MoveWalk){.plan = plan, .s = s}; }
 
-static int64_t table_word(const float *weights, uint32_t table, uint32_t i)
+int32_t plan_table(const Plan *plan, uint32_t table, uint64_t i)
 {
     int32_t word;
-    memcpy(&word, weights + table + i, sizeof word);
+    memcpy(&word, plan->weights + table + i, sizeof word);
     return word;
 }
 
@@ -101,7 +102,7 @@ static void next_place(MoveWalk *w)
 {
     int axis = w->at ? MOVE_AXES - 1 : -1;
     while (axis >= 0 && ++w->i[axis] >= w->run.axis[axis].count) w->i[axis--] = 0;
-    if (axis < 0) memcpy(&w->run, w->weights + w->s->src_table + w->record++ * MOVE_RUN_WORDS, sizeof w->run);
+    if (axis < 0) memcpy(&w->run, w->plan->weights + w->s->src_table + w->record++ * MOVE_RUN_WORDS, sizeof w->run);
     w->src = w->run.src;
     w->dst = w->run.dst;
     for (int k = 0; k < MOVE_AXES; k++) {
@@ -116,8 +117,8 @@ bool move_next(MoveWalk *w)
     if (w->s->runs) {
         next_place(w);
     } else {
-        w->src = table_word(w->weights, w->s->src_table, w->at);
-        w->dst = table_word(w->weights, w->s->dst_table, w->at);
+        w->src = plan_table(w->plan, w->s->src_table, w->at);
+        w->dst = plan_table(w->plan, w->s->dst_table, w->at);
     }
     w->at++;
     return true;

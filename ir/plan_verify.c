@@ -122,6 +122,40 @@ static bool check_positive(Check *c, const char *what, uint64_t value)
 }
 
 // ---- steps. Each returns at its first violation; `touched` is then cleared by check_step.
+// The least and the largest of n words of a table.
+static void table_range(const Plan *plan, uint32_t table, uint32_t n, int64_t *least, int64_t *most)
+{
+    *least = *most = plan_table(plan, table, 0);
+    for (uint32_t i = 1; i < n; i++) {
+        int64_t word = plan_table(plan, table, i);
+        if (word < *least) *least = word;
+        if (word > *most) *most = word;
+    }
+}
+
+static bool check_windows(Check *c, const GemmStep *g)
+{
+    uint32_t words = tap_words(g->k);
+    int64_t place[2], tap[2];
+    if (g->transposed || g->apart) {
+        fail(c, "a product of windows is transposed or has weights of each token's own");
+        return false;
+    }
+    if (!check_read(c, "places", SPACE_CONST, g->places, g->m) || !check_read(c, "taps", SPACE_CONST, g->taps, words))
+        return false;
+    for (uint32_t k = g->k; k < words; k++)
+        if (plan_table(c->plan, g->taps, k) != plan_table(c->plan, g->taps, g->k - 1)) {
+            fail(c, "taps: word %u behind the last one is another", k);
+            return false;
+        }
+    table_range(c->plan, g->places, g->m, &place[0], &place[1]);
+    table_range(c->plan, g->taps, g->k, &tap[0], &tap[1]);
+    if (place[0] + tap[0] >= 0 && place[1] + tap[1] < g->picture) return true;
+    fail(c, "windows read lanes %lld to %lld of a picture of %u", (long long)(place[0] + tap[0]),
+         (long long)(place[1] + tap[1]), g->picture);
+    return false;
+}
+
 static void check_gemm(Check *c, const GemmStep *g)
 {
     uint64_t in = gemm_x_lanes(g), result = (uint64_t)g->m * (g->transposed ? g->k : g->n);
@@ -149,6 +183,7 @@ static void check_gemm(Check *c, const GemmStep *g)
         return;
     }
     uint64_t pairs = gemm_pair_lanes(g);
+    if (g->picture && !check_windows(c, g)) return;
     if (!check_read(c, "x", g->x_space, g->x, in)) return;
     if (!check_read(c, "w", SPACE_CONST, g->w, gemm_w_lanes(g))) return;
     if (g->has_bias && !check_read(c, "bias", SPACE_CONST, g->bias, gemm_biases(g))) return;

@@ -75,6 +75,9 @@ static void read_gemm(Reads *r, const GemmStep *s)
     ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
     read_if_const(r, s->x_space, s->x, gemm_x_lanes(s));
     if (s->has_bias) read_span(r, s->bias, gemm_biases(s));
+    if (!s->picture) return;
+    read_span(r, s->places, s->m);
+    read_span(r, s->taps, tap_words(s->k));
 }
 
 static void read_access(Reads *r, const Access *a, uint32_t n)

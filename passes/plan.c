@@ -211,6 +211,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     size_t n = (size_t)f->n_nodes + 2;
     p.place = ARENA_ARRAY(scratch_arena(cx), Place, n);
     p.view = ARENA_ARRAY(scratch_arena(cx), View, n);
+    p.windows = ARENA_ARRAY(scratch_arena(cx), Windows *, n);
     p.level = ARENA_ARRAY(scratch_arena(cx), int, n);
     p.unit = ARENA_ARRAY(scratch_arena(cx), int, n);
     p.stored = ARENA_ARRAY(scratch_arena(cx), bool, n);
@@ -223,6 +224,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     int *in_buffers = ARENA_ARRAY(scratch_arena(cx), int, f->n_inputs + 1),
         *out_buffers = ARENA_ARRAY(scratch_arena(cx), int, f->n_outputs + 1);
     find_levels(&p);
+    find_windows(&p);
     find_stored(&p);
     find_made(&p);
     int n_in = place_inputs(&p, in, graph, contexts, in_buffers);

@@ -52,7 +52,7 @@ void find_stored(Planner *p)
             if (v->op != OP_move) continue;
             bool fits =
                 op_elementwise(n->op) ? p->view[v->id].source && !node_is_const(p->view[v->id].source) : is_slice(p, v);
-            fits = fits || (op_info(n->op)->kind == KIND_REDUCE && reduced_across(p, n));
+            fits = fits || (op_info(n->op)->kind == KIND_REDUCE && reduced_across(p, n)) || windows_read(p, n, k);
             if (n->op != OP_move && !fits) move_step[v->id] = true;
         }
     }

@@ -45,7 +45,8 @@ void emit_linear(Planner *p, const Node *n)
     const Node *w = n->in[1];
     LinearDims d = linear_dims(w->type);
     Step s = {.kind = STEP_GEMM};
-    Place x = place_of(p, n->in[0]);
+    const Windows *windows = p->unit[n->in[0]->id] < 0 ? windows_read(p, n, 0) : NULL;
+    Place x = windows ? place_of_windows(p, n->in[0]) : place_of(p, n->in[0]);
     bool has_bias = n->n_in > 2 && n->in[2];
     const Node *add = n->n_in > 4 ? n->in[4] : n->n_in > 3 ? n->in[3] : NULL;
     s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / d.n),
@@ -60,6 +61,11 @@ void emit_linear(Planner *p, const Node *n)
                         .x_space = x.space,
                         .w = pool_matrix(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
+    if (windows) {
+        s.gemm.picture = (uint32_t)windows->lanes;
+        s.gemm.places = pool_put(p->pool, windows->places, s.gemm.m);
+        s.gemm.taps = pool_put(p->pool, windows->taps, tap_words(s.gemm.k));
+    }
     if (add) {
         Place at = place_of(p, add);
         s.gemm.add_space = at.space;

@@ -58,6 +58,14 @@ typedef struct {
     int64_t first, inner, outer_step, inner_step;
 } View;
 
+// A move that products read as windows of a picture (plan_windows.c).
+typedef struct {
+    const Node *picture, *framed; // framed: the same with its border, a move that is no node of the function; or NULL
+    int64_t lanes, inputs;
+    const int32_t *places, *taps;
+    Place at; // of `framed`
+} Windows;
+
 // Field `offset` bytes into a step gets the buffer's first lane added.
 typedef struct {
     int step, buffer;
@@ -86,14 +94,15 @@ typedef struct {
     int n_tables, cap_tables;
     // by node id
     Place *place;
-    View *view;      // of moves
-    int *level;      // steps before it
-    int *unit;       // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
-    bool *stored;    // its lanes must be in memory
-    bool *made;      // it is made where it is read
-    Place *reserved; // inside the concatenation that reads it
-    int *written;    // step that stores it
-    bool grow;       // concatenations may be filled part by part at any lane
+    View *view;        // of moves
+    Windows **windows; // of moves, or NULL
+    int *level;        // steps before it
+    int *unit;         // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
+    bool *stored;      // its lanes must be in memory
+    bool *made;        // it is made where it is read
+    Place *reserved;   // inside the concatenation that reads it
+    int *written;      // step that stores it
+    bool grow;         // concatenations may be filled part by part at any lane
     const Node **grown;
     int n_grown, cap_grown;
     struct Cluster *cluster; // scratch of emit_members
@@ -130,6 +139,13 @@ bool parts_in_order(const Planner *p);
 void emit_move(Planner *p, const Node *m);
 // The pairs as records (move_runs.c), to be freed; NULL: tables are not much larger.
 MoveRun *move_runs(const uint32_t *src, const uint32_t *dst, uint32_t n, uint32_t *count);
+
+// ---- windows of a picture (plan_windows.c)
+
+void find_windows(Planner *p);
+// What this operand of a reader is read as, or NULL.
+const Windows *windows_read(const Planner *p, const Node *reader, int operand);
+Place place_of_windows(Planner *p, const Node *move);
 
 // ---- products with a factor (plan_scale.c)
 

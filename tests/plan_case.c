@@ -48,6 +48,17 @@ void case_map(Case *c, uint32_t n, Access a, Access b)
     c->step.map.outs[0].value = (uint32_t)v;
 }
 
+Case *case_windows(uint32_t m, uint32_t k, uint32_t n, uint32_t kb)
+{
+    Case *c = case_new();
+    int32_t *places = (int32_t *)c->plan.weights, *taps = places + 32;
+    c->step.kind = STEP_GEMM;
+    c->step.gemm = (GemmStep){.m = m, .k = k, .n = n, .kb = kb, .w = 1000, .out = OUT, .picture = 64, .taps = 32};
+    for (uint32_t i = 0; i < m; i++) places[i] = (int32_t)(5 * i);
+    for (uint32_t i = 0; i < tap_words(k); i++) taps[i] = (int32_t)((3 + 7 * (i < k ? i : k - 1)) % 44);
+    return c;
+}
+
 ReduceStep reduction(Op op, uint32_t outer, uint32_t k, uint32_t space)
 {
     return (ReduceStep){.op = op, .outer = outer, .k = k, .in_space = space, .out = OUT};

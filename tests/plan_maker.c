@@ -111,6 +111,23 @@ void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
     g->out = add_output(m, tokens * n);
 }
 
+enum { PICTURE = 700 };
+
+void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, bool runs)
+{
+    add_gemm(m, tokens, k, n, kb);
+    GemmStep *g = &maker_last(m)->gemm;
+    uint32_t words = tap_words(g->k), run = runs ? 16 : 1;
+    int32_t *list = ARENA_ARRAY(m->cx.arena, int32_t, tokens + words);
+    for (uint32_t i = 0; i < tokens; i++) list[i] = (int32_t)below(m, PICTURE / 2);
+    g->picture = PICTURE;
+    g->x = source(m, g->x_space, PICTURE);
+    g->places = add_table(m, list, tokens);
+    for (uint32_t i = 0; i < words; i++)
+        list[i] = i >= k ? list[k - 1] : i % run ? list[i - 1] + 1 : (int32_t)below(m, PICTURE / 2 - run);
+    g->taps = add_table(m, list, words);
+}
+
 void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, Apart way)
 {
     GemmStep *g = &add_step(m, STEP_GEMM)->gemm;

@@ -146,6 +146,18 @@ static void test_other_refusals(void **state)
     c->step.kind = STEP_GEMM;
     c->step.gemm = (GemmStep){.m = 1, .k = 64, .n = 16, .kb = 64, .out = 16};
     refused(c, "x: WORK lane 16 is read and written");
+    c = case_windows(5, 30, 16, 30); // places 0 to 20, taps 0 to 43
+    c->step.gemm.picture = 63;
+    refused(c, "windows read lanes 1 to 63 of a picture of 63");
+    c = case_windows(5, 30, 16, 30);
+    c->step.gemm.taps = WEIGHT_LANES - 31;
+    refused(c, "taps: lanes 8161 + 32 are outside CONST");
+    c = case_windows(5, 30, 16, 30);
+    ((int32_t *)c->plan.weights)[32 + 31] = 1;
+    refused(c, "taps: word 31 behind the last one is another");
+    c = case_windows(5, 30, 16, 30);
+    c->step.gemm.transposed = true;
+    refused(c, "a product of windows is transposed");
     c = case_new();
     c->step.kind = STEP_REDUCE;
     c->step.reduce = reduction(OP_add, 1, 4, SPACE_WORK);

@@ -16,6 +16,19 @@ Cuts gemm_cuts(const Gen *g, const GemmStep *s)
     return cuts_of((s->k + 1) / 2, (s->kb + 1) / 2);
 }
 
+bool gemm_taps_even(const Gen *g, const GemmStep *s)
+{
+    bool even = s->picture && s->k % 16 == 0;
+    for (uint32_t k = 1; even && k < s->k; k++)
+        even = k % 16 == 0 || plan_table(g->plan, s->taps, k) == plan_table(g->plan, s->taps, k - 1) + 1;
+    return even;
+}
+
+Value window_lane(Gen *g, Value table, Value i)
+{
+    return LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, table, mul(g, i, 4))), g->i64, "");
+}
+
 GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 {
     GemmOperands o = {0};
@@ -29,6 +42,11 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     if (mixed || s->has_bias) o.bias = operand(g, SPACE_CONST);
     o.out = operand(g, SPACE_WORK);
     if (gemm_paired(g, s)) o.pairs = operand(g, SPACE_WORK);
+    if (s->picture) {
+        o.windows.places = operand(g, SPACE_CONST).base;
+        o.windows.taps = operand(g, SPACE_CONST).base;
+        o.windows.even = gemm_taps_even(g, s);
+    }
     if (mixed) o.parts = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
     o.tokens = s->apart ? count_arg(g, s->m) : word_i64(g, s->m);
     return o;
@@ -51,7 +69,8 @@ bool gemm_expands(const Gen *g, const GemmStep *s)
 
 bool gemm_takes_few(const Gen *g, const GemmStep *s)
 {
-    return g->gemm == gemm_emit && (s->m == 1 || s->apart || s->transposed || gemm_tiled(g, s));
+    bool rows = !s->picture && (s->m == 1 || s->apart || s->transposed);
+    return g->gemm == gemm_emit && (rows || gemm_tiled(g, s));
 }
 
 // T = 1: of a large matrix many tokens are done as few rows are, so that it comes from memory once for up to 32 of
@@ -61,7 +80,7 @@ enum { LARGE_MATRIX = 1 << 19 };
 bool gemm_gathers_tokens(const Gen *g, const GemmStep *s)
 {
     if (g->gemm != gemm_emit || s->m == 1 || s->apart || s->transposed || s->paired) return false;
-    if (s->scaled || gemm_mixed(g, s) || s->k % 16 || s->n % 16) return false;
+    if (s->scaled || s->picture || gemm_mixed(g, s) || s->k % 16 || s->n % 16) return false;
     return gemm_w_lanes(s) * (layout_short(g->layout) ? 2 : 4) > LARGE_MATRIX;
 }
 
@@ -69,14 +88,14 @@ bool gemm_gathers_tokens(const Gen *g, const GemmStep *s)
 static void x_pairs(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
 {
     if (g->tile > 1 || !gemm_takes_few(g, s)) {
-        pairs_emit(g, s, o->x, o->pairs, k, o->tokens);
+        pairs_emit(g, s, o, k);
         return;
     }
     Loop rows = loop_of(g, few_rows(g, g->shape));
-    Operand x = o->x, pairs = o->pairs;
-    x.base = bytes_at(g, x.base, product_of(g, rows.i, few_step(g, g->shape, s->x_space)));
-    pairs.base = bytes_at(g, pairs.base, product_of(g, rows.i, few_step(g, g->shape, SPACE_WORK)));
-    pairs_emit(g, s, x, pairs, k, o->tokens);
+    GemmOperands row = *o;
+    row.x.base = bytes_at(g, o->x.base, product_of(g, rows.i, few_step(g, g->shape, s->x_space)));
+    row.pairs.base = bytes_at(g, o->pairs.base, product_of(g, rows.i, few_step(g, g->shape, SPACE_WORK)));
+    pairs_emit(g, s, &row, k);
     loop_end(g, &rows, NULL);
 }
 
@@ -180,6 +199,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     p.out = o.out;
     p.k = p.kb = p.x_stride = count_arg(g, s->k);
     p.paired = gemm_paired(g, s);
+    if (!p.paired) p.windows = o.windows;
     if (p.paired) {
         x_pairs(g, s, &o, p.k);
         p.x = o.pairs;

@@ -67,12 +67,13 @@ static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
     word(g, k, (uint32_t)least(s->n, GEMM_GROUP));
 }
 
-enum { MIXED = 8 };
+enum { MIXED = 8, WINDOWS = 16 };
 
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
     bool mixed = gemm_mixed(g, s), reads_add = mixed || gemm_add_lanes(s);
     uint32_t behind = mixed ? MIXED : s->has_add | s->scaled << 1 | s->has_bias << 2;
+    if (s->picture) behind |= WINDOWS << gemm_taps_even(g, s);
     WORDS(s->apart ? 0 : s->m, (uint32_t)s->apart << 1 | s->one_x, behind, s->transposed, s->x_space);
     arg(g, k, s->x_space, s->x);
     if (reads_add) arg(g, k, ARG_ADD, s->add << 1 | s->add_space);
@@ -83,6 +84,10 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
     if (mixed || s->has_bias) arg(g, k, ARG_CONST, s->has_bias ? s->bias : s->w);
     arg(g, k, ARG_WORK, s->out);
     if (gemm_paired(g, s)) arg(g, k, ARG_WORK, s->pairs);
+    if (s->picture) {
+        arg(g, k, ARG_CONST, s->places);
+        arg(g, k, ARG_CONST, s->taps);
+    }
     if (mixed) arg(g, k, ARG_WORD, s->scaled ? 2 : s->has_bias);
     if (s->apart) count(g, k, s->m);
     if (s->transposed)
@@ -207,19 +212,11 @@ static void reduce_key(Gen *g, StepKey *k, const ReduceStep *s)
     if (s->k >= 16) count(g, k, s->k / 16);
 }
 
-static int32_t table_entry(const Plan *plan, uint32_t table, uint32_t i)
-{
-    int32_t lane;
-    memcpy(&lane, plan->weights + table + i, sizeof lane);
-    return lane;
-}
-
 TableShape table_shape(const Plan *plan, uint32_t table, uint32_t n)
 {
-    TableShape t = {true, table_entry(plan, table, 0), 1};
-    if (n > 1) t.step = table_entry(plan, table, 1) - t.first;
-    for (uint32_t i = 1; i < n && t.affine; i++)
-        t.affine = table_entry(plan, table, i) == t.first + (int64_t)i * t.step;
+    TableShape t = {true, plan_table(plan, table, 0), 1};
+    if (n > 1) t.step = plan_table(plan, table, 1) - t.first;
+    for (uint32_t i = 1; i < n && t.affine; i++) t.affine = plan_table(plan, table, i) == t.first + (int64_t)i * t.step;
     return t;
 }
 

@@ -284,18 +284,27 @@ void move_emit(Gen *g, const MoveStep *s);
 bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns
 void matmul_emit(Gen *g, const MatmulStep *s);
 void take_emit(Gen *g, const TakeStep *s);
+// Where the windows of a picture are (plan.h): the tables of places and taps; NULL: x lies token by token. `even`: taps
+// are runs of sixteen lanes.
+typedef struct {
+    Value places, taps;
+    bool even;
+} Windows;
 // The operands of a gemm in the order of its args, which its counts follow.
 typedef struct {
     Operand x, add, w, bias, out, pairs;
+    Windows windows;
     MatrixKind kind;
     Value add_space, tokens; // i64
     Value parts;             // mixed
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_gathers_tokens(const Gen *g, const GemmStep *s); // its code of T = 1 takes tokens as few rows
-bool gemm_takes_few(const Gen *g, const GemmStep *s);      // its code of T = 1 takes several rows at once
-bool gemm_expands(const Gen *g, const GemmStep *s);        // T > 1: its weights of 16 bits are expanded in chunks
-bool gemm_turns(const Gen *g, const GemmStep *s);          // its last args are a Turn
+bool gemm_taps_even(const Gen *g, const GemmStep *s);
+Value window_lane(Gen *g, Value table, Value i);      // word i of a table of CONST (i64)
+bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
+bool gemm_expands(const Gen *g, const GemmStep *s);   // T > 1: its weights of 16 bits are expanded in chunks
+bool gemm_turns(const Gen *g, const GemmStep *s);     // its last args are a Turn
 // One code for products with a scale and a bias, a bias, and neither; its argument behind these says which: 0, 1, 2.
 bool gemm_mixed(const Gen *g, const GemmStep *s);
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).
@@ -319,6 +328,7 @@ typedef struct {
     Cuts cut;
     Operand x, w;     // lanes x[m * x_stride + k], w[k * w_stride + n]
     Value x_stride;   // lanes from token to token
+    Windows windows;  // or x is these
     int64_t w_stride; // from k to k
     bool has_add, scaled, has_bias;
     Value parts;            // scaled and has_bias by way of this: 0 neither, 1 the bias, 2 both (i64); or NULL
@@ -348,7 +358,7 @@ void few_call(Gen *g, const Product *p, MatrixKind kind, Value shape, uint32_t x
 
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
 // x rounded and paired, for all tokens
-void pairs_emit(Gen *g, const GemmStep *s, Operand x, Operand pairs, Value k, Value tokens);
+void pairs_emit(Gen *g, const GemmStep *s, const GemmOperands *o, Value k);
 Value pairs_of(Gen *g, Value k);     // how many k inputs are
 Value pairs_stride(Gen *g, Value k); // lanes from token to token
 Value pairs_dot(Gen *g, Factor x, Factor w, Value sum);

@@ -15,7 +15,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MOST_TOKENS = 6, SMALL_SUMS = 8 }; // SMALL_SUMS: in_small_blocks
+enum { SMALL_SUMS = 8 }; // in_small_blocks
 
 Value row_at(Gen *g, const Block *b, int v) { return add(g, b->row, word_i64(g, v * g->width)); }
 
@@ -29,7 +29,7 @@ Value load_unit(Gen *g, const Block *b, Operand o, int n, int v)
 static Factor load_x(Gen *g, const Product *p, const Block *b, Operand x, int m, int v)
 {
     if (b->inputs) return (Factor){b->inputs[m], b->input};
-    Operand at = operand_at(g, x, mul(g, p->x_stride, m));
+    Operand at = b->tokens ? operand_at(g, b->tokens[m], b->tap) : operand_at(g, x, mul(g, p->x_stride, m));
     return g->tile == 1 ? scalar(g, load_lanes(g, at, 1)) : whole(load_rows(g, at, row_at(g, b, v), g->width));
 }
 
@@ -104,7 +104,7 @@ Cuts cuts_of(uint32_t k, uint32_t kb)
 }
 
 // T = 1 where slots are read: the inputs of a pass are one load.
-static bool loads_inputs(const Gen *g) { return g->tile == 1 && reads_slots(g); }
+static bool loads_inputs(const Gen *g, const Product *p) { return g->tile == 1 && reads_slots(g) && !p->windows.taps; }
 
 static const Value *load_inputs(Gen *g, const Product *p, const Block *b, Operand x, int n, Value *inputs)
 {
@@ -121,10 +121,12 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
         Operand x = operand_at(g, b->x, first), w = operand_at(g, b->w, mul(g, first, p->w_stride));
         Value inputs[MOST_TOKENS];
         Block own = *b;
-        if (loads_inputs(g) && unroll > 1) own.inputs = load_inputs(g, p, b, x, unroll, inputs);
-        for (own.input = 0; own.input < unroll; own.input++)
+        if (loads_inputs(g, p) && unroll > 1) own.inputs = load_inputs(g, p, b, x, unroll, inputs);
+        for (own.input = 0; own.input < unroll; own.input++) {
+            if (b->tokens) own.tap = window_lane(g, p->windows.taps, add(g, first, word_i64(g, own.input)));
             multiply_add(g, p, &own, operand_fixed(g, x, own.input), operand_fixed(g, w, own.input * p->w_stride),
                          sum + c * sums_of(b));
+        }
     }
     fetch_pass(g, p, b, k, unroll);
 }
@@ -171,9 +173,9 @@ static int unroll_of(const Gen *g, const Product *p, int sums)
 {
     if (in_small_blocks(g, p)) return 1;
     if (takes_two(g, p, sums)) return 2;
-    if (2 * sums > g->info.sums) return loads_inputs(g) && p->cut.whole && !p->paired ? 2 : 1;
+    if (2 * sums > g->info.sums) return loads_inputs(g, p) && p->cut.whole && !p->paired ? 2 : 1;
     int unroll = sums <= 8 ? 4 : 2;
-    bool fewer = g->few_loads && g->tile == 1 && !loads_inputs(g) && unroll * sums > MOST_LOADS;
+    bool fewer = g->few_loads && g->tile == 1 && !loads_inputs(g, p) && unroll * sums > MOST_LOADS;
     return fewer ? unroll / 2 : unroll;
 }
 
@@ -414,8 +416,14 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
 // `m` tokens from `token` (i64) on.
 static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m, Value token)
 {
+    Operand tokens[MOST_TOKENS];
     b.m = m;
     b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
+    for (int i = 0; p->windows.taps && i < m; i++) {
+        Value place = window_lane(g, p->windows.places, add(g, token, word_i64(g, i)));
+        tokens[i] = operand_at(g, p->x, place);
+        b.tokens = tokens;
+    }
     b.out = operand_at(g, b.out, product_of(g, token, p->out_stride));
     if (p->has_add) b.add = operand_at(g, b.add, product_of(g, token, p->out_stride));
     if (p->scaled) b.add = operand_at(g, b.add, token);

@@ -19,7 +19,9 @@ typedef struct {
     Value row;    // first row
     Value ahead;  // what this pass over K has to fetch begins here, `fetched` bytes for each k; NULL: nothing
     Value fetched;
-    const Value *inputs; // T = 1: by token, some neighbouring inputs, of which number `input` has its turn; or NULL
+    const Operand *tokens; // windows: each token's first lane; x is not used
+    Value tap;             // windows: the lane of the input that has its turn
+    const Value *inputs;   // T = 1: by token, some neighbouring inputs, of which number `input` has its turn; or NULL
     int input;
     Operand add, bias, out;
     Expansion next;
@@ -27,6 +29,8 @@ typedef struct {
 
 static inline int sums_of(const Block *b) { return b->m * b->n * b->v; }
 static inline int unit_lanes(const Gen *g) { return g->tile == 1 ? g->width : 1; }
+
+enum { MOST_TOKENS = 6 };
 
 // ---- product.c
 Value row_at(Gen *g, const Block *b, int v);

@@ -119,7 +119,7 @@ static GemmOperands token_operands(Gen *g, const GemmStep *s, const GemmOperands
 
 static void gemm_by_blas(Gen *g, const GemmStep *s)
 {
-    if (s->x_space == SPACE_CONST && g->tile > 1) { // x has no rows
+    if (s->picture || (s->x_space == SPACE_CONST && g->tile > 1)) { // x does not lie in order, or has no rows
         gemm_emit(g, s);
         return;
     }
