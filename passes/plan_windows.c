@@ -7,8 +7,8 @@
 //     place[m] + tap[k]
 //
 // and those numbers that are outside of the picture, and no others, are the border's. With strides, dilations, crops and
-// any order of the taps that is so of every convolution. The axes may be two in one (a picture's lines, one behind the
-// other, are an axis of places): an axis is divided where that makes a move windows.
+// any order of the taps that is so of every convolution. Passes have joined axes (channels, lines and columns are one
+// of 32768 lanes), so they are divided, in every way, until a move is windows along them.
 //
 // Places and taps come from the move itself: those of the token that reads the picture in most inputs are taps, and
 // from there on each token that shares an input with a known one gives its place, and the taps that only it has.
@@ -40,8 +40,8 @@ typedef struct {
     int64_t patience; // tokens still to be looked at
 } Search;
 
-// A border is copied only where that is much less than the windows are; not worth it, too, is what reads each lane once,
-// and a matrix so large that tokens share its way from memory (which takes them as rows, one after the other).
+// A border is copied only where that is less than the windows are. Not worth it is what reads each lane once, and a
+// matrix so large that tokens share its way from memory (which takes them as rows, one after the other).
 enum { LARGE_MATRIX = 1 << 17, MOST_DIVIDED = 2, PATIENCE = 1 << 18 };
 
 static void digits_of(const Axes *axes, int64_t lane, int32_t digit[AXES])

@@ -119,45 +119,54 @@ static Value words_of(Gen *g, Value first, Value second)
     return LLVMBuildBitCast(g->b, without_small(g, words, 2 * g->width), floats(g, g->width), "");
 }
 
-// What one token's inputs are read by: x stands at its first one.
+// What one token's inputs are read by, from one of them on: where x stands, or where its tap does.
 typedef struct {
     Operand x;
     Windows windows;
 } Token;
 
-static Operand input_at(Gen *g, const Token *t, Value number)
+static Token token_from(Gen *g, Token t, Value first)
 {
-    return operand_at(g, t->x, t->windows.taps ? window_lane(g, t->windows.taps, number) : number);
+    if (t.windows.taps)
+        t.windows.taps = bytes_at(g, t.windows.taps, mul(g, first, 4));
+    else
+        t.x = operand_at(g, t.x, first);
+    return t;
 }
 
-// T = 1: sixteen of them from `first` on.
-static Value sixteen_inputs(Gen *g, const Token *t, Value first)
+static Operand input_at(Gen *g, const Token *t, int64_t number)
+{
+    if (!t->windows.taps) return operand_fixed(g, t->x, number);
+    return operand_at(g, t->x, window_lane(g, t->windows.taps, word_i64(g, number)));
+}
+
+// T = 1.
+static Value sixteen_inputs(Gen *g, const Token *t, int64_t first)
 {
     if (!t->windows.taps || t->windows.even) return load_lanes(g, input_at(g, t, first), SIXTEEN);
     Value all = LLVMGetPoison(floats(g, SIXTEEN));
-    for (int i = 0; i < SIXTEEN; i++) {
-        Value one = load_lanes(g, input_at(g, t, add(g, first, word_i64(g, i))), 1);
-        all = LLVMBuildInsertElement(g->b, all, one, word_i64(g, i), "");
-    }
+    for (int i = 0; i < SIXTEEN; i++)
+        all = LLVMBuildInsertElement(g->b, all, load_lanes(g, input_at(g, t, first + i), 1), word_i64(g, i), "");
     return all;
 }
 
 // T = 1. Behind an odd K stands whatever follows x: its half of the last word becomes 0.
-static void row_pairs(Gen *g, const Token *x, Operand pairs, Value k, bool odd)
+static void row_pairs(Gen *g, Token x, Operand pairs, Value k, bool odd)
 {
     Loop l = loop_of(g, sixteens_of(g, k));
-    Value sixteen = sixteen_inputs(g, x, mul(g, l.i, SIXTEEN));
-    store(g, halves_of(g, sixteen), operand_at(g, pairs, mul(g, l.i, SIXTEEN / 2)).base);
+    Token from = token_from(g, x, mul(g, l.i, SIXTEEN));
+    store(g, halves_of(g, sixteen_inputs(g, &from, 0)), operand_at(g, pairs, mul(g, l.i, SIXTEEN / 2)).base);
     loop_end(g, &l, NULL);
     Value none = LLVMConstNull(LLVMInt16TypeInContext(g->llvm));
     if (odd) LLVMSetAlignment(LLVMBuildStore(g->b, none, bytes_at(g, pairs.base, mul(g, k, 2))), 2);
 }
 
 // Sixteen lanes from `first` on, of which those behind K are zeros.
-static Value last_sixteen(Gen *g, const Token *x, Value first, Value k)
+static Value last_sixteen(Gen *g, Token x, Value first, Value k)
 {
     Value left = least_word(g, difference(g, k, first), word_i64(g, SIXTEEN));
-    Value halves = halves_of(g, sixteen_inputs(g, x, first));
+    Token from = token_from(g, x, first);
+    Value halves = halves_of(g, sixteen_inputs(g, &from, 0));
     LLVMTypeRef type = LLVMTypeOf(halves), half = LLVMGetElementType(type);
     Value number = LLVMBuildTrunc(g->b, iota(g, SIXTEEN), type, "");
     Value there = is_below(g, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN));
@@ -165,13 +174,13 @@ static Value last_sixteen(Gen *g, const Token *x, Value first, Value k)
 }
 
 // T = 1, for tiles: zeros behind K, up to a whole tile.
-static void tile_pairs_of_row(Gen *g, const Token *x, Operand pairs, Value k)
+static void tile_pairs_of_row(Gen *g, Token x, Operand pairs, Value k)
 {
     Value whole = quotient(g, k, word_i64(g, TILED_INPUTS));
     Loop l = loop_maybe(g, whole);
-    Value begin = mul(g, l.i, TILED_INPUTS), half = add(g, begin, word_i64(g, SIXTEEN));
-    Value both = both_rounded(g, sixteen_inputs(g, x, begin), sixteen_inputs(g, x, half));
-    Value words = without_small(g, both, TILED_INPUTS);
+    Token from = token_from(g, x, mul(g, l.i, TILED_INPUTS));
+    Value second = sixteen_inputs(g, &from, SIXTEEN);
+    Value words = without_small(g, both_rounded(g, sixteen_inputs(g, &from, 0), second), TILED_INPUTS);
     store(g, words, operand_at(g, pairs, mul(g, l.i, SIXTEEN)).base);
     loop_end(g, &l, NULL);
     Value first = mul(g, whole, TILED_INPUTS), left = difference(g, k, first);
@@ -186,23 +195,22 @@ static void tile_pairs_of_row(Gen *g, const Token *x, Operand pairs, Value k)
 }
 
 // T > 1: one word of all rows; `second`: x has its second lane, too.
-static void tile_pair(Gen *g, const Token *x, Value first, Operand pairs, bool second)
+static void tile_pair(Gen *g, Token x, Operand pairs, bool second)
 {
-    Operand one = input_at(g, x, first), other = second ? input_at(g, x, add(g, first, word_i64(g, 1))) : one;
     Loop rows = rows_begin(g, g->width);
-    Value row = mul(g, rows.i, g->width), a = load_rows(g, one, row, g->width);
-    Value b = second ? load_rows(g, other, row, g->width) : splat_float(g, 0, g->width);
+    Value row = mul(g, rows.i, g->width), a = load_rows(g, input_at(g, &x, 0), row, g->width);
+    Value b = second ? load_rows(g, input_at(g, &x, 1), row, g->width) : splat_float(g, 0, g->width);
     store(g, words_of(g, a, b), row_address(g, pairs, row));
     loop_end(g, &rows, NULL);
 }
 
-static void tile_pairs(Gen *g, const Token *x, Operand pairs, Value k, bool odd)
+static void tile_pairs(Gen *g, Token x, Operand pairs, Value k, bool odd)
 {
     Value whole = LLVMBuildLShr(g->b, k, word_i64(g, 1), "");
     Loop l = loop_maybe(g, whole);
-    tile_pair(g, x, mul(g, l.i, 2), operand_at(g, pairs, l.i), true);
+    tile_pair(g, token_from(g, x, mul(g, l.i, 2)), operand_at(g, pairs, l.i), true);
     loop_end(g, &l, NULL);
-    if (odd) tile_pair(g, x, mul(g, whole, 2), operand_at(g, pairs, whole), false);
+    if (odd) tile_pair(g, token_from(g, x, mul(g, whole, 2)), operand_at(g, pairs, whole), false);
 }
 
 void pairs_emit(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
@@ -212,10 +220,10 @@ void pairs_emit(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
     Token from = {operand_at(g, o->x, first), o->windows};
     Operand to = operand_at(g, o->pairs, product_of(g, tokens.i, pairs_stride(g, k)));
     if (g->info.tiles)
-        tile_pairs_of_row(g, &from, to, k);
+        tile_pairs_of_row(g, from, to, k);
     else if (g->tile == 1)
-        row_pairs(g, &from, to, k, s->k % 2);
+        row_pairs(g, from, to, k, s->k % 2);
     else
-        tile_pairs(g, &from, to, k, s->k % 2);
+        tile_pairs(g, from, to, k, s->k % 2);
     loop_end(g, &tokens, NULL);
 }

@@ -1,7 +1,8 @@
 // openblas: the llvm backend's code with gemm steps as calls of cblas_sgemm. A tile of T rows is a K x T matrix:
 // out (N x T) = W^T (N x K) times x (K x T), one call per token and group of outputs; for T = 1 the tokens are the
 // rows of one product. Transposed products likewise, one call per group of inputs. `add` and bias follow in generated
-// code. The bits are OpenBLAS's, not the Plan's.
+// code. The bits are OpenBLAS's, not the Plan's. Products of windows, whose x does not lie in order, are the llvm
+// backend's.
 #include "../llvm/llvm.h"
 
 enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
@@ -119,7 +120,7 @@ static GemmOperands token_operands(Gen *g, const GemmStep *s, const GemmOperands
 
 static void gemm_by_blas(Gen *g, const GemmStep *s)
 {
-    if (s->picture || (s->x_space == SPACE_CONST && g->tile > 1)) { // x does not lie in order, or has no rows
+    if (s->picture || (s->x_space == SPACE_CONST && g->tile > 1)) { // x has no rows
         gemm_emit(g, s);
         return;
     }

@@ -1,0 +1,82 @@
+"""A product reads the windows of a picture where they lie, whatever their axes, strides, dilations and borders are."""
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+ROWS = 21
+
+
+def windows(shape, kernel, before, after, strides, dilations, layout, groups):
+    """Lanes that each place reads, [places, taps], of the picture [channels, ...] (or [..., channels]); -1: border."""
+    lanes = np.arange(np.prod(shape)).reshape(shape)
+    if layout == "last":
+        lanes = np.moveaxis(np.arange(np.prod(shape)).reshape(*shape[1:], shape[0]), -1, 0)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
+    out = [(n + b + a - r) // s + 1 for n, b, a, r, s in zip(shape[1:], before, after, reach, strides)]
+    lanes = np.pad(lanes, [(0, 0), *zip(before, after)], constant_values=-1)[: shape[0] // groups]
+    list_of = []
+    for place in itertools.product(*map(range, out)):
+        box = tuple(slice(p * s, p * s + r, d) for p, s, r, d in zip(place, strides, reach, dilations))
+        list_of.append(lanes[(slice(None), *box)].ravel())
+    return np.array(list_of)
+
+
+def text_of(lanes, reads, weights):
+    """A rectifier, the windows and their product, as .nf text."""
+    k, n = weights.shape
+    border = np.where(reads < 0, lanes, reads).ravel()
+    return f"""module stage=imported
+port in "x" f32[{lanes}] batch 0
+port out "y" f32[{len(reads) * n}] batch 0
+func @main(x: f32[1,{lanes}]) {{
+    zero: f32[] = constant 0
+    r: f32[1,{lanes}] = leaky_relu x {{alpha=0}}
+    p: f32[{len(reads)},{k}] = move r, zero [{', '.join(map(str, border))}]
+    w: f32[{k},{n}] = constant [{', '.join(float(v).hex() for v in weights.ravel())}]
+    c: f32[{len(reads)},{n}] = linear p, w
+    y: f32[1,{len(reads) * n}] = move c
+    return y
+}}
+"""
+
+
+# picture, kernel, outputs, border before and behind, strides, dilations, groups; whether (in which layout) it is read
+# in place
+CASES = {
+    "border": ((5, 9, 11), (3, 3), 7, (1, 1), (1, 1), (1, 1), (1, 1), 1, True),
+    "strides": ((3, 16, 12), (5, 5), 20, (2, 2), (2, 2), (2, 2), (1, 1), 1, True),
+    "one border": ((2, 10, 10), (3, 4), 16, (0, 2), (1, 0), (1, 2), (1, 1), 1, True),
+    "dilations": ((4, 13, 12), (3, 3), 33, (2, 2), (2, 2), (1, 1), (2, 2), 1, True),
+    "no border": ((4, 12, 14), (3, 3), 8, (0, 0), (0, 0), (1, 1), (1, 1), 1, True),
+    "sixteens": ((16, 8, 8), (3, 3), 64, (1, 1), (1, 1), (1, 1), (1, 1), 1, True),
+    "groups": ((6, 9, 9), (3, 3), 8, (1, 1), (1, 1), (1, 1), (1, 1), 2, True),
+    "one axis": ((5, 40), (7,), 9, (3,), (3,), (1,), (1,), 1, True),
+    "patches": ((3, 12, 12), (4, 4), 24, (0, 0), (0, 0), (4, 4), (1, 1), 1, False),  # each number is read once
+    "three axes": ((2, 5, 6, 7), (3, 3, 3), 4, (1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1, "last"),
+    "large matrix": ((64, 6, 6), (3, 3), 256, (1, 1), (1, 1), (1, 1), (1, 1), 1, False),
+}
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("name", CASES)
+def test_windows(tool, tmp_path, name, layout):
+    shape, kernel, n, before, after, strides, dilations, groups, in_place = CASES[name]
+    reads = windows(shape, kernel, before, after, strides, dilations, layout, groups)
+    if layout == "last":  # the channels innermost
+        reads = reads.reshape(len(reads), shape[0] // groups, -1).swapaxes(1, 2).reshape(len(reads), -1)
+    rng, lanes = np.random.default_rng(3), int(np.prod(shape))
+    weights = (rng.standard_normal((reads.shape[1], n)) / np.sqrt(reads.shape[1])).astype(np.float32)
+    (tmp_path / "picture.nf").write_text(text_of(lanes, reads, weights))
+    plan = tool(tmp_path / "picture.nf", "--stop-after", "plan").stdout
+    assert bool(re.search("gemm .*windows of", plan)) == (in_place in (True, layout))
+    x = rng.standard_normal((ROWS, lanes)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    padded = np.concatenate([np.maximum(x, 0), np.zeros((ROWS, 1))], 1)
+    want = padded[:, reads].astype(float) @ weights
+    for options in ((), ("--weights", "f16"), ("--weights", "bf16", "--cpu", "native")):
+        tool(tmp_path / "picture.nf", "-o", tmp_path / "p.so", "--no-verify", *options)
+        tool("run", tmp_path / "p.so", "run", f"x={tmp_path / 'x.npy'}", "-o", tmp_path)
+        got = np.load(tmp_path / "y.npy").reshape(want.shape)
+        np.testing.assert_allclose(got, want, rtol=0, atol=3e-2 if "--weights" in options else 1e-5)
