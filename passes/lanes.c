@@ -103,51 +103,64 @@ static bool rebuild_as_it_is(Lanes *s, const Node *n)
     return true;
 }
 
+// The lanes of a node that are computed.
+typedef struct {
+    LaneRef *in[3];
+    int64_t *lanes, n;
+    LaneKey *keys; // or NULL
+} Kept;
+
+// Lane i, of these operands, is a constant or stands already; else it is kept.
+static void rebuild_lane(Lanes *s, const Node *n, int64_t i, const LaneRef *now, Kept *kept)
+{
+    LaneRef other = alias_of(n, now);
+    bool constant = true;
+    for (int k = 0; k < n->n_in; k++) constant = constant && lane_is_const(now[k]);
+    if (kept->keys) kept->keys[kept->n] = elementwise_key(n, now);
+    if (kept->keys && !constant && !other.node) other = lane_numbers_find(s->numbers, kept->keys[kept->n]);
+    if (constant)
+        set_const(s, n, i, const_result(n, now));
+    else if (minus_inf_plus(n, now))
+        set_const(s, n, i, -INFINITY);
+    else if (other.node)
+        lane_env_set(s->env, (LaneRef){n, i}, other);
+    else {
+        for (int k = 0; k < n->n_in; k++) kept->in[k][kept->n] = now[k];
+        kept->lanes[kept->n++] = i;
+    }
+}
+
+static void build_kept(Lanes *s, const Node *n, const Kept *kept)
+{
+    const Node *ops[3];
+    for (int k = 0; k < n->n_in; k++) ops[k] = lanes_gather(s->b, kept->in[k], kept->n);
+    const Node *now = lanes_apply(s->b, n, ops);
+    bool whole = kept->n == type_lanes(n->type) && type_lanes(now->type) == kept->n;
+    if (whole) lane_env_set_all(s->env, n, now);
+    for (int64_t j = 0; j < kept->n && (kept->keys || !whole); j++) {
+        LaneRef lane = {now, type_lanes(now->type) == 1 ? 0 : j};
+        if (!whole) lane_env_set(s->env, (LaneRef){n, kept->lanes[j]}, lane);
+        if (kept->keys) lane_numbers_put(s->numbers, kept->keys[j], lane_canonical(lane.node, lane.lane));
+    }
+}
+
 static void rebuild_elementwise(Lanes *s, const Node *n)
 {
     if (rebuild_as_it_is(s, n)) return;
-    int64_t lanes = type_lanes(n->type), m = 0;
-    LaneRef *in[3] = {0};
-    LaneKey *keys = s->numbers ? heap_array(lanes, sizeof *keys) : NULL;
-    int64_t *kept = heap_array(lanes, sizeof *kept);
-    for (int k = 0; k < n->n_in; k++) in[k] = heap_array(lanes, sizeof **in);
+    int64_t lanes = type_lanes(n->type);
+    Kept kept = {.lanes = heap_array(lanes, sizeof *kept.lanes)};
+    if (s->numbers) kept.keys = heap_array(lanes, sizeof *kept.keys);
+    for (int k = 0; k < n->n_in; k++) kept.in[k] = heap_array(lanes, sizeof **kept.in);
     for (int64_t i = 0; i < lanes; i++) {
         if (!needed(s, n, i)) continue;
         LaneRef now[3];
-        bool constant = true;
-        for (int k = 0; k < n->n_in; k++) {
-            now[k] = lane_env_get(s->env, lane_operand(n, k, i));
-            constant = constant && lane_is_const(now[k]);
-        }
-        LaneRef other = alias_of(n, now);
-        if (keys) keys[m] = elementwise_key(n, now);
-        if (keys && !constant && !other.node) other = lane_numbers_find(s->numbers, keys[m]);
-        if (constant)
-            set_const(s, n, i, const_result(n, now));
-        else if (minus_inf_plus(n, now))
-            set_const(s, n, i, -INFINITY);
-        else if (other.node)
-            lane_env_set(s->env, (LaneRef){n, i}, other);
-        else {
-            for (int k = 0; k < n->n_in; k++) in[k][m] = now[k];
-            kept[m++] = i;
-        }
+        for (int k = 0; k < n->n_in; k++) now[k] = lane_env_get(s->env, lane_operand(n, k, i));
+        rebuild_lane(s, n, i, now, &kept);
     }
-    if (m) {
-        const Node *ops[3];
-        for (int k = 0; k < n->n_in; k++) ops[k] = lanes_gather(s->b, in[k], m);
-        const Node *now = lanes_apply(s->b, n, ops);
-        bool whole = m == lanes && type_lanes(now->type) == m;
-        if (whole) lane_env_set_all(s->env, n, now);
-        for (int64_t j = 0; j < m && (keys || !whole); j++) {
-            LaneRef lane = {now, type_lanes(now->type) == 1 ? 0 : j};
-            if (!whole) lane_env_set(s->env, (LaneRef){n, kept[j]}, lane);
-            if (keys) lane_numbers_put(s->numbers, keys[j], lane_canonical(lane.node, lane.lane));
-        }
-    }
-    for (int k = 0; k < n->n_in; k++) free(in[k]);
-    free(kept);
-    free(keys);
+    if (kept.n) build_kept(s, n, &kept);
+    for (int k = 0; k < n->n_in; k++) free(kept.in[k]);
+    free(kept.lanes);
+    free(kept.keys);
 }
 
 // ---- the rest

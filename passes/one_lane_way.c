@@ -316,6 +316,22 @@ static const Way *through_root(WayFinder *w, int s)
     return root && w->slots[s].node->op != OP_sqrt ? try_rational(w, s, at, inside, &wants) : NULL;
 }
 
+// Slot s by its operand k, the other one being a number.
+static const Way *chain_by_number(WayFinder *w, int s, int k, double number)
+{
+    Op op = w->slots[s].node->op;
+    if (number == 0 && (op == OP_mul || (op == OP_div && k == 1)))
+        return refuse(w->q, w->slots[s].node, "multiplies by 0");
+    bool same = number == 1 ? op == OP_mul || (op == OP_div && k == 0)
+                            : number == 0 && (op == OP_add || (op == OP_sub && k == 0));
+    const Way *way = chain(w, s, k, same);
+    if (!way || way == &DEAD || same) return way;
+    Way *numbered = arena_copy(w->a, way, sizeof *way);
+    numbered->has_number = true;
+    numbered->number = number;
+    return numbered;
+}
+
 const Way *find_way(WayFinder *w, int s)
 {
     const Slot *slot = &w->slots[s];
@@ -340,19 +356,8 @@ const Way *find_way(WayFinder *w, int s)
     }
     if (!is_invertible(w, s, found)) return rational(w, s);
     double v = 0;
-    bool number_known = n->n_in == 2 && operand_number(w, s, 1 - found, &v);
-    if (number_known && (n->op == OP_mul || (n->op == OP_div && found == 1)) && v == 0)
-        return refuse(w->q, n, "multiplies by 0");
-    bool same = number_known && ((n->op == OP_mul && v == 1) || (n->op == OP_div && found == 0 && v == 1) ||
-                                 (n->op == OP_add && v == 0) || (n->op == OP_sub && found == 0 && v == 0));
-    const Way *way = chain(w, s, found, same);
-    if (way && way != &DEAD && number_known && !same) {
-        Way *numbered = arena_copy(w->a, way, sizeof *way);
-        numbered->has_number = true;
-        numbered->number = v;
-        way = numbered;
-    }
-    return way;
+    return n->n_in == 2 && operand_number(w, s, 1 - found, &v) ? chain_by_number(w, s, found, v)
+                                                               : chain(w, s, found, false);
 }
 
 // Every test that is no select must compare a function of v that can be walked back.

@@ -50,6 +50,10 @@ static void collect(BaseTerms *c, LaneRef r, double weight)
     double v = 0;
     LaneRef inner;
     if (--c->budget < 0 || lane_is_const(r)) return;
+    if (lane_square_of(r, &inner) && inner.node->op == OP_sqrt) { // the square of a norm
+        collect(c, lane_operand(inner.node, 0, inner.lane), weight);
+        return;
+    }
     switch ((int)r.node->op) {
     case OP_neg: collect(c, lane_operand(r.node, 0, r.lane), -weight); return;
     case OP_add:
@@ -58,10 +62,6 @@ static void collect(BaseTerms *c, LaneRef r, double weight)
         collect(c, lane_operand(r.node, 1, r.lane), r.node->op == OP_add ? weight : -weight);
         return;
     case OP_mul:
-        if (lane_square_of(r, &inner) && inner.node->op == OP_sqrt) {
-            collect(c, lane_operand(inner.node, 0, inner.lane), weight);
-            return;
-        }
         for (int k = 0; k < 2; k++)
             if (constant_operand(r, k, &v)) {
                 collect(c, lane_operand(r.node, 1 - k, r.lane), weight * v);
@@ -79,12 +79,6 @@ static void collect(BaseTerms *c, LaneRef r, double weight)
         for (int64_t k = 0; k < K; k++) collect(c, lane_canonical(r.node->in[0], r.lane * K + k), weight);
         return;
     }
-    case OP_pow: // the square of a norm
-        if (lane_square_of(r, &inner) && inner.node->op == OP_sqrt) {
-            collect(c, lane_operand(inner.node, 0, inner.lane), weight);
-            return;
-        }
-        break;
     case OP_matmul:
         if (type_last(r.node->type) != 1) break; // attention
         collect_matmul(c, r, weight);
