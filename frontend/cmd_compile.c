@@ -266,6 +266,7 @@ static const char *next_command(Session *s, const Build *b, const Job *j)
         inputs = arena_format(s->arena, "%s %s", inputs, shell_word(s->arena, input));
     }
     if (f->is_flow && !sample) inputs = arena_format(s->arena, "%s x=x.npy", inputs);
+    if (sample && b->plan->given_only) inputs = arena_format(s->arena, "%s z=z.npy", inputs);
     return arena_format(s->arena, "nfcc run %s %s%s -o out", shell_word(s->arena, path), entry, inputs);
 }
 

@@ -67,8 +67,9 @@ typedef struct nfcc_model_header nfcc_model; /* the descriptor inside policy.so 
 
 /* Noise of a call. Start from NFCC_NOISE(seed). z != NULL: [N][n][D] latents used as they are (seed, next and
  * temperature are not looked at). Else N*n rows are drawn: row i of the call is row next + i of the stream `seed`, and
- * `next` moves on by N*n. The same (seed, row) gives the same bits on every machine. temperature scales the noise; 0 is
- * the deterministic action; log_prob stays the trained density's. A zeroed nfcc_noise is the deterministic action.
+ * `next` moves on by N*n. The same (seed, row) gives the same bits on every machine. temperature scales the noise
+ * (of a uniform base about its middle, above 1 beyond its ends); 0 is the deterministic action; log_prob stays the
+ * trained density's. A zeroed nfcc_noise is the deterministic action.
  * Generator: Philox4x32-10 (Salmon et al., SC 2011), key = seed, counter = (row low, row high, block, 0); block b makes
  * lanes 2b and 2b+1 by Box-Muller: words 0 (high) and 1 (low) are the radius, u = (r + 0.5) 2^-64; words 2 and 3 the
  * angle. Of a Laplace, logistic or uniform base words 0, 1 and words 2, 3 are two such u, which the inverse distribution

@@ -37,6 +37,18 @@ def test_next_command_can_be_pasted(tool, tmp_path):
     assert "policy" in tool("info", name, cwd=tmp_path).stdout
 
 
+@pytest.mark.parametrize("base", ["normal", "student_t:5"])
+def test_next_command_runs(tool, tmp_path, base):
+    """Of a base that is not drawn, with latents."""
+    text = tool(tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so", "--base", base, cwd=tmp_path).stdout
+    for name, width in (("y", 8), ("z", 6)):
+        np.save(tmp_path / f"{name}.npy", np.zeros((2, width), np.float32))
+    command = shlex.split(text.split("next: ")[1])
+    assert command[0] == "nfcc" and ("z=z.npy" in command) == (base != "normal")
+    tool(*command[1:], cwd=tmp_path)
+    assert np.load(tmp_path / "out/x.npy").shape == (2, 6)
+
+
 def test_equal_input_equal_bytes(tool, tmp_path):
     for name in ("a/p.so", "b/p.so"):
         os.makedirs(tmp_path / name[0])

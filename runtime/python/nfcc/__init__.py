@@ -705,7 +705,8 @@ class Policy:
         return made
 
     def draw(self, seed: int, rows: int, *, first_row: int = 0, out: Optional[Array] = None) -> Array:
-        """Standard normals [rows, *E]: rows first_row ... of the stream `seed`, as `sample` uses them."""
+        """Noise of the standardised base (normals, unless it is another), [rows, *E]: rows first_row ... of the stream
+        `seed`, as `sample` uses them before temperature."""
         rows = _row_count(rows)
         z = _output("z", out, (rows,) + self._event().shape)
         self._call("draw", _whole("seed", seed), _whole("first_row", first_row), rows, _address(z), self._workspace())
