@@ -429,7 +429,7 @@ def script(path, text):
 
 def test_compile(tmp_path, monkeypatch):
     monkeypatch.setenv("NFCC", script(tmp_path / "nfcc", f'cp "{FAKE}" "$2"; shift 2; echo "$@"'))
-    policy = nfcc.compile("m.onnx", clip=(-1, 1), max_error=1e-3, verify=False, context=["a", "b"], shared=None)
+    policy = nfcc.compile("m.onnx", clip=[-1, 1], max_error=1e-3, verify=False, context=("a", "b"), shared=None)
     assert " ".join(policy.report.split()) == \
         "--no-verify --clip -1,1 --max-error 0.001 --context a --context b -- m.onnx"
     assert not os.path.exists(policy.path) and policy.info.name == "fake"

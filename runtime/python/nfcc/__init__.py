@@ -742,23 +742,26 @@ def _find_compiler() -> str:
     return found
 
 
+_REPEATED = ("context", "normalize")  # options that may be given several times; of others a list is one value
+
+
 def _option(name: str, value: Any) -> List[str]:
     option = "--" + name.replace("_", "-")
     if value is None or value is False:
         return []
     if value is True:
         return [option]
-    if isinstance(value, list):
-        return [word for one in value for word in _option(name, one)]
-    return [option, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]
+    parts = [str(part) for part in value] if isinstance(value, (tuple, list)) else [str(value)]
+    values = parts if name in _REPEATED else [",".join(parts)]
+    return [word for one in values for word in (option, one)]
 
 
 def write(model: PathLike, output: PathLike, **options: Any) -> str:
     """Compile an ONNX file into files that are not opened here: `target="aarch64-linux-gnu"`, `emit=("o", "h")`.
 
     output and options are those of the command line: `max_error=1e-3` is `--max-error 1e-3`, `clip=(-1, 1)` is
-    `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, a list repeats the option. Returns the
-    compiler's report. Errors: CompileError with the compiler's message.
+    `--clip -1,1`, `verify=False` is `--no-verify`, True alone is a switch, `context=["a", "b"]` and a list for
+    `normalize` repeat the option. Returns the compiler's report. Errors: CompileError with the compiler's message.
     """
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model: wanted the path of an ONNX file, got {type(model).__name__}; "
