@@ -34,5 +34,5 @@ void draw_input(Type type, size_t rows, uint64_t *state, double *out)
 {
     size_t n = rows * (size_t)type_lanes(type), last = (size_t)type_last(type);
     for (size_t k = 0; k < n; k++) out[k] = draw_number(type, state);
-    for (size_t k = 0; type.dtype == T_BOOL && last > 1 && k < n; k += last) out[k] = !out[k + 1];
+    for (size_t k = 0; type.dtype == T_BOOL && last > 1 && k < n; k += last) out[k] = out[k + 1] == 0;
 }
