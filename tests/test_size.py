@@ -6,6 +6,7 @@ matrix, D the event's numbers: those that mix the event. Where that is more than
 shifts of LayerNorm go into matrices."""
 import glob
 import json
+import math
 import os
 import re
 import subprocess
@@ -106,3 +107,22 @@ def test_no_function_is_large(tool, tmp_path, name, cpu):
                           text=True, check=True).stdout
     counts = [len(re.findall("[xyz]mm.*", body)) for body in code.split(">:\n")[1:]]
     assert len(counts) > 20 and 100 < max(counts) <= 2000
+
+
+def graph_weights(tool, folder, *lines):
+    """Bytes of weights of a graph of x, which is checked against double."""
+    ports = 'module stage=imported\nport in "x" f32[4096] batch 0\nport out "y" f32[4096] batch 0\n'
+    body = "".join(f"    {line}\n" for line in lines)
+    (folder / "m.nf").write_text(ports + "func @main(x: f32[4096]) {\n" + body + "    return y\n}\n")
+    tool(folder / "m.nf", "-o", folder / "policy.so")
+    return json.loads(tool("info", "--json", folder / "policy.so").stdout)["weights_bytes"]
+
+
+def test_constants_that_repeat_are_stored_once(tool, tmp_path):
+    """A scale for each of 64 places of 64 channels, and a bias for each channel: 64 numbers each."""
+    numbers = [round(2.5 + math.sin(k), 3) for k in range(64)]
+    scale, bias = [v for v in numbers for _ in range(64)], numbers * 64
+    without = graph_weights(tool, tmp_path, "y: f32[4096] = neg x")
+    both = graph_weights(tool, tmp_path, f"s: f32[4096] = constant {scale}", f"b: f32[4096] = constant {bias}",
+                         "p: f32[4096] = mul x, s", "y: f32[4096] = add p, b")
+    assert 64 * 4 <= both - without <= 2 * 64 * 4
