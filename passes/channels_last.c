@@ -4,13 +4,13 @@
 //     p = move y                               [C][P]: the turn, as the exported graph has its pictures
 //     f(p, q, constant, one lane)        ->    turn of f(y, q turned back, constant turned back, one lane)
 //     reduce_sum p [G][C / G * P]        ->    reduce_sum [G][C / G] of reduce_sum over the places of each channel of y
-//     reduce_max windows of p            ->    turn of reduce_max of the same windows, place after place
+//     reduce_max windows of p            ->    turn of reduce_max of the same windows, place after place (a pool)
 //
 // A move of a move is one move (build_move.c), so what reads the result reads y itself. A value that is a turn of
 // another is a *picture* here, with its number of channels; pictures that elementwise nodes join are turned together
 // or not at all: where the turns' and the windows' runs of neighbouring lanes, each of which is copied by itself, become
-// fewer, and something reads windows, which is where that is much. Attention's heads, masks and permutations of a flow
-// stay as they are.
+// fewer, and something reads windows or sums over channels. Attention's heads, masks and permutations of a flow stay as
+// they are.
 #include "rewrite.h"
 
 #include "pipeline.h"
@@ -23,7 +23,8 @@ typedef struct {
     int64_t *channels; // by node id: of a picture, else 0
     int *with;         // by node id: another node of those that are turned together, or itself
     int64_t *saved;    // by such a group's root: runs and lanes that need not be copied
-    bool *windows;     // by root: lanes are read several times
+    bool *gains;       // by root: lanes are read several times (windows), or reduced
+    bool *pooled;      // by node id: a move whose lines are windows of one channel each, which a pool reduces
 } Pictures;
 
 // ---- groups
@@ -40,13 +41,13 @@ static void join(Pictures *s, const Node *a, const Node *b)
     int x = root_of(s, a), y = root_of(s, b);
     s->with[x] = y;
     s->saved[y] += x == y ? 0 : s->saved[x];
-    s->windows[y] = s->windows[y] || s->windows[x];
+    s->gains[y] = s->gains[y] || s->gains[x];
 }
 
 static bool turned(const Pictures *s, const Node *n)
 {
     int root = root_of(s, n);
-    return s->channels[n->id] && s->windows[root] && s->saved[root] > 0;
+    return s->channels[n->id] && s->gains[root] && s->saved[root] > 0;
 }
 
 // ---- lanes of a picture of C channels
@@ -85,9 +86,47 @@ static void elementwise_picture(Pictures *s, const Node *n)
             join(s, n, n->in[k]);
 }
 
+// The one picture that m reads besides constants of one lane, or NULL.
+static const Node *only_picture(const Pictures *s, const Node *m)
+{
+    const Node *v = NULL;
+    for (int k = 0; k < m->n_in; k++) {
+        bool picture = s->channels[m->in[k]->id] != 0;
+        if (picture ? v != NULL : type_lanes(m->in[k]->type) > 1) return NULL;
+        if (picture) v = m->in[k];
+    }
+    return v;
+}
+
+// The picture of which n, a pool, reduces windows, those of every channel at the same places; else NULL.
+static const Node *pool_of(const Pictures *s, const Node *n)
+{
+    const Node *m = n->in[0], *v = m->op == OP_move && m->map ? only_picture(s, m) : NULL;
+    int64_t C = v ? s->channels[v->id] : 0, own = v ? type_lanes(m->type) / C : 0;
+    if (!v || type_lanes(n->type) % C) return NULL;
+    for (int64_t i = 0; i < C * own; i++) {
+        int64_t lane, first;
+        const Node *from = m->in[move_source(m, i, &lane)];
+        if (m->in[move_source(m, i % own, &first)] != from) return NULL;
+        if (lane != first + (from == v ? i / own * places_of(v, C) : 0)) return NULL;
+    }
+    return v;
+}
+
+static void find_pool(Pictures *s, const Node *n)
+{
+    const Node *v = pool_of(s, n);
+    if (!v) return;
+    s->channels[n->id] = s->channels[v->id];
+    s->pooled[n->in[0]->id] = true;
+    join(s, n, v);
+}
+
 static void find_picture(Pictures *s, const Node *n)
 {
-    if (op_elementwise(n->op)) {
+    if (op_info(n->op)->kind == KIND_REDUCE) {
+        find_pool(s, n);
+    } else if (op_elementwise(n->op)) {
         elementwise_picture(s, n);
     } else if (is_reshape(n) && s->channels[n->in[0]->id]) {
         s->channels[n->id] = s->channels[n->in[0]->id];
@@ -126,14 +165,15 @@ static Reads reads_of(const Pictures *s, const Node *m, const Node *v)
     return r;
 }
 
+// A pool's windows are copied tap by tap (find_columns): as many runs as there are places.
 static void count_move(Pictures *s, const Node *m)
 {
     for (int k = 0; k < m->n_in; k++) {
         const Node *v = m->in[k];
         if (!s->channels[v->id] || s->channels[m->id]) continue;
         Reads r = reads_of(s, m, v);
-        s->saved[root_of(s, v)] += r.runs - r.turned_runs;
-        if (r.lanes > type_lanes(v->type)) s->windows[root_of(s, v)] = true;
+        s->saved[root_of(s, v)] += r.runs - (s->pooled[m->id] ? r.lanes / s->channels[v->id] : r.turned_runs);
+        if (r.lanes > type_lanes(v->type)) s->gains[root_of(s, v)] = true;
     }
 }
 
@@ -163,7 +203,8 @@ static void count_readers(Pictures *s)
         OpKind kind = op_info(n->op)->kind;
         if (n->op == OP_move) count_move(s, n);
         if (op_elementwise(n->op)) count_elementwise(s, n);
-        bool follows = n->op == OP_move || s->channels[n->id] || (kind == KIND_REDUCE && reduces_channels(s, n));
+        bool sums = kind == KIND_REDUCE && reduces_channels(s, n), follows = n->op == OP_move || s->channels[i] || sums;
+        if (sums) s->gains[root_of(s, n->in[0])] = true;
         for (int k = 0; k < n->n_in && !follows; k++)
             if (n->in[k]) whole[n->in[k]->id] = true;
     }
@@ -218,11 +259,14 @@ static const Node *spread_by_channel(Builder *b, const Node *m, int64_t C)
 static const Node *turned_elementwise(Builder *b, const Node *n, const Node *const *in, int64_t C)
 {
     const Node *by_place[3] = {NULL};
+    Node picture = *n;
+    picture.type = type_make(n->type.dtype, 2, (int64_t[]){places_of(n, C), C});
     for (int k = 0; k < n->n_in; k++) {
         bool one = type_lanes(in[k]->type) == 1;
-        by_place[k] = one ? in[k] : spread_by_channel(b, mapped(b, in[k], in[k]->type, C, channel_major), C);
+        Type type = type_make(in[k]->type.dtype, 2, picture.type.dim);
+        by_place[k] = one ? in[k] : spread_by_channel(b, mapped(b, in[k], type, C, channel_major), C);
     }
-    return mapped(b, build_like(b, n, by_place), n->type, C, place_major);
+    return mapped(b, build_like(b, &picture, by_place), n->type, C, place_major);
 }
 
 static const Node *reduced_by_channel(Builder *b, const Node *n, const Node *x, int64_t C)
@@ -234,10 +278,21 @@ static const Node *reduced_by_channel(Builder *b, const Node *n, const Node *x, 
     return build_reshape(b, y, n->type.rank, n->type.dim);
 }
 
+static const Node *turned_pool(Builder *b, const Node *n, const Node *windows, int64_t C)
+{
+    int64_t lines = type_lanes(n->type), K = type_last(windows->type), dim[2] = {lines, K};
+    int32_t *map = heap_array(lines * K, sizeof *map);
+    for (int64_t i = 0; i < lines * K; i++) map[i] = (int32_t)(channel_major(i / K, C, lines / C) * K + i % K);
+    const Node *by_place = build_move(b, type_make(windows->type.dtype, 2, dim), 1, &windows, map);
+    free(map);
+    return mapped(b, build_reduce(b, n->op, by_place), n->type, C, place_major);
+}
+
 static const Node *turn(Builder *b, const Node *n, const Node *const *in, void *user)
 {
     const Pictures *s = user;
     if (op_elementwise(n->op) && turned(s, n)) return turned_elementwise(b, n, in, s->channels[n->id]);
+    if (op_info(n->op)->kind == KIND_REDUCE && turned(s, n)) return turned_pool(b, n, in[0], s->channels[n->id]);
     if (op_info(n->op)->kind == KIND_REDUCE && turned(s, n->in[0]) && reduces_channels(s, n))
         return reduced_by_channel(b, n, in[0], s->channels[n->in[0]->id]);
     return NULL;
@@ -247,8 +302,12 @@ static const Function *turn_pictures(Context *cx, const Function *f)
 {
     Arena *a = scratch_arena(cx);
     size_t n = (size_t)f->n_nodes + 1;
-    Pictures s = {
-        cx, f, ARENA_ARRAY(a, int64_t, n), ARENA_ARRAY(a, int, n), ARENA_ARRAY(a, int64_t, n), ARENA_ARRAY(a, bool, n)};
+    Pictures s = {.cx = cx, .f = f};
+    s.channels = ARENA_ARRAY(a, int64_t, n);
+    s.with = ARENA_ARRAY(a, int, n);
+    s.saved = ARENA_ARRAY(a, int64_t, n);
+    s.gains = ARENA_ARRAY(a, bool, n);
+    s.pooled = ARENA_ARRAY(a, bool, n);
     bool any = false;
     for (int i = 0; i < f->n_nodes; i++) s.with[i] = i;
     for (int i = 0; i < f->n_nodes; i++) find_picture(&s, f->nodes[i]);

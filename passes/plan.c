@@ -216,6 +216,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     p.unit = ARENA_ARRAY(scratch_arena(cx), int, n);
     p.stored = ARENA_ARRAY(scratch_arena(cx), bool, n);
     p.made = ARENA_ARRAY(scratch_arena(cx), bool, n);
+    p.columns = ARENA_ARRAY(scratch_arena(cx), bool, n);
     p.reserved = ARENA_ARRAY(scratch_arena(cx), Place, n);
     p.written = ARENA_ARRAY(scratch_arena(cx), int, n);
     p.grow = grow;
@@ -226,6 +227,7 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     find_levels(&p);
     find_windows(&p);
     find_stored(&p);
+    find_columns(&p);
     find_made(&p);
     int n_in = place_inputs(&p, in, graph, contexts, in_buffers);
     emit_units(&p);

@@ -41,6 +41,7 @@ const Node *reduced_across(const Planner *p, const Node *reduction)
     int64_t lanes = type_lanes(m->type), outer = type_lanes(reduction->type);
     if (m->op != OP_move || lanes == outer || outer == 1) return NULL;
     View v = p->view[m->id];
+    if (p->columns[m->id]) return m;
     bool across = v.source && v.first == 0 && v.inner == lanes / outer && v.inner_step == outer && v.outer_step == 1;
     return across && type_lanes(v.source->type) == lanes && !node_is_const(v.source) ? v.source : NULL;
 }
@@ -125,12 +126,51 @@ static bool in_place(Place at, Place out, int64_t lane, int64_t i)
     return at.space == SPACE_WORK && out.buffer == at.buffer && at.at + lane == out.at + i;
 }
 
-// Does lane i of m come from `space`, and not stand where it belongs already? *from: where it is.
-static bool must_move(Planner *p, const Node *m, Place out, Space space, int64_t i, Place *from)
+// ---- windows that are reduced: by columns, the first elements of all lines, then the second ones, where that is a copy
+// of longer runs, as of a picture that lies place after place (a pool, the adjoint of a convolution's windows)
+
+static int64_t by_columns(const Node *m, int64_t at)
 {
-    int64_t lane;
+    int64_t lines = type_lanes(m->type) / type_last(m->type);
+    return at % lines * type_last(m->type) + at / lines;
+}
+
+static int64_t runs_of(const Node *m, bool columns)
+{
+    int64_t runs = 0, before = -2;
+    for (int64_t i = 0; i < type_lanes(m->type); i++) {
+        int64_t lane = map_at(m, columns ? by_columns(m, i) : i);
+        runs += lane != before + 1;
+        before = lane;
+    }
+    return runs;
+}
+
+enum { LONGER = 8 };
+
+void find_columns(Planner *p)
+{
+    bool *elsewhere = ARENA_ARRAY(scratch_arena(p->cx), bool, p->f->n_nodes + 1);
+    for (int i = 0; i < p->f->n_nodes; i++)
+        for (int k = 0; k < p->f->nodes[i]->n_in; k++)
+            if (p->f->nodes[i]->in[k] && op_info(p->f->nodes[i]->op)->kind != KIND_REDUCE)
+                elsewhere[p->f->nodes[i]->in[k]->id] = true;
+    for (int i = 0; i < p->f->n_outputs; i++) elsewhere[p->f->outputs[i].node->id] = true;
+    for (int i = 0; i < p->f->n_nodes; i++) {
+        const Node *m = p->f->nodes[i];
+        if (m->op != OP_move || !m->map || p->unit[i] < 0 || elsewhere[i] || p->view[i].source) continue;
+        p->columns[i] = runs_of(m, true) * LONGER < runs_of(m, false);
+    }
+}
+
+// ---- move steps
+
+// Does what is stored as lane `at` of m come from `space`, and not stand there already? *from: where it is.
+static bool must_move(Planner *p, const Node *m, Place out, Space space, int64_t at, Place *from)
+{
+    int64_t lane, i = p->columns[m->id] ? by_columns(m, at) : at;
     *from = place_of(p, m->in[move_source(m, i, &lane)]);
-    bool there = in_place(*from, out, lane, i);
+    bool there = in_place(*from, out, lane, at);
     from->at += (uint32_t)lane;
     return from->space == space && !there;
 }

@@ -100,6 +100,7 @@ typedef struct {
     int *unit;         // the node that stands for its step: cluster root, itself, or -1 (view, constant, input)
     bool *stored;      // its lanes must be in memory
     bool *made;        // it is made where it is read
+    bool *columns;     // of moves: stored column by column, for reductions
     Place *reserved;   // inside the concatenation that reads it
     int *written;      // step that stores it
     bool grow;         // concatenations may be filled part by part at any lane
@@ -133,6 +134,7 @@ const Node *reshaped(const Planner *p, const Node *v);
 const Node *reduced_across(const Planner *p, const Node *reduction);
 // Contiguous lanes of v: computed and stored, a slice of such a value, or a constant.
 Place place_of(Planner *p, const Node *v);
+void find_columns(Planner *p);
 bool grow_parts(Planner *p, const Node *m);
 void reserve_parts(Planner *p, const Node *m);
 bool parts_in_order(const Planner *p);

@@ -252,8 +252,47 @@ def test_layer_norm_is_a_product_with_a_scale(tool, tmp_path):
     assert "squared" in steps[2] and re.search(r" \* work\+\d+ \+ const", steps[4])
 
 
-@pytest.mark.parametrize("stage", ["import", "normal", "lanes", "derive", "merge-linear", "hoist-context",
-                                   "merge-siblings"])
+def picture():
+    """A convolution of 20 places and 16 channels, each of which is normalised, and a pool of three places."""
+    turn = ", ".join(f"{c}..{304 + c}:16" for c in range(16))
+    spread = ", ".join(f"{c}*20" for c in range(16))
+    taps = ", ".join(str(1 + 20 * c + q if 0 <= q < 20 else 0)
+                     for c in range(16) for p in range(20) for q in (p - 1, p, p + 1))
+    return f"""module stage=imported
+port in "x" f32[20] batch 0
+port out "y" f32[320] batch 0
+func @main(x: f32[20]) {{
+    rows: f32[20,1] = move x
+    a: f32[20,16] = linear rows, [{list(range(2, 18))}]
+    p: f32[16,20] = move a [{turn}]
+    s: f32[16] = reduce_sum p
+    m: f32[16] = div s, [20]
+    mm: f32[16,20] = move m [{spread}]
+    d: f32[16,20] = sub p, mm
+    q: f32[16,20] = mul d, d
+    v: f32[16] = reduce_sum q
+    t: f32[16] = sqrt v
+    tt: f32[16,20] = move t [{spread}]
+    h: f32[16,20] = div d, tt
+    w: f32[320,3] = move -inf, h [{taps}]
+    y: f32[320] = reduce_max w
+    return y
+}}
+"""
+
+
+def test_a_picture_is_normalised_and_pooled_where_it_lies(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(picture())
+    plan = tool(tmp_path / "m.nf", "--no-verify", "--stop-after", "plan").stdout.split("program run")[1]
+    steps = [line.strip() for line in plan.splitlines() if re.match(r"    \d+: ", line)]
+    assert [re.search(r": (\w+)", step)[1] for step in steps if ": map" not in step] == [
+        "gemm", "reduce", "reduce", "move", "move", "reduce"]
+    sums = [step for step in steps if ": reduce" in step]
+    assert all(" across" in step for step in sums) and "each, squared" in sums[1]
+
+
+@pytest.mark.parametrize("stage", ["import", "normal", "lanes", "channels-last", "derive", "merge-linear",
+                                   "hoist-context", "merge-siblings"])
 def test_text_form_is_read_back(tool, tmp_path, stage):
     model = tool.model("nf4rl_tiny__density__dyn")
     tool(model, "--stop-after", stage, "-o", tmp_path / "m.nf")
