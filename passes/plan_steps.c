@@ -52,7 +52,7 @@ void emit_linear(Planner *p, const Node *n)
     s.gemm = (GemmStep){.m = (uint32_t)(type_lanes(n->type) / d.n),
                         .k = (uint32_t)d.k,
                         .n = (uint32_t)d.n,
-                        .kb = (uint32_t)(d.n <= 64 ? (d.k + 3) / 4 : d.k),
+                        .kb = (uint32_t)(d.n <= 64 && !windows ? (d.k + 3) / 4 : d.k),
                         .has_add = n->n_in == 4,
                         .scaled = n->n_in == 5,
                         .has_bias = has_bias,

@@ -42,7 +42,7 @@ typedef struct {
 
 // A border is copied only where that is less than the windows are. Not worth it is what reads each lane once, and a
 // matrix so large that tokens share its way from memory (which takes them as rows, one after the other).
-enum { LARGE_MATRIX = 1 << 17, MOST_DIVIDED = 2, PATIENCE = 1 << 18 };
+enum { LARGE_MATRIX = 1 << 18, MOST_DIVIDED = 2, PATIENCE = 1 << 18 };
 
 static void digits_of(const Axes *axes, int64_t lane, int32_t digit[AXES])
 {
