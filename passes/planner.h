@@ -153,6 +153,10 @@ Place place_of_windows(Planner *p, const Node *move);
 
 const Function *with_scales(Context *cx, const Function *f);
 
+// ---- adjoints of many tokens (plan_adjoint.c)
+
+const Function *with_own_matrices(Context *cx, const Function *f);
+
 // ---- maps (plan_maps.c)
 
 void emit_cluster(Planner *p, const Node *const *members, int n);

@@ -252,6 +252,42 @@ def test_layer_norm_is_a_product_with_a_scale(tool, tmp_path):
     assert "squared" in steps[2] and re.search(r" \* work\+\d+ \+ const", steps[4])
 
 
+TOKENS = """module stage=imported
+port in "x" f32[1] batch 0
+port in "c" f32[20] batch 0
+port out "z" f32[1] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1], c: f32[20]) {
+    a: f32[20,1] = move c
+    b: f32[20,2] = linear a, [[2, 3]]
+    d: f32[20,2] = tanh b
+    e: f32[20,3] = linear d, [[2, 3, 4], [5, 6, 7]]
+    f: f32[20,3] = tanh e
+    g: f32[60] = move f
+    s: f32[] = reduce_sum g
+    row: f32[1,20] = move c
+    h: f32[1,2] = linear row, [[2, 3], [3, 4], [4, 5], [5, 6], [6, 7], [7, 8], [8, 9], [9, 8], [8, 7], [7, 6],
+                              [2, 3], [3, 4], [4, 5], [5, 6], [6, 7], [7, 8], [8, 9], [9, 8], [8, 7], [7, 6]]
+    i: f32[1,2] = tanh h
+    j: f32[2] = move i
+    k: f32[] = reduce_sum j
+    t: f32[] = add s, k
+    z: f32[1] = add x, t
+    log_det: f32[] = constant 0
+    return z, log_det
+}
+"""
+
+
+def test_an_adjoint_of_many_tokens_is_a_product_of_its_own(tool, tmp_path):
+    (tmp_path / "m.nf").write_text(TOKENS)
+    plan = tool(tmp_path / "m.nf", "--score-context", "--stop-after", "plan").stdout
+    score = plan.split("program score")[1].split("program ")[0]
+    shapes = re.findall(r"gemm '\w+' (transposed )?m (\d+), k (\d+), n (\d+)", score)
+    assert ("", "20", "3", "2") in shapes and ("", "20", "2", "1") in shapes
+    assert [shape for shape in shapes if shape[0]] == [("transposed ", "1", "20", "2")]
+
+
 def picture():
     """A convolution of 20 places and 16 channels, each of which is normalised, and a pool of three places."""
     turn = ", ".join(f"{c}..{304 + c}:16" for c in range(16))
