@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -197,6 +198,37 @@ static void write_and_read(void **state)
     npy_abandon(&w, 1);
 }
 
+// What is no regular file is read to its end, which may come after more than is read at once.
+static void read_a_pipe(void **state)
+{
+    enum { N = 50000 };
+    (void)state;
+    char path[32];
+    int ends[2];
+    NpyReader r;
+    NpyError e;
+    float *data = calloc(N, sizeof *data);
+    for (int i = 0; i < N; i++) data[i] = (float)i;
+    File head = file_of("{'descr': '<f4', 'fortran_order': False, 'shape': (50000,), }\n", data, 0);
+    assert_int_equal(pipe(ends), 0);
+    pid_t writer = fork();
+    if (!writer) {
+        close(ends[0]); // so that it ends where nobody reads
+        FILE *to = fdopen(ends[1], "wb");
+        bool written = fwrite(head.bytes, 1, head.size, to) == head.size && fwrite(data, sizeof *data, N, to) == N;
+        _exit(fclose(to) || !written);
+    }
+    close(ends[1]);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    assert_null(npy_open(path, &r, &e));
+    assert_int_equal(r.array.count, N);
+    assert_memory_equal(r.elements, data, N * sizeof *data);
+    npy_close(&r);
+    close(ends[0]);
+    waitpid(writer, NULL, 0);
+    free(data);
+}
+
 // The old file stays until the new one is whole; nothing is left of one that is given up.
 static void write_nothing(void **state)
 {
@@ -270,6 +302,26 @@ static void convert_whole_numbers(void **state)
     const char *wrong = npy_convert(&a, NPY_I64, &e);
     assert_non_null(wrong);
     assert_non_null(strstr(wrong, "element 1 is 2.5"));
+    npy_free(&a);
+}
+
+static const char *bools_of(double second, Array *a, NpyError *e)
+{
+    const double data[] = {1, second};
+    File f = file_of("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n", data, sizeof data);
+    assert_null(npy_parse(f.bytes, f.size, a, e));
+    return npy_convert(a, NPY_BOOL, e);
+}
+
+static void convert_bools(void **state)
+{
+    (void)state;
+    Array a;
+    NpyError e;
+    assert_null(bools_of(0, &a, &e));
+    assert_memory_equal(a.data, "\1\0", 2);
+    npy_free(&a);
+    assert_non_null(strstr(bools_of(2, &a, &e), "element 1 is 2, which bool cannot hold"));
     npy_free(&a);
 }
 
@@ -466,11 +518,13 @@ int main(void)
         cmocka_unit_test(read_half_and_big_endian),
         cmocka_unit_test(read_large_unsigned),
         cmocka_unit_test(write_and_read),
+        cmocka_unit_test(read_a_pipe),
         cmocka_unit_test(write_nothing),
         cmocka_unit_test(read_parts),
         cmocka_unit_test(read_long_headers),
         cmocka_unit_test(refuse_every_truncation),
         cmocka_unit_test(convert_whole_numbers),
+        cmocka_unit_test(convert_bools),
         cmocka_unit_test(read_npz),
         cmocka_unit_test(refuse_npz),
         cmocka_unit_test(refuse_npz_that_lies),
