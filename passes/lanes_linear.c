@@ -78,7 +78,8 @@ static LaneKey column_key(Lanes *s, const Node *n, const Part *p, const LaneRef 
     return key;
 }
 
-// Column c as the constants or inputs that its lanes are; false: it is to be computed.
+// Column c as the constants or inputs that its lanes are; false: it is to be computed. A token that nobody needs has
+// no input.
 static bool alias_column(Lanes *s, const Node *n, const Part *p, const LaneRef *x, int64_t tokens, int64_t c)
 {
     const Node *w = n->in[1];
@@ -86,11 +87,13 @@ static bool alias_column(Lanes *s, const Node *n, const Part *p, const LaneRef *
     if (n->n_in > 3) return false;
     LaneRef first = column_alias(w, p, x, c, &count);
     if (count != 0 && (count != 1 || !first.node || linear_bias(n, c) != 0)) return false;
-    for (int64_t m = 0; m < tokens; m++)
+    for (int64_t m = 0; m < tokens; m++) {
+        LaneRef lane = {n, m * N + c}, input = column_alias(w, p, x + m * K, c, &count);
         if (count == 0)
-            set_const(s, n, m * N + c, linear_bias(n, c));
-        else
-            lane_env_set(s->env, (LaneRef){n, m * N + c}, column_alias(w, p, x + m * K, c, &count));
+            set_const(s, n, lane.lane, linear_bias(n, c));
+        else if (input.node)
+            lane_env_set(s->env, lane, input);
+    }
     return true;
 }
 
