@@ -21,10 +21,9 @@ static bool dense(Call *c, const Node *x, double **inverse, Determinant **det)
 
 enum { MOST_CONSTANT = 4096 }; // rows of a matrix that is computed with here
 
-// The operand, [..., n, n]; computed ones have few rows.
-static const Node *square_arg(Call *c)
+// x, [..., n, n]; computed ones have few rows.
+static const Node *square(Call *c, const Node *x)
 {
-    const Node *x = arg(c, 0);
     if (!x) return NULL;
     Type t = x->type;
     if (t.rank < 2 || t.dim[t.rank - 1] != t.dim[t.rank - 2])
@@ -61,7 +60,7 @@ static void constant_det(Call *c, const Node *x, Type t)
 void import_det(Call *c, int a)
 {
     (void)a;
-    const Node *x = square_arg(c), *sign = NULL;
+    const Node *x = square(c, arg(c, 0)), *sign = NULL;
     if (!x) return;
     Type t = type_make(T_F32, x->type.rank - 2, x->type.dim);
     if (node_is_const(x)) {
@@ -84,23 +83,21 @@ static const Node *computed_inverse(Call *c, const Node *x)
     return build_reshape(c->b, build_solve(c->b, squares, all), x->type.rank, x->type.dim);
 }
 
+const Node *inverse_of(Call *c, const Node *x)
+{
+    double *inverse;
+    Determinant *det;
+    if (!square(c, x)) return NULL;
+    if (!node_is_const(x)) return computed_inverse(c, x);
+    if (!dense(c, x, &inverse, &det)) return NULL;
+    int64_t n = type_last(x->type), count = n ? type_lanes(x->type) / (n * n) : 0;
+    for (int64_t i = 0; i < count; i++)
+        if (!det[i].sign) return fail(c, "a flow needs invertible matrices", "the matrix is singular");
+    return build_reals(c->b, x->type, inverse);
+}
+
 void import_inverse(Call *c, int a)
 {
     (void)a;
-    const Node *x = square_arg(c);
-    double *inverse;
-    Determinant *det;
-    if (!x) return;
-    if (!node_is_const(x)) {
-        result(c, 0, computed_inverse(c, x));
-        return;
-    }
-    if (!dense(c, x, &inverse, &det)) return;
-    int64_t n = type_last(x->type), count = n ? type_lanes(x->type) / (n * n) : 0;
-    for (int64_t i = 0; i < count; i++)
-        if (!det[i].sign) {
-            fail(c, "a flow needs invertible matrices", "the matrix is singular");
-            return;
-        }
-    result(c, 0, build_reals(c->b, x->type, inverse));
+    result(c, 0, inverse_of(c, arg(c, 0)));
 }

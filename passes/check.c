@@ -177,6 +177,11 @@ static const char *what_is_wrong(const Check *c, const double *claimed, const do
         high = fmax(high, claimed[r] / derived[r]);
     }
     Arena *a = c->cx->arena;
+    for (size_t r = 0; r < c->rows; r++)
+        if (isnan(claimed[r]))
+            return "the graph itself gives NaN on drawn rows, as 0 times what a branch that is not taken overflows to: "
+                   "write "
+                   "its choices with where; or --verify-inputs gives rows that it can compute";
     double normaliser = (double)c->dims * LOG_2_PI_HALF;
     if (most - least <= 1e-5 * (1 + fabs(most)) && fabs(fabs(most) - normaliser) <= 1e-4 * normaliser)
         return arena_format(a, "the normaliser %zu log(2 pi) / 2 is missing: subtract it, or export (z, log_det)",

@@ -4,16 +4,17 @@
 //   atanh:     log(1 + x) - log(1 - x) and log((1 + x) / (1 - x)), also with log1p, are 2 atanh x; half of that is atanh x
 //   logit:     log(x / (1 - x)), log x - log(1 - x) (log x may be named: x = e^y), the same with log1p, -log(1 / x - 1);
 //              log(x - lo) - log(hi - x) and log((x - lo) / (hi - x)) are the logit of (x - lo) / (hi - lo)
-//   sigmoid:   1 / (1 + e^-x)
+//   sigmoid:   1 / (1 + e^-x), x < -9 ? e^x : sigmoid(x)
 //   softplus:  log(1 + e^x), log1p(e^x), max(x, 0) + log1p(e^-|x|) (logaddexp), x > 20 ? x : softplus(x),
 //              isnan(x) ? x : softplus(x), as JAX writes it
 //   inverse softplus: x + log(1 - e^-x), also with log1p and expm1, log(e^x - 1), x > 20 ? x : one of these
 //   tanh:      (e^x - e^-x) / (e^x + e^-x), (e^2x - 1) / (e^2x + 1), (1 - e^-2x) / (1 + e^-2x)
 //   algebraic: x / sqrt(1 + x^2) is tanh(asinh x), x / sqrt(1 - x^2) is sinh(atanh x)
 //   signed:    sign(x) y(|x|) of y(0) = 0 is x < 0 ? -y : y
+//   choice:    c x + (not c) y of a condition c, as tf2onnx writes it, is c ? x : y
 //   leaky_relu: max(x, a x) of 0 < a < 1, min(x, a x) of a > 1
 //   mod:       x - p floor(x / p), where the floor is used for this alone; x - p round(x / p) is mod(x + p/2, p) - p/2
-//   guards:    isnan(x) ? c : x  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
+//   guards:    isnan(x) ? c : x (but for c = -inf)  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
 //   log e^x    is x
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf (normal_masks.c)
 #include "lane_order.h"
@@ -21,6 +22,8 @@
 #include "rewrite.h"
 
 #include <math.h>
+
+static const double FAR_BELOW = -9;
 
 static bool is_value(const Node *n, double v)
 {
@@ -84,6 +87,7 @@ static const Node *find_logit(const Node *n)
     if (n->op == OP_sub && n->in[0]->op == OP_log) {
         x = n->in[0]->in[0];
         y = log_one_minus(n->in[1]);
+        if (n->in[1]->op == OP_log1p && n->in[1]->in[0] == scaled(x, -1)) y = x;
     } else if (n->op == OP_sub) {
         y = log_one_minus(n->in[1]);
         if (y && y->op == OP_exp && y->in[0] == n->in[0]) x = y;
@@ -127,8 +131,19 @@ static const Node *find_logit_between(Builder *b, const Node *n)
     return build_binary(b, OP_div, over, build_binary(b, OP_sub, under->in[0], lo));
 }
 
+// x < c ? e^x : f(x), where f is e^x but for 2e-8 there.
+static const Node *exp_far_below(const Node *n, Op f)
+{
+    double c = 0;
+    if (n->op != OP_select || n->in[2]->op != f || n->in[0]->op != OP_lt) return NULL;
+    const Node *x = n->in[2]->in[0];
+    bool below = n->in[0]->in[0] == x && const_number(n->in[0]->in[1], &c) && c <= FAR_BELOW;
+    return below && n->in[1]->op == OP_exp && n->in[1]->in[0] == x ? x : NULL;
+}
+
 static const Node *find_sigmoid(const Node *n)
 {
+    if (n->op == OP_select) return exp_far_below(n, OP_sigmoid);
     if (n->op != OP_div || !is_value(n->in[0], 1)) return NULL;
     const Node *e = one_plus(n->in[1]);
     return e && e->op == OP_exp ? scaled(e->in[0], -1) : NULL;
@@ -225,6 +240,37 @@ static const Node *find_signed(const Node *n, const Node **y)
     return NULL;
 }
 
+// A condition as a number, c + 0: c.
+static const Node *condition(const Node *n)
+{
+    for (int k = 0; n->op == OP_add && k < 2; k++)
+        if (n->in[k]->type.dtype == T_BOOL && is_value(n->in[1 - k], 0)) return n->in[k];
+    return n->type.dtype == T_BOOL ? n : NULL;
+}
+
+// c x of a condition c, which alone is c 1: c, and x. NULL: none.
+static const Node *condition_times(Builder *b, const Node *n, const Node **x)
+{
+    const Node *c = condition(n);
+    *x = build_scalar(b, 1);
+    for (int k = 0; !c && n->op == OP_mul && k < 2; k++) {
+        c = condition(n->in[k]);
+        *x = n->in[1 - k];
+    }
+    return c;
+}
+
+// c x + (not c) y: c ? x : y.
+static const Node *find_choice(Builder *b, const Node *n)
+{
+    const Node *x = NULL, *y = NULL;
+    if (n->op != OP_add) return NULL;
+    const Node *c = condition_times(b, n->in[0], &x), *d = condition_times(b, n->in[1], &y);
+    if (!c || !d) return NULL;
+    if (d->op == OP_not && d->in[0] == c) return build_select(b, c, x, y);
+    return c->op == OP_not && c->in[0] == d ? build_select(b, d, y, x) : NULL;
+}
+
 // max(x, a x), a < 1, and min(x, a x), a > 1, are a leaky_relu.
 static const Node *find_leaky_relu(const Node *n, double *alpha)
 {
@@ -299,6 +345,14 @@ static bool tests_nan(const Node *c, const Node *x)
     return c->op == OP_not && c->in[0]->op == OP_eq && c->in[0]->in[0] == x && c->in[0]->in[1] == x;
 }
 
+// isnan(x) ? -inf : x: a log density outside its support. @run tells it as the graph does; split.c sees through it.
+static bool is_support(const Node *const *in)
+{
+    double v = 0;
+    bool nan_alone = in[0]->op == OP_isnan || (in[0]->op == OP_not && in[0]->in[0]->op == OP_eq);
+    return nan_alone && const_number(in[1], &v) && v == -INFINITY;
+}
+
 static bool tests_finite(const Node *c, const Node *x)
 {
     if (c->op == OP_not) return tests_nan(c->in[0], x);
@@ -325,7 +379,8 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if (facts->logits[n->id]) return mask_logits(b, n, in, facts->logits[n->id]);
     if (n->type.dtype != T_F32 || !op_elementwise(n->op)) return NULL;
     if (n->op == OP_log && in[0]->op == OP_exp) return in[0]->in[0];
-    if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type)) return in[2];
+    if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type))
+        return is_support(in) ? build_select(b, build_unary(b, OP_isnan, in[2]), in[1], in[2]) : in[2];
     if (n->op == OP_select && tests_nan(in[0], in[1]) && in[2]->op == OP_softplus && in[2]->in[0] == in[1])
         return in[2];
     if (n->op == OP_select && tests_finite(in[0], in[1]) && type_equal(in[1]->type, n->type)) return in[1];
@@ -349,6 +404,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
         return sign > 0 ? build_unary(b, OP_tanh, build_unary(b, OP_asinh, x))
                         : build_unary(b, OP_sinh, build_unary(b, OP_atanh, x));
     const Node *y = NULL;
+    if ((y = find_choice(b, copy)) && type_equal(y->type, n->type)) return y;
     if ((x = as_large(find_signed(copy, &y), n)))
         return build_select(b, build_binary(b, OP_lt, x, build_scalar(b, 0)), build_unary(b, OP_neg, y), y);
     if ((x = as_large(find_leaky_relu(copy, &number), n))) return build_alpha(b, OP_leaky_relu, x, number);

@@ -20,6 +20,20 @@ static void assume(WayFinder *w, LaneRef lane, bool value)
     }
 }
 
+// An or, and of conditions that are assumed.
+static bool both_assumed(const WayFinder *w, LaneRef lane, double *value)
+{
+    bool is_or = lane.node->op == OP_or;
+    if (!is_or && lane.node->op != OP_and) return false;
+    int known = 0;
+    for (int k = 0; k < 2; k++) {
+        if (!assumed(w, lane_operand(lane.node, k, lane.lane), value)) continue;
+        if ((*value != 0) == is_or) return true;
+        known++;
+    }
+    return known == 2;
+}
+
 bool assumed(const WayFinder *w, LaneRef lane, double *value)
 {
     for (int i = 0; i < w->n_assumed; i++)
@@ -27,6 +41,7 @@ bool assumed(const WayFinder *w, LaneRef lane, double *value)
             *value = w->assumed[i].value;
             return true;
         }
+    if (both_assumed(w, lane, value)) return true;
     if (lane.node->op != OP_not || !assumed(w, lane_operand(lane.node, 0, lane.lane), value)) return false;
     *value = *value == 0;
     return true;

@@ -79,6 +79,13 @@ static void collect(BaseTerms *c, LaneRef r, double weight)
         for (int64_t k = 0; k < K; k++) collect(c, lane_canonical(r.node->in[0], r.lane * K + k), weight);
         return;
     }
+    case OP_select: // isnan(x) ? -inf : x
+        inner = lane_operand(r.node, 2, r.lane);
+        if (r.node->in[0]->op == OP_isnan && lane_same(lane_operand(r.node->in[0], 0, r.lane), inner)) {
+            collect(c, inner, weight);
+            return;
+        }
+        break;
     case OP_matmul:
         if (type_last(r.node->type) != 1) break; // attention
         collect_matmul(c, r, weight);

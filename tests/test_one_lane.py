@@ -450,6 +450,14 @@ def yeo_johnson_of_2(t):
     return t("select", t("le", 0, lane(t), dtype="bool"), square, t("neg", t("log", below)))
 
 
+def guarded_branch(t):
+    """sinh between -1 and 1, lines outside; where these are taken, sinh gets a number that it can bear."""
+    low, high = t("lt", lane(t), -1, dtype="bool"), t("lt", 1, lane(t), dtype="bool")
+    held = t("select", t("or", low, high, dtype="bool"), t("constant [0]", to=1), lane(t))
+    above = t("select", high, t("add", lane(t), math.sinh(1) - 1), t("sinh", held))
+    return t("select", low, t("add", lane(t), 1 - math.sinh(1)), above)
+
+
 def odd_power(t):
     """-+((1 + |x|)^e - 1) / e, with the sign of x"""
     power = t("add", t("mul", t("sigmoid", t("move", "p")), 1.8), 0.1)
@@ -462,6 +470,7 @@ SOLVED = {
     "yeo_johnson_of_2": yeo_johnson_of_2,
     "power": lambda t: t("log", t("pow", t("exp", lane(t)), t("add", t("sigmoid", t("move", "p")), 0.5))),
     "odd_power": odd_power,
+    "guarded_branch": guarded_branch,
     "factor_from_sums": factor_from_sums,
     "softsign": lambda t: t("div", lane(t), t("add", 1, t("abs", lane(t)))),
     "falling": lambda t: t("div", t("mul", lane(t), -2), t("add", 3, t("abs", lane(t)))),

@@ -2,6 +2,7 @@
 import math
 import os
 import shutil
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -359,3 +360,56 @@ def test_one_selected_number_is_read_nowhere_else(tool, tmp_path):
     assert "not a tensor of fixed shape" in tool(path, "-o", tmp_path / "p.so", code=1).stderr
     path = one_selected(tmp_path, ("Not", ["m"], ["n"]), ("Where", ["n", "v", "x"], ["y"]))
     assert "not a tensor of fixed shape" in tool(path, "-o", tmp_path / "p.so", code=1).stderr
+
+
+# ---- what tf2onnx leaves of TensorFlow
+
+UNARY = {"Log1p": np.log1p, "Expm1": np.expm1, "Erfc": np.vectorize(math.erfc),
+         "Ndtri": np.vectorize(lambda p: NormalDist().inv_cdf(p))}
+
+
+@pytest.mark.parametrize("op, of", UNARY.items())
+def test_functions_of_tensorflow(tool, tmp_path, op, of):
+    x = 1 / (1 + np.exp(numbers(7, x=(5, 4))["x"]))
+    assert "1 passed" in fused(tool, tmp_path, op, "x", {"x": x}, {}, of(x), domain="")
+
+
+@pytest.mark.parametrize("op, shift", [("Xlogy", 0), ("Xlog1py", 1)])
+def test_a_number_times_a_logarithm_of_tensorflow(tool, tmp_path, op, shift):
+    v = numbers(8, x=(5, 4), w=(5, 4))
+    v["x"][:, 1] = v["w"][:, 1] = 0
+    v["w"] = np.abs(v["w"]) - shift * np.array([0, 1, 0, 0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(v["x"] == 0, 0, v["x"] * np.log(v["w"] + shift))
+    assert "1 passed" in fused(tool, tmp_path, op, "x w", v, {}, z, domain="")
+
+
+@pytest.mark.parametrize("shapes, want", [("4, 5x1", (5, 4)), ("1, 4", (4,)), ("5x1x4, 3x1", (5, 3, 4)),
+                                          ("4, 3", None)])
+def test_shapes_broadcast_by_tensorflow(tool, tmp_path, shapes, want):
+    onnx = pytest.importorskip("onnx")
+    named = {f"s{i}": np.array(s.split("x"), np.int64) for i, s in enumerate(shapes.split(", "))}
+    x = numbers(9, x=(2, 1))["x"]
+    constants = [onnx.helper.make_node("Constant", [], [n], value_ints=a) for n, a in named.items()]
+    args = onnx.helper.make_node("BroadcastArgs", list(named), ["s"])
+    place = onnx.helper.make_node("Reshape", ["x", "first"], ["row"])
+    first = onnx.helper.make_node("Constant", [], ["first"], value_ints=[-1] + [1] * len(want or (4,)))
+    y = np.broadcast_to(x.reshape(2, *[1] * len(want or (4,))), (2, *(want or (4,))))
+    out = fused(tool, tmp_path, "Expand", "row s", {"x": x}, {}, y, domain="",
+                before=[*constants, args, first, place])
+    assert ("1 passed" if want else "dims 4 and 3 do not fit") in out
+
+
+@pytest.mark.parametrize("lower", [0, 1])
+@pytest.mark.parametrize("adjoint", [0, 1])
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_triangular_system_of_tensorflow(tool, tmp_path, lower, adjoint, computed):
+    """What stands in the other triangle is not read."""
+    v = numbers(10, a=(5, 3, 3), b=(5, 3, 2))
+    v["a"] = v["a"] + 4 * np.eye(3) if computed else v["a"][0] + 4 * np.eye(3)
+    triangle = np.tril(v["a"]) if lower else np.triu(v["a"])
+    x = np.linalg.solve(np.swapaxes(triangle, -1, -2) if adjoint else triangle, v["b"])
+    inputs = v if computed else {"b": v["b"]}
+    out = fused(tool, tmp_path, "MatrixTriangularSolve", "a b", inputs, {} if computed else {"a": v["a"]}, x, domain="",
+                lower=lower, adjoint=adjoint)
+    assert "1 passed" in out
