@@ -79,9 +79,10 @@ static bool borders(Call *c, Window *w)
             continue;
         }
         int64_t span = w->in[i] + w->before[i] + w->after[i] - reach;
-        if (span < 0) return fail(c, DAMAGED, "its window is larger than the image") != NULL;
+        bool overhangs = ceiling && -w->stride[i] < span; // its one output: / rounds a negative span up
+        if (span < 0 && !overhangs) return fail(c, DAMAGED, "its window is larger than the image") != NULL;
         w->out[i] = span / w->stride[i] + 1;
-        if (ceiling && span % w->stride[i] && w->out[i] * w->stride[i] < w->in[i] + w->before[i])
+        if (ceiling && span > 0 && span % w->stride[i] && w->out[i] * w->stride[i] < w->in[i] + w->before[i])
             w->out[i]++; // starts inside the image
     }
     return true;

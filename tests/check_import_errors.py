@@ -619,6 +619,17 @@ def resize_of_a_fixed_batch():
                  [ints("image", 8, 2, 3, 4), ints("sizes", 8, 2, 6, 9)], x=(8, 24)), None
 
 
+def pooled_past_the_border():
+    """With ceil_mode a window may be larger than the image, as PyTorch and ONNX Runtime have it."""
+    return model([node("MaxPool", ["x"], ["y"], kernel_shape=[4, 4], strides=[3, 3], ceil_mode=1)],
+                 x=("N", 2, 2, 8)), None
+
+
+def window_beyond_the_border():
+    return model([node("MaxPool", ["x"], ["y"], kernel_shape=[4, 4], strides=[2, 3], ceil_mode=1)],
+                 x=("N", 2, 2, 8)), "its window is larger than the image"
+
+
 def several_rows_of_a_row():
     """As x.repeat_interleave(3, 0) in front of a sampler."""
     nodes = [node("Unsqueeze", ["x", "one"], ["u"]), node("Expand", ["u", "times"], ["v"]),
