@@ -250,7 +250,8 @@ static const Node *for_channels(Builder *b, const Node *y, int64_t C, const int3
 static const Node *spread_by_channel(Builder *b, const Node *m, int64_t C)
 {
     const Node *y = m->op == OP_move && m->n_in == 1 && m->map ? m->in[0] : NULL;
-    if (!y || !op_elementwise(y->op) || y->type.dtype != T_F32 || type_lanes(y->type) >= C) return m;
+    int64_t own = y ? type_lanes(y->type) : 0;
+    if (own < 2 || own >= C || !op_elementwise(y->op) || y->type.dtype != T_F32) return m;
     for (int64_t i = C; i < type_lanes(m->type); i++)
         if (m->map[i] != m->map[i - C]) return m;
     return mapped(b, for_channels(b, y, C, m->map), m->type, C, channel);

@@ -110,7 +110,8 @@ typedef struct {
     int64_t inner, words, stride; // lane k of the words is lane k * stride of the constant
 } Rhythm;
 
-static Rhythm rhythm_of(const Node *v)
+// run: the length that other arguments have, or 0.
+static Rhythm rhythm_of(const Node *v, int64_t run)
 {
     const Rhythm none = {0, 0, 0};
     int64_t n = type_lanes(v->type), length = 1;
@@ -118,6 +119,7 @@ static Rhythm rhythm_of(const Node *v)
     while (length < n && word_at(v, length) == word_at(v, 0)) length++;
     if (length >= LEAST_RUN && length < n && n % length == 0 && holds(v, length))
         return (Rhythm){length, n / length, length};
+    if (run > 0 && n % run == 0 && repeats(v, run)) return (Rhythm){run, run, 1};
     for (int64_t period = LEAST_RUN; 2 * period <= n; period++)
         if (n % period == 0 && repeats(v, period)) return (Rhythm){period, period, 1};
     return none;
@@ -138,8 +140,8 @@ static int64_t run_length(const MapStep *s)
 // Constant v as argument k of s, whose arguments that are no constants are there.
 static Access const_access(Planner *p, const MapStep *s, const Node *v, int k)
 {
-    Rhythm r = type_lanes(v->type) == s->n ? rhythm_of(v) : (Rhythm){0, 0, 0};
     int64_t run = run_length(s);
+    Rhythm r = type_lanes(v->type) == s->n ? rhythm_of(v, run) : (Rhythm){0, 0, 0};
     if (!r.inner || (run && run != r.inner)) return arg_access(p, v, s->n, k);
     float *words = heap_array(r.words, sizeof *words);
     for (int64_t i = 0; i < r.words; i++) words[i] = (float)const_at(v, i * r.stride);

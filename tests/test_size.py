@@ -126,3 +126,13 @@ def test_constants_that_repeat_are_stored_once(tool, tmp_path):
     both = graph_weights(tool, tmp_path, f"s: f32[4096] = constant {scale}", f"b: f32[4096] = constant {bias}",
                          "p: f32[4096] = mul x, s", "y: f32[4096] = add p, b")
     assert 64 * 4 <= both - without <= 2 * 64 * 4
+
+
+def test_constants_repeat_at_the_length_of_other_arguments(tool, tmp_path):
+    """A bias for each of 16 channels beside one computed number for each: 16 numbers, which alone would go by 32."""
+    bias = [round(2.5 + math.sin(k), 3) for k in range(16)] * 256
+    computed = ("s: f32[16] = move x [0..15]", "e: f32[16] = tanh s", "t: f32[4096] = move e [0..15*256]")
+    without = graph_weights(tool, tmp_path, *computed, "y: f32[4096] = add x, t")
+    both = graph_weights(tool, tmp_path, *computed, "p: f32[4096] = add x, t", f"b: f32[4096] = constant {bias}",
+                         "y: f32[4096] = mul p, b")
+    assert 16 * 4 <= both - without <= 64 * 4
