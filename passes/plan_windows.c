@@ -33,16 +33,17 @@ typedef struct {
     Arena *arena;
     int64_t tokens, inputs;
     const int32_t *lane; // [tokens][inputs]: of the picture, or BORDER
+    int64_t first;       // the token that reads the picture in most inputs
     Axes axes;
     int32_t (*place)[AXES], (*tap)[AXES];
     bool *has_place, *has_tap;
     Frame frame;
-    int64_t patience; // tokens still to be looked at
+    int64_t patience; // lanes still to be looked at
 } Search;
 
 // A border is copied only where that is less than the windows are. Not worth it is what reads each lane once, and a
 // matrix so large that tokens share its way from memory (which takes them as rows, one after the other).
-enum { LARGE_MATRIX = 1 << 18, MOST_DIVIDED = 2, PATIENCE = 1 << 18 };
+enum { LARGE_MATRIX = 1 << 18, MOST_DIVIDED = 2, PATIENCE = 1 << 25 };
 
 static void digits_of(const Axes *axes, int64_t lane, int32_t digit[AXES])
 {
@@ -52,7 +53,6 @@ static void digits_of(const Axes *axes, int64_t lane, int32_t digit[AXES])
     }
 }
 
-// The token that reads the picture in most inputs.
 static int64_t fullest_token(const Search *s)
 {
     int64_t best = 0, most = -1;
@@ -67,6 +67,7 @@ static int64_t fullest_token(const Search *s)
 // A token whose place is known: its taps are added, or are what they were.
 static bool agrees(Search *s, int64_t m, bool *grows)
 {
+    s->patience -= s->inputs;
     for (int64_t k = 0; k < s->inputs; k++) {
         int64_t lane = s->lane[m * s->inputs + k];
         if (lane == BORDER) continue;
@@ -98,15 +99,14 @@ static bool find_place(Search *s, int64_t m)
 
 static bool places_and_taps(Search *s)
 {
-    int64_t first = fullest_token(s);
     memset(s->has_place, 0, (size_t)s->tokens * sizeof *s->has_place);
     memset(s->has_tap, 0, (size_t)s->inputs * sizeof *s->has_tap);
-    memset(s->place[first], 0, sizeof s->place[first]);
-    s->has_place[first] = true;
-    bool grows = true, all = agrees(s, first, &grows);
+    memset(s->place[s->first], 0, sizeof s->place[s->first]);
+    s->has_place[s->first] = true;
+    bool grows = true, all = agrees(s, s->first, &grows);
     while (grows && all) {
         grows = false;
-        for (int64_t m = 0; m < s->tokens && all; m++, s->patience--) all = !find_place(s, m) || agrees(s, m, &grows);
+        for (int64_t m = 0; m < s->tokens && all; m++) all = !find_place(s, m) || agrees(s, m, &grows);
     }
     for (int64_t m = 0; m < s->tokens; m++) all = all && s->has_place[m];
     for (int64_t k = 0; k < s->inputs; k++) all = all && s->has_tap[k];
@@ -275,6 +275,7 @@ static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node
     int64_t border_lane = 0;
     if (!(s->lane = lanes_read(s->arena, move, picture, &border, &border_lane))) return NULL;
     Axes axes = axes_of(picture->type);
+    s->first = fullest_token(s);
     bool found = false;
     s->patience = PATIENCE;
     for (int n = 0; n <= MOST_DIVIDED && !found; n++) found = search(s, &axes, axes.n, n);
