@@ -72,6 +72,7 @@ struct nfcc_policy {
     bool other;                       /* the second set of code is used */
     unsigned tiles;                   /* bit s: every program has code for TILE[s] */
     unsigned few;                     /* rows that slot FEW takes */
+    bool by_rows;                     /* @encode goes row by row, the other programs by tiles */
     bool shares_prep;                 /* one context of a tile lies as that of a tile of 16 rows */
     unsigned most;                    /* items that `choice` tells apart */
     Choice choice[NFCC_MOST_FEW + 1]; /* by the number of items left; that of `most` for more as well */
@@ -427,13 +428,24 @@ static bool fits(const nfcc_model *m, int id, int slot)
     return (uint64_t)m->programs[id].work_lanes * TILE[slot] * 4 <= TILE_BYTES;
 }
 
+/* @encode has code for few rows alone: it goes row by row, whatever tile its results are for. */
+static bool encodes_few(const nfcc_model *m, bool other)
+{
+    const int32_t *code = code_of(m, other, NFCC_PROGRAM_ENCODE);
+    for (int s = SIXTEEN; s < NFCC_TILES; s++)
+        if (code[s]) return false;
+    return program_of(m, NFCC_PROGRAM_ENCODE);
+}
+
 /* A tile size serves if every program has code for it, since a call chains several programs on one tile, and fits. */
 static unsigned tiles_of(const nfcc_model *m, bool other)
 {
     unsigned tiles = (1u << NFCC_TILES) - 1;
     for (int id = 0; id < NFCC_PROGRAMS; id++)
-        for (int s = 0; s < NFCC_TILES; s++)
-            if (m->programs[id].exists && (code_of(m, other, id)[s] == 0 || !fits(m, id, s))) tiles &= ~(1u << s);
+        for (int s = 0; s < NFCC_TILES; s++) {
+            bool needs = m->programs[id].exists && !(id == NFCC_PROGRAM_ENCODE && encodes_few(m, other));
+            if (needs && (code_of(m, other, id)[s] == 0 || !fits(m, id, s))) tiles &= ~(1u << s);
+        }
     return tiles;
 }
 
@@ -443,14 +455,16 @@ static bool only_few(const nfcc_policy *p) { return p->tiles >> SIXTEEN == 0; }
  */
 static size_t few_stride(uint32_t lanes) { return (round_up(lanes, 16) / 16 | 1) * 16; }
 
+static size_t few_bytes(uint32_t lanes, size_t few) { return (few_stride(lanes) * few + OVERREAD) * 4; }
+
 static size_t region_bytes(const nfcc_policy *p, uint32_t lanes, size_t few)
 {
-    size_t floats = few_stride(lanes) * few + OVERREAD;
+    size_t bytes = few_bytes(lanes, few);
     for (int s = FEW + 1; s < NFCC_TILES; s++) {
-        size_t tile = (round_up(lanes, 16) + OVERREAD) * TILE[s];
-        if ((p->tiles >> s & 1) && tile > floats) floats = tile;
+        size_t tile = (round_up(lanes, 16) + OVERREAD) * TILE[s] * 4;
+        if ((p->tiles >> s & 1) && tile > bytes) bytes = tile;
     }
-    return round_up(floats, 16) * 4;
+    return round_up(bytes, ALIGN);
 }
 
 /* Rows of a tile of few at most whose WORK has so many lanes: many rows stay within a core's own cache. Of rows as long
@@ -516,9 +530,10 @@ static void set_work_size(nfcc_policy *p)
     for (int id = 0; id < NFCC_PROGRAMS; id++) {
         uint32_t lanes = work_lanes(m, id);
         size_t bytes = region_bytes(p, lanes, rows_within(p, lanes));
+        if (p->by_rows && id == NFCC_PROGRAM_ENCODE) bytes = round_up(few_bytes(lanes, 1), ALIGN);
         if (bytes > p->main_bytes) p->main_bytes = bytes;
     }
-    p->prep_lanes = larger(work_lanes(m, NFCC_PROGRAM_LATE), m->prep_lanes);
+    p->prep_lanes = larger(work_lanes(m, NFCC_PROGRAM_LATE), larger(m->prep_lanes, p->by_rows ? m->early_lanes : 0));
     p->noise_lanes = larger(work_lanes(m, NFCC_PROGRAM_NOISE), work_lanes(m, NFCC_PROGRAM_BASE));
     p->prep_bytes = region_bytes(p, p->prep_lanes, p->few);
     p->info.work_size = ALIGN + p->main_bytes + p->prep_bytes + region_bytes(p, p->noise_lanes, p->few);
@@ -542,6 +557,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     p->other = other;
     p->tiles = tiles_of(m, other);
     p->few = (unsigned)few_of(p);
+    p->by_rows = !only_few(p) && encodes_few(m, other);
     p->shares_prep = m->shares_prep && (p->tiles >> SIXTEEN & 1);
     p->info = (nfcc_info){.abi_version = m->version, .name = text_of(m, m->name), .compiler = text_of(m, m->compiler)};
     p->info.target = text_of(m, m->target);
@@ -1407,21 +1423,44 @@ static nfcc_status draw_rows(Call *call, float *z)
     return NFCC_OK;
 }
 
+/* Contexts of one tile -> EARLY lanes, which stay where @encode leaves them. */
+static Lanes encode_tile(Call *call, Tile *tile)
+{
+    const Port *made = out_port(call->p->model, NFCC_PROGRAM_ENCODE, NFCC_PORT_EARLY);
+    if (!program_of(call->p->model, NFCC_PROGRAM_ENCODE)) return no_lanes;
+    load_inputs(call, tile, no_lanes);
+    run_code(call->p, NFCC_PROGRAM_ENCODE, tile, call->main, no_lanes);
+    return made ? port_lanes(call->main, made, tile) : no_lanes;
+}
+
+/* The same of each row by itself, to `to`. */
+static void encode_rows(Call *call, Tile *tile, Lanes to)
+{
+    Lanes from = no_lanes;
+    for (unsigned t = 0; t < tile->rows; t++) {
+        Tile one = {.slot = FEW, .rows = 1, .used = 1};
+        one.item.first = one.row.first = tile->item.first + t;
+        if (t < tile->used) from = encode_tile(call, &one), tile->bad[t] = one.bad[0];
+        for (uint32_t l = 0; l < call->p->model->early_lanes; l++) put32(lane_of(to, l, t), get32(lane_of(from, l, 0)));
+    }
+}
+
 /* Contexts of one tile -> what the prepared state keeps of them; *lanes words a row. */
 static Lanes prepare_tile(Call *call, Tile *tile, bool full, size_t *lanes)
 {
     const nfcc_model *m = call->p->model;
-    const Port *made = out_port(m, NFCC_PROGRAM_ENCODE, NFCC_PORT_EARLY);
     const Port *wanted = in_port(m, NFCC_PROGRAM_LATE, NFCC_PORT_EARLY);
+    bool late = full && program_of(m, NFCC_PROGRAM_LATE);
+    Lanes to = late && wanted ? port_lanes(call->prep, wanted, tile) : lanes_of(call->prep, tile);
     *lanes = full ? m->prep_lanes : m->early_lanes;
-    if (program_of(m, NFCC_PROGRAM_ENCODE)) {
-        load_inputs(call, tile, no_lanes);
-        run_code(call->p, NFCC_PROGRAM_ENCODE, tile, call->main, no_lanes);
+    if (call->p->by_rows)
+        encode_rows(call, tile, to);
+    else {
+        Lanes early = encode_tile(call, tile);
+        if (!late) return early;
+        if (early.at && wanted) copy_lanes(tile, to, early, wanted->lanes);
     }
-    Lanes early = made ? port_lanes(call->main, made, tile) : no_lanes;
-    if (!full || !program_of(m, NFCC_PROGRAM_LATE)) return early;
-    if (made && wanted) copy_lanes(tile, port_lanes(call->prep, wanted, tile), early, made->lanes);
-    return run_late(call, tile);
+    return late ? run_late(call, tile) : m->early_lanes ? to : no_lanes;
 }
 
 /* What prepare_tile made of the tile's rows, `lanes` of each. */

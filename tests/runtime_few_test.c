@@ -21,6 +21,12 @@ static void count_rows(float *work, const float *prep, const void *weights, uint
     fake_code(NFCC_PROGRAM_TO_EVENT, 0)(work, prep, weights, shape);
 }
 
+static void count_encoded(float *work, const float *prep, const void *weights, uint64_t shape)
+{
+    if (n_tiles < MOST) tile[n_tiles++] = NFCC_FEW_ROWS(shape);
+    fake_code(NFCC_PROGRAM_ENCODE, 0)(work, prep, weights, shape);
+}
+
 // The fake policy with code for up to `few` rows, which count_rows sees; 0: with all tiles.
 static nfcc_policy *counted(uint32_t few, const uint32_t *costs)
 {
@@ -207,6 +213,40 @@ static void test_wide_tiles(void **state)
     }
 }
 
+// An encoder with code for few rows alone takes its rows one by one, for tiles of any size: WORK of one row is enough,
+// and it does not say which tiles the other programs have.
+static void test_encode_by_rows(void **state)
+{
+    (void)state;
+    static const uint32_t costs[NFCC_COSTS] = {900, 900, 900, 900, 900, 900, 10};
+    enum { WIDE = 100000 };
+    counted(0, costs);
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    nfcc_abi_program *encode = &m->programs[NFCC_PROGRAM_ENCODE];
+    int32_t *code = encode->code;
+    for (int s = 1; s < NFCC_TILES; s++) code[s] = 0;
+    code[0] = (int32_t)((intptr_t)(uintptr_t)count_encoded - (intptr_t)fake_image);
+    encode->work_lanes = WIDE;
+    nfcc_policy *p = widened(96);
+    assert_in_range(nfcc_get_info(p)->work_size, WIDE * 4, 2 * WIDE * 4);
+    for (size_t rows = 1; rows <= MAX_ROWS; rows = rows * 4 + 3) {
+        size_t size = nfcc_get_info(p)->work_size;
+        unsigned char *work = painted(size), *prepared = painted(nfcc_prepared_size(p, rows));
+        fill(rows, 1);
+        n_tiles = 0;
+        assert_int_equal(nfcc_prepare(p, rows, data.context, prepared, work), NFCC_OK);
+        assert_int_equal(n_tiles, rows < MOST ? rows : MOST);
+        for (size_t t = 0; t < n_tiles; t++) assert_int_equal(tile[t], 1);
+        scrape(work, size);
+        scrape(prepared, nfcc_prepared_size(p, rows));
+        check_entries(p, rows, 3, 1);
+    }
+    size_t selftest = nfcc_selftest_size(p);
+    void *memory = malloc(selftest);
+    assert_int_equal(nfcc_selftest(p, memory, selftest), NFCC_OK);
+    free(memory);
+}
+
 // The rows of a tile each have their place in the workspace, and nothing is written outside of it.
 static void test_memory(void **state)
 {
@@ -239,6 +279,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_wide_programs),
         cmocka_unit_test(test_wide_tiles),
+        cmocka_unit_test(test_encode_by_rows),
     };
     if (!fake_arguments(argc, argv)) return 2;
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

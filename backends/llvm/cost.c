@@ -107,7 +107,7 @@ static double other_one(const Rates *r, const Step *s)
     switch (s->kind) {
     case STEP_MAP: return 20 + ceil(n / r->map_width) * (code * 0.37 * r->map_width / r->width + 2) + code * 0.1;
     case STEP_REDUCE: return 7 + s->reduce.outer * (s->reduce.k / 4.0 + 12);
-    case STEP_MOVE: return 7 + 1.4 * s->move.n;
+    case STEP_MOVE: return 7 + (s->move.runs ? 0.3 : 1.4) * s->move.n;
     case STEP_MATMUL: return 7 + s->matmul.batch * (20 + s->matmul.m * s->matmul.k * vectors(r, s->matmul.n));
     case STEP_TAKE: return 7 + 8.0 * s->take.outer * s->take.j;
     case STEP_GEMM:
@@ -204,16 +204,35 @@ static double weight_bytes(const Gen *g, const Program *p)
     return bytes;
 }
 
+static Rates rates_of(const Gen *g, const TargetInfo *info, const Program *p)
+{
+    return (Rates){info->width, map_width(info),
+                   info->level, weight_bytes(g, p) > MANY_WEIGHTS,
+                   info->bf16,  layout_short(g->layout) ? 2 : 4};
+}
+
 void tile_costs(const Gen *g, uint32_t *to, uint32_t *two)
 {
     const Program *p = main_program(g->plan);
-    const TargetInfo *info = &g->level[g->n_levels - 1];
-    Rates r = {info->width, map_width(info),
-               info->level, weight_bytes(g, p) > MANY_WEIGHTS,
-               info->bf16,  layout_short(g->layout) ? 2 : 4};
+    Rates r = rates_of(g, &g->level[g->n_levels - 1], p);
     double cost[ALL_COSTS] = {0};
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) add_step(g, &r, s, cost);
     for (int i = 0; i < NFCC_COSTS; i++) to[i] = (uint32_t)fmin(cost[i], 4e9);
     *two = (uint32_t)fmin(cost[COST_TWO], 4e9);
+}
+
+// Rows as long as a picture's: a tile of them does not stay in a core's own cache, one row may. Of windows the code of
+// one row reads weights for six places at once, so it waits for them less than its share of a tile does.
+enum { OWN_CACHE = 2 << 20 };
+
+bool encodes_by_rows(const Gen *g)
+{
+    const Program *p = &g->plan->programs[PROGRAM_ENCODE];
+    if (!p->exists || g->gemm != gemm_emit || p->work_lanes * 16.0 * 4 < OWN_CACHE) return false;
+    Rates r = rates_of(g, &g->info, p);
+    double cost[ALL_COSTS] = {0};
+    const Step *s;
+    for (StepWalk w = plan_walk(p); (s = plan_next(&w));) add_step(g, &r, s, cost);
+    return 16 * cost[NFCC_COST_ONE] < cost[NFCC_COST_16];
 }

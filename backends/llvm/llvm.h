@@ -384,6 +384,7 @@ void tiles_tokens(Gen *g, const Product *p, Value add_step);
 
 // ---- cost.c
 void tile_costs(const Gen *g, uint32_t *to, uint32_t *two); // cost and cost_two of abi.h
+bool encodes_by_rows(const Gen *g);                         // its rows go one by one (the runtime: by_rows)
 
 // ---- module.c
 const Object *llvm_emit_with(Context *cx, const Plan *plan, const Target *target, const char *symbol, bool one,

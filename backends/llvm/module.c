@@ -186,9 +186,12 @@ static void emit_level(Unit *u, int level)
     emit_steps(u);
     for (int t = 0; t < NFCC_TILES; t++)
         if (shape_slot(g, STEP_GEMM, true, t) >= 0) emit_code_table(u, t);
+    bool alone = encodes_by_rows(g);
     for (int i = 0; i < PROGRAM_COUNT; i++)
-        for (int t = 0; t < NFCC_TILES; t++)
-            if (g->plan->programs[i].exists && shape_slot(g, STEP_GEMM, true, t) >= 0) emit_program(u, i, t);
+        for (int t = 0; t < NFCC_TILES; t++) {
+            bool has = shape_slot(g, STEP_GEMM, true, t) >= 0 && !(alone && i == PROGRAM_ENCODE && t > SLOT_ONE);
+            if (g->plan->programs[i].exists && has) emit_program(u, i, t);
+        }
 }
 
 static void emit_all(Unit *u, const Target *target, const char *symbol, bool with_weights)
