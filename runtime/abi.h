@@ -8,7 +8,7 @@
 
 #define NFCC_ABI_MAGIC 0x6363666eu /* "nfcc" */
 #define NFCC_ABI_VERSION 2u
-#define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, but never 1; @encode may lack all others */
+#define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, @encode all but 1 */
 
 enum {
     NFCC_PORT_CONTEXT,
