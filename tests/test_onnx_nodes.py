@@ -413,3 +413,16 @@ def test_a_triangular_system_of_tensorflow(tool, tmp_path, lower, adjoint, compu
     out = fused(tool, tmp_path, "MatrixTriangularSolve", "a b", inputs, {} if computed else {"a": v["a"]}, x, domain="",
                 lower=lower, adjoint=adjoint)
     assert "1 passed" in out
+
+
+@pytest.mark.parametrize("length", [3, 4, 6])
+@pytest.mark.parametrize("kind", ["fft", "ifft", "rfft", "irfft"])
+def test_fourier_transforms_of_other_lengths(tool, tmp_path, kind, length):
+    """Zeros fill a series of 4 up, and a shorter transform leaves numbers out; it lies along an axis in the middle."""
+    v = numbers(11, x=(5, 4, 3, 1 if kind == "rfft" else 2))
+    series = v["x"][..., 0] if kind == "rfft" else v["x"][..., 0] + 1j * v["x"][..., 1]
+    y = getattr(np.fft, kind)(series, length, axis=1)
+    y = y[..., None] if kind == "irfft" else np.stack([y.real, y.imag], -1)
+    held = [pytest.importorskip("onnx").helper.make_node("Constant", [], ["n"], value_int=length)]
+    said = {"inverse": int(kind[0] == "i"), "onesided": int("r" in kind), "axis": 1}
+    assert "1 passed" in fused(tool, tmp_path, "DFT", "x n", v, {}, y, domain="", before=held, **said)
