@@ -80,6 +80,11 @@ def test_other_files(tool, tmp_path, start, said):
     assert said in tool("m.onnx", "-o", "p.so", cwd=tmp_path, code=1).stderr
 
 
+def test_what_follows_two_dashes_is_a_file(tool, tmp_path):
+    assert "unknown option '-p.so'" in tool("info", "-p.so", cwd=tmp_path, code=2).stderr
+    assert "-p.so: cannot be opened" in tool("info", "--", "-p.so", cwd=tmp_path, code=3).stderr
+
+
 def test_pipe_is_no_model(tool, tmp_path):
     os.mkfifo(tmp_path / "m.onnx")
     assert "save what comes through a pipe" in tool("m.onnx", "-o", "p.so", cwd=tmp_path, code=3).stderr
