@@ -1,5 +1,6 @@
-// nfcc bench, its parts: the options (cli_bench_options.c), what a call must do at least (cli_bench_work.c), calls and their
-// times (cli_bench_run.c), and what is made of them (cli_bench_print.c: table and JSON; cli_bench_html.c). cmd_bench.c puts them together.
+// nfcc bench, its parts: the options (cli_bench_options.c), what a call must do at least (cli_bench_work.c), calls
+// and their times (cli_bench_run.c), and what is made of them (cli_bench_print.c: table and JSON; cli_bench_html.c).
+// cmd_bench.c puts them together.
 #pragma once
 #include "cli.h"
 #include "cli_peak.h"

@@ -1,7 +1,7 @@
-// .npz: a zip file of .npy members, stored (np.savez) or deflated (np.savez_compressed), with Zip64 sizes. The central
-// directory at the end is what is read; every offset and length is checked against the file, and a member unpacks to at
-// most 4 GiB and 1100 times its packed size (deflate's limit), so a hostile file costs little. A damaged one is found by
-// the members' checksums.
+// .npz: a zip file of .npy members, stored (np.savez) or deflated (np.savez_compressed), with Zip64 sizes. The
+// central directory at the end is what is read; every offset and length is checked against the file, and a member
+// unpacks to at most 4 GiB and 1100 times its packed size (deflate's limit), so a hostile file costs little. A
+// damaged one is found by the members' checksums.
 #include "cli_npy_fail.h"
 
 #include <errno.h>

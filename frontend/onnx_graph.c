@@ -1,7 +1,7 @@
 // Execution of a graph by the importers: subgraphs, model-local functions.
 //
-// Nodes run in the order that onnx_order.c gave them. A node that fails leaves VALUE_BROKEN outputs, which silence the nodes after it,
-// so one run reports every node that cannot be imported. Nodes no output needs are skipped.
+// Nodes run in the order that onnx_order.c gave them. A node that fails leaves VALUE_BROKEN outputs, which silence
+// the nodes after it, so one run reports every node that cannot be imported. Nodes no output needs are skipped.
 #include "onnx_scope.h"
 
 #include "base/hash.h"

@@ -1,5 +1,5 @@
-// Scatters by index lists (onnx_ops_index.c). Constant indices are lane maps; computed ones are compared with all places
-// along their axis, or are those of a computed mask (see Value in onnx_import.h), or are refused.
+// Scatters by index lists (onnx_ops_index.c). Constant indices are lane maps; computed ones are compared with all
+// places along their axis, or are those of a computed mask (see Value in onnx_import.h), or are refused.
 #include "onnx_import.h"
 
 #include <string.h>

@@ -115,9 +115,10 @@ typedef struct {
     const ScalarInstr *code;
 } MapStep;
 
-// out[o] = reduction of in[o * k .. o * k + k); across: of in[o], in[outer + o], ... in[(k - 1) * outer + o]. Sum: 16 partial sums from +0, element i goes to partial i % 16 in
-// rising order; then for s = 8, 4, 2, 1: p[j] = p[j] + p[j + s] for j < s. Max, min: the same shape from -inf (+inf)
-// with  v > p ? v : p  (v < p ? v : p); the tree with  p[j+s] > p[j] ? p[j+s] : p[j].  Prod: as sum, from 1, with *.
+// out[o] = reduction of in[o * k .. o * k + k); across: of in[o], in[outer + o], ... in[(k - 1) * outer + o].
+// Sum: 16 partial sums from +0, element i goes to partial i % 16 in rising order; then for s = 8, 4, 2, 1:
+// p[j] = p[j] + p[j + s] for j < s. Max, min: the same shape from -inf (+inf) with  v > p ? v : p  (v < p ? v : p);
+// the tree with  p[j+s] > p[j] ? p[j+s] : p[j].  Prod: as sum, from 1, with *.
 // squares: of d * d, where d = in[..] - centre, both rounded as a map's operations are; centre is one lane or, if
 // centres, lane centre + o.
 typedef struct {

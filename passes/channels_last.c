@@ -8,9 +8,9 @@
 //
 // A move of a move is one move (build_move.c), so what reads the result reads y itself. A value that is a turn of
 // another is a *picture* here, with its number of channels; pictures that elementwise nodes join are turned together
-// or not at all: where the turns' and the windows' runs of neighbouring lanes, each of which is copied by itself, become
-// fewer, and something reads windows or sums over channels. Attention's heads, masks and permutations of a flow stay as
-// they are.
+// or not at all: where the turns' and the windows' runs of neighbouring lanes, each of which is copied by itself,
+// become fewer, and something reads windows or sums over channels. Attention's heads, masks and permutations of a
+// flow stay as they are.
 #include "rewrite.h"
 
 #include "pipeline.h"

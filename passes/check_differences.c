@@ -1,5 +1,5 @@
-// Log-determinants against finite differences, on two rows: where the graph exports none, or where no inverse proves the
-// exported one.
+// Log-determinants against finite differences, on two rows: where the graph exports none, or where no inverse proves
+// the exported one.
 #include "check.h"
 
 #include <math.h>

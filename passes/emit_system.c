@@ -1,5 +1,5 @@
-// A solved system as nodes (solve_system.h): its forms once more with atoms that are 0, which gives rest, and the atoms by
-// the inverse of (known - rest), or by elimination where factors are lanes (solve_matrix.c).
+// A solved system as nodes (solve_system.h): its forms once more with atoms that are 0, which gives rest, and the
+// atoms by the inverse of (known - rest), or by elimination where factors are lanes (solve_matrix.c).
 #include "emit.h"
 
 // Lanes of one node from `at` on.

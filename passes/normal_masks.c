@@ -1,6 +1,6 @@
-// normal, masks: in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked, so
-// that causal masks cut dependencies whatever number the exporter wrote; added, subtracted or chosen, before or after the
-// logits are scaled.
+// normal, masks: in a softmax a constant logit of -1e4 or less is -inf where another logit of its row is not masked,
+// so that causal masks cut dependencies whatever number the exporter wrote; added, subtracted or chosen, before or
+// after the logits are scaled.
 #include "lane_env.h"
 #include "pipeline.h"
 #include "rewrite.h"

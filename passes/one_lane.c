@@ -1,10 +1,10 @@
 // One-lane functions, found and understood: see one_lane.h.
 //
-// From a known lane u the unknown lanes below it are collected until only one is left to expand, v (one_lane_search.c).
-// Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes, and all that follows
-// from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number that is rounded down
-// from such a function) or slots; and the same once more, where comparisons with what is fixed in a bin halve it. Then a
-// Way is looked for.
+// From a known lane u the unknown lanes below it are collected until only one is left to expand, v
+// (one_lane_search.c). Lanes on the way are either fixed (comparisons of a monotone function of v with known lanes,
+// and all that follows from such comparisons alone: a bin's number, what is taken at it, masks; also a bin's number
+// that is rounded down from such a function) or slots; and the same once more, where comparisons with what is fixed
+// in a bin halve it. Then a Way is looked for.
 #include "lane_order.h"
 #include "one_lane_find.h"
 

@@ -1,5 +1,5 @@
-// What the search for one-lane functions shares: one_lane.c and one_lane_search.c (which lanes), one_lane_way.c (how u gives
-// v), one_lane_rational.c (relations between two slots).
+// What the search for one-lane functions shares: one_lane.c and one_lane_search.c (which lanes), one_lane_way.c (how
+// u gives v), one_lane_rational.c (relations between two slots).
 #pragma once
 #include "one_lane.h"
 

@@ -9,8 +9,8 @@ Module *pass_merge_linear(const Module *m, Context *cx);
 Module *pass_narrow(const Module *m, Context *cx);
 Module *pass_hoist_context(const Module *m, Context *cx);
 Module *pass_merge_siblings(const Module *m, Context *cx);
-// normal_masks.c. By node id: the row length of the reduce_max that reads an add, a move or a select, perhaps with masks,
-// or 0. And such a node n with -inf for them, on its new operands, or NULL.
+// normal_masks.c. By node id: the row length of the reduce_max that reads an add, a move or a select, perhaps with
+// masks, or 0. And such a node n with -inf for them, on its new operands, or NULL.
 int64_t *masked_logits(Context *cx, const Function *f);
 const Node *mask_logits(Builder *b, const Node *n, const Node *const *in, int64_t K);
 // merge_sum.c: a sum of two affine functions of one value as one product, or NULL.

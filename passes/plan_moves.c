@@ -126,8 +126,8 @@ static bool in_place(Place at, Place out, int64_t lane, int64_t i)
     return at.space == SPACE_WORK && out.buffer == at.buffer && at.at + lane == out.at + i;
 }
 
-// ---- windows that are reduced: by columns, the first elements of all lines, then the second ones, where that is a copy
-// of longer runs, as of a picture that lies place after place (a pool, the adjoint of a convolution's windows)
+// ---- windows that are reduced: by columns, the first elements of all lines, then the second ones, where that is a
+// copy of longer runs, as of a picture that lies place after place (a pool, the adjoint of a convolution's windows)
 
 static int64_t by_columns(const Node *m, int64_t at)
 {

@@ -6,9 +6,9 @@
 //
 //     place[m] + tap[k]
 //
-// and those numbers that are outside of the picture, and no others, are the border's. With strides, dilations, crops and
-// any order of the taps that is so of every convolution. Passes have joined axes (channels, lines and columns are one
-// of 32768 lanes), so they are divided, in every way, until a move is windows along them.
+// and those numbers that are outside of the picture, and no others, are the border's. With strides, dilations, crops
+// and any order of the taps that is so of every convolution. Passes have joined axes (channels, lines and columns are
+// one of 32768 lanes), so they are divided, in every way, until a move is windows along them.
 //
 // Places and taps come from the move itself: those of the token that reads the picture in most inputs are taps, and
 // from there on each token that shares an input with a known one gives its place, and the taps that only it has.

@@ -1,6 +1,6 @@
-// Clips that the inverse takes for the identity: min or max with a constant all of whose readers lead, through affine ops
-// and more clips, to atanh, logit or log. Such a clip only keeps the argument inside the domain, so it is the identity on
-// the flow's range.
+// Clips that the inverse takes for the identity: min or max with a constant all of whose readers lead, through affine
+// ops and more clips, to atanh, logit or log. Such a clip only keeps the argument inside the domain, so it is the
+// identity on the flow's range.
 #include "solve.h"
 
 // Of a node, by all that reads it: whether it is read, and whether all of them are guarded.

@@ -1,9 +1,9 @@
 // The inverse of a wrap: u = mod(v, p) = v - p floor(v / p), p > 0 a number.
 //
-// Of all v that give one u, one lies in an interval of length p, low .. low + p: v = low + mod(u - low, p), and du/dv = 1.
-// Which interval, the graph says by what it makes of u: an angle stays in the interval that it is wrapped into, so of
-// y = mod(w + a, p) + c in c .. c + p, w is in c .. c + p, too, and v = w + a is from low = c + a on. a are known lanes
-// (a shift, learned or computed from the context), c is a number; mod(x + pi, 2 pi) - pi is x.
+// Of all v that give one u, one lies in an interval of length p, low .. low + p: v = low + mod(u - low, p), and du/dv
+// = 1. Which interval, the graph says by what it makes of u: an angle stays in the interval that it is wrapped into,
+// so of y = mod(w + a, p) + c in c .. c + p, w is in c .. c + p, too, and v = w + a is from low = c + a on. a are
+// known lanes (a shift, learned or computed from the context), c is a number; mod(x + pi, 2 pi) - pi is x.
 #include "wrap.h"
 
 #include <stdlib.h>

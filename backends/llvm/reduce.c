@@ -1,7 +1,7 @@
 // reduce: sixteen partial results and a tree (plan.h). T = 1: the partials are one vector's slots; across: sixteen
-// vectors of results. T > 1: sixteen vectors of rows; where values are longer than L1 holds, lanes on the stack, so that a value is read as it lies. Where
-// a policy has reductions of many lengths (the softmax of each token of causal attention), the code learns the length,
-// and elements behind the last are read but not taken.
+// vectors of results. T > 1: sixteen vectors of rows; where values are longer than L1 holds, lanes on the stack, so
+// that a value is read as it lies. Where a policy has reductions of many lengths (the softmax of each token of causal
+// attention), the code learns the length, and elements behind the last are read but not taken.
 #include "llvm.h"
 
 #include <math.h>
