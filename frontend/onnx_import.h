@@ -219,7 +219,7 @@ const Node *index_of_kept_rows(Call *c, const Node *index, int64_t k, int64_t ro
 // x w (+ bias) whether w is constant or not: x[..., M, K], w[K, N] or [..., K, N].
 const Node *product(Call *c, const Node *a, const Node *w);
 const Node *inverse_of(Call *c, const Node *x); // of x[..., n, n] (onnx_ops_matrix.c); NULL: none, which is reported
-const Node *swapped(Call *c, const Node *x); // last two axes; constant weights once for both instantiations
+const Node *swapped(Call *c, const Node *x);    // last two axes; constant weights once for both instantiations
 bool finite_weights(Call *c, const Node *w, const char *what);
 // x with `axes` moved last and merged into one: [kept..., n]; and back, with dims 1 (or `full` dims) there.
 typedef struct {

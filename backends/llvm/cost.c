@@ -158,17 +158,23 @@ static double by_tiles(const Rates *r, const Step *s, bool paired)
     return s->gemm.m == 1 || s->gemm.apart ? gemm_few(r, &s->gemm, MOST_ROWS) / MOST_ROWS : gemm_one(r, &s->gemm);
 }
 
-bool tiles_pay(const Plan *plan, uint32_t short_from)
+// Cycles that a row takes less by tiles.
+static double saved_by_tiles(const Program *p, uint32_t short_from)
 {
     Rates r = {.width = 16, .map_width = 16, .level = LEVEL_AVX512, .dot = true, .weight = 2};
-    const Program *p = main_program(plan);
     double all = 0;
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) {
         bool paired = s->kind == STEP_GEMM && !s->gemm.transposed && gemm_w_lanes(&s->gemm) >= short_from;
-        all += by_tiles(&r, s, paired) - beside(&r, s, paired);
+        all += beside(&r, s, paired) - by_tiles(&r, s, paired);
     }
-    return all < 0;
+    return all;
+}
+
+bool tiles_pay(const Plan *plan, uint32_t short_from)
+{
+    const Program *encode = &plan->programs[PROGRAM_ENCODE];
+    return saved_by_tiles(main_program(plan), short_from) + saved_by_tiles(encode, short_from) > 0;
 }
 
 // ---- the program's costs
