@@ -24,11 +24,6 @@ bool gemm_taps_even(const Gen *g, const GemmStep *s)
     return even;
 }
 
-Value window_lane(Gen *g, Value table, Value i)
-{
-    return LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, table, mul(g, i, 4))), g->i64, "");
-}
-
 GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 {
     GemmOperands o = {0};

@@ -192,6 +192,7 @@ Operand operand_fixed(Gen *g, Operand o, int64_t lane);
 Value row_offset(Gen *g, Operand o, Value row);  // bytes from row 0 to row (i64)
 Value row_address(Gen *g, Operand o, Value row); // row (i64, or NULL: row 0) of its lane 0
 Value load(Gen *g, LLVMTypeRef type, Value address);
+Value table_word(Gen *g, Value table, Value i); // word i of a table of lanes in CONST (i64)
 void store(Gen *g, Value value, Value address);
 Value stack_floats(Gen *g, int n);                                    // in a function's first block
 void store_first(Gen *g, Value vector, int n, int of, Value address); // the first n of `of` floats, no more
@@ -300,11 +301,10 @@ typedef struct {
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_gathers_tokens(const Gen *g, const GemmStep *s); // its code of T = 1 takes tokens as few rows
-bool gemm_taps_even(const Gen *g, const GemmStep *s);
-Value window_lane(Gen *g, Value table, Value i);      // word i of a table of CONST (i64)
-bool gemm_takes_few(const Gen *g, const GemmStep *s); // its code of T = 1 takes several rows at once
-bool gemm_expands(const Gen *g, const GemmStep *s);   // T > 1: its weights of 16 bits are expanded in chunks
-bool gemm_turns(const Gen *g, const GemmStep *s);     // its last args are a Turn
+bool gemm_taps_even(const Gen *g, const GemmStep *s);      // its taps are whole runs of sixteen lanes
+bool gemm_takes_few(const Gen *g, const GemmStep *s);      // its code of T = 1 takes several rows at once
+bool gemm_expands(const Gen *g, const GemmStep *s);        // T > 1: its weights of 16 bits are expanded in chunks
+bool gemm_turns(const Gen *g, const GemmStep *s);          // its last args are a Turn
 // One code for products with a scale and a bias, a bias, and neither; its argument behind these says which: 0, 1, 2.
 bool gemm_mixed(const Gen *g, const GemmStep *s);
 // What the code of a gemm knows of K and its blocks, and what it learns (key.c and product.c).

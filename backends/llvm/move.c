@@ -8,7 +8,7 @@ enum { COPY_ROWS = 16 }; // rows copied at a time
 static Value table_lane(Gen *g, TableShape t, Operand table, Value i)
 {
     if (t.affine) return mul(g, i, t.step);
-    return window_lane(g, table.base, i);
+    return table_word(g, table.base, i);
 }
 
 static void copy_lane(Gen *g, Operand from, Operand to)

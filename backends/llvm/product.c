@@ -123,7 +123,7 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
         Block own = *b;
         if (loads_inputs(g, p) && unroll > 1) own.inputs = load_inputs(g, p, b, x, unroll, inputs);
         for (own.input = 0; own.input < unroll; own.input++) {
-            if (b->tokens) own.tap = window_lane(g, p->windows.taps, add(g, first, word_i64(g, own.input)));
+            if (b->tokens) own.tap = table_word(g, p->windows.taps, add(g, first, word_i64(g, own.input)));
             multiply_add(g, p, &own, operand_fixed(g, x, own.input), operand_fixed(g, w, own.input * p->w_stride),
                          sum + c * sums_of(b));
         }
@@ -420,7 +420,7 @@ static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m
     b.m = m;
     b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
     for (int i = 0; p->windows.taps && i < m; i++) {
-        Value place = window_lane(g, p->windows.places, add(g, token, word_i64(g, i)));
+        Value place = table_word(g, p->windows.places, add(g, token, word_i64(g, i)));
         tokens[i] = operand_at(g, p->x, place);
         b.tokens = tokens;
     }

@@ -278,6 +278,11 @@ Value load(Gen *g, LLVMTypeRef type, Value address)
     return v;
 }
 
+Value table_word(Gen *g, Value table, Value i)
+{
+    return LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, table, mul(g, i, 4))), g->i64, "");
+}
+
 void store(Gen *g, Value value, Value address) { LLVMSetAlignment(LLVMBuildStore(g->b, value, address), 4); }
 
 Value stack_floats(Gen *g, int n)
