@@ -79,3 +79,48 @@ def test_windows(tool, tmp_path, name, layout):
         tool("run", tmp_path / "p.so", "run", f"x={tmp_path / 'x.npy'}", "-o", tmp_path)
         got = np.load(tmp_path / "y.npy").reshape(want.shape)
         np.testing.assert_allclose(got, want, rtol=0, atol=3e-2 if "--weights" in options else 1e-5)
+
+
+def policy_text(shape, reads, weights, apart):
+    """x scaled and shifted by what a convolution makes of the context; apart: as products of one output each."""
+    lanes, (k, n), places, body = int(np.prod(shape)), weights.shape, len(reads), ""
+    border = ", ".join(map(str, np.where(reads < 0, lanes, reads).ravel()))
+    parts = np.hsplit(weights, n) if apart else [weights]
+    for i, part in enumerate(parts):
+        body += f"""    p{i}: f32[{places},{k}] = move obs, zero [{border}]
+    w{i}: f32[{k},{part.shape[1]}] = constant [{', '.join(float(v).hex() for v in part.ravel())}]
+    c{i}: f32[{places},{part.shape[1]}] = linear p{i}, w{i}
+    r{i}: f32[{places},{part.shape[1]}] = leaky_relu c{i} {{alpha=0}}
+"""
+    every = ", ".join(f"r{i}" for i in range(len(parts)))
+    return f"""module stage=imported
+port in "x" f32[2] batch 0
+port in "obs" f32[{lanes}] batch 0
+port out "z" f32[2] batch 0
+port out "log_det" f32[] batch 0
+func @main(x: f32[1,2], obs: f32[1,{lanes}]) {{
+    zero: f32[] = constant 0
+{body}    all: f32[2,{places * n // 2}] = move {every}
+    sums: f32[2] = reduce_sum all
+    scale: f32[] = constant 0.001
+    s: f32[2] = mul sums, scale
+    e: f32[2] = exp s
+    x2: f32[2] = move x
+    y: f32[2] = mul x2, e
+    z: f32[1,2] = move y
+    both: f32[1,2] = move s
+    log_det: f32[1] = reduce_sum both
+    return z, log_det
+}}
+"""
+
+
+def test_the_encoder_decides(tool, tmp_path):
+    """Whether AMX tiles pay is said by what a context goes through, too; not for products of one output each."""
+    reads = windows((8, 24, 24), (3, 3), (1, 1), (1, 1), (1, 1), (1, 1), "first", 1)
+    weights = np.random.default_rng(4).standard_normal((reads.shape[1], 64)).astype(np.float32) / 9
+    for apart in (False, True):
+        path = tmp_path / f"policy{apart}.nf"
+        path.write_text(policy_text((8, 24, 24), reads, weights, apart))
+        tool(path, "-o", tmp_path / "p.so", "--weights", "bf16", "--cpu", "sapphirerapids", "--no-verify")
+        assert ("AMX" in tool("info", tmp_path / "p.so").stdout.upper()) != apart
