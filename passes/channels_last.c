@@ -11,9 +11,9 @@
 // or not at all: where the turns' and the windows' runs of neighbouring lanes, each of which is copied by itself,
 // become fewer, and something reads windows or sums over channels. Attention's heads, masks and permutations of a
 // flow stay as they are.
-#include "rewrite.h"
-
+#include "lane_env.h"
 #include "pipeline.h"
+#include "rewrite.h"
 
 #include <stdlib.h>
 
@@ -54,7 +54,6 @@ static bool turned(const Pictures *s, const Node *n)
 
 static int64_t places_of(const Node *n, int64_t C) { return type_lanes(n->type) / C; }
 static int64_t place_major(int64_t lane, int64_t C, int64_t P) { return lane % P * C + lane / P; }
-static int64_t lane_read(const Node *move, int64_t i) { return move->map ? move->map[i] : i; }
 
 // Of a one-operand move that is [P][C] turned to [C][P], 1 < C, P; else 0.
 static int64_t turn_of(const Node *m)
@@ -150,7 +149,7 @@ static Reads reads_of(const Pictures *s, const Node *m, const Node *v)
     int64_t C = s->channels[v->id], P = places_of(v, C), before = -2, turned_before = -2;
     Reads r = {0, 0, 0};
     for (int64_t i = 0; i < type_lanes(m->type); i++) {
-        int64_t lane = lane_read(m, i);
+        int64_t lane;
         if (m->in[move_source(m, i, &lane)] != v) {
             before = turned_before = -2;
             continue;
@@ -239,11 +238,7 @@ static const Node *for_channels(Builder *b, const Node *y, int64_t C, const int3
     const Node *in[3] = {NULL};
     for (int k = 0; k < y->n_in; k++)
         in[k] = type_lanes(y->in[k]->type) == 1 ? y->in[k] : build_move(b, type_vector(C), 1, &y->in[k], map);
-    switch (op_info(y->op)->kind) {
-    case KIND_UNARY: return build_alpha(b, y->op, in[0], y->alpha);
-    case KIND_BINARY: return build_binary(b, y->op, in[0], in[1]);
-    default: return build_select(b, in[0], in[1], in[2]);
-    }
+    return lanes_apply(b, y, in);
 }
 
 // What is one number for several channels (a group's mean) is computed for each, so that it lies as a place does.

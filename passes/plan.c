@@ -195,9 +195,7 @@ static PlanPort place_output(Planner *p, const Output *out, bool graph, int inde
     port.lanes = (uint32_t)type_lanes(out->node->type);
     if (at.space != SPACE_WORK) {
         Node copy = {.op = OP_move, .type = out->node->type, .n_in = 1, .in = &out->node, .id = p->f->n_nodes};
-        emit_move(p, &copy);
-        at = p->place[copy.id];
-        p->place[copy.id].known = false;
+        at = emit_extra(p, &copy);
     }
     *buffer = at.buffer;
     port.at = at.at;

@@ -226,3 +226,11 @@ void emit_move(Planner *p, const Node *m)
     }
     for (Space s = SPACE_WORK; s <= SPACE_CONST; s++) move_from_space(p, m, out, s);
 }
+
+Place emit_extra(Planner *p, const Node *m)
+{
+    emit_move(p, m);
+    Place at = p->place[m->id];
+    p->place[m->id].known = false; // the next one has the same number
+    return at;
+}

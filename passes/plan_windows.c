@@ -329,10 +329,6 @@ Place place_of_windows(Planner *p, const Node *move)
 {
     Windows *w = p->windows[move->id];
     if (!w->framed) return place_of(p, w->picture);
-    if (!w->at.known) {
-        emit_move(p, w->framed);
-        w->at = p->place[w->framed->id];
-        p->place[w->framed->id].known = false;
-    }
+    if (!w->at.known) w->at = emit_extra(p, w->framed);
     return w->at;
 }

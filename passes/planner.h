@@ -139,6 +139,7 @@ bool grow_parts(Planner *p, const Node *m);
 void reserve_parts(Planner *p, const Node *m);
 bool parts_in_order(const Planner *p);
 void emit_move(Planner *p, const Node *m);
+Place emit_extra(Planner *p, const Node *m); // of one that is no node of the function: its id is n_nodes
 // The pairs as records (move_runs.c), to be freed; NULL: tables are not much larger.
 MoveRun *move_runs(const uint32_t *src, const uint32_t *dst, uint32_t n, uint32_t *count);
 

@@ -34,16 +34,10 @@ static float naive_half(float x)
     return fabsf(x) < 0x1p-63f ? 0 : x;
 }
 
-static uint32_t naive_word(const Row *r, size_t at)
-{
-    uint32_t word;
-    memcpy(&word, r->weights + at, sizeof word);
-    return word;
-}
-
 static uint32_t naive_x(const Row *r, const GemmStep *g, uint32_t m, uint32_t k)
 {
-    if (g->picture) return g->x + naive_word(r, g->places + m) + naive_word(r, g->taps + k);
+    const int32_t *words = (const int32_t *)r->weights;
+    if (g->picture) return g->x + (uint32_t)(words[g->places + m] + words[g->taps + k]);
     return g->x + (g->one_x ? 0 : m * g->k) + k;
 }
 

@@ -419,11 +419,9 @@ static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m
     Operand tokens[MOST_TOKENS];
     b.m = m;
     b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
-    for (int i = 0; p->windows.taps && i < m; i++) {
-        Value place = table_word(g, p->windows.places, add(g, token, word_i64(g, i)));
-        tokens[i] = operand_at(g, p->x, place);
-        b.tokens = tokens;
-    }
+    if (p->windows.taps) b.tokens = tokens;
+    for (int i = 0; b.tokens && i < m; i++)
+        tokens[i] = operand_at(g, p->x, table_word(g, p->windows.places, add(g, token, word_i64(g, i))));
     b.out = operand_at(g, b.out, product_of(g, token, p->out_stride));
     if (p->has_add) b.add = operand_at(g, b.add, product_of(g, token, p->out_stride));
     if (p->scaled) b.add = operand_at(g, b.add, token);
