@@ -16,14 +16,6 @@ Cuts gemm_cuts(const Gen *g, const GemmStep *s)
     return cuts_of((s->k + 1) / 2, (s->kb + 1) / 2);
 }
 
-bool gemm_taps_even(const Gen *g, const GemmStep *s)
-{
-    bool even = s->picture && s->k % 16 == 0;
-    for (uint32_t k = 1; even && k < s->k; k++)
-        even = k % 16 == 0 || plan_table(g->plan, s->taps, k) == plan_table(g->plan, s->taps, k - 1) + 1;
-    return even;
-}
-
 GemmOperands gemm_operands(Gen *g, const GemmStep *s)
 {
     GemmOperands o = {0};
@@ -37,11 +29,7 @@ GemmOperands gemm_operands(Gen *g, const GemmStep *s)
     if (mixed || s->has_bias) o.bias = operand(g, SPACE_CONST);
     o.out = operand(g, SPACE_WORK);
     if (gemm_paired(g, s)) o.pairs = operand(g, SPACE_WORK);
-    if (s->picture) {
-        o.windows.places = operand(g, SPACE_CONST).base;
-        o.windows.taps = operand(g, SPACE_CONST).base;
-        o.windows.even = gemm_taps_even(g, s);
-    }
+    o.windows = windows_operand(g, s);
     if (mixed) o.parts = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
     o.tokens = s->apart ? count_arg(g, s->m) : word_i64(g, s->m);
     return o;

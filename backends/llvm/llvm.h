@@ -285,12 +285,20 @@ void move_emit(Gen *g, const MoveStep *s);
 bool matmul_dots(const MatmulStep *s); // one column: the rows of a are a count that the code learns
 void matmul_emit(Gen *g, const MatmulStep *s);
 void take_emit(Gen *g, const TakeStep *s);
-// Where the windows of a picture are (plan.h): the tables of places and taps; NULL: x lies token by token. `even`: taps
-// are runs of sixteen lanes.
+
+// ---- windows.c: products that read the windows of a picture
+// The tables of places and taps; NULL: x lies token by token. `even`: taps are runs of sixteen lanes.
 typedef struct {
     Value places, taps;
     bool even;
 } Windows;
+bool windows_even(const Gen *g, const GemmStep *s);
+Windows windows_operand(Gen *g, const GemmStep *s);                  // none where x is no picture
+Operand window_at(Gen *g, const Windows *w, Operand x, Value token); // where a token's window begins
+Value window_tap(Gen *g, const Windows *w, Value input);             // lanes from there to an input
+Windows windows_from(Gen *g, Windows w, Value input);                // the same, counted from this input on
+
+// ---- gemm.c
 // The operands of a gemm in the order of its args, which its counts follow.
 typedef struct {
     Operand x, add, w, bias, out, pairs;
@@ -301,7 +309,6 @@ typedef struct {
 } GemmOperands;
 GemmOperands gemm_operands(Gen *g, const GemmStep *s);
 bool gemm_gathers_tokens(const Gen *g, const GemmStep *s); // its code of T = 1 takes tokens as few rows
-bool gemm_taps_even(const Gen *g, const GemmStep *s);      // its taps are whole runs of sixteen lanes
 bool gemm_takes_few(const Gen *g, const GemmStep *s);      // its code of T = 1 takes several rows at once
 bool gemm_expands(const Gen *g, const GemmStep *s);        // T > 1: its weights of 16 bits are expanded in chunks
 bool gemm_turns(const Gen *g, const GemmStep *s);          // its last args are a Turn

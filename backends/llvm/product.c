@@ -123,7 +123,7 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
         Block own = *b;
         if (loads_inputs(g, p) && unroll > 1) own.inputs = load_inputs(g, p, b, x, unroll, inputs);
         for (own.input = 0; own.input < unroll; own.input++) {
-            if (b->tokens) own.tap = table_word(g, p->windows.taps, add(g, first, word_i64(g, own.input)));
+            if (b->tokens) own.tap = window_tap(g, &p->windows, add(g, first, word_i64(g, own.input)));
             multiply_add(g, p, &own, operand_fixed(g, x, own.input), operand_fixed(g, w, own.input * p->w_stride),
                          sum + c * sums_of(b));
         }
@@ -420,8 +420,7 @@ static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m
     b.m = m;
     b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
     if (p->windows.taps) b.tokens = tokens;
-    for (int i = 0; b.tokens && i < m; i++)
-        tokens[i] = operand_at(g, p->x, table_word(g, p->windows.places, add(g, token, word_i64(g, i))));
+    for (int i = 0; b.tokens && i < m; i++) tokens[i] = window_at(g, &p->windows, p->x, add(g, token, word_i64(g, i)));
     b.out = operand_at(g, b.out, product_of(g, token, p->out_stride));
     if (p->has_add) b.add = operand_at(g, b.add, product_of(g, token, p->out_stride));
     if (p->scaled) b.add = operand_at(g, b.add, token);

@@ -127,17 +127,15 @@ typedef struct {
 
 static Token token_from(Gen *g, Token t, Value first)
 {
-    if (t.windows.taps)
-        t.windows.taps = bytes_at(g, t.windows.taps, mul(g, first, 4));
-    else
-        t.x = operand_at(g, t.x, first);
+    if (!t.windows.taps) t.x = operand_at(g, t.x, first);
+    t.windows = windows_from(g, t.windows, first);
     return t;
 }
 
 static Operand input_at(Gen *g, const Token *t, int64_t number)
 {
     if (!t->windows.taps) return operand_fixed(g, t->x, number);
-    return operand_at(g, t->x, table_word(g, t->windows.taps, word_i64(g, number)));
+    return operand_at(g, t->x, window_tap(g, &t->windows, word_i64(g, number)));
 }
 
 // T = 1.
@@ -216,8 +214,9 @@ static void tile_pairs(Gen *g, Token x, Operand pairs, Value k, bool odd)
 void pairs_emit(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
 {
     Loop tokens = loop_of(g, s->one_x ? word_i64(g, 1) : o->tokens);
-    Value first = s->picture ? table_word(g, o->windows.places, tokens.i) : product_of(g, tokens.i, k);
-    Token from = {operand_at(g, o->x, first), o->windows};
+    Operand x =
+        s->picture ? window_at(g, &o->windows, o->x, tokens.i) : operand_at(g, o->x, product_of(g, tokens.i, k));
+    Token from = {x, o->windows};
     Operand to = operand_at(g, o->pairs, product_of(g, tokens.i, pairs_stride(g, k)));
     if (g->info.tiles)
         tile_pairs_of_row(g, from, to, k);

@@ -80,7 +80,7 @@ static void chunk_rows(Gen *g, const Product *p, const Block *b, Value buffer, V
     Block own = *b;
     q.w_stride = expanded_stride(g, b);
     own.x = operand_at(g, b->x, first);
-    if (b->tokens) q.windows.taps = bytes_at(g, p->windows.taps, mul(g, first, 4));
+    q.windows = windows_from(g, p->windows, first);
     own.w = (Operand){buffer, word_i64(g, 4), true, WEIGHTS_F32, NULL};
     waiting_sums(g, p, b, first, sum);
     if (p->cut.cuts == 1)
