@@ -418,8 +418,10 @@ static void tokens_emit(Gen *g, const Product *p, const Shape *s, Block b, int m
 {
     Operand tokens[MOST_TOKENS];
     b.m = m;
-    b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
-    if (p->windows.taps) b.tokens = tokens;
+    if (p->windows.taps)
+        b.tokens = tokens;
+    else
+        b.x = operand_at(g, b.x, product_of(g, token, p->x_stride));
     for (int i = 0; b.tokens && i < m; i++) tokens[i] = window_at(g, &p->windows, p->x, add(g, token, word_i64(g, i)));
     b.out = operand_at(g, b.out, product_of(g, token, p->out_stride));
     if (p->has_add) b.add = operand_at(g, b.add, product_of(g, token, p->out_stride));
