@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import nfcc
+import onnx_bytes
 import onnx_table
+from onnx_bytes import tensor
 
 
 def test_the_document_is_the_table():
@@ -16,43 +18,14 @@ def test_the_document_is_the_table():
         assert f.read() == onnx_table.document(), "tests/onnx_table.py --write brings frontend/OPS.md up to date"
 
 
-# ---- protobuf by hand, so that these need no package
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number, payload):
-    if isinstance(payload, int):
-        return varint(number << 3) + varint(payload)
-    payload = payload.encode() if isinstance(payload, str) else payload
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def tensor(array):
-    kind = {"float32": 1, "int64": 7, "bool": 9}[str(array.dtype)]
-    return b"".join(field(1, d) for d in array.shape) + field(2, kind) + field(9, array.tobytes())
-
-
-def value_info(name, dims):
-    shape = b"".join(field(1, field(1, d) if isinstance(d, int) else field(2, d)) for d in dims)
-    return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
-
-
 def case(folder, op, inputs, outputs, sets, dims=None):
     """A case of one node. sets: [([input array], [output array])]; dims: of the inputs as the model says them."""
     os.makedirs(folder)
     names = [f"i{i}" for i in range(inputs)]
-    node = b"".join(field(1, n) for n in names) + b"".join(field(2, f"o{i}") for i in range(outputs)) + field(4, op)
     dims = dims or [a.shape for a in sets[0][0]]
-    graph = field(1, node) + field(2, "g")
-    graph += b"".join(field(11, value_info(n, d)) for n, d in zip(names, dims))
-    graph += b"".join(field(12, value_info(f"o{i}", dims[0])) for i in range(outputs))
-    (folder / "model.onnx").write_bytes(field(1, 8) + field(8, field(1, "") + field(2, 17)) + field(7, graph))
+    of_inputs, of_outputs = list(zip(names, dims)), [(f"o{i}", dims[0]) for i in range(outputs)]
+    node = onnx_bytes.node(op, names, [n for n, _ in of_outputs])
+    (folder / "model.onnx").write_bytes(onnx_bytes.model([node], of_inputs, of_outputs))
     for s, (ins, outs) in enumerate(sets):
         data = folder / f"test_data_set_{s}"
         os.makedirs(data)
