@@ -56,6 +56,9 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // windows of a picture, where they lie. Two i32 tables in CONST; the words behind taps[K - 1], up to a multiple of
 // TILED_INPUTS, are the same as it. Neither transposed nor apart.
 //
+// diagonal (of a picture): output n reads its inputs n lanes further, at  x + places[m] + taps[k] + n:  the sum over k
+// of diagonal matrices times neighbouring lanes, as of a depthwise convolution. Not paired; its weights are no matrix.
+//
 // transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
 //   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in
 //   rising order; then the tree of ReduceStep. No add, no bias; kb is not used.
@@ -70,7 +73,7 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // and those of odd number are a chain each, from +0, k rising; then  sum = sum + (even + odd),  from +0.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, scaled, has_bias, transposed, paired, tiled, apart, one_x;
+    bool has_add, scaled, has_bias, transposed, paired, tiled, apart, one_x, diagonal;
     uint32_t x_space, x;     // first lane
     uint32_t add_space, add; // WORK or PREP
     uint32_t w, bias;        // CONST lanes
@@ -89,6 +92,7 @@ static inline uint64_t gemm_x_lanes(const GemmStep *g)
     return (uint64_t)(g->one_x ? 1 : g->m) * (g->transposed ? g->n : g->k);
 }
 static inline uint64_t gemm_w_lanes(const GemmStep *g) { return (uint64_t)(g->apart ? g->m : 1) * g->k * g->n; }
+static inline bool gemm_may_pair(const GemmStep *g) { return !g->transposed && !g->diagonal; }
 static inline uint64_t gemm_add_lanes(const GemmStep *g)
 {
     return g->has_add ? (uint64_t)g->m * g->n : g->scaled ? g->m : 0;
@@ -98,6 +102,7 @@ static inline uint64_t gemm_pair_lanes(const GemmStep *g)
     uint32_t inputs = g->tiled ? TILED_INPUTS : 16;
     return g->paired ? (uint64_t)g->m * ((g->k + inputs - 1) / inputs * (inputs / 2)) : 0;
 }
+static inline uint32_t gemm_inputs_apart(const GemmStep *g) { return g->diagonal ? g->n : 1; } // lanes of a window
 static inline uint32_t tap_words(uint32_t k) { return (k + TILED_INPUTS - 1) / TILED_INPUTS * TILED_INPUTS; }
 static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m * g->n : g->n; }
 

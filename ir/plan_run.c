@@ -28,16 +28,17 @@ typedef struct {
 
 #define INLINE static inline __attribute__((always_inline))
 
-// One block's chain for `width` outputs of one token: sum[j] = or += the chain of input rows [0, k). Paired: the odd
-// one of two first.
-INLINE void gemm_block(int width, bool paired, const float *x, const float *w, size_t stride, size_t k, bool first,
-                       float sum[][TILE])
+// One block's chain for `width` outputs of one token: sum[j] = or += the chain of input rows [0, k), `step` lanes apart.
+// Paired: the odd one of two first.
+INLINE void gemm_block(int width, bool paired, const float *x, size_t step, const float *w, size_t stride, size_t k,
+                       bool first, float sum[][TILE])
 {
     float acc[ACROSS][TILE] = {0};
     for (size_t number = 0; number < k; number++) {
         size_t i = paired && (number ^ 1) < k ? number ^ 1 : number;
         for (int j = 0; j < width; j++)
-            for (int t = 0; t < TILE; t++) acc[j][t] = __builtin_fmaf(x[i * TILE + t], w[i * stride + j], acc[j][t]);
+            for (int t = 0; t < TILE; t++)
+                acc[j][t] = __builtin_fmaf(x[i * step * TILE + t], w[i * stride + j], acc[j][t]);
     }
     for (int j = 0; j < width; j++)
         for (int t = 0; t < TILE; t++) sum[j][t] = first ? acc[j][t] : sum[j][t] + acc[j][t];
@@ -63,10 +64,11 @@ INLINE void gemm_outputs(int width, const GemmStep *g, uint32_t n, size_t stride
                          const float *add, const float *bias, float *out)
 {
     float sum[ACROSS][TILE];
+    size_t step = gemm_inputs_apart(g);
     if (g->tiled) gemm_tiles(width, x, w, stride, g->k, sum);
     for (size_t k = 0; k < g->k && !g->tiled; k += g->kb) {
         size_t count = g->k - k < g->kb ? g->k - k : g->kb;
-        gemm_block(width, g->paired, x + k * TILE, w + k * stride, stride, count, k == 0, sum);
+        gemm_block(width, g->paired, x + k * step * TILE, step, w + k * stride, stride, count, k == 0, sum);
     }
     for (int j = 0; j < width; j++)
         for (int t = 0; t < TILE; t++) {
@@ -89,6 +91,8 @@ INLINE void gemm(const GemmStep *g, const float *x, const float *w, const float 
                         *am = add ? add + m * (g->scaled ? 1 : g->n) * TILE : NULL;
             float *om = out + m * g->n * TILE;
             uint32_t j = 0;
+            for (; j < width && g->diagonal; j++)
+                gemm_outputs(1, g, first + j, width, xm + (size_t)(first + j) * TILE, gm + j, am, bm, om);
             for (; j + ACROSS <= width; j += ACROSS) gemm_outputs(ACROSS, g, first + j, width, xm, gm + j, am, bm, om);
             for (; j < width; j++) gemm_outputs(1, g, first + j, width, xm, gm + j, am, bm, om);
         }
@@ -260,17 +264,18 @@ static const float *paired_of(const float *x, size_t count, Arena *scratch)
     return rounded;
 }
 
-// Windows: token by token, as a product of one whose inputs lie one after the other.
+// Windows: token by token, as a product of one whose inputs lie one after the other; diagonal: of all outputs.
 static void run_windows(const Run *r, const GemmStep *g, const float *x, const float *add, Arena *scratch)
 {
     const float *w = r->plan->weights, *bias = g->has_bias ? w + g->bias : NULL;
-    float *window = ARENA_ARRAY(scratch, float, (size_t)g->k *TILE);
+    size_t own = gemm_inputs_apart(g) * TILE;
+    float *window = ARENA_ARRAY(scratch, float, g->k *own);
     GemmStep one = *g;
     one.m = 1;
     for (size_t m = 0; m < g->m; m++) {
         const float *first = x + (int64_t)plan_table(r->plan, g->places, m) * TILE;
         for (size_t k = 0; k < g->k; k++)
-            memcpy(window + k * TILE, first + (int64_t)plan_table(r->plan, g->taps, k) * TILE, TILE * sizeof *x);
+            memcpy(window + k * own, first + (int64_t)plan_table(r->plan, g->taps, k) * TILE, own * sizeof *x);
         r->kernels->gemm(&one, window, w + g->w, add ? add + m * (g->scaled ? 1 : g->n) * TILE : NULL, bias,
                          r->work + (g->out + m * g->n) * TILE);
     }

@@ -48,8 +48,8 @@ static bool gemm_alike(const GemmStep *a, const GemmStep *b)
     return a->m == b->m && a->k == b->k && a->n == b->n && a->kb == b->kb && a->has_add == b->has_add &&
            a->scaled == b->scaled && a->has_bias == b->has_bias && a->transposed == b->transposed &&
            a->paired == b->paired && a->tiled == b->tiled && a->apart == b->apart && a->one_x == b->one_x &&
-           a->x_space == b->x_space && a->add_space == b->add_space && a->pairs == b->pairs &&
-           a->picture == b->picture && a->places == b->places && a->taps == b->taps;
+           a->diagonal == b->diagonal && a->x_space == b->x_space && a->add_space == b->add_space &&
+           a->pairs == b->pairs && a->picture == b->picture && a->places == b->places && a->taps == b->taps;
 }
 
 static bool map_alike(const MapStep *a, const MapStep *b)

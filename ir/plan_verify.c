@@ -150,9 +150,10 @@ static bool check_windows(Check *c, const GemmStep *g)
         }
     table_range(c->plan, g->places, g->m, &place[0], &place[1]);
     table_range(c->plan, g->taps, g->k, &tap[0], &tap[1]);
-    if (place[0] + tap[0] >= 0 && place[1] + tap[1] < g->picture) return true;
-    fail(c, "windows read lanes %lld to %lld of a picture of %u", (long long)(place[0] + tap[0]),
-         (long long)(place[1] + tap[1]), g->picture);
+    int64_t last = place[1] + tap[1] + gemm_inputs_apart(g) - 1;
+    if (place[0] + tap[0] >= 0 && last < g->picture) return true;
+    fail(c, "windows read lanes %lld to %lld of a picture of %u", (long long)(place[0] + tap[0]), (long long)last,
+         g->picture);
     return false;
 }
 
@@ -180,6 +181,10 @@ static void check_gemm(Check *c, const GemmStep *g)
     }
     if (g->tiled && (!g->paired || g->kb < g->k)) {
         fail(c, "a tiled product is not paired or cuts K");
+        return;
+    }
+    if (g->diagonal && (!g->picture || g->paired)) {
+        fail(c, "a diagonal product is paired or reads no picture");
         return;
     }
     uint64_t pairs = gemm_pair_lanes(g);

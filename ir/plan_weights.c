@@ -72,7 +72,10 @@ static void read_gemm(Reads *r, const GemmStep *s)
 {
     Span w = {s->w, s->w + gemm_w_lanes(s), s->k, part_outputs(s)};
     if (!s->transposed && !s->paired) w.k = w.n = 0;
-    ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
+    if (s->diagonal)
+        read_span(r, s->w, gemm_w_lanes(s));
+    else
+        ARENA_PUSH(r->arena, r->weights, r->n_weights, r->cap_weights, w);
     read_if_const(r, s->x_space, s->x, gemm_x_lanes(s));
     if (s->has_bias) read_span(r, s->bias, gemm_biases(s));
     if (!s->picture) return;
@@ -285,7 +288,7 @@ static void choose_paired(Context *cx, Plan *plan, WeightType type)
         steps[id] = ARENA_ARRAY(cx->arena, Step, p->n_steps + 1);
         for (int i = 0; i < p->n_steps; i++) {
             steps[id][i] = p->steps[i];
-            if (p->steps[i].kind == STEP_GEMM) steps[id][i].gemm.paired = !p->steps[i].gemm.transposed;
+            if (p->steps[i].kind == STEP_GEMM) steps[id][i].gemm.paired = gemm_may_pair(&p->steps[i].gemm);
         }
         p->steps = steps[id];
     }

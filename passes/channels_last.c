@@ -5,12 +5,14 @@
 //     f(p, q, constant, one lane)        ->    turn of f(y, q turned back, constant turned back, one lane)
 //     reduce_sum p [G][C / G * P]        ->    reduce_sum [G][C / G] of reduce_sum over the places of each channel of y
 //     reduce_max windows of p            ->    turn of reduce_max of the same windows, place after place (a pool)
+//     C products of one column, side by side, each of windows of its channel of p   ->   turn of them (diagonal.c)
 //
 // A move of a move is one move (build_move.c), so what reads the result reads y itself. A value that is a turn of
 // another is a *picture* here, with its number of channels; pictures that elementwise nodes join are turned together
 // or not at all: where the turns' and the windows' runs of neighbouring lanes, each of which is copied by itself,
 // become fewer, and something reads windows or sums over channels. Attention's heads, masks and permutations of a
 // flow stay as they are.
+#include "diagonal.h"
 #include "lane_env.h"
 #include "pipeline.h"
 #include "rewrite.h"
@@ -25,6 +27,7 @@ typedef struct {
     int64_t *saved;    // by such a group's root: runs and lanes that need not be copied
     bool *gains;       // by root: lanes are read several times (windows), or reduced
     bool *pooled;      // by node id: a move whose lines are windows of one channel each, which a pool reduces
+    bool *in_place;    // by node id: such a move, which a product reads where its picture lies, if that is turned
 } Pictures;
 
 // ---- groups
@@ -121,6 +124,23 @@ static void find_pool(Pictures *s, const Node *n)
     join(s, n, v);
 }
 
+// One product for all channels, if they lie place after place (plan_diagonal.c): already, or when turned.
+static void find_diagonal(Pictures *s, const Node *n)
+{
+    Diagonal d;
+    if (!diagonal_of(n, false, &d)) return;
+    bool picture = s->channels[d.picture->id] == d.columns && d.step == places_of(d.picture, d.columns);
+    if (!picture && d.step != 1) return;
+    s->channels[n->id] = d.columns;
+    for (int k = 0; k < n->n_in; k++) s->in_place[n->in[k]->in[0]->id] = true;
+    if (picture) {
+        join(s, n, d.picture);
+        return;
+    }
+    s->gains[root_of(s, n)] = true;
+    s->saved[root_of(s, n)] += d.columns * d.places * d.inputs;
+}
+
 static void find_picture(Pictures *s, const Node *n)
 {
     if (op_info(n->op)->kind == KIND_REDUCE) {
@@ -132,6 +152,8 @@ static void find_picture(Pictures *s, const Node *n)
         join(s, n, n->in[0]);
     } else if (n->op == OP_move && (s->channels[n->id] = turn_of(n))) {
         join(s, n, n->in[0]); // all turns of one value
+    } else if (n->op == OP_move) {
+        find_diagonal(s, n);
     }
 }
 
@@ -171,8 +193,9 @@ static void count_move(Pictures *s, const Node *m)
         const Node *v = m->in[k];
         if (!s->channels[v->id] || s->channels[m->id]) continue;
         Reads r = reads_of(s, m, v);
-        s->saved[root_of(s, v)] += r.runs - (s->pooled[m->id] ? r.lanes / s->channels[v->id] : r.turned_runs);
-        if (r.lanes > type_lanes(v->type)) s->gains[root_of(s, v)] = true;
+        int64_t turned_runs = s->pooled[m->id] ? r.lanes / s->channels[v->id] : s->in_place[m->id] ? 0 : r.turned_runs;
+        s->saved[root_of(s, v)] += r.runs - turned_runs;
+        if (s->in_place[m->id] || r.lanes > type_lanes(v->type)) s->gains[root_of(s, v)] = true;
     }
 }
 
@@ -211,7 +234,7 @@ static void count_readers(Pictures *s)
     for (int i = 0; i < s->f->n_nodes; i++) {
         const Node *n = s->f->nodes[i];
         if (!s->channels[i]) continue;
-        bool turn = n->op == OP_move && !is_reshape(n);
+        bool turn = n->op == OP_move && n->n_in == 1 && n->map;
         s->saved[root_of(s, n)] += (turn - whole[i]) * type_lanes(n->type) / TURNED_AT_ONCE;
     }
 }
@@ -304,6 +327,7 @@ static const Function *turn_pictures(Context *cx, const Function *f)
     s.saved = ARENA_ARRAY(a, int64_t, n);
     s.gains = ARENA_ARRAY(a, bool, n);
     s.pooled = ARENA_ARRAY(a, bool, n);
+    s.in_place = ARENA_ARRAY(a, bool, n);
     bool any = false;
     for (int i = 0; i < f->n_nodes; i++) s.with[i] = i;
     for (int i = 0; i < f->n_nodes; i++) find_picture(&s, f->nodes[i]);

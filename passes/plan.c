@@ -310,7 +310,7 @@ static void plan_programs(Context *cx, Plan *plan, Pool *pool, const Module *m)
     for (ProgramId id = 0; id < PROGRAM_COUNT; id++) {
         const Function *f = id == PROGRAM_NOISE ? NULL : module_function(m, program_name(id));
         if (!f) continue;
-        f = with_own_matrices(cx, with_scales(cx, f));
+        f = with_own_matrices(cx, with_diagonals(cx, with_scales(cx, f)));
         plan->programs[id] = plan_function(cx, pool, f, id == PROGRAM_RUN, id == PROGRAM_ENCODE);
         if (id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
         if (id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);

@@ -165,3 +165,15 @@ uint32_t pool_matrix(Pool *p, const Node *w)
     p->n_packed++;
     return at;
 }
+
+uint32_t pool_diagonal(Pool *p, const Node *w)
+{
+    LinearDims d = linear_dims(w->type);
+    int64_t lanes = d.groups * d.k;
+    float *at = pool_room(p, (uint64_t)lanes);
+    for (int64_t first = 0; first < d.groups; first += GEMM_GROUP)
+        for (int64_t k = 0; k < d.k; k++)
+            for (int64_t c = first; c < d.groups && c < first + GEMM_GROUP; c++)
+                *at++ = (float)const_at(w, c * d.k + k);
+    return pool_keep(p, (uint64_t)lanes, (uint64_t)lanes + 1);
+}

@@ -45,6 +45,8 @@ void emit_linear(Planner *p, const Node *n)
     const Node *w = n->in[1];
     LinearDims d = linear_dims(w->type);
     Step s = {.kind = STEP_GEMM};
+    bool diagonal = is_diagonal(n), apart = d.groups > 1 && !diagonal;
+    if (diagonal) d.n = d.groups;
     const Windows *windows = p->unit[n->in[0]->id] < 0 ? windows_read(p, n, 0) : NULL;
     Place x = windows ? place_of_windows(p, n->in[0]) : place_of(p, n->in[0]);
     bool has_bias = n->n_in > 2 && n->in[2];
@@ -56,10 +58,11 @@ void emit_linear(Planner *p, const Node *n)
                         .has_add = n->n_in == 4,
                         .scaled = n->n_in == 5,
                         .has_bias = has_bias,
-                        .apart = d.groups > 1,
-                        .one_x = d.groups > 1 && type_lanes(n->in[0]->type) == d.k,
+                        .apart = apart,
+                        .one_x = apart && type_lanes(n->in[0]->type) == d.k,
+                        .diagonal = diagonal,
                         .x_space = x.space,
-                        .w = pool_matrix(p->pool, w)};
+                        .w = (diagonal ? pool_diagonal : pool_matrix)(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);
     if (windows) {
         s.gemm.picture = (uint32_t)windows->lanes;

@@ -269,7 +269,18 @@ static const Node *framed(Arena *arena, const Search *s, const Frame *f, const N
     return n;
 }
 
-static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node *picture)
+// Of the places, each of which is the tokens of so many columns, neighbours; NULL: they are not.
+static const int32_t *first_columns(Arena *arena, const Search *s, const Frame *f, int64_t columns)
+{
+    int32_t *lanes = lanes_along(arena, s, f, s->place, s->tokens, s->tokens, f->low);
+    for (int64_t m = 0; m < s->tokens; m++) {
+        if (m % columns == 0) lanes[m / columns] = lanes[m];
+        if (lanes[m] != lanes[m / columns] + m % columns) return NULL;
+    }
+    return lanes;
+}
+
+static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node *picture, int64_t columns)
 {
     const Node *border = NULL;
     int64_t border_lane = 0;
@@ -284,27 +295,58 @@ static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node
     const int64_t none[AXES] = {0};
     Arena *a = scratch_arena(p->cx);
     Windows *w = ARENA_NEW(a, Windows);
-    *w = (Windows){.picture = picture, .lanes = f.lanes, .inputs = s->inputs};
+    *w = (Windows){.picture = picture, .lanes = f.lanes, .inputs = s->inputs, .columns = columns};
+    if (!(w->places = first_columns(a, s, &f, columns))) return NULL;
     if (!f.is_picture) w->framed = framed(a, s, &f, picture, border, border_lane, p->f->n_nodes);
-    w->places = lanes_along(a, s, &f, s->place, s->tokens, s->tokens, f.low);
     w->taps = lanes_along(a, s, &f, s->tap, s->inputs, tap_words((uint32_t)s->inputs), none);
     return w;
+}
+
+// Outputs of a place that have windows of their own; 0: no windows are read.
+static int64_t columns_of(const Node *linear)
+{
+    LinearDims d = linear_dims(linear->in[1]->type);
+    return is_diagonal(linear) ? d.groups : !d.groups;
 }
 
 static Windows *windows_of(Planner *p, const Node *move, const Node *linear)
 {
     LinearDims d = linear_dims(linear->in[1]->type);
     const Node *picture = picture_of(move);
-    int64_t lanes = type_lanes(move->type);
-    if (!picture || d.groups || d.k * d.n > LARGE_MATRIX || lanes <= type_lanes(picture->type)) return NULL;
+    int64_t lanes = type_lanes(move->type), columns = columns_of(linear);
+    if (!picture || !columns || d.k * d.n > LARGE_MATRIX || lanes <= type_lanes(picture->type)) return NULL;
     Arena *own = arena_within(scratch_arena(p->cx));
     Search s = {.arena = own, .tokens = lanes / d.k, .inputs = d.k};
     s.place = arena_alloc(own, (size_t)s.tokens * sizeof *s.place);
     s.tap = arena_alloc(own, (size_t)s.inputs * sizeof *s.tap);
     s.has_place = ARENA_ARRAY(own, bool, s.tokens);
     s.has_tap = ARENA_ARRAY(own, bool, s.inputs);
-    Windows *w = windows_with(p, &s, move, picture);
+    Windows *w = windows_with(p, &s, move, picture, columns);
     arena_free(own);
+    return w;
+}
+
+// Where there are none: x itself, turned so that the columns of an input are neighbours.
+static Windows *copied_windows(Planner *p, const Node *x, int64_t columns)
+{
+    Arena *a = scratch_arena(p->cx);
+    int64_t lanes = type_lanes(x->type), inputs = type_last(x->type), places = lanes / columns / inputs;
+    int32_t *map = ARENA_ARRAY(a, int32_t, lanes), *place = ARENA_ARRAY(a, int32_t, places),
+            *tap = ARENA_ARRAY(a, int32_t, tap_words((uint32_t)inputs));
+    for (int64_t i = 0; i < lanes; i++) {
+        int64_t column = i % columns, input = i / columns % inputs;
+        map[i] = x->map[(i / columns / inputs * columns + column) * inputs + input];
+    }
+    for (int64_t m = 0; m < places; m++) place[m] = (int32_t)(m * inputs * columns);
+    for (int64_t k = 0; k < tap_words((uint32_t)inputs); k++)
+        tap[k] = (int32_t)((k < inputs ? k : inputs - 1) * columns);
+    Node *turned = ARENA_NEW(a, Node);
+    *turned = *x;
+    turned->id = p->f->n_nodes;
+    turned->map = map;
+    Windows *w = ARENA_NEW(a, Windows);
+    *w =
+        (Windows){.framed = turned, .lanes = lanes, .inputs = inputs, .columns = columns, .places = place, .taps = tap};
     return w;
 }
 
@@ -312,8 +354,10 @@ void find_windows(Planner *p)
 {
     for (int i = 0; i < p->f->n_nodes; i++) {
         const Node *n = p->f->nodes[i], *x = n->n_in ? n->in[0] : NULL;
-        if (n->op != OP_linear || x->op != OP_move || is_slice(p, x) || p->windows[x->id]) continue;
+        if (n->op != OP_linear || x->op != OP_move || is_slice(p, x)) continue;
+        if (p->windows[x->id] && !is_diagonal(n)) continue;
         p->windows[x->id] = windows_of(p, x, n);
+        if (is_diagonal(n) && !p->windows[x->id]) p->windows[x->id] = copied_windows(p, x, columns_of(n));
     }
 }
 
@@ -321,8 +365,7 @@ const Windows *windows_read(const Planner *p, const Node *reader, int operand)
 {
     if (reader->op != OP_linear || operand) return NULL;
     const Windows *w = p->windows[reader->in[0]->id];
-    LinearDims d = linear_dims(reader->in[1]->type);
-    return w && !d.groups && d.k == w->inputs ? w : NULL;
+    return w && w->columns == columns_of(reader) && w->inputs == linear_dims(reader->in[1]->type).k ? w : NULL;
 }
 
 Place place_of_windows(Planner *p, const Node *move)

@@ -73,6 +73,22 @@ static void windows_bits(void **state)
     }
 }
 
+// Outputs with inputs of their own, neighbours; their weights stay f32 beside others of 16 bits.
+static void diagonal_bits(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
+        Maker *m = maker_new((uint64_t)(71 + type));
+        m->weight_type = (WeightType)type;
+        for (uint32_t tokens = 1; tokens <= 13; tokens += 6)
+            for (int n = type % 2; n < EDGES_N; n += 2)
+                for (int k = n % 2; k + 1 < EDGES_K; k += 2)
+                    add_diagonal(m, tokens, edges_k[k], edges_n[n], k % 3 ? edges_k[k] : (edges_k[k] + 1) / 2);
+        add_windows(m, 7, 48, 40, 48, true);
+        check_everywhere(m);
+    }
+}
+
 // Two or three tokens with weights of their own, on their own x, on one, and transposed.
 static void apart_bits(void **state)
 {
@@ -691,15 +707,15 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),        TEST(far_gemm_bits),       TEST(many_tokens_bits),    TEST(windows_bits),
-        TEST(transposed_bits),  TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits),
-        TEST(far_weights_bits), TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
-        TEST(paired_rounds),    TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),
-        TEST(joined_map_bits),  TEST(map_access_bits),     TEST(reduce_bits),         TEST(reduce_across_bits),
-        TEST(move_bits),        TEST(matmul_bits),         TEST(repeat_bits),         TEST(take_bits),
-        TEST(empty_program),    TEST(every_cpu),           TEST(openblas_is_near),    TEST(many_numbers_bits),
-        TEST(map_behind_bits),  TEST(long_round_bits),     TEST(many_codes_bits),     TEST(many_lanes_bits),
-        TEST(signed_zero_bits),
+        TEST(gemm_bits),          TEST(far_gemm_bits),    TEST(many_tokens_bits),    TEST(windows_bits),
+        TEST(diagonal_bits),      TEST(transposed_bits),  TEST(apart_bits),          TEST(gemm_blocks_bits),
+        TEST(short_weights_bits), TEST(far_weights_bits), TEST(short_weights_round), TEST(paired_bits),
+        TEST(paired_apart_bits),  TEST(paired_rounds),    TEST(paired_plan),         TEST(small_matrices_stay),
+        TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),     TEST(reduce_bits),
+        TEST(reduce_across_bits), TEST(move_bits),        TEST(matmul_bits),         TEST(repeat_bits),
+        TEST(take_bits),          TEST(empty_program),    TEST(every_cpu),           TEST(openblas_is_near),
+        TEST(many_numbers_bits),  TEST(map_behind_bits),  TEST(long_round_bits),     TEST(many_codes_bits),
+        TEST(many_lanes_bits),    TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

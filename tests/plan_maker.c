@@ -128,6 +128,15 @@ void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb,
     g->taps = add_table(m, list, words);
 }
 
+void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
+{
+    add_windows(m, tokens, k, n, kb, false);
+    GemmStep *g = &maker_last(m)->gemm;
+    g->diagonal = true;
+    g->picture = PICTURE + n;
+    g->x = source(m, g->x_space, g->picture);
+}
+
 void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, Apart way)
 {
     GemmStep *g = &add_step(m, STEP_GEMM)->gemm;

@@ -56,6 +56,7 @@ typedef enum {
 void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb);
 // Of windows of a picture, whose taps are runs of sixteen lanes, or anywhere.
 void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, bool runs);
+void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb);
 void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, Apart way); // weights of each token's own
 void add_transposed(Maker *m, uint32_t tokens, uint32_t k, uint32_t n);
 void add_reduce(Maker *m, Op op, uint32_t outer, uint32_t k);

@@ -34,10 +34,10 @@ static float naive_half(float x)
     return fabsf(x) < 0x1p-63f ? 0 : x;
 }
 
-static uint32_t naive_x(const Row *r, const GemmStep *g, uint32_t m, uint32_t k)
+static uint32_t naive_x(const Row *r, const GemmStep *g, uint32_t m, uint32_t k, uint32_t n)
 {
     const int32_t *words = (const int32_t *)r->weights;
-    if (g->picture) return g->x + (uint32_t)(words[g->places + m] + words[g->taps + k]);
+    if (g->picture) return g->x + (uint32_t)(words[g->places + m] + words[g->taps + k]) + (g->diagonal ? n : 0);
     return g->x + (g->one_x ? 0 : m * g->k) + k;
 }
 
@@ -58,7 +58,7 @@ static void naive_gemm(const Row *r, const GemmStep *g, float *out)
                 float chain = 0;
                 for (uint32_t i = first; i < g->k && i < first + g->kb; i++) {
                     uint32_t k = naive_input(g, first, i);
-                    float x = lane(r, g->x_space, naive_x(r, g, m, k));
+                    float x = lane(r, g->x_space, naive_x(r, g, m, k, n));
                     uint32_t group = n / 128, width = g->n - 128 * group < 128 ? g->n - 128 * group : 128;
                     float w = r->weights[g->w + (g->apart ? m * g->k * g->n : 0) + group * 128 * g->k + k * width +
                                          (n - 128 * group)];
@@ -256,6 +256,20 @@ static void test_windows(void **state)
         c->step.gemm.has_bias = c->step.gemm.scaled = c->step.gemm.paired = i % 2;
         c->step.gemm.bias = 7000;
         c->step.gemm.pairs = PAIRS;
+        check_case(c, s[0] * s[2]);
+    }
+}
+
+static void test_diagonal(void **state)
+{
+    (void)state;
+    static const uint32_t shapes[][3] = {{4, 5, 7}, {2, 33, 16}, {9, 1, 21}};
+    for (uint32_t i = 0; i < 6; i++) {
+        const uint32_t *s = shapes[i / 2];
+        Case *c = case_windows(s[0], s[1], s[2], i % 2 ? 16 : s[1]);
+        c->step.gemm.diagonal = true;
+        c->step.gemm.has_bias = i % 2;
+        c->step.gemm.bias = 7000;
         check_case(c, s[0] * s[2]);
     }
 }
@@ -473,11 +487,11 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),         cmocka_unit_test(test_windows),   cmocka_unit_test(test_transposed),
-        cmocka_unit_test(test_apart),        cmocka_unit_test(test_map),       cmocka_unit_test(test_reduce),
-        cmocka_unit_test(test_move),         cmocka_unit_test(test_move_runs), cmocka_unit_test(test_matmul),
-        cmocka_unit_test(test_take),         cmocka_unit_test(test_in_place),  cmocka_unit_test(test_repeat),
-        cmocka_unit_test(test_code_sharing), cmocka_unit_test(test_print),
+        cmocka_unit_test(test_gemm),       cmocka_unit_test(test_windows),      cmocka_unit_test(test_diagonal),
+        cmocka_unit_test(test_transposed), cmocka_unit_test(test_apart),        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_reduce),     cmocka_unit_test(test_move),         cmocka_unit_test(test_move_runs),
+        cmocka_unit_test(test_matmul),     cmocka_unit_test(test_take),         cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_repeat),     cmocka_unit_test(test_code_sharing), cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

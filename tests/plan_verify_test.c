@@ -158,6 +158,16 @@ static void test_other_refusals(void **state)
     c = case_windows(5, 30, 16, 30);
     c->step.gemm.transposed = true;
     refused(c, "a product of windows is transposed");
+    c = case_windows(5, 30, 16, 30);
+    c->step.gemm.diagonal = true;
+    refused(c, "windows read lanes 1 to 78 of a picture of 64");
+    c = case_windows(5, 30, 16, 30);
+    c->step.gemm.diagonal = c->step.gemm.paired = true;
+    refused(c, "a diagonal product is paired");
+    c = case_windows(5, 30, 16, 30);
+    c->step.gemm.diagonal = true;
+    c->step.gemm.picture = 0;
+    refused(c, "a diagonal product is paired or reads no picture");
     c = case_new();
     c->step.kind = STEP_REDUCE;
     c->step.reduce = reduction(OP_add, 1, 4, SPACE_WORK);

@@ -165,7 +165,7 @@ static double saved_by_tiles(const Program *p, uint32_t short_from)
     double all = 0;
     const Step *s;
     for (StepWalk w = plan_walk(p); p->exists && (s = plan_next(&w));) {
-        bool paired = s->kind == STEP_GEMM && !s->gemm.transposed && gemm_w_lanes(&s->gemm) >= short_from;
+        bool paired = s->kind == STEP_GEMM && gemm_may_pair(&s->gemm) && gemm_w_lanes(&s->gemm) >= short_from;
         all += beside(&r, s, paired) - by_tiles(&r, s, paired);
     }
     return all;

@@ -145,6 +145,7 @@ static void group_emit(Gen *g, Product p, Value group, int64_t n)
     Value first = mul(g, group, GEMM_GROUP);
     p.n = p.w_stride = n;
     p.w = operand_at(g, p.w, product_of(g, first, p.k));
+    if (p.diagonal) p.x = operand_at(g, p.x, first);
     p.out = operand_at(g, p.out, first);
     if (p.has_add) p.add = operand_at(g, p.add, first);
     if (p.has_bias) p.bias = operand_at(g, p.bias, first);
@@ -171,7 +172,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
         return;
     }
     GemmOperands o = gemm_operands(g, s);
-    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .parts = o.parts};
+    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .parts = o.parts, .diagonal = s->diagonal};
     p.scaled = o.parts || s->scaled;
     p.has_bias = o.parts || s->has_bias;
     if (g->tile > 1 && gemm_expands(g, s)) p.buffer = product_buffer(g);

@@ -69,6 +69,22 @@ static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand 
     }
 }
 
+// Every output has its own x, which no two sums share: a unit of it lies as a unit of w does.
+static void own_x(Gen *g, const Product *p, const Block *b, Operand w, Value *sum)
+{
+    Value few = NULL;
+    for (int n = 0; n < b->n; n++) {
+        Factor wn = g->tile > 1 ? load_weight(g, b, w, n, &few) : whole(load_unit(g, b, w, n, 0));
+        for (int m = 0; m < b->m; m++) {
+            Operand x = operand_at(g, b->tokens[m], b->tap);
+            for (int v = 0; v < b->v; v++) {
+                Value *s = &sum[(m * b->n + n) * b->v + v];
+                *s = multiply(g, p, whole(load_unit(g, b, x, n, v)), wn, *s);
+            }
+        }
+    }
+}
+
 // w is held, x passes by; v = 1.
 static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
@@ -85,7 +101,9 @@ static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand 
 // One k: x and w stand at it. The fewer operands are held, so that sums and operands fit the registers.
 static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
-    if (b->v == 1 && b->m > b->n)
+    if (p->diagonal)
+        own_x(g, p, b, w, sum);
+    else if (b->v == 1 && b->m > b->n)
         hold_w(g, p, b, x, w, sum);
     else
         hold_x(g, p, b, x, w, sum);
@@ -124,6 +142,7 @@ static void run_pass(Gen *g, const Product *p, const Block *b, int chains, Value
         if (loads_inputs(g, p) && unroll > 1) own.inputs = load_inputs(g, p, b, x, unroll, inputs);
         for (own.input = 0; own.input < unroll; own.input++) {
             if (b->tokens) own.tap = window_tap(g, &p->windows, add(g, first, word_i64(g, own.input)));
+            if (p->diagonal) own.tap = add(g, own.tap, b->column);
             multiply_add(g, p, &own, operand_fixed(g, x, own.input), operand_fixed(g, w, own.input * p->w_stride),
                          sum + c * sums_of(b));
         }
@@ -365,6 +384,7 @@ static Shape shape_of(const Gen *g, const Product *p)
     } else if (p->w.shared) {
         int rows = g->info.level == LEVEL_AVX512 ? g->tile : 16;
         s.v = rows / g->width;
+        if (p->diagonal) s.m = (int)least(p->m, s.v < MOST_TOKENS ? MOST_TOKENS / s.v : 1); // which share a weight
     } else {
         s.m = (int)least(p->m, sums > 12 ? 4 : 3);
     }
@@ -396,6 +416,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
         Loop l = loop_begin(g, full);
         Value lane = mul(g, l.i, (int64_t)s->n * unit);
         b.w = operand_at(g, first.w, lane);
+        b.column = lane;
         b.out = operand_at(g, first.out, lane);
         if (p->has_add) b.add = operand_at(g, first.add, lane);
         if (p->has_bias) b.bias = operand_at(g, first.bias, lane);
@@ -407,6 +428,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
     b.n = (int)rest;
     b.last = (int)(p->n - (units - 1) * unit);
     b.w = operand_fixed(g, first.w, lane);
+    b.column = word_i64(g, lane);
     b.out = operand_fixed(g, first.out, lane);
     if (p->has_add) b.add = operand_fixed(g, first.add, lane);
     if (p->has_bias) b.bias = operand_fixed(g, first.bias, lane);
