@@ -51,13 +51,30 @@ TURNS = f"""    {{0}}1: f32[1,{LANES}] = div {{1}}, {2 * PI}
     {{0}}3: f32[1,{LANES}] = mod {{0}}2, 1
     {{0}}4: f32[1,{LANES}] = mul {{0}}3, {2 * PI}
     {{0}}: f32[1,{LANES}] = sub {{0}}4, {PI}"""
+SHIFTED = f"""    {{0}}1: f32[1,{LANES}] = mul {{1}}, {1 / (2 * PI)}
+    {{0}}2: f32[1,{LANES}] = add {{0}}1, 0.5
+    {{0}}3: f32[1,{LANES}] = mod {{0}}2, 1
+    {{0}}4: f32[1,{LANES}] = div {{0}}3, {1 / (2 * PI)}
+    {{0}}: f32[1,{LANES}] = add {{0}}4, {-PI}"""
+MOVED = f"""    {{0}}1: f32[1,{LANES}] = add {{1}}, {PI}
+    {{0}}2: f32[{LANES}] = move {{0}}1 [2..0]
+    {{0}}3: f32[{LANES}] = mod {{0}}2, {2 * PI}
+    {{0}}4: f32[1,{LANES}] = move {{0}}3 [2..0]
+    {{0}}: f32[1,{LANES}] = sub {{0}}4, {PI}"""
+MIRRORED = f"""    {{0}}1: f32[1,{LANES}] = sub {PI}, {{1}}
+    {{0}}2: f32[1,{LANES}] = mod {{0}}1, {2 * PI}
+    {{0}}: f32[1,{LANES}] = sub {PI}, {{0}}2"""
+NEGATED = f"""    {{0}}1: f32[1,{LANES}] = neg {{1}}
+    {{0}}2: f32[1,{LANES}] = mod {{0}}1, {2 * PI}
+    {{0}}3: f32[1,{LANES}] = mul {{0}}2, -0.5
+    {{0}}4: f32[1,{LANES}] = add {{0}}3, {PI / 2}
+    {{0}}: f32[1,{LANES}] = mul {{0}}4, 2"""
 FROM_ZERO = f"""    {{0}}: f32[1,{LANES}] = mod {{1}}, {2 * PI}"""
 OPPOSITE = f"""    {{0}}1: f32[1,{LANES}] = mod {{1}}, {2 * PI}
     {{0}}: f32[1,{LANES}] = sub {{0}}1, {PI}"""
 WRAPS = {"centred": (CENTRED, -PI), "written": (WRITTEN, -PI), "nearest": (NEAREST, -PI), "turns": (TURNS, -PI),
-         "from-zero": (FROM_ZERO, 0.0), "opposite": (OPPOSITE, -PI)}
-
-
+         "shifted": (SHIFTED, -PI), "moved": (MOVED, -PI), "from-zero": (FROM_ZERO, 0.0), "opposite": (OPPOSITE, -PI),
+         "mirrored": (MIRRORED, -PI), "negated": (NEGATED, -PI)}
 
 
 def circle(name):
@@ -68,7 +85,7 @@ def circle(name):
 def exact(name, x, obs):
     """v of x, and its log_prob, in double."""
     low = WRAPS[name][1]
-    start = 0 if name == "opposite" else low
+    start = 0 if name in ("opposite", "negated") else low
 
     def wrap(v):
         return np.mod(v - start, 2 * PI) + low
