@@ -1,5 +1,6 @@
 // Lanes and lane environments: see lane_env.h.
 #include "lane_env.h"
+#include "affine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,10 @@ int lane_operands(LaneRef r, LaneRef *out, int room)
         if (n->n_in > 3) out[at++] = lane_canonical(n->in[3], i);
         return at;
     }
+    case KIND_MATMUL:
+        if (affine_operands(n) > room) return -1;
+        for (int64_t k = 0; k < affine_operands(n); k++) out[at++] = affine_operand(n, i, k);
+        return at;
     default: return -1;
     }
     if (count + 1 > room) return -1;

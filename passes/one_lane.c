@@ -7,6 +7,7 @@
 // in a bin halve it. Then a Way is looked for.
 #include "lane_order.h"
 #include "one_lane_find.h"
+#include "one_lane_net.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +30,9 @@ typedef struct {
 OneLaneFinder *one_lane_finder(Context *cx, const Function *f, const LaneEnv *base, const bool *known)
 {
     OneLaneFinder *q = ARENA_NEW(cx->arena, OneLaneFinder);
-    *q = (OneLaneFinder){cx, f, base, known, ARENA_ARRAY(cx->arena, int, base->n_lanes + 1), NULL, MOST_VISITS};
+    *q = (OneLaneFinder){cx, f, base, known, .budget = MOST_VISITS};
+    q->place = ARENA_ARRAY(cx->arena, int, base->n_lanes + 1);
+    q->operands = ARENA_ARRAY(cx->arena, LaneRef, MOST_LANES + 4);
     return q;
 }
 
@@ -146,8 +149,8 @@ static bool numbers_bins(const OneLaneFinder *q, const Single *s, LaneRef r)
 
 static bool noted(OneLaneFinder *q, const Node *n, const char *why) { return !refuse(q, n, why); }
 
-// The collected lanes, sorted, with what is fixed. False: a lane that is neither fixed nor elementwise.
-static bool classify(OneLaneFinder *q, Search *w, Single *out)
+// The collected lanes, sorted; each gets its place.
+static void collect(OneLaneFinder *q, const Search *w, Single *out)
 {
     int n = w->s.n + 1;
     *out = (Single){w->s.u, w->s.v, ARENA_ARRAY(q->cx->arena, LaneRef, n), ARENA_ARRAY(q->cx->arena, uint8_t, n), n};
@@ -155,9 +158,14 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
     out->lanes[n - 1] = w->s.v;
     qsort(out->lanes, (size_t)n, sizeof(LaneRef), lane_compare);
     for (int i = 0; i < n; i++) q->place[number(q, out->lanes[i])] = i + 1;
-    LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
+}
+
+// What is fixed. False: a lane that is neither fixed nor elementwise.
+static bool classify(OneLaneFinder *q, Single *out)
+{
+    LaneRef *in = q->operands;
     bool ok = true;
-    for (int i = 0; i < n && ok; i++) {
+    for (int i = 0; i < out->n && ok; i++) {
         LaneRef r = out->lanes[i];
         if (lane_same(r, out->v)) continue;
         int count = lane_operands(r, in, MOST_LANES);
@@ -175,7 +183,6 @@ static bool classify(OneLaneFinder *q, Search *w, Single *out)
             ok = !noted(q, r.node, "mixes several functions of one lane");
         out->fixed[i] = (uint8_t)level;
     }
-    free(in);
     return ok && !out->fixed[place_of(q, out->u) - 1];
 }
 
@@ -271,6 +278,25 @@ static bool is_proved(const Way *way)
     return false;
 }
 
+static OneLane *new_group(OneLaneFinder *q, int n, Single *const *single)
+{
+    Arena *a = q->cx->arena;
+    OneLane *g = ARENA_NEW(a, OneLane);
+    LaneRef *u = ARENA_ARRAY(a, LaneRef, n), *v = ARENA_ARRAY(a, LaneRef, n);
+    const LaneRef **lanes = ARENA_ARRAY(a, const LaneRef *, n);
+    const uint8_t **fixed = ARENA_ARRAY(a, const uint8_t *, n);
+    int *n_lanes = ARENA_ARRAY(a, int, n);
+    for (int i = 0; i < n; i++) {
+        u[i] = single[i]->u;
+        v[i] = single[i]->v;
+        lanes[i] = single[i]->lanes;
+        fixed[i] = single[i]->fixed;
+        n_lanes[i] = single[i]->n;
+    }
+    *g = (OneLane){.f = q->f, .n = n, .u = u, .v = v, .lanes = lanes, .fixed = fixed, .n_lanes = n_lanes};
+    return g;
+}
+
 static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single, Shape *const *shape)
 {
     Arena *a = q->cx->arena;
@@ -298,19 +324,13 @@ static const OneLane *make_group(OneLaneFinder *q, int n, Single *const *single,
                       ok ? "rising or falling is not decided" : "rises in one branch and falls in another");
     if (!tests_walkable(&w, way))
         return refuse(q, single[0]->u.node, "what it chooses by is no simple function of the unknown lane");
-    OneLane *g = ARENA_NEW(a, OneLane);
-    LaneRef *u = ARENA_ARRAY(a, LaneRef, n), *v = ARENA_ARRAY(a, LaneRef, n);
-    const LaneRef **lanes = ARENA_ARRAY(a, const LaneRef *, n);
-    const uint8_t **fixed = ARENA_ARRAY(a, const uint8_t *, n);
-    int *n_lanes = ARENA_ARRAY(a, int, n);
-    for (int i = 0; i < n; i++) {
-        u[i] = single[i]->u;
-        v[i] = single[i]->v;
-        lanes[i] = single[i]->lanes;
-        fixed[i] = single[i]->fixed;
-        n_lanes[i] = single[i]->n;
-    }
-    *g = (OneLane){q->f, n, u, v, slots, w.n_slots, w.v_slot, way, slope, is_proved(way), lanes, fixed, n_lanes};
+    OneLane *g = new_group(q, n, single);
+    g->slots = slots;
+    g->n_slots = w.n_slots;
+    g->v_slot = w.v_slot;
+    g->way = way;
+    g->slope = slope;
+    g->proved = is_proved(way);
     return g;
 }
 
@@ -324,13 +344,15 @@ static Single *single_at(OneLaneFinder *q, LaneRef u, int cut, Shape **shape, Se
     *search = w;
     *shape = NULL;
     if (!ok) return NULL;
-    if (classify(q, w, s)) *shape = make_shape(q, s);
+    collect(q, w, s);
+    if (classify(q, s)) *shape = make_shape(q, s);
     return s;
 }
 
 static bool wanted(const OneLaneFinder *q, const Node *n, int64_t i)
 {
     if (!is_known(q, (LaneRef){n, i})) return false;
+    if (!op_elementwise(n->op)) return true; // the search looks at what is below
     for (int k = 0; k < n->n_in; k++)
         if (!is_known(q, lane_operand(n, k, i))) return true;
     return false;
@@ -384,12 +406,83 @@ static const OneLane *find_from(OneLaneFinder *q, const Node *n, int64_t i)
     return NULL;
 }
 
-const OneLane *one_lane_find(OneLaneFinder *q, const Node *n)
+// ---- nets
+
+// Sums alone become additions (unfold_sums.c), which other ways lead through, too.
+static bool is_net(const Single *s)
 {
-    if (!op_elementwise(n->op)) return NULL;
+    bool product = false;
+    for (int i = 0; i < s->n; i++) {
+        if (!lane_same(s->lanes[i], s->v) && !net_follows(s->lanes[i].node)) return false;
+        product = product || s->lanes[i].node->op == OP_linear || s->lanes[i].node->op == OP_matmul;
+    }
+    return product;
+}
+
+// The net that ends in u, at the given cut, and the sign of its slope, 0: it is none. NULL: there is no such cut.
+static Single *net_at(OneLaneFinder *q, LaneRef u, int cut, int *slope, bool *proved)
+{
+    Search *w = search_new(q, u);
+    Single *s = ARENA_NEW(q->cx->arena, Single);
+    bool ok = w->heap.n > 0;
+    for (int i = 0; i <= cut && ok; i++) ok = search_next(q, w);
+    if (ok) collect(q, w, s);
+    *slope = ok && is_net(s) ? net_slope(q, s, proved) : 0;
+    search_free(q, w);
+    return ok ? s : NULL;
+}
+
+static const OneLane *net_group(OneLaneFinder *q, int n, Single *const *single, int slope, bool proved)
+{
+    Arena *a = q->cx->arena;
+    OneLane *g = new_group(q, n, single);
+    Slot *slots = ARENA_ARRAY(a, Slot, 2);
+    for (int s = 0; s < 2; s++) {
+        int64_t *lanes = ARENA_ARRAY(a, int64_t, n);
+        for (int i = 0; i < n; i++) lanes[i] = s ? g->v[i].lane : g->u[i].lane;
+        slots[s] = (Slot){s ? g->v->node : g->u->node, lanes, {s ? -1 : 1, -1, -1}};
+    }
+    Way *way = ARENA_NEW(a, Way), *end = ARENA_NEW(a, Way);
+    *end = (Way){.kind = WAY_END, .slot = 1};
+    *way = (Way){.kind = WAY_BRACKET, .t = 1, .slope = slope, .next = end};
+    g->net = true;
+    g->slots = slots;
+    g->n_slots = 2;
+    g->v_slot = 1;
+    g->way = way;
+    g->slope = slope;
+    g->proved = proved;
+    return g;
+}
+
+// The net that ends in lane i of n, and those of the lanes after it that are like it.
+static const OneLane *find_net(OneLaneFinder *q, const Node *n, int64_t i)
+{
+    for (int cut = 0; cut < MOST_CUTS; cut++) {
+        int slope, slope_too, count = 1;
+        bool proved, proved_too;
+        Single *first = net_at(q, (LaneRef){n, i}, cut, &slope, &proved);
+        if (!first) return NULL;
+        if (!slope) continue;
+        Single **all = ARENA_ARRAY(q->cx->arena, Single *, type_lanes(n->type));
+        all[0] = first;
+        while (++i < type_lanes(n->type)) {
+            Single *s = wanted(q, n, i) ? net_at(q, (LaneRef){n, i}, cut, &slope_too, &proved_too) : NULL;
+            bool fits = s && slope_too == slope && proved_too == proved && s->v.node == first->v.node;
+            for (int k = 0; k < count && fits; k++) fits = !lane_same(all[k]->v, s->v);
+            if (fits) all[count++] = s;
+        }
+        return net_group(q, count, all, slope, proved);
+    }
+    return NULL;
+}
+
+const OneLane *one_lane_find(OneLaneFinder *q, const Node *n, bool nets)
+{
+    if (!op_elementwise(n->op) && !(nets && net_follows(n))) return NULL;
     for (int64_t i = 0; i < type_lanes(n->type); i++) {
         if (!wanted(q, n, i)) continue;
-        const OneLane *g = find_from(q, n, i);
+        const OneLane *g = nets ? find_net(q, n, i) : find_from(q, n, i);
         if (g) return g;
     }
     return NULL;

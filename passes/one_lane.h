@@ -28,6 +28,10 @@ typedef struct {
 // The work of a bracketed root (one_lane_newton.c), the same whatever the data: points of the grid, then ROOT_SECTIONS
 // times the points between ROOT_PARTS parts, then Newton steps.
 enum { ROOT_DOUBLINGS = 32, ROOT_GRID = 2 * ROOT_DOUBLINGS + 3, ROOT_PARTS = 16, ROOT_SECTIONS = 4, ROOT_STEPS = 3 };
+// Of a net: every NET_PARTS-th point of the grid, then those between; fewer points at a time, whose values are large.
+enum { NET_PARTS = 8, NET_COARSE = (ROOT_GRID + NET_PARTS - 1) / NET_PARTS, NET_SECTIONS = 5 };
+// Of an integral (a net that is not proved): 0, then 1, 2, ... on one side, all at once.
+enum { ROOT_OUTWARD = ROOT_DOUBLINGS + 1 };
 
 typedef enum { WAY_END, WAY_CHAIN, WAY_SELECT, WAY_RATIONAL, WAY_BRACKET } WayKind;
 
@@ -69,12 +73,13 @@ typedef struct {
     // 0: it varies; 1: thresholds by known lanes; 2: by lanes of level 1 (a bin that is halved), which come after them.
     const uint8_t *const *fixed;
     const int *n_lanes;
+    bool net; // through sums of many lanes (one_lane_net.c): the slots are u and v, lanes those between them
 } OneLane;
 
 typedef struct OneLaneFinder OneLaneFinder;
 OneLaneFinder *one_lane_finder(Context *cx, const Function *f, const LaneEnv *base, const bool *known);
-// A group whose outputs are lanes of node n, or NULL.
-const OneLane *one_lane_find(OneLaneFinder *finder, const Node *n);
+// A group whose outputs are lanes of node n, or NULL. nets: only those through sums of many lanes.
+const OneLane *one_lane_find(OneLaneFinder *finder, const Node *n, bool nets);
 // Why the last one found nothing, for people; NULL: no one-lane function was seen.
 const char *one_lane_why(const OneLaneFinder *finder);
 // The inverse of a rising unary op whose values are compared with a number; 0: it has none here.
@@ -105,6 +110,10 @@ Poly one_lane_slope(Arena *a, const Way *way);
 
 // Sign of slot s's slope by slot t, by intervals; 0: not proved. n: functions in the group.
 int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin);
+
+// A clip of slot s's sigmoid or tanh at the ends of its range, which keeps rounding off them: the slot that it passes,
+// whose slope it has. -1: it is none.
+int one_lane_guarded(const Slot *slots, int n, int s);
 
 // The sign that all the lanes have, by what defines them or by intervals; 0: not known.
 int one_lane_sign(const LaneRef *lanes, int n);

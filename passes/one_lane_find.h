@@ -4,7 +4,7 @@
 #include "one_lane.h"
 
 enum { SHIFTED = 1, SCALED = 2, POSITION = SHIFTED | SCALED }; // (v - x_k) / w: the position in a bin
-enum { MOST_ASSUMED = 64, MOST_LANES = 4096 };
+enum { MOST_ASSUMED = 64, MOST_LANES = 1 << 14 };
 
 // The lanes between u and v, of one function.
 typedef struct {
@@ -19,7 +19,8 @@ struct OneLaneFinder {
     const Function *f;
     const LaneEnv *base;
     const bool *known;
-    int *place; // by lane number: position + 1 among the collected lanes
+    int *place;        // by lane number: position + 1 among the collected lanes
+    LaneRef *operands; // of the lane at hand: room for MOST_LANES and three
     const char *why;
     int64_t budget; // lanes that may still be looked at, so that a large graph is refused in seconds
 };
@@ -39,14 +40,16 @@ static inline int place_of(const OneLaneFinder *q, LaneRef r)
 // Pending lanes, latest first: a heap by lane number.
 typedef struct {
     LaneRef *item;
-    int n;
+    int n, cap;
 } Heap;
 
 typedef struct {
     Heap heap; // empty: u cannot be expanded
     Single s;  // u, the lanes taken so far, and v, the one through which everything leads (or nothing)
+    int cap_lanes;
 } Search;
 
+// u's unknown operands are pending; the heap is empty where there are none.
 Search *search_new(OneLaneFinder *q, LaneRef u);
 // On to the next such v. False: there is none, or too many lanes.
 bool search_next(OneLaneFinder *q, Search *w);

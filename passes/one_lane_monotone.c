@@ -8,14 +8,10 @@
 // them. The sign is proved where the interval of u's slope excludes 0.
 #include "double_math.h"
 #include "lane_order.h"
-#include "one_lane.h"
+#include "one_lane_range.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-typedef struct {
-    double lo, hi;
-} Range;
 
 static const Range ALL = {-INFINITY, INFINITY};
 
@@ -57,12 +53,16 @@ static Range range_reciprocal(Range a)
 
 static Range join(Range a, Range b) { return range(fmin(a.lo, b.lo), fmax(a.hi, b.hi)); }
 
-typedef struct {
-    Range value, slope;
-} Pair;
-
 static double softplus(double x) { return x > 30 ? x : double_log1p(double_exp(x)); }
 static double sigmoid(double x) { return 1 / (1 + double_exp(-x)); }
+
+static double elu(double alpha, double x) { return x > 0 ? x : alpha * double_expm1(x); }
+
+static Range elu_slope(double alpha, Range x)
+{
+    Range below = range(fmax(alpha * double_exp(x.lo), TINY), alpha * double_exp(fmin(x.hi, 0)));
+    return x.lo >= 0 ? range(1, 1) : x.hi > 0 ? join(below, range(1, 1)) : below;
+}
 
 // Value and slope of a unary op on an interval. False: no rule.
 static bool unary_range(const Node *n, Range x, Pair *out)
@@ -126,6 +126,10 @@ static bool unary_range(const Node *n, Range x, Pair *out)
         out->slope = range(fmin(low, high), fmax(low, high));
         return true;
     }
+    case OP_elu:
+        out->value = range(elu(n->alpha, x.lo), elu(n->alpha, x.hi));
+        out->slope = elu_slope(n->alpha, x);
+        return n->alpha > 0;
     case OP_neg:
         out->value = range(-x.hi, -x.lo);
         out->slope = range(-1, -1);
@@ -134,7 +138,29 @@ static bool unary_range(const Node *n, Range x, Pair *out)
     }
 }
 
-enum { MOST_DEPTH = 16, SIGN_DEPTH = 8 };
+// x^k for all x of the interval.
+static Range range_power(Range x, int k)
+{
+    double lo = 1, hi = 1;
+    for (int i = 0; i < k; i++) {
+        lo = product(lo, x.lo);
+        hi = product(hi, x.hi);
+    }
+    if (k % 2) return range(lo, hi);
+    return range(k && x.lo <= 0 && x.hi >= 0 ? 0 : fmin(lo, hi), fmax(lo, hi));
+}
+
+Pair one_lane_power(Pair base, int k)
+{
+    Range steep = range_mul(range(k, k), range_power(base.value, k - 1));
+    return (Pair){range_power(base.value, k), range_mul(steep, base.slope)};
+}
+
+enum { MOST_DEPTH = 16, SIGN_DEPTH = 8, MOST_POWER_DEPTH = 6 };
+
+static Range lane_range(LaneRef r, int depth);
+
+Range one_lane_known(LaneRef r) { return lane_range(r, 0); }
 
 static Range lane_range(LaneRef r, int depth)
 {
@@ -208,52 +234,95 @@ static Pair log_sum_range(Pair a, Pair b)
     return (Pair){range(top.lo, top.hi + double_log(2.0)), join(a.slope, b.slope)};
 }
 
+// Bounds this near to the ends of a squash's range only keep rounding off them.
+static const double ROUNDING = 0x1p-20;
+
+int one_lane_guarded(const Slot *slots, int n, int s)
+{
+    const Slot *slot = &slots[s];
+    Op op = slot->node->op;
+    int k = slot->in[0] >= 0 ? 0 : 1, at = s;
+    if ((op != OP_min && op != OP_max) || slot->in[k] < 0 || slot->in[1 - k] >= 0) return -1;
+    while (slots[at].node->op == OP_min || slots[at].node->op == OP_max) {
+        at = slots[at].in[slots[at].in[0] >= 0 ? 0 : 1];
+        if (at < 0) return -1;
+    }
+    if (slots[at].node->op != OP_sigmoid && slots[at].node->op != OP_tanh) return -1;
+    double lo = slots[at].node->op == OP_tanh ? -1 : 0;
+    for (int i = 0; i < n; i++) {
+        LaneRef bound = lane_operand(slot->node, 1 - k, slot->lanes[i]);
+        bool end = lane_is_const(bound) &&
+                   (op == OP_min ? lane_value(bound) >= 1 - ROUNDING : lane_value(bound) <= lo + ROUNDING);
+        if (!end) return -1;
+    }
+    return slot->in[k];
+}
+
+bool one_lane_step(const Node *n, const Pair *in, Pair *out)
+{
+    Pair own;
+    *out = (Pair){ALL, ALL};
+    switch ((int)n->op) {
+    case OP_add:
+    case OP_sub: {
+        double sign = n->op == OP_add ? 1 : -1;
+        *out = (Pair){range_add(in[0].value, sign, in[1].value), range_add(in[0].slope, sign, in[1].slope)};
+        return true;
+    }
+    case OP_mul:
+        out->value = range_mul(in[0].value, in[1].value);
+        out->slope = range_add(range_mul(in[0].slope, in[1].value), 1, range_mul(in[0].value, in[1].slope));
+        return true;
+    case OP_div: {
+        Range over = range_reciprocal(in[1].value);
+        out->value = range_mul(in[0].value, over);
+        out->slope = range_mul(range_add(in[0].slope, -1, range_mul(out->value, in[1].slope)), over);
+        return true;
+    }
+    case OP_min:
+    case OP_max:
+        out->slope = join(in[0].slope, in[1].slope);
+        out->value = n->op == OP_min
+                         ? range(fmin(in[0].value.lo, in[1].value.lo), fmin(in[0].value.hi, in[1].value.hi))
+                         : range(fmax(in[0].value.lo, in[1].value.lo), fmax(in[0].value.hi, in[1].value.hi));
+        return true;
+    case OP_select: *out = (Pair){join(in[1].value, in[2].value), join(in[1].slope, in[2].slope)}; return true;
+    default:
+        if (n->n_in != 1 || !unary_range(n, in[0].value, &own)) return false;
+        *out = (Pair){own.value, range_mul(own.slope, in[0].slope)};
+        return true;
+    }
+}
+
+// Slot s as a power of another one, x x x: that one, and *k.
+static int power_of(const Intervals *v, int s, int *k, int depth)
+{
+    const Slot *slot = &v->slots[s];
+    int by = 1;
+    *k = 1;
+    if (s == v->t || slot->node->op != OP_mul || slot->in[0] < 0 || slot->in[1] < 0 || depth > MOST_POWER_DEPTH)
+        return s;
+    int x = power_of(v, slot->in[0], k, depth + 1), y = power_of(v, slot->in[1], &by, depth + 1);
+    *k = x == y ? *k + by : 1;
+    return x == y ? x : s;
+}
+
 static Pair slot_range(Intervals *v, int s)
 {
     if (s == v->t) return (Pair){v->domain, {1, 1}};
     if (v->done[s]) return v->pair[s];
     const Node *n = v->slots[s].node;
-    Pair in[3], out = {ALL, ALL}, own;
-    int less = log_sum_slot(v, s);
-    if (less >= 0 && less != v->t && v->slots[s].in[1] != v->t) {
-        v->done[s] = 1;
-        return v->pair[s] = log_sum_range(operand_range(v, s, 0), operand_range(v, less, 0));
-    }
-    for (int k = 0; k < n->n_in; k++) in[k] = operand_range(v, s, k);
-    switch ((int)n->op) {
-    case OP_add:
-    case OP_sub: {
-        double sign = n->op == OP_add ? 1 : -1;
-        out = (Pair){range_add(in[0].value, sign, in[1].value), range_add(in[0].slope, sign, in[1].slope)};
-        break;
-    }
-    case OP_mul:
-        out.value = range_mul(in[0].value, in[1].value);
-        out.slope = range_add(range_mul(in[0].slope, in[1].value), 1, range_mul(in[0].value, in[1].slope));
-        if (v->slots[s].in[0] >= 0 && v->slots[s].in[0] == v->slots[s].in[1]) out.value.lo = fmax(out.value.lo, 0);
-        break;
-    case OP_div: {
-        Range over = range_reciprocal(in[1].value);
-        out.value = range_mul(in[0].value, over);
-        out.slope = range_mul(range_add(in[0].slope, -1, range_mul(out.value, in[1].slope)), over);
-        break;
-    }
-    case OP_min:
-    case OP_max:
-        out.slope = join(in[0].slope, in[1].slope);
-        out.value = n->op == OP_min ? range(fmin(in[0].value.lo, in[1].value.lo), fmin(in[0].value.hi, in[1].value.hi))
-                                    : range(fmax(in[0].value.lo, in[1].value.lo), fmax(in[0].value.hi, in[1].value.hi));
-        break;
-    case OP_select:
-        if (v->slots[s].in[0] >= 0) v->failed = true;
-        out = (Pair){join(in[1].value, in[2].value), join(in[1].slope, in[2].slope)};
-        break;
-    default:
-        if (n->n_in != 1 || !unary_range(n, in[0].value, &own))
-            v->failed = true;
-        else
-            out = (Pair){own.value, range_mul(own.slope, in[0].slope)};
-        break;
+    Pair in[3], out = {ALL, ALL};
+    int less = log_sum_slot(v, s), k, base = power_of(v, s, &k, 0), passed = one_lane_guarded(v->slots, v->n, s);
+    if (less >= 0 && less != v->t && v->slots[s].in[1] != v->t)
+        out = log_sum_range(operand_range(v, s, 0), operand_range(v, less, 0));
+    else if (base != s)
+        out = one_lane_power(slot_range(v, base), k);
+    else if (passed >= 0)
+        out = slot_range(v, passed);
+    else {
+        for (k = 0; k < n->n_in; k++) in[k] = operand_range(v, s, k);
+        if ((n->op == OP_select && v->slots[s].in[0] >= 0) || !one_lane_step(n, in, &out)) v->failed = true;
     }
     v->done[s] = 1;
     return v->pair[s] = out;

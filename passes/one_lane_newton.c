@@ -2,20 +2,16 @@
 //
 //   a grid     0, +-1, +-2, +-4, ..., +-2^32: how many of its points are below. None where t is a position in a bin
 //              (0..1) or where v's thresholds tell the bin
+//              Of a net (one_lane_net.c) in two rounds, of an integral from 0 outward
 //   4 times    the interval's 16 parts: how many of the 15 points between them are below
 //   3 times    a Newton step, kept inside the interval and its neighbours
 // All points of a round are one vector; no row's work depends on another's, and the count is the same for all.
-#include "double_math.h"
-#include "one_lane.h"
+#include "one_lane_dual.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 // ---- value and slope of the slots above t, for `copies` values of t in each function
-
-typedef struct {
-    const Node *value, *slope; // slope NULL: 0
-} Dual;
 
 typedef struct {
     LaneEnv *env;
@@ -26,10 +22,6 @@ typedef struct {
     const Node *at;
     Dual *dual; // by slot
 } Duals;
-
-static const Node *num(Duals *d, double v) { return build_scalar(d->b, v); }
-static const Node *bin(Duals *d, Op op, const Node *x, const Node *y) { return build_binary(d->b, op, x, y); }
-static const Node *mul(Duals *d, const Node *x, const Node *y) { return x && y ? bin(d, OP_mul, x, y) : NULL; }
 
 static Dual slot_dual(Duals *d, int s);
 
@@ -46,69 +38,9 @@ static Dual operand_dual(Duals *d, int s, int k)
     return v;
 }
 
-// f'(x), u = f(x), in forms that keep their relative accuracy far out.
-static const Node *unary_slope(Duals *d, const Node *n, const Node *x, const Node *u)
-{
-    Builder *b = d->b;
-    const Node *zero = num(d, 0), *one = num(d, 1), *twice = bin(d, OP_mul, x, num(d, 2));
-    switch ((int)n->op) {
-    case OP_exp: return u;
-    case OP_expm1: return build_unary(b, OP_exp, x);
-    case OP_tanh: {
-        const Node *p = build_unary(b, OP_sigmoid, twice),
-                   *q = build_unary(b, OP_sigmoid, build_unary(b, OP_neg, twice));
-        return bin(d, OP_mul, bin(d, OP_mul, p, q), num(d, 4));
-    }
-    case OP_sigmoid: return bin(d, OP_mul, u, build_unary(b, OP_sigmoid, build_unary(b, OP_neg, x)));
-    case OP_softplus: return build_unary(b, OP_sigmoid, x);
-    case OP_atan: return bin(d, OP_div, one, bin(d, OP_add, one, bin(d, OP_mul, x, x)));
-    case OP_erf:
-        return bin(d, OP_mul, build_unary(b, OP_exp, build_unary(b, OP_neg, bin(d, OP_mul, x, x))), num(d, ERF_SLOPE));
-    case OP_sinh: return build_unary(b, OP_cosh, x);
-    case OP_asinh: return bin(d, OP_div, one, build_unary(b, OP_sqrt, bin(d, OP_add, one, bin(d, OP_mul, x, x))));
-    case OP_sqrt: return bin(d, OP_div, num(d, 0.5), u);
-    case OP_log: return bin(d, OP_div, one, x);
-    case OP_sin: return build_unary(b, OP_cos, x);
-    case OP_cos: return build_unary(b, OP_neg, build_unary(b, OP_sin, x));
-    case OP_abs: return build_select(b, bin(d, OP_lt, x, zero), num(d, -1), one);
-    case OP_leaky_relu: return build_select(b, bin(d, OP_lt, zero, x), one, num(d, n->alpha));
-    default: return num(d, -1); // neg
-    }
-}
-
-static const Node *sum_of(Duals *d, Op op, const Node *x, const Node *y)
-{
-    if (!y) return x;
-    if (!x) return op == OP_add ? y : build_unary(d->b, OP_neg, y);
-    return bin(d, op, x, y);
-}
-
-static const Node *choose(Duals *d, const Node *c, const Node *x, const Node *y)
-{
-    if (!x && !y) return NULL;
-    return build_select(d->b, c, x ? x : num(d, 0), y ? y : num(d, 0));
-}
-
-static const Node *slope_of(Duals *d, const Node *n, const Dual *in, const Node *u)
-{
-    switch ((int)n->op) {
-    case OP_add:
-    case OP_sub: return sum_of(d, n->op, in[0].slope, in[1].slope);
-    case OP_mul: return sum_of(d, OP_add, mul(d, in[0].slope, in[1].value), mul(d, in[1].slope, in[0].value));
-    case OP_div: {
-        const Node *top = sum_of(d, OP_sub, in[0].slope, mul(d, in[1].slope, u));
-        return top ? bin(d, OP_div, top, in[1].value) : NULL;
-    }
-    case OP_min: return choose(d, bin(d, OP_lt, in[0].value, in[1].value), in[0].slope, in[1].slope);
-    case OP_max: return choose(d, bin(d, OP_lt, in[1].value, in[0].value), in[0].slope, in[1].slope);
-    case OP_select: return choose(d, in[0].value, in[1].slope, in[2].slope);
-    default: return mul(d, unary_slope(d, n, in[0].value, u), in[0].slope);
-    }
-}
-
 static Dual slot_dual(Duals *d, int s)
 {
-    if (s == d->t) return (Dual){d->at, num(d, 1)};
+    if (s == d->t) return (Dual){d->at, build_scalar(d->b, 1)};
     if (d->dual[s].value) return d->dual[s];
     const Node *n = d->g->slots[s].node, *v[3];
     Dual in[3];
@@ -117,13 +49,15 @@ static Dual slot_dual(Duals *d, int s)
         v[k] = in[k].value;
     }
     Dual out = {lanes_apply(d->b, n, v), NULL};
-    if (d->slopes) out.slope = slope_of(d, n, in, out.value);
+    int passed = one_lane_guarded(d->g->slots, d->g->n, s);
+    if (d->slopes) out.slope = passed >= 0 ? slot_dual(d, passed).slope : dual_slope(d->b, n, in, out.value);
     return d->dual[s] = out;
 }
 
 // Slot s where slot t is `at`.
 static Dual evaluate_slot(LaneEnv *env, const OneLane *g, int s, int t, const Node *at, int copies, bool slopes)
 {
+    if (g->net) return s == t ? (Dual){at, NULL} : net_evaluate(env, g, at, copies, slopes);
     Duals d = {.env = env, .b = env->b, .g = g, .t = t, .copies = copies, .at = at, .slopes = slopes};
     d.dual = heap_array(g->n_slots, sizeof *d.dual);
     Dual v = slot_dual(&d, s);
@@ -177,22 +111,89 @@ static const Node *pick(Builder *b, const Node *count, int n, int size, const do
     return build_reshape(b, v, 1, &(int64_t){n});
 }
 
+// Point i of the grid; points after the last one are that.
+static double grid_point(int i)
+{
+    int k = (i < 0 ? 0 : i < ROOT_GRID ? i : ROOT_GRID - 1) - ROOT_DOUBLINGS - 1;
+    return k ? copysign(ldexp(1, abs(k) - 1), k) : 0;
+}
+
+// How many of the grid's points lie not above the root, in two rounds: of every NET_PARTS-th, then of those after it.
+static const Node *grid_count(LaneEnv *env, const OneLane *g, const Way *way, const Node *u)
+{
+    enum { FINE = NET_PARTS - 1, SIZE = NET_COARSE * NET_PARTS + FINE };
+    Builder *b = env->b;
+    double coarse[NET_COARSE], after[FINE], grid[SIZE];
+    int64_t table[2] = {g->n, SIZE}, places[2] = {g->n, FINE}, points = (int64_t)g->n * FINE;
+    for (int i = 0; i < NET_COARSE; i++) coarse[i] = grid_point(i * NET_PARTS + FINE);
+    for (int i = 0; i < FINE; i++) after[i] = i;
+    for (int i = 0; i < SIZE; i++) grid[i] = grid_point(i);
+    const Node *first = count_below(env, g, way, tiled(b, g->n, NET_COARSE, coarse), NET_COARSE, u);
+    first = build_binary(b, OP_mul, first, build_scalar(b, NET_PARTS));
+    const Node *at = build_binary(b, OP_add, repeated(b, first, g->n, FINE), tiled(b, g->n, FINE, after));
+    const Node *all = build_reshape(b, tiled(b, g->n, SIZE, grid), 2, table);
+    const Node *fine = build_take(b, all, build_cast(b, build_reshape(b, at, 2, places), T_I64));
+    return build_binary(b, OP_add, first, count_below(env, g, way, build_reshape(b, fine, 1, &points), FINE, u));
+}
+
 static void grid_interval(LaneEnv *env, const OneLane *g, const Way *way, const Node *u, const Node **lo,
                           const Node **hi)
 {
+    enum { MOST = (NET_COARSE + 1) * NET_PARTS };
     Builder *b = env->b;
-    double grid[ROOT_GRID], low[ROOT_GRID + 1], high[ROOT_GRID + 1];
-    for (int i = 0; i < ROOT_GRID; i++) {
-        int k = i - ROOT_DOUBLINGS - 1;
-        grid[i] = k ? copysign(ldexp(1, abs(k) - 1), k) : 0;
+    double grid[ROOT_GRID], low[MOST], high[MOST];
+    int size = g->net ? MOST : ROOT_GRID + 1;
+    for (int i = 0; i < ROOT_GRID; i++) grid[i] = grid_point(i);
+    for (int i = 0; i < size; i++) {
+        low[i] = grid_point(i - 1);
+        high[i] = grid_point(i);
     }
-    for (int i = 0; i <= ROOT_GRID; i++) {
-        low[i] = grid[i ? i - 1 : 0];
-        high[i] = grid[i < ROOT_GRID ? i : ROOT_GRID - 1];
+    const Node *count =
+        g->net ? grid_count(env, g, way, u) : count_below(env, g, way, tiled(b, g->n, ROOT_GRID, grid), ROOT_GRID, u);
+    *lo = pick(b, count, g->n, size, low);
+    *hi = pick(b, count, g->n, size, high);
+}
+
+// f32[n]: of each function's points, how many come before the first that is not below the root on its side (1, -1).
+static const Node *count_outward(LaneEnv *env, const OneLane *g, const Way *way, const Node *points, const Node *sides,
+                                 const Node *u)
+{
+    Builder *b = env->b;
+    int64_t square[2] = {ROOT_OUTWARD, ROOT_OUTWARD}, rows[2] = {g->n, ROOT_OUTWARD}, all = rows[0] * rows[1];
+    double upper[ROOT_OUTWARD * ROOT_OUTWARD];
+    for (int i = 0; i < ROOT_OUTWARD * ROOT_OUTWARD; i++) upper[i] = i / ROOT_OUTWARD <= i % ROOT_OUTWARD;
+    const Node *zero = build_scalar(b, 0), *one = build_scalar(b, 1);
+    const Node *value = evaluate(env, g, way, points, ROOT_OUTWARD, false).value;
+    const Node *left = build_binary(b, OP_sub, repeated(b, u, g->n, ROOT_OUTWARD), value);
+    left = build_binary(b, OP_mul, build_binary(b, OP_mul, left, sides), build_scalar(b, way->slope));
+    const Node *past = build_reshape(b, build_select(b, build_binary(b, OP_lt, zero, left), zero, one), 2, rows);
+    const Node *so_far = build_linear(b, past, build_reals(b, type_make(T_F32, 2, square), upper), NULL, NULL);
+    so_far = build_reshape(b, so_far, 1, &all);
+    const Node *before = build_select(b, build_binary(b, OP_eq, so_far, zero), one, zero);
+    return build_reduce(b, OP_reduce_sum, build_reshape(b, before, 2, rows));
+}
+
+// Far out an integral's quadrature may fall, so that counts of all points mislead: from 0 outward, on the root's side,
+// as far as the first of 1, 2, 4, ...
+static void outward_interval(LaneEnv *env, const OneLane *g, const Way *way, const Node *u, const Node **lo,
+                             const Node **hi)
+{
+    Builder *b = env->b;
+    double size[ROOT_OUTWARD + 1], next[ROOT_OUTWARD + 1];
+    for (int i = 0; i <= ROOT_OUTWARD; i++) {
+        size[i] = i ? ldexp(1, i - 1) : 0;
+        next[i] = ldexp(1, i < ROOT_OUTWARD ? i : i - 1);
     }
-    const Node *count = count_below(env, g, way, tiled(b, g->n, ROOT_GRID, grid), ROOT_GRID, u);
-    *lo = pick(b, count, g->n, ROOT_GRID + 1, low);
-    *hi = pick(b, count, g->n, ROOT_GRID + 1, high);
+    const Node *start = evaluate(env, g, way, tiled(b, g->n, 1, size), 1, false).value;
+    const Node *up = way->slope > 0 ? build_binary(b, OP_le, start, u) : build_binary(b, OP_le, u, start);
+    const Node *side = build_select(b, up, build_scalar(b, 1), build_scalar(b, -1));
+    const Node *sides = repeated(b, side, g->n, ROOT_OUTWARD);
+    const Node *points = build_binary(b, OP_mul, sides, tiled(b, g->n, ROOT_OUTWARD, size + 1));
+    const Node *count = count_outward(env, g, way, points, sides, u);
+    const Node *near = pick(b, count, g->n, ROOT_OUTWARD + 1, size),
+               *far = pick(b, count, g->n, ROOT_OUTWARD + 1, next);
+    *lo = build_select(b, up, near, build_unary(b, OP_neg, far));
+    *hi = build_select(b, up, far, build_unary(b, OP_neg, near));
 }
 
 // t's values where v is low and high.
@@ -209,18 +210,22 @@ const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, c
 {
     Builder *b = env->b;
     const Node *lo = way->between ? low : build_scalar(b, 0), *hi = way->between ? high : build_scalar(b, 1);
+    int parts = g->net ? NET_PARTS : ROOT_PARTS, sections = g->net ? NET_SECTIONS : ROOT_SECTIONS;
     double between[ROOT_PARTS - 1];
-    for (int i = 0; i < ROOT_PARTS - 1; i++) between[i] = (i + 1.0) / ROOT_PARTS;
+    for (int i = 0; i < parts - 1; i++) between[i] = (i + 1.0) / parts;
     bool bin = way->in_bin || way->between;
-    if (!bin) grid_interval(env, g, way, u, &lo, &hi);
+    if (g->net && !g->proved)
+        outward_interval(env, g, way, u, &lo, &hi);
+    else if (!bin)
+        grid_interval(env, g, way, u, &lo, &hi);
     if (way->between) bin_interval(env, g, way, &lo, &hi);
-    for (int k = 0; k < ROOT_SECTIONS; k++) {
+    for (int k = 0; k < sections; k++) {
         const Node *width = build_binary(b, OP_sub, hi, lo);
         const Node *shift =
-            build_binary(b, OP_mul, repeated(b, width, g->n, ROOT_PARTS - 1), tiled(b, g->n, ROOT_PARTS - 1, between));
-        const Node *points = build_binary(b, OP_add, repeated(b, lo, g->n, ROOT_PARTS - 1), shift);
-        const Node *count = count_below(env, g, way, points, ROOT_PARTS - 1, u);
-        const Node *part = build_binary(b, OP_mul, width, build_scalar(b, 1.0 / ROOT_PARTS));
+            build_binary(b, OP_mul, repeated(b, width, g->n, parts - 1), tiled(b, g->n, parts - 1, between));
+        const Node *points = build_binary(b, OP_add, repeated(b, lo, g->n, parts - 1), shift);
+        const Node *count = count_below(env, g, way, points, parts - 1, u);
+        const Node *part = build_binary(b, OP_mul, width, build_scalar(b, 1.0 / parts));
         lo = build_binary(b, OP_add, lo, build_binary(b, OP_mul, part, count));
         hi = build_binary(b, OP_add, lo, part);
     }

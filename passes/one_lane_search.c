@@ -6,7 +6,8 @@
 
 static void heap_push(const OneLaneFinder *q, Heap *h, LaneRef r)
 {
-    int i = h->n++;
+    int i = h->n;
+    HEAP_PUSH(h->item, h->n, h->cap, r);
     for (; i && number(q, h->item[(i - 1) / 2]) < number(q, r); i = (i - 1) / 2) h->item[i] = h->item[(i - 1) / 2];
     h->item[i] = r;
 }
@@ -27,7 +28,7 @@ static LaneRef heap_pop(const OneLaneFinder *q, Heap *h)
 // The unknown operands of r become pending. False: too many, or r cannot be expanded.
 static bool expand(OneLaneFinder *q, Search *w, LaneRef r)
 {
-    LaneRef *in = heap_grow(NULL, MOST_LANES + 4, sizeof *in);
+    LaneRef *in = q->operands;
     int n = lane_operands(r, in, MOST_LANES);
     bool ok = n >= 0 && (q->budget -= n + 1) >= 0;
     for (int i = 0; i < n && ok; i++) {
@@ -37,13 +38,12 @@ static bool expand(OneLaneFinder *q, Search *w, LaneRef r)
         q->place[number(q, in[i])] = -1; // pending
         heap_push(q, &w->heap, in[i]);
     }
-    free(in);
     return ok;
 }
 
 static void take_lane(OneLaneFinder *q, Search *w, LaneRef r)
 {
-    w->s.lanes[w->s.n++] = r;
+    HEAP_PUSH(w->s.lanes, w->s.n, w->cap_lanes, r);
     q->place[number(q, r)] = w->s.n;
 }
 
@@ -67,8 +67,6 @@ bool search_next(OneLaneFinder *q, Search *w)
 Search *search_new(OneLaneFinder *q, LaneRef u)
 {
     Search *w = heap_array(1, sizeof *w);
-    w->heap.item = heap_grow(NULL, MOST_LANES + 4, sizeof(LaneRef));
-    w->s.lanes = heap_grow(NULL, MOST_LANES + 4, sizeof(LaneRef));
     w->s.u = u;
     take_lane(q, w, u);
     if (!expand(q, w, u)) w->heap.n = 0;

@@ -243,9 +243,9 @@ static void find_users(Solver *s)
 
 // ---- functions of one lane
 
-static bool visit_function(Solver *s, const Node *n)
+static bool visit_function(Solver *s, const Node *n, bool nets)
 {
-    const OneLane *g = one_lane_find(s->finder, n);
+    const OneLane *g = one_lane_find(s->finder, n, nets);
     if (!g) return false;
     int64_t *lanes = heap_array(g->n, sizeof *lanes);
     for (int i = 0; i < g->n; i++) lanes[i] = g->u[i].lane;
@@ -259,11 +259,11 @@ static bool visit_function(Solver *s, const Node *n)
     return true;
 }
 
-static bool visit_functions(Solver *s)
+static bool visit_functions(Solver *s, bool nets)
 {
     if (!s->finder) s->finder = one_lane_finder(s->cx, s->f, s->base, s->known);
     for (int i = s->f->n_nodes - 1; i >= 0; i--)
-        if (visit_function(s, s->f->nodes[i])) return true;
+        if (visit_function(s, s->f->nodes[i], nets)) return true;
     return false;
 }
 
@@ -366,7 +366,7 @@ Solution *solve_lanes(Context *cx, const Function *f, const LaneRef *from, int64
             visit_forward(&s, f->nodes[id]);
         else if ((id = last_of(s.backward, words)) >= 0)
             visit_backward(&s, f->nodes[id]);
-        else if (!visit_functions(&s) && !visit_system(&s))
+        else if (!visit_functions(&s, false) && !visit_system(&s) && !visit_functions(&s, true))
             break;
     }
     Solution *out = ARENA_NEW(scratch_arena(cx), Solution);

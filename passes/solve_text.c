@@ -8,27 +8,29 @@
 // ---- functions of one lane
 
 // The worst case of a call is every call's: the numbers are constants.
-static const char *bracket_text(Context *cx, const Way *way)
+static const char *bracket_text(Context *cx, const OneLane *g, const Way *way)
 {
     bool bin = way->in_bin || way->between;
-    int values = (bin ? 0 : ROOT_GRID) + ROOT_SECTIONS * (ROOT_PARTS - 1);
+    int grid = bin ? 0 : !g->net ? ROOT_GRID : g->proved ? NET_COARSE + NET_PARTS - 1 : 1 + ROOT_OUTWARD;
+    int values = grid + (g->net ? NET_SECTIONS * (NET_PARTS - 1) : ROOT_SECTIONS * (ROOT_PARTS - 1));
     return arena_format(cx->arena, "root in %s: %d values of the function and %d Newton steps, whatever the data",
                         bin ? "its bin" : "-2^32..2^32", values, ROOT_STEPS);
 }
 
-static const char *way_text(Context *cx, const Way *way)
+static const char *way_text(Context *cx, const OneLane *g, const Way *way)
 {
     switch (way->kind) {
     case WAY_END: return "";
-    case WAY_CHAIN: return way_text(cx, way->next);
+    case WAY_CHAIN: return way_text(cx, g, way->next);
     case WAY_SELECT:
-        return arena_format(cx->arena, "either (%s) or (%s)", way_text(cx, way->next), way_text(cx, way->otherwise));
+        return arena_format(cx->arena, "either (%s) or (%s)", way_text(cx, g, way->next),
+                            way_text(cx, g, way->otherwise));
     case WAY_RATIONAL:
     case WAY_BRACKET: {
-        const char *kind = way->kind == WAY_BRACKET             ? bracket_text(cx, way)
+        const char *kind = way->kind == WAY_BRACKET             ? bracket_text(cx, g, way)
                            : poly_degree(way->relation, 0) == 2 ? "root of a quadratic"
                                                                 : "rational";
-        const char *rest = way_text(cx, way->next);
+        const char *rest = way_text(cx, g, way->next);
         return arena_format(cx->arena, "%s%s%s", kind, *rest ? ", " : "", rest);
     }
     }
@@ -38,7 +40,7 @@ static const char *way_text(Context *cx, const Way *way)
 static const char *function_text(Context *cx, const OneLane *g)
 {
     return arena_format(cx->arena, "%s%s; %s", g->slope > 0 ? "rising" : "falling",
-                        g->proved ? "" : " (not proved: confirmed by the rows of the check)", way_text(cx, g->way));
+                        g->proved ? "" : " (not proved: confirmed by the rows of the check)", way_text(cx, g, g->way));
 }
 
 // ---- steps and what is missing

@@ -465,7 +465,58 @@ def odd_power(t):
     return t("div", t("select", t("lt", lane(t), 0, dtype="bool"), t("neg", grown), grown), power)
 
 
+def through(t, x, weights, bias=None, inputs=1):
+    """Each lane's `inputs` values through one product."""
+    x = t("move", x, to=(LANES, inputs))
+    return t("linear", x, weights, *([bias] if bias else []), to=(LANES, len(weights.split("],")[0].split(","))))
+
+
+def monotone_net(t, last="[[1], [2], [0.5], [0.3]]"):
+    """p + x / 10 + a net of positive weights, tanh and elu"""
+    h = t("tanh", through(t, lane(t), "[[1, 0.5, 2, 0.1]]", "[0.1, -0.2, 0.3, 0]"), to=(LANES, 4))
+    h = through(t, h, "[[0.5, 1, 0, 2], [1, 0, 1, 0], [0, 3, 1, 1], [0.2, 0.2, 0, 0]]", inputs=4)
+    h = t("elu", h + " {alpha=1}", to=(LANES, 4))
+    out = t("move", through(t, h, last, inputs=4))
+    return t("add", t("mul", 0.1, lane(t)), t("add", out, t("move", "p")))
+
+
+def integral(t, points="gauss", falls=False):
+    """x sum_i w_i g(t_i x) of g = exp(tanh(t x + p)): its integral from 0 to x, by Gauss and Legendre."""
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    nodes, weights = ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
+    if points == "equal":
+        weights = [1 / 12] * 12
+    at = through(t, lane(t), "[" + numbers(nodes) + "]")
+    p = t("move", t("move", "p", to=12 * LANES, at=each(12)), to=(LANES, 12))
+    g = t("tanh", t("add", at, p, to=(LANES, 12)), to=(LANES, 12))
+    g = g if falls else t("exp", g, to=(LANES, 12))
+    total = t("move", through(t, g, numbers([[w] for w in weights]), inputs=12))
+    return t("mul", lane(t), total)
+
+
+def guarded_mixture(t):
+    """A mean of sigmoids that are clipped, as PyTorch's SigmoidTransform clips."""
+    def part(shift, steep):
+        s = t("sigmoid", t("mul", t("sub", lane(t), shift), steep))
+        return t("min", t("max", s, 1.1754944e-38), 1 - 2**-23)
+
+    return t("add", t("mul", part(-0.5, 0.3), 0.25), t("mul", part(t("move", "p"), 0.4), 0.75))
+
+
+def quintic(t):
+    """x + a x^3 + x^5 / 9, a > 0"""
+    square = t("mul", lane(t), lane(t))
+    cube = t("mul", square, lane(t))
+    fifth = t("mul", t("mul", cube, square), 1 / 9)
+    return t("add", t("add", lane(t), t("mul", t("exp", t("move", "p")), cube)), fifth)
+
+
 SOLVED = {
+    "monotone_net": monotone_net,
+    "integral": integral,
+    "guarded_mixture": guarded_mixture,
+    "quintic": quintic,
+    "elu": lambda t: t("add", t("elu", lane(t) + " {alpha=1}"), t("mul", lane(t), t("exp", t("move", "p")))),
     "yeo_johnson": yeo_johnson,
     "yeo_johnson_of_2": yeo_johnson_of_2,
     "power": lambda t: t("log", t("pow", t("exp", lane(t)), t("add", t("sigmoid", t("move", "p")), 0.5))),
@@ -484,13 +535,18 @@ SOLVED = {
     "sigmoid": lambda t: t("add", t("mul", 0.2, lane(t)), t("mul", t("exp", t("move", "p")), t("sigmoid", lane(t)))),
     "cubic": lambda t: t("add", lane(t), t("mul", t("mul", lane(t), lane(t)), lane(t))),
 }
-BOUNDED = {"softsign", "erf", "falling", "sigmoid"}
+BOUNDED = {"softsign", "erf", "falling", "sigmoid", "guarded_mixture"}
 REFUSED = {
     "square": (lambda t: t("mul", lane(t), lane(t)), "neither solved nor proved monotone"),
     "silu": (lambda t: t("mul", lane(t), t("sigmoid", lane(t))), "neither solved nor proved monotone"),
     "abs": (lambda t: t("abs", lane(t)), "rises in one branch and falls in another"),
     "clamp": (lambda t: t("max", lane(t), 0), "a clamp has no inverse"),
     "clamped_often": (clamped_often, "compares with something that is not known"),
+    "falling_net": (lambda t: monotone_net(t, "[[1], [-2], [0.5], [0.3]]"), "neither proved to rise nor seen to be"),
+    "no_quadrature": (lambda t: integral(t, "equal"), "neither proved to rise nor seen to be an integral"),
+    "integral_of_signs": (lambda t: integral(t, falls=True), "neither proved to rise nor seen to be an integral"),
+    "bounded_net": (lambda t: t("move", through(t, t("tanh", through(t, lane(t), "[[1, 2]]"), to=(LANES, 2)),
+                                                "[[1], [2]]", inputs=2)), "not every latent has an event"),
 }
 
 

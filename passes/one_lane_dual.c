@@ -1,0 +1,80 @@
+// The slopes of elementwise ops by their operands', as nodes: what Newton's steps and log-determinants of a bracketed
+// function of one lane are made of.
+#include "one_lane_dual.h"
+#include "double_math.h"
+
+static const Node *mul(Builder *b, const Node *x, const Node *y)
+{
+    return x && y ? build_binary(b, OP_mul, x, y) : NULL;
+}
+
+// f'(x), u = f(x), in forms that keep their relative accuracy far out.
+static const Node *unary_slope(Builder *b, const Node *n, const Node *x, const Node *u)
+{
+    const Node *zero = build_scalar(b, 0), *one = build_scalar(b, 1),
+               *twice = build_binary(b, OP_mul, x, build_scalar(b, 2));
+    switch ((int)n->op) {
+    case OP_exp: return u;
+    case OP_expm1: return build_unary(b, OP_exp, x);
+    case OP_tanh: {
+        const Node *p = build_unary(b, OP_sigmoid, twice),
+                   *q = build_unary(b, OP_sigmoid, build_unary(b, OP_neg, twice));
+        return build_binary(b, OP_mul, build_binary(b, OP_mul, p, q), build_scalar(b, 4));
+    }
+    case OP_sigmoid: return build_binary(b, OP_mul, u, build_unary(b, OP_sigmoid, build_unary(b, OP_neg, x)));
+    case OP_softplus: return build_unary(b, OP_sigmoid, x);
+    case OP_atan: return build_binary(b, OP_div, one, build_binary(b, OP_add, one, build_binary(b, OP_mul, x, x)));
+    case OP_erf:
+        return build_binary(b, OP_mul, build_unary(b, OP_exp, build_unary(b, OP_neg, build_binary(b, OP_mul, x, x))),
+                            build_scalar(b, ERF_SLOPE));
+    case OP_sinh: return build_unary(b, OP_cosh, x);
+    case OP_asinh:
+        return build_binary(b, OP_div, one,
+                            build_unary(b, OP_sqrt, build_binary(b, OP_add, one, build_binary(b, OP_mul, x, x))));
+    case OP_sqrt: return build_binary(b, OP_div, build_scalar(b, 0.5), u);
+    case OP_log: return build_binary(b, OP_div, one, x);
+    case OP_sin: return build_unary(b, OP_cos, x);
+    case OP_cos: return build_unary(b, OP_neg, build_unary(b, OP_sin, x));
+    case OP_abs: return build_select(b, build_binary(b, OP_lt, x, zero), build_scalar(b, -1), one);
+    case OP_leaky_relu: return build_select(b, build_binary(b, OP_lt, zero, x), one, build_scalar(b, n->alpha));
+    case OP_elu:
+        return build_select(b, build_binary(b, OP_lt, zero, x), one,
+                            build_binary(b, OP_mul, build_unary(b, OP_exp, x), build_scalar(b, n->alpha)));
+    default: return build_scalar(b, -1); // neg
+    }
+}
+
+static const Node *sum_of(Builder *b, Op op, const Node *x, const Node *y)
+{
+    if (!y) return x;
+    if (!x) return op == OP_add ? y : build_unary(b, OP_neg, y);
+    return build_binary(b, op, x, y);
+}
+
+static const Node *choose(Builder *b, const Node *c, const Node *x, const Node *y)
+{
+    if (!x && !y) return NULL;
+    return build_select(b, c, x ? x : build_scalar(b, 0), y ? y : build_scalar(b, 0));
+}
+
+const Node *dual_slope(Builder *b, const Node *n, const Dual *in, const Node *u)
+{
+    switch ((int)n->op) {
+    case OP_add:
+    case OP_sub: return sum_of(b, n->op, in[0].slope, in[1].slope);
+    case OP_mul: return sum_of(b, OP_add, mul(b, in[0].slope, in[1].value), mul(b, in[1].slope, in[0].value));
+    case OP_div: {
+        const Node *top = sum_of(b, OP_sub, in[0].slope, mul(b, in[1].slope, u));
+        return top ? build_binary(b, OP_div, top, in[1].value) : NULL;
+    }
+    case OP_pow: { // of a number: in[1] has no slope
+        const Node *e = in[1].value, *less = build_binary(b, OP_sub, e, build_scalar(b, 1)), *zero = build_scalar(b, 0);
+        const Node *steep = build_binary(b, OP_mul, e, build_binary(b, OP_pow, in[0].value, less));
+        return mul(b, build_select(b, build_binary(b, OP_eq, e, zero), zero, steep), in[0].slope);
+    }
+    case OP_min: return choose(b, build_binary(b, OP_lt, in[0].value, in[1].value), in[0].slope, in[1].slope);
+    case OP_max: return choose(b, build_binary(b, OP_lt, in[1].value, in[0].value), in[0].slope, in[1].slope);
+    case OP_select: return choose(b, in[0].value, in[1].slope, in[2].slope);
+    default: return mul(b, unary_slope(b, n, in[0].value, u), in[0].slope);
+    }
+}
