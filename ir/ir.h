@@ -114,7 +114,8 @@ const char *names_of_ports(Context *cx, const Port *ports, int n);  // "a, b", f
 Module *module_with_note(Context *cx, const Module *m, const char *key, const char *value);
 // Lane i of a move is lane *lane of the operand whose number is returned.
 int move_source(const Node *move, int64_t i, int64_t *lane);
-const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in); // Node.base for these operands
+// Node.base for these operands; one may be missing.
+const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in);
 
 // ---- types
 const char *dtype_name(DType dtype); // "f32"

@@ -70,7 +70,7 @@ const int64_t *move_bases(Arena *arena, int n_in, const Node *const *in)
 {
     if (n_in < 2) return NULL;
     int64_t *base = ARENA_ARRAY(arena, int64_t, n_in);
-    for (int k = 1; k < n_in; k++) base[k] = base[k - 1] + type_lanes(in[k - 1]->type);
+    for (int k = 1; k < n_in; k++) base[k] = base[k - 1] + (in[k - 1] ? type_lanes(in[k - 1]->type) : 0);
     return base;
 }
 

@@ -126,7 +126,7 @@ def two_unknown_ops():
 
 
 def unused_unknown_op():
-    return model([node("Foo", ["x"], ["a"]), copy()]), None
+    return model([node("Foo", ["x"], ["a"]), node("Bar", ["a"], ["b"]), copy()]), None
 
 
 def custom_domain():
@@ -162,6 +162,21 @@ def nodes_behind_their_readers():
                                                                  else_branch=other),
                             node("Exp", ["a"], ["late"]), node("Add", ["late", "early"], ["y"])],
                            [weights("w", 4), nh.from_array(np.array(True), "yes")])), None
+
+
+def two_ends_before_their_makers():
+    """Each node is ordered once, though the search from the first end has found some of what the second needs."""
+    return backwards(model([node("Neg", ["x"], ["a"]), node("Abs", ["a"], ["b"]), node("Tanh", ["b"], ["c"]),
+                            node("Exp", ["c"], ["y"]), node("Cos", ["b"], ["d"]), node("Sin", ["d"], ["end"])])), None
+
+
+def result_of_a_branch_behind_it():
+    """The branch makes nothing: its result is a value of the graph around it, which nothing else reads."""
+    then = h.make_graph([], "then", [], [h.make_tensor_value_info("late", F, None)])
+    other = h.make_graph([copy("x", "same")], "else", [], [h.make_tensor_value_info("same", F, None)])
+    return backwards(model([node("Tanh", ["x"], ["late"]), node("If", ["yes"], ["y"], then_branch=then,
+                                                                else_branch=other)],
+                           [nh.from_array(np.array(True), "yes")])), None
 
 
 def function_behind_its_readers():
@@ -665,9 +680,8 @@ def rows_right(tool, path, folder):
     shape = [d.dim_value or 8 for d in m.graph.input[0].type.tensor_type.shape.dim]
     axis = next((i for i, d in enumerate(m.graph.input[0].type.tensor_type.shape.dim) if not d.dim_value), 0)
     x = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
-    node = next((n for n in m.graph.node if n.op_type == "Foo"), None)
-    if node is not None:
-        m.graph.node.remove(node)
+    for unknown in [n for n in m.graph.node if n.op_type in ("Foo", "Bar")]:
+        m.graph.node.remove(unknown)
     m = backwards(m) if m.doc_string == "backwards" else m
     want = np.moveaxis(ReferenceEvaluator(m).run(None, {"x": x})[0], axis, 0)
     np.moveaxis(x, axis, 0).astype(np.float64).tofile(os.path.join(folder, "in"))

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 
+import nfcc
+
 ROWS = 21
 
 
@@ -23,17 +25,23 @@ def windows(shape, kernel, before, after, strides, dilations, layout, groups):
     return np.array(list_of)
 
 
-def text_of(lanes, reads, weights):
-    """A rectifier, the windows and their product, as .nf text."""
+def bordered(lanes, reads):
+    """`reads` as lanes of the picture and of one number behind it, the border's."""
+    return np.where(reads < 0, lanes, reads)
+
+
+def text_of(lanes, reads, weights, sources="r, zero"):
+    """A rectifier, the windows and their product, as .nf text. sources: what the windows' numbers are lanes of."""
     k, n = weights.shape
-    border = np.where(reads < 0, lanes, reads).ravel()
     return f"""module stage=imported
 port in "x" f32[{lanes}] batch 0
 port out "y" f32[{len(reads) * n}] batch 0
 func @main(x: f32[1,{lanes}]) {{
     zero: f32[] = constant 0
+    pair: f32[2] = constant [0, 1]
     r: f32[1,{lanes}] = leaky_relu x {{alpha=0}}
-    p: f32[{len(reads)},{k}] = move r, zero [{', '.join(map(str, border))}]
+    minus: f32[1,{lanes}] = neg r
+    p: f32[{len(reads)},{k}] = move {sources} [{', '.join(map(str, reads.ravel()))}]
     w: f32[{k},{n}] = constant [{', '.join(float(v).hex() for v in weights.ravel())}]
     c: f32[{len(reads)},{n}] = linear p, w
     y: f32[1,{len(reads) * n}] = move c
@@ -67,7 +75,7 @@ def test_windows(tool, tmp_path, name, layout):
         reads = reads.reshape(len(reads), shape[0] // groups, -1).swapaxes(1, 2).reshape(len(reads), -1)
     rng, lanes = np.random.default_rng(3), int(np.prod(shape))
     weights = (rng.standard_normal((reads.shape[1], n)) / np.sqrt(reads.shape[1])).astype(np.float32)
-    (tmp_path / "picture.nf").write_text(text_of(lanes, reads, weights))
+    (tmp_path / "picture.nf").write_text(text_of(lanes, bordered(lanes, reads), weights))
     plan = tool(tmp_path / "picture.nf", "--stop-after", "plan").stdout
     assert bool(re.search("gemm .*windows of", plan)) == (in_place in (True, layout))
     x = rng.standard_normal((ROWS, lanes)).astype(np.float32)
@@ -155,6 +163,32 @@ def test_depthwise(tool, tmp_path, name, layout):
         got = np.load(tmp_path / "y.npy").reshape(ROWS, -1)
         got = got.reshape(ROWS, -1, channels).swapaxes(1, 2) if layout[1] == "last" else got.reshape(want.shape)
         np.testing.assert_allclose(got, want, rtol=0, atol=5e-2 if options else 1e-5)
+
+
+# what the windows are of, and, from the lanes that a convolution reads (-1: its border), those that are read of that
+ALMOST = {
+    "a border of one": ("r, pair", True, lambda lanes, reads: np.where(reads < 0, lanes + 1, reads)),
+    "a hole": ("r, pair", False, lambda lanes, reads: np.where((reads < 0) | (reads == 0), lanes, reads)),
+    "two borders": ("r, pair", False, lambda lanes, reads: np.where(reads < 0, lanes + (np.arange(9) > 4), reads)),
+    "two pictures": ("r, minus", False, lambda lanes, reads: np.where(reads < 0, lanes, reads + lanes * (reads == 9))),
+}
+
+
+@pytest.mark.parametrize("name", ALMOST)
+def test_what_is_almost_windows(tool, tmp_path, name):
+    sources, in_place, lanes_read = ALMOST[name]
+    reads = lanes_read(64, windows((1, 8, 8), (3, 3), (1, 1), (1, 1), (1, 1), (1, 1), "first", 1))
+    rng = np.random.default_rng(5)
+    weights = rng.standard_normal((9, 4)).astype(np.float32)
+    (tmp_path / "picture.nf").write_text(text_of(64, reads, weights, sources))
+    assert ("windows of" in tool(tmp_path / "picture.nf", "--stop-after", "plan").stdout) == in_place
+    tool(tmp_path / "picture.nf", "-o", tmp_path / "p.so")
+    x = rng.standard_normal((ROWS, 64)).astype(np.float32)
+    r = np.maximum(x, 0)
+    pair = np.tile([0, 1], (ROWS, 1))
+    want = np.concatenate([r, pair if "pair" in sources else -r], 1)[:, reads].astype(float) @ weights
+    with nfcc.open(str(tmp_path / "p.so")) as policy:
+        np.testing.assert_allclose(policy.run(x=x)["y"].reshape(want.shape), want, atol=1e-5)
 
 
 def policy_text(shape, reads, weights, apart):
