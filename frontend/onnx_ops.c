@@ -251,7 +251,7 @@ const Node *product(Call *c, const Node *a, const Node *w)
         return affordable(c, ra, dim) ? build_linear(c->b, a, w, NULL, NULL) : NULL;
     }
     if (node_is_const(a) && ra == 2) { // a w = (w' a')'
-        const Node *t = product(c, build_swap_last(c->b, w), build_swap_last(c->b, a));
+        const Node *a_t = build_swap_last(c->b, a), *t = product(c, build_swap_last(c->b, w), a_t);
         return t ? build_swap_last(c->b, t) : NULL;
     }
     if (!same_leading(c, &a, &w)) return NULL;
@@ -260,8 +260,10 @@ const Node *product(Call *c, const Node *a, const Node *w)
     dim[a->type.rank - 1] = w->type.dim[a->type.rank - 1];
     if (!affordable(c, a->type.rank, dim)) return NULL;
     if (node_is_const(w) && few_matrices(a->type)) return linear_each(c, a, w);
-    if (node_is_const(a) && few_matrices(a->type))
-        return build_swap_last(c->b, linear_each(c, build_swap_last(c->b, w), build_swap_last(c->b, a)));
+    if (node_is_const(a) && few_matrices(a->type)) {
+        a = build_swap_last(c->b, a);
+        return build_swap_last(c->b, linear_each(c, build_swap_last(c->b, w), a));
+    }
     return build_matmul(c->b, a, w);
 }
 
@@ -314,7 +316,8 @@ const Node *keep_last(Call *c, Op op, const Node *x)
 
 const Node *mean_last(Call *c, const Node *x)
 {
-    return build_binary(c->b, OP_div, keep_last(c, OP_reduce_sum, x), build_scalar(c->b, (double)type_last(x->type)));
+    const Node *count = build_scalar(c->b, (double)type_last(x->type));
+    return build_binary(c->b, OP_div, keep_last(c, OP_reduce_sum, x), count);
 }
 
 const Node *softmax_last(Call *c, const Node *x, bool logarithm)

@@ -40,7 +40,8 @@ static const Node *scores(Call *c, const Node *q, const Node *k)
 {
     double scale = attr_real(c, "scale", 0);
     if (scale == 0) scale = 1 / sqrt((double)type_last(q->type));
-    return product(c, op2(c, OP_mul, q, number(c, scale)), build_transpose(c->b, k, (int[]){0, 1, 3, 2}));
+    k = build_transpose(c->b, k, (int[]){0, 1, 3, 2});
+    return product(c, op2(c, OP_mul, q, number(c, scale)), k);
 }
 
 // s + mask; NULL after an error, s where there is no mask.
@@ -80,7 +81,7 @@ static const Node *attended(Call *c, const Node *s)
     for (int64_t i = 0; i < rows; i++)
         for (int64_t k = 0, any = 0; k < n && !any; k++) open += any = const_at(mask, i * n + k) != 0;
     if (!whole || (rows && open == rows && !attr_int(c, "is_causal", 0))) return p;
-    const Node *empty = op2(c, OP_eq, keep_last(c, OP_reduce_max, s), number(c, -INFINITY));
+    const Node *least = number(c, -INFINITY), *empty = op2(c, OP_eq, keep_last(c, OP_reduce_max, s), least);
     return build_select(c->b, empty, number(c, 0), p);
 }
 
@@ -88,8 +89,14 @@ static const Node *masked_scores(Call *c, const Node *s)
 {
     const Node *mask = optional(c, 3);
     double cap = attr_real(c, "softcap", 0);
-    if (cap != 0) s = op2(c, OP_mul, build_unary(c->b, OP_tanh, op2(c, OP_div, s, number(c, cap))), number(c, cap));
-    if (mask && mask->type.dtype == T_BOOL) mask = build_select(c->b, mask, number(c, 0), number(c, -INFINITY));
+    if (cap != 0) {
+        const Node *most = number(c, cap);
+        s = op2(c, OP_mul, build_unary(c->b, OP_tanh, op2(c, OP_div, s, most)), most);
+    }
+    if (mask && mask->type.dtype == T_BOOL) {
+        const Node *closed = number(c, -INFINITY);
+        mask = build_select(c->b, mask, number(c, 0), closed);
+    }
     return causal(c, masked(c, s, mask), "is_causal");
 }
 
@@ -126,7 +133,8 @@ static const Node *key_mask(Call *c, int i)
         return fail(c, "pass a mask of 0 and 1 for each key", "a mask %s is not supported",
                     type_text(call_arena(c), t));
     m = build_reshape(c->b, m, 4, (int64_t[]){t.dim[0], 1, t.rank == 3 ? t.dim[1] : 1, t.dim[t.rank - 1]});
-    return build_select(c->b, op2(c, OP_lt, number(c, 0), cast_real(c, m)), number(c, 0), number(c, filter));
+    const Node *closed = number(c, filter), *zero = number(c, 0);
+    return build_select(c->b, op2(c, OP_lt, zero, cast_real(c, m)), zero, closed);
 }
 
 static void attend(Call *c, const Node *const qkv[3], int mask)
@@ -138,7 +146,8 @@ static void attend(Call *c, const Node *const qkv[3], int mask)
     int64_t heads = attr_int(c, "num_heads", 0);
     const Node *q = heads_of(c, qkv[0], heads), *k = heads_of(c, qkv[1], heads), *v = heads_of(c, qkv[2], heads);
     if (!q || !k || !v) return;
-    const Node *s = masked(c, scores(c, q, k), key_mask(c, mask));
+    const Node *open = key_mask(c, mask);
+    const Node *s = masked(c, scores(c, q, k), open);
     s = causal(c, masked(c, s, optional(c, 5)), "unidirectional");
     const Node *y = s ? product(c, softmax_last(c, s, false), v) : NULL;
     if (y) result(c, 0, merged_heads(c, y));
@@ -240,8 +249,8 @@ static const Node *angles(Call *c, const Node *cache, const Node *at, int64_t to
     if (at && at->type.rank == 1) {
         int64_t *v = ARENA_ARRAY(call_arena(c), int64_t, tokens + 1);
         for (int64_t i = 0; i < tokens; i++) v[i] = i;
-        at = op2(c, OP_add, build_reshape(c->b, at, 2, (int64_t[]){1, type_lanes(at->type)}),
-                 build_reshape(c->b, build_ints(c->b, tokens, v), 2, (int64_t[]){1, tokens}));
+        const Node *numbers = build_reshape(c->b, build_ints(c->b, tokens, v), 2, (int64_t[]){1, tokens});
+        at = op2(c, OP_add, build_reshape(c->b, at, 2, (int64_t[]){1, type_lanes(at->type)}), numbers);
     }
     if (at && cache->type.rank == 2) cache = gathered(c, cache, at, 0);
     if (!cache) return NULL;
@@ -259,9 +268,11 @@ static const Node *turned(Call *c, const Node *x, const Node *cosine, const Node
     if (2 * n > t.dim[3]) return fail(c, DAMAGED, "heads of %lld elements", (long long)t.dim[3]);
     const Node *u = build_slice(c->b, x, 3, 0, n, step), *v = build_slice(c->b, x, 3, neighbours ? 1 : n, n, step);
     if (!broadcast_ok(c, 3, (const Node *const[]){u, cosine, sine}, &joined)) return NULL;
-    const Node *part[3] = {op2(c, OP_sub, op2(c, OP_mul, u, cosine), op2(c, OP_mul, v, sine)),
-                           op2(c, OP_add, op2(c, OP_mul, u, sine), op2(c, OP_mul, v, cosine)),
-                           build_slice(c->b, x, 3, 2 * n, t.dim[3] - 2 * n, 1)};
+    const Node *part[3], *other = op2(c, OP_mul, v, sine);
+    part[0] = op2(c, OP_sub, op2(c, OP_mul, u, cosine), other);
+    other = op2(c, OP_mul, v, cosine);
+    part[1] = op2(c, OP_add, op2(c, OP_mul, u, sine), other);
+    part[2] = build_slice(c->b, x, 3, 2 * n, t.dim[3] - 2 * n, 1);
     if (neighbours) {
         for (int i = 0; i < 2; i++)
             part[i] = build_reshape(c->b, part[i], 5, (int64_t[]){t.dim[0], t.dim[1], t.dim[2], n, 1});

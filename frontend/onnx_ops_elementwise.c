@@ -9,9 +9,16 @@
 static const Node *mul(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_mul, x, y); }
 static const Node *add(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_add, x, y); }
 static const Node *scaled(Call *c, const Node *x, double v) { return v == 1 ? x : mul(c, x, number(c, v)); }
-static const Node *clamp01(Call *c, const Node *x)
+static const Node *limited(Call *c, const Node *x, double low, double high)
 {
-    return build_binary(c->b, OP_min, build_binary(c->b, OP_max, x, number(c, 0)), number(c, 1));
+    const Node *most = number(c, high);
+    return build_binary(c->b, OP_min, build_binary(c->b, OP_max, x, number(c, low)), most);
+}
+// a x + b in 0..1
+static const Node *hard_sigmoid(Call *c, const Node *x, double factor, double shift)
+{
+    const Node *b = number(c, shift);
+    return limited(c, add(c, scaled(c, x, factor), b), 0, 1);
 }
 
 void import_unary(Call *c, int op)
@@ -95,16 +102,21 @@ static const Node *activation(Call *c, int kind, const Node *x, const double *p)
     switch (kind) {
     case ACTIVATION_RELU: return build_alpha(b, OP_leaky_relu, x, 0);
     case ACTIVATION_LEAKY_RELU: return build_alpha(b, OP_leaky_relu, x, p[0]);
-    case ACTIVATION_THRESHOLDED_RELU:
-        return build_select(b, build_binary(b, OP_lt, number(c, p[0]), x), x, number(c, 0));
+    case ACTIVATION_THRESHOLDED_RELU: {
+        const Node *zero = number(c, 0);
+        return build_select(b, build_binary(b, OP_lt, number(c, p[0]), x), x, zero);
+    }
     case ACTIVATION_ELU: return build_alpha(b, OP_elu, x, p[0]);
     case ACTIVATION_SELU: return scaled(c, build_alpha(b, OP_elu, x, p[0]), p[1]);
-    case ACTIVATION_HARD_SIGMOID: return clamp01(c, add(c, scaled(c, x, p[0]), number(c, p[1])));
-    case ACTIVATION_SOFTSIGN: return build_binary(b, OP_div, x, add(c, number(c, 1), build_unary(b, OP_abs, x)));
+    case ACTIVATION_HARD_SIGMOID: return hard_sigmoid(c, x, p[0], p[1]);
+    case ACTIVATION_SOFTSIGN: {
+        const Node *size = build_unary(b, OP_abs, x);
+        return build_binary(b, OP_div, x, add(c, number(c, 1), size));
+    }
     case ACTIVATION_SIGMOID: return build_unary(b, OP_sigmoid, x);
     case ACTIVATION_TANH: return build_unary(b, OP_tanh, x);
     case ACTIVATION_SOFTPLUS: return build_unary(b, OP_softplus, x);
-    default: return build_binary(b, OP_min, build_binary(b, OP_max, x, number(c, p[0])), number(c, p[1]));
+    default: return limited(c, x, p[0], p[1]);
     }
 }
 
@@ -158,22 +170,31 @@ void import_prelu(Call *c, int a)
     if (!operands(c, 2, in)) return;
     if (node_is_const(in[1]) && const_is_splat(in[1], &slope) && in[1]->type.rank <= in[0]->type.rank)
         result(c, 0, build_alpha(c->b, OP_leaky_relu, in[0], slope));
-    else
-        result(c, 0, build_select(c->b, build_binary(c->b, OP_lt, in[0], number(c, 0)), mul(c, in[0], in[1]), in[0]));
+    else {
+        const Node *below = mul(c, in[0], in[1]);
+        result(c, 0, build_select(c->b, build_binary(c->b, OP_lt, in[0], number(c, 0)), below, in[0]));
+    }
 }
 
 void import_hard_swish(Call *c, int a)
 {
     (void)a;
     const Node *x = arg(c, 0);
-    if (x) result(c, 0, mul(c, x, clamp01(c, add(c, scaled(c, x, 1.0 / 6), number(c, 0.5)))));
+    if (x) result(c, 0, mul(c, x, hard_sigmoid(c, x, 1.0 / 6, 0.5)));
+}
+
+// 0.5 x (1 + v)
+static const Node *half_times(Call *c, const Node *x, const Node *v)
+{
+    const Node *sum = add(c, v, number(c, 1));
+    return mul(c, scaled(c, x, 0.5), sum);
 }
 
 // 0.5 x (1 + erf(x / sqrt 2))
 static const Node *gelu_erf(Call *c, const Node *x)
 {
     const Node *erf = build_unary(c->b, OP_erf, build_binary(c->b, OP_div, x, number(c, sqrt(2.0))));
-    return mul(c, scaled(c, x, 0.5), add(c, erf, number(c, 1)));
+    return half_times(c, x, erf);
 }
 
 // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
@@ -181,7 +202,7 @@ static const Node *gelu_tanh(Call *c, const Node *x)
 {
     const Node *cube = mul(c, mul(c, x, x), x);
     const Node *inner = scaled(c, add(c, x, scaled(c, cube, 0.044715)), sqrt(2 / double_acos(-1.0)));
-    return mul(c, scaled(c, x, 0.5), add(c, build_unary(c->b, OP_tanh, inner), number(c, 1)));
+    return half_times(c, x, build_unary(c->b, OP_tanh, inner));
 }
 
 void import_gelu(Call *c, int a)
@@ -228,9 +249,10 @@ void import_shrink(Call *c, int a)
     const Node *x = cast_real(c, arg(c, 0));
     if (!x) return;
     double edge = attr_real(c, "lambd", 0.5), bias = attr_real(c, "bias", 0);
-    const Node *above =
-        build_select(c->b, op2(c, OP_lt, number(c, edge), x), add(c, x, number(c, -bias)), number(c, 0));
-    result(c, 0, build_select(c->b, op2(c, OP_lt, x, number(c, -edge)), add(c, x, number(c, bias)), above));
+    const Node *zero = number(c, 0), *less = add(c, x, number(c, -bias));
+    const Node *above = build_select(c->b, op2(c, OP_lt, number(c, edge), x), less, zero);
+    const Node *more = add(c, x, number(c, bias));
+    result(c, 0, build_select(c->b, op2(c, OP_lt, x, number(c, -edge)), more, above));
 }
 
 void import_mish(Call *c, int a)
@@ -271,7 +293,10 @@ static const Node *power(Call *c, const Node *x, const Node *y)
         if (e == 4) return mul(c, mul(c, x, x), mul(c, x, x));
         if (e == 0.5 && real) return build_unary(c->b, OP_sqrt, x);
         if (e == -1 && real) return build_binary(c->b, OP_div, number(c, 1), x);
-        if (e == -0.5 && real) return build_binary(c->b, OP_div, number(c, 1), build_unary(c->b, OP_sqrt, x));
+        if (e == -0.5 && real) {
+            const Node *root = build_unary(c->b, OP_sqrt, x);
+            return build_binary(c->b, OP_div, number(c, 1), root);
+        }
     }
     if (real && node_is_const(x) && !node_is_const(y) && const_is_splat(x, &base) && base > 0 &&
         x->type.rank <= y->type.rank)

@@ -22,10 +22,11 @@ static const Node *reduced(Call *c, int how, const Node *x)
         m = build_reduce(b, OP_reduce_max, x);
         x = build_unary(b, OP_exp, op2(c, OP_sub, x, keep_last(c, OP_reduce_max, x)));
         return op2(c, OP_add, m, build_unary(b, OP_log, build_reduce(b, OP_reduce_sum, x)));
-    case REDUCE_MEAN:
-        return op2(c, OP_div, build_reduce(b, OP_reduce_sum, x),
-                   x->type.dtype == T_I64 ? build_ints(b, 1, (int64_t[]){type_last(x->type)})
-                                          : number(c, (double)type_last(x->type)));
+    case REDUCE_MEAN: {
+        int64_t n = type_last(x->type);
+        const Node *count = x->type.dtype == T_I64 ? build_ints(b, 1, &n) : number(c, (double)n);
+        return op2(c, OP_div, build_reduce(b, OP_reduce_sum, x), count);
+    }
     default: return build_reduce(b, OP_reduce_sum, x);
     }
 }
@@ -83,7 +84,8 @@ static const Node *normalised(Call *c, const Node *x, double epsilon, bool centr
                               const Node **inverse)
 {
     const Node *m = centre ? mean_last(c, x) : NULL, *d = m ? op2(c, OP_sub, x, m) : x;
-    const Node *s = build_unary(c->b, OP_sqrt, op2(c, OP_add, mean_last(c, op2(c, OP_mul, d, d)), number(c, epsilon)));
+    const Node *least = number(c, epsilon), *variance = mean_last(c, op2(c, OP_mul, d, d));
+    const Node *s = build_unary(c->b, OP_sqrt, op2(c, OP_add, variance, least));
     if (mean) *mean = m;
     const Node *over = op2(c, OP_div, number(c, 1), s);
     if (inverse) *inverse = over;
@@ -197,7 +199,9 @@ void import_instance_norm(Call *c, int a)
     const Node *x = cast_real(c, arg(c, 0)), *scale = arg(c, 1), *bias = arg(c, 2);
     if (!x || !scale || !bias) return;
     const Node *y = grouped(c, x, x->type.rank > 1 ? x->type.dim[1] : 0);
-    if (y) result(c, 0, scale_and_shift(c, y, per_channel(c, scale, x), per_channel(c, bias, x)));
+    if (!y) return;
+    bias = per_channel(c, bias, x);
+    result(c, 0, scale_and_shift(c, y, per_channel(c, scale, x), bias));
 }
 
 // Scale and bias are per group in opset 18, per channel since 21.
@@ -237,7 +241,8 @@ void import_batch_norm(Call *c, int a)
     }
     if (!x) return;
     const Node *s = build_unary(c->b, OP_sqrt, op2(c, OP_add, p[3], number(c, attr_real(c, "epsilon", (double)1e-5f))));
-    result(c, 0, op2(c, OP_add, op2(c, OP_mul, op2(c, OP_sub, x, p[2]), op2(c, OP_div, p[0], s)), p[1]));
+    const Node *factor = op2(c, OP_div, p[0], s);
+    result(c, 0, op2(c, OP_add, op2(c, OP_mul, op2(c, OP_sub, x, p[2]), factor), p[1]));
 }
 
 void import_lp_norm(Call *c, int a)
@@ -252,6 +257,7 @@ void import_lp_norm(Call *c, int a)
     if (!lines) return;
     const Node *norm = p == 1 ? keep_last(c, OP_reduce_sum, build_unary(c->b, OP_abs, lines))
                               : build_unary(c->b, OP_sqrt, keep_last(c, OP_reduce_sum, op2(c, OP_mul, lines, lines)));
-    norm = build_select(c->b, op2(c, OP_eq, norm, number(c, 0)), number(c, 1), norm); // 0 stays 0
+    const Node *one = number(c, 1);
+    norm = build_select(c->b, op2(c, OP_eq, norm, number(c, 0)), one, norm); // 0 stays 0
     result(c, 0, from_last(c, op2(c, OP_div, lines, norm), &l));
 }

@@ -75,13 +75,16 @@ static const Node *gru(const Recurrent *l, const Node *x, const Node *h, const N
     int64_t two = 2 * l->H;
     const Node *all = state_product(l, h, r, bias);
     if (!all) return NULL;
-    const Node *z = sigmoid(l, op2(l->c, OP_add, gate(l, x, 0), gate(l, all, 0)));
-    const Node *reset = sigmoid(l, op2(l->c, OP_add, gate(l, x, 1), gate(l, all, 1))), *part = NULL;
-    if (l->reset_after)
+    const Node *part = gate(l, all, 0), *z = sigmoid(l, op2(l->c, OP_add, gate(l, x, 0), part));
+    part = gate(l, all, 1);
+    const Node *reset = sigmoid(l, op2(l->c, OP_add, gate(l, x, 1), part));
+    if (l->reset_after) {
         part = op2(l->c, OP_mul, reset, gate(l, all, 2));
-    else
-        part = state_product(l, op2(l->c, OP_mul, reset, h), build_slice(b, r, 1, two, l->H, 1),
-                             bias ? build_slice(b, bias, 0, two, l->H, 1) : NULL);
+    } else {
+        if (bias) bias = build_slice(b, bias, 0, two, l->H, 1);
+        r = build_slice(b, r, 1, two, l->H, 1);
+        part = state_product(l, op2(l->c, OP_mul, reset, h), r, bias);
+    }
     if (!part) return NULL;
     const Node *n = hyper(l, op2(l->c, OP_add, gate(l, x, 2), part));
     return op2(l->c, OP_add, n, op2(l->c, OP_mul, z, op2(l->c, OP_sub, h, n)));
@@ -93,9 +96,11 @@ static const Node *lstm(const Recurrent *l, const Node *x, const Node *h, const 
     const Node *all = state_product(l, h, r, bias);
     if (!all) return NULL;
     all = op2(l->c, OP_add, x, all);
-    const Node *in = op2(l->c, OP_mul, sigmoid(l, gate(l, all, 0)), hyper(l, gate(l, all, 3)));
+    const Node *in = hyper(l, gate(l, all, 3));
+    in = op2(l->c, OP_mul, sigmoid(l, gate(l, all, 0)), in);
     *cell = op2(l->c, OP_add, op2(l->c, OP_mul, sigmoid(l, gate(l, all, 2)), *cell), in);
-    return op2(l->c, OP_mul, sigmoid(l, gate(l, all, 1)), hyper(l, *cell));
+    const Node *out = hyper(l, *cell);
+    return op2(l->c, OP_mul, sigmoid(l, gate(l, all, 1)), out);
 }
 
 static const Node *rnn(const Recurrent *l, const Node *x, const Node *h, const Node *r, const Node *bias)

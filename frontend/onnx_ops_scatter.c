@@ -157,7 +157,8 @@ static const Node *scatter_computed(Call *c, const Node *data, const Node *index
     int64_t *v = ARENA_ARRAY(call_arena(c), int64_t, n), last = n - 1;
     for (int64_t i = 0; i < n; i++) v[i] = i;
     const Node *places = build_reshape(c->b, build_ints(c->b, n, v), data->type.rank, dim);
-    index = build_binary(c->b, OP_max, index_from_start(c, index, n), build_ints(c->b, 1, (int64_t[]){0}));
+    const Node *first = build_ints(c->b, 1, (int64_t[]){0});
+    index = build_binary(c->b, OP_max, index_from_start(c, index, n), first);
     index = build_binary(c->b, OP_min, index, build_ints(c->b, 1, &last));
     for (int64_t k = 0; k < index->type.dim[axis]; k++) {
         if (!charge(c, 2 * type_lanes(data->type))) return NULL;

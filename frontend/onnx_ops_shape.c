@@ -340,7 +340,7 @@ void import_one_hot(Call *c, int a)
     for (int i = 0; i < wide->type.rank; i++) count[i] = i == axis ? depth : 1;
     const Node *steps = build_reshape(c->b, build_ints(c->b, depth, v), wide->type.rank, count);
     const Node *n = build_ints(c->b, 1, &depth), *zero = build_ints(c->b, 1, (int64_t[]){0});
-    const Node *positive =
-        build_select(c->b, build_binary(c->b, OP_lt, wide, zero), build_binary(c->b, OP_add, wide, n), wide);
+    const Node *from_start = build_binary(c->b, OP_add, wide, n);
+    const Node *positive = build_select(c->b, build_binary(c->b, OP_lt, wide, zero), from_start, wide);
     result(c, 0, build_select(c->b, build_binary(c->b, OP_eq, positive, steps), on, off));
 }

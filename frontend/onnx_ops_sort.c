@@ -56,7 +56,7 @@ const Node *sorted_positions(Call *c, const Node *lines, int64_t k, bool largest
     t.dim[t.rank - 1] = k;
     const Node *place = spread(c, places(c, lines, largest, last_first), n, k, n, false);
     const Node *here = build_binary(c->b, OP_eq, place, grid(c, place->type, FIRST));
-    const Node *index = build_select(c->b, here, grid(c, place->type, SECOND), build_scalar(c->b, 0));
+    const Node *zero = build_scalar(c->b, 0), *index = build_select(c->b, here, grid(c, place->type, SECOND), zero);
     const Node *sum = build_cast(c->b, build_reduce(c->b, OP_reduce_sum, index), T_I64);
     return build_reshape(c->b, sum, t.rank, t.dim);
 }

@@ -8,7 +8,9 @@ void import_erfc(Call *c, int a)
 {
     (void)a;
     const Node *x = arg(c, 0);
-    if (x) result(c, 0, op2(c, OP_sub, number(c, 1), build_unary(c->b, OP_erf, x)));
+    if (!x) return;
+    const Node *erf = build_unary(c->b, OP_erf, x);
+    result(c, 0, op2(c, OP_sub, number(c, 1), erf));
 }
 
 // The normal quantile of p: sqrt(2) erfinv(2 p - 1).
@@ -17,8 +19,9 @@ void import_ndtri(Call *c, int a)
     (void)a;
     const Node *p = arg(c, 0);
     if (!p) return;
-    const Node *both = op2(c, OP_sub, op2(c, OP_mul, p, number(c, 2)), number(c, 1));
-    result(c, 0, op2(c, OP_mul, build_unary(c->b, OP_erfinv, both), number(c, ROOT_2)));
+    const Node *one = number(c, 1), *both = op2(c, OP_sub, op2(c, OP_mul, p, number(c, 2)), one);
+    const Node *root = number(c, ROOT_2);
+    result(c, 0, op2(c, OP_mul, build_unary(c->b, OP_erfinv, both), root));
 }
 
 // x log(y), 0 where x is 0.
@@ -27,7 +30,8 @@ void import_x_times_log(Call *c, int op)
     const Node *in[2];
     if (!operands(c, 2, in)) return;
     const Node *product = op2(c, OP_mul, in[0], build_unary(c->b, (Op)op, in[1]));
-    result(c, 0, build_select(c->b, op2(c, OP_eq, in[0], number(c, 0)), number(c, 0), product));
+    const Node *zero = number(c, 0);
+    result(c, 0, build_select(c->b, op2(c, OP_eq, in[0], zero), zero, product));
 }
 
 // The shape that two shapes have together.

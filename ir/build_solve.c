@@ -26,7 +26,7 @@ static const Node *pick_pivot(Builder *b, const Node *column, int64_t m, int64_t
     for (int64_t i = 0; i < n; i++) rank[i] = (double)(n - i);
     const Node *size = build_unary(b, OP_abs, column), *ranks = build_reals(b, type_vector(n), rank);
     const Node *most = build_reshape(b, build_reduce(b, OP_reduce_max, size), 2, (int64_t[]){m, 1});
-    const Node *score = build_select(b, build_binary(b, OP_le, most, size), ranks, build_scalar(b, 0));
+    const Node *zero = build_scalar(b, 0), *score = build_select(b, build_binary(b, OP_le, most, size), ranks, zero);
     const Node *best = build_reshape(b, build_reduce(b, OP_reduce_max, score), 2, (int64_t[]){m, 1});
     return build_binary(b, OP_le, best, score);
 }
@@ -35,7 +35,7 @@ static const Node *pick_pivot(Builder *b, const Node *column, int64_t m, int64_t
 static const Node *picked(Builder *b, const Node *pick, const Node *x)
 {
     int64_t m = x->type.dim[0], n = x->type.dim[1];
-    const Node *row = build_select(b, shaped(b, pick, m, n, 1), x, build_scalar(b, 0));
+    const Node *zero = build_scalar(b, 0), *row = build_select(b, shaped(b, pick, m, n, 1), x, zero);
     return shaped(b, build_reduce(b, OP_reduce_sum, build_swap_last(b, row)), m, 1, type_last(x->type));
 }
 
@@ -44,7 +44,8 @@ static const Node *without(Builder *b, const Node *pick, const Node *x)
 {
     int64_t m = x->type.dim[0], n = x->type.dim[1] - 1;
     const Node *where = shaped(b, build_slice(b, pick, 1, 1, n, 1), m, n, 1);
-    return build_select(b, where, build_slice(b, x, 1, 0, 1, 1), build_slice(b, x, 1, 1, n, 1));
+    const Node *rest = build_slice(b, x, 1, 1, n, 1);
+    return build_select(b, where, build_slice(b, x, 1, 0, 1, 1), rest);
 }
 
 static const Node *reduced(Builder *b, const Node *stays, const Node *factor, const Node *row)
@@ -61,11 +62,14 @@ static void eliminate_column(Elimination *e)
     e->row = picked(b, pick, e->a);
     if (e->x) e->side = picked(b, pick, e->x);
     const Node *kept = build_slice(b, pick, 1, 0, 1, 1);
-    e->sign = build_binary(b, OP_mul, e->sign, build_select(b, kept, build_scalar(b, 1), build_scalar(b, -1)));
+    const Node *minus = build_scalar(b, -1), *sign = build_select(b, kept, build_scalar(b, 1), minus);
+    e->sign = build_binary(b, OP_mul, e->sign, sign);
     if (n == 1) return;
     const Node *a = without(b, pick, e->a);
-    const Node *factor = build_binary(b, OP_div, build_slice(b, a, 2, 0, 1, 1), build_slice(b, e->row, 2, 0, 1, 1));
-    e->a = reduced(b, build_slice(b, a, 2, 1, n - 1, 1), factor, build_slice(b, e->row, 2, 1, n - 1, 1));
+    const Node *pivot = build_slice(b, e->row, 2, 0, 1, 1);
+    const Node *factor = build_binary(b, OP_div, build_slice(b, a, 2, 0, 1, 1), pivot);
+    const Node *row = build_slice(b, e->row, 2, 1, n - 1, 1);
+    e->a = reduced(b, build_slice(b, a, 2, 1, n - 1, 1), factor, row);
     if (e->x) e->x = reduced(b, without(b, pick, e->x), factor, e->side);
 }
 

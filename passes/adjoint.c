@@ -70,13 +70,14 @@ static void push_sums(Adjoints *to, const Node *node, const LaneRef *targets, in
         if (targets[i].node == node && at[targets[i].lane] >= 0)
             refs[(int64_t)at[targets[i].lane] * times + filled[targets[i].lane]++] = lane_of(value, i);
     int64_t dim[2] = {m, times};
-    if (type_lanes(value->type) == 1)
-        push_layer(to, node, build_binary(to->b, OP_mul, flat(to->b, value), build_scalar(to->b, times)), at);
-    else
-        push_layer(
-            to, node,
-            flat(to->b, build_reduce(to->b, OP_reduce_sum, lanes_gather_as(to->b, refs, type_make(T_F32, 2, dim)))),
-            at);
+    const Node *sum;
+    if (type_lanes(value->type) == 1) {
+        const Node *number = build_scalar(to->b, times);
+        sum = build_binary(to->b, OP_mul, flat(to->b, value), number);
+    } else {
+        sum = flat(to->b, build_reduce(to->b, OP_reduce_sum, lanes_gather_as(to->b, refs, type_make(T_F32, 2, dim))));
+    }
+    push_layer(to, node, sum, at);
     free(filled);
     free(refs);
 }

@@ -44,15 +44,16 @@ static const Node *logistic_shape(Builder *b, double p, const Node *u)
 {
     (void)p; // symmetric: -|u| - 2 softplus(-|u|) does not cancel
     const Node *minus = build_unary(b, OP_neg, build_unary(b, OP_abs, u));
-    return build_binary(b, OP_sub, minus, build_binary(b, OP_mul, build_unary(b, OP_softplus, minus), num(b, 2)));
+    const Node *two = num(b, 2), *half = build_unary(b, OP_softplus, minus);
+    return build_binary(b, OP_sub, minus, build_binary(b, OP_mul, half, two));
 }
 
 static const Node *uniform_shape(Builder *b, double p, const Node *u)
 {
     (void)p;
-    const Node *inside =
-        build_binary(b, OP_and, build_binary(b, OP_le, num(b, 0), u), build_binary(b, OP_le, u, num(b, 1)));
-    return build_select(b, inside, num(b, 0), num(b, -INFINITY));
+    const Node *below = build_binary(b, OP_le, u, num(b, 1)), *zero = num(b, 0);
+    const Node *inside = build_binary(b, OP_and, build_binary(b, OP_le, zero, u), below);
+    return build_select(b, inside, zero, num(b, -INFINITY));
 }
 
 static double student_constant(double v)
@@ -61,8 +62,9 @@ static double student_constant(double v)
 }
 static const Node *student_shape(Builder *b, double v, const Node *u)
 {
-    const Node *q = build_binary(b, OP_mul, build_binary(b, OP_mul, u, u), num(b, 1 / v));
-    return build_binary(b, OP_mul, build_unary(b, OP_log1p, q), num(b, -(v + 1) / 2));
+    const Node *over = num(b, 1 / v), *q = build_binary(b, OP_mul, build_binary(b, OP_mul, u, u), over);
+    const Node *power = num(b, -(v + 1) / 2);
+    return build_binary(b, OP_mul, build_unary(b, OP_log1p, q), power);
 }
 
 static const Base BASES[BASE_COUNT] = {

@@ -77,21 +77,28 @@ static void both_ends(Derive *d, bool exported_direction, const char *input, con
 
 static const Node *never_nan(Builder *b, const Node *v)
 {
-    return build_select(b, build_binary(b, OP_eq, v, v), v, build_scalar(b, -INFINITY));
+    const Node *least = build_scalar(b, -INFINITY);
+    return build_select(b, build_binary(b, OP_eq, v, v), v, least);
 }
 
 typedef struct {
     const Node *x, *z, *log_det, *log_prob; // log_prob may be NaN
 } Ends;
 
+// An exported number, times a constant.
+static const Node *exported_times(Derive *d, const Node *exported, double factor)
+{
+    LaneRef lane = lane_env_lane(d->env, exported, 0);
+    const Node *times = build_scalar(d->b, factor);
+    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)), times);
+}
+
 // log|d out / d in| of the map: from the steps, or the exported number of a one-way flow.
 static const Node *log_det_of(Derive *d)
 {
     const Map *map = d->map;
     if (!map->log_det) return emit_log_det(d->env, map->solution);
-    LaneRef lane = lane_env_lane(d->env, map->log_det, 0);
-    const Node *log_det = build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)),
-                                       build_scalar(d->b, map->log_det_scale));
+    const Node *log_det = exported_times(d, map->log_det, map->log_det_scale);
     if (!map->base) return log_det;
     return build_binary(d->b, OP_sub, log_det, emit_log_det(d->env, map->base_solution));
 }
@@ -100,9 +107,7 @@ static const Node *log_det_of(Derive *d)
 static const Node *own_log_prob(Derive *d)
 {
     emit_missing(d->env);
-    LaneRef lane = lane_env_lane(d->env, d->map->log_prob, 0);
-    return build_binary(d->b, OP_mul, lanes_gather_as(d->b, &lane, type_vector(1)),
-                        build_scalar(d->b, d->map->log_prob_sign));
+    return exported_times(d, d->map->log_prob, d->map->log_prob_sign);
 }
 
 // One direction, from its input ("x" or "z") on.

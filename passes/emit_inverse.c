@@ -43,9 +43,9 @@ const Node *emit_inverse_unary(LaneEnv *env, const Node *n, const Node *u)
     case OP_erfinv: return build_unary(b, OP_erf, u);
     case OP_leaky_relu: return build_alpha(b, OP_leaky_relu, u, 1 / n->alpha);
     case OP_elu: {
-        const Node *below = build_unary(
-            b, OP_log1p, build_binary(b, OP_mul, build_binary(b, OP_min, u, num(env, 0)), num(env, 1 / n->alpha)));
-        return build_select(b, build_binary(b, OP_lt, num(env, 0), u), u, below);
+        const Node *over = num(env, 1 / n->alpha), *zero = num(env, 0);
+        const Node *below = build_unary(b, OP_log1p, build_binary(b, OP_mul, build_binary(b, OP_min, u, zero), over));
+        return build_select(b, build_binary(b, OP_lt, zero, u), u, below);
     }
     default: return NULL;
     }

@@ -182,11 +182,9 @@ static void add_unary(Total *t, const SolveStep *s)
     case OP_erf: add_log_normal(t, 1, v, s->n); break;
     case OP_erfinv: add_log_normal(t, -1, u, s->n); break;
     case OP_leaky_relu:
-        add_term(t, 1, build_select(b, build_binary(b, OP_lt, zero, v), zero, build_scalar(b, double_log(n->alpha))),
-                 s->n);
-        break;
     case OP_elu: {
-        const Node *below = build_binary(b, OP_add, v, build_scalar(b, double_log(n->alpha)));
+        const Node *below = build_scalar(b, double_log(n->alpha));
+        if (n->op == OP_elu) below = build_binary(b, OP_add, v, below);
         add_term(t, 1, build_select(b, build_binary(b, OP_lt, zero, v), zero, below), s->n);
         break;
     }
@@ -212,8 +210,8 @@ static void add_power(Total *t, const SolveStep *s)
     const Node *v = emit_operand_at(t->env, s->node, 0, s->lanes, s->n),
                *c = emit_operand_at(t->env, s->node, 1, s->lanes, s->n);
     add_log_abs_operand(t, 1, s, 1);
-    add_term(t, 1, build_binary(b, OP_mul, build_binary(b, OP_sub, c, build_scalar(b, 1)), build_unary(b, OP_log, v)),
-             s->n);
+    const Node *log = build_unary(b, OP_log, v);
+    add_term(t, 1, build_binary(b, OP_mul, build_binary(b, OP_sub, c, build_scalar(b, 1)), log), s->n);
 }
 
 static void add_step(Total *t, const SolveStep *s)

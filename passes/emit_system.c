@@ -43,11 +43,14 @@ void emit_system(LaneEnv *env, const System *y)
         value[i] = lane_env_get(env, y->known[i]);
         if (!rest[i].node) rest_of_node(zero, y, i, rest);
     }
-    const Node *u = build_binary(env->b, OP_sub, lanes_gather_as(env->b, value, type_vector(k)),
-                                 lanes_gather_as(env->b, rest, type_vector(k)));
-    const Node *x = y->inverse ? build_linear(env->b, build_reshape(env->b, u, 2, dim),
-                                              build_reals(env->b, type_make(T_F64, 2, square), y->inverse), NULL, NULL)
-                               : system_solve(env, y, u);
+    const Node *less = lanes_gather_as(env->b, rest, type_vector(k)), *x;
+    const Node *u = build_binary(env->b, OP_sub, lanes_gather_as(env->b, value, type_vector(k)), less);
+    if (y->inverse) {
+        const Node *inverse = build_reals(env->b, type_make(T_F64, 2, square), y->inverse);
+        x = build_linear(env->b, build_reshape(env->b, u, 2, dim), inverse, NULL, NULL);
+    } else {
+        x = system_solve(env, y, u);
+    }
     for (int i = 0; i < y->k; i++) lane_env_set(env, y->atoms[i], (LaneRef){x, i});
     free(numbers);
     free(value);

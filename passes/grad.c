@@ -71,12 +71,42 @@ static const Node *neg(Builder *b, const Node *x) { return build_unary(b, OP_neg
 static const Node *square(Builder *b, const Node *x) { return mul(b, x, x); }
 static const Node *less(Builder *b, const Node *x, const Node *y) { return build_binary(b, OP_lt, x, y); }
 
+static const Node *where_positive(Builder *b, const Node *x, const Node *yes, const Node *no)
+{
+    return build_select(b, less(b, num(b, 0), x), yes, no);
+}
+
+// (1 - x) (1 + x), which does not cancel
+static const Node *one_minus_square(Builder *b, const Node *x)
+{
+    const Node *plus = one_plus(b, x);
+    return mul(b, one_minus(b, x), plus);
+}
+
+// d factor e^x
+static const Node *times_exp(Builder *b, const Node *d, double factor, const Node *x)
+{
+    const Node *e = build_unary(b, OP_exp, x);
+    return mul(b, mul(b, d, num(b, factor)), e);
+}
+
+static const Node *slope_of_abs(Builder *b, const Node *d, const Node *x)
+{
+    const Node *not_below = where_positive(b, x, d, num(b, 0)), *minus = neg(b, d);
+    return build_select(b, less(b, x, num(b, 0)), minus, not_below);
+}
+
+static const Node *slope_of_acosh(Builder *b, const Node *d, const Node *x)
+{
+    const Node *plus = one_plus(b, x);
+    return divide(b, d, build_unary(b, OP_sqrt, mul(b, build_binary(b, OP_sub, x, num(b, 1)), plus)));
+}
+
 static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const Node *x, const Node *y)
 {
     switch (n->op) {
     case OP_neg: return neg(b, d);
-    case OP_abs:
-        return build_select(b, less(b, x, num(b, 0)), neg(b, d), build_select(b, less(b, num(b, 0), x), d, num(b, 0)));
+    case OP_abs: return slope_of_abs(b, d, x);
     case OP_sqrt: return divide(b, mul(b, d, num(b, 0.5)), y);
     case OP_exp: return mul(b, d, y);
     case OP_log: return divide(b, d, x);
@@ -85,26 +115,23 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
     case OP_sin: return mul(b, d, build_unary(b, OP_cos, x));
     case OP_cos: return neg(b, mul(b, d, build_unary(b, OP_sin, x)));
     case OP_tan: return mul(b, d, one_plus(b, square(b, y)));
-    case OP_asin: return divide(b, d, build_unary(b, OP_sqrt, mul(b, one_minus(b, x), one_plus(b, x))));
-    case OP_acos: return neg(b, divide(b, d, build_unary(b, OP_sqrt, mul(b, one_minus(b, x), one_plus(b, x)))));
+    case OP_asin: return divide(b, d, build_unary(b, OP_sqrt, one_minus_square(b, x)));
+    case OP_acos: return neg(b, divide(b, d, build_unary(b, OP_sqrt, one_minus_square(b, x))));
     case OP_atan: return divide(b, d, one_plus(b, square(b, x)));
     case OP_sinh: return mul(b, d, build_unary(b, OP_cosh, x));
     case OP_cosh: return mul(b, d, build_unary(b, OP_sinh, x));
-    case OP_tanh: return mul(b, d, mul(b, one_minus(b, y), one_plus(b, y)));
+    case OP_tanh: return mul(b, d, one_minus_square(b, y));
     case OP_asinh: return divide(b, d, build_unary(b, OP_sqrt, one_plus(b, square(b, x))));
-    case OP_acosh:
-        return divide(b, d, build_unary(b, OP_sqrt, mul(b, build_binary(b, OP_sub, x, num(b, 1)), one_plus(b, x))));
-    case OP_atanh: return divide(b, d, mul(b, one_minus(b, x), one_plus(b, x)));
+    case OP_acosh: return slope_of_acosh(b, d, x);
+    case OP_atanh: return divide(b, d, one_minus_square(b, x));
     case OP_sigmoid: return mul(b, d, mul(b, y, one_minus(b, y)));
     case OP_logit: return divide(b, d, mul(b, x, one_minus(b, x)));
     case OP_softplus: return mul(b, d, build_unary(b, OP_sigmoid, x));
     case OP_softplus_inv: return neg(b, divide(b, d, build_unary(b, OP_expm1, neg(b, x))));
-    case OP_erf: return mul(b, mul(b, d, num(b, ERF_SLOPE)), build_unary(b, OP_exp, neg(b, square(b, x))));
-    case OP_erfinv: return mul(b, mul(b, d, num(b, 1 / ERF_SLOPE)), build_unary(b, OP_exp, square(b, y)));
-    case OP_leaky_relu: return build_select(b, less(b, num(b, 0), x), d, mul(b, d, num(b, n->alpha)));
-    case OP_elu:
-        return build_select(b, less(b, num(b, 0), x), d,
-                            mul(b, mul(b, d, num(b, n->alpha)), build_unary(b, OP_exp, x)));
+    case OP_erf: return times_exp(b, d, ERF_SLOPE, neg(b, square(b, x)));
+    case OP_erfinv: return times_exp(b, d, 1 / ERF_SLOPE, square(b, y));
+    case OP_leaky_relu: return where_positive(b, x, d, mul(b, d, num(b, n->alpha)));
+    case OP_elu: return where_positive(b, x, d, times_exp(b, d, n->alpha, x));
     default: return NULL;
     }
 }
@@ -112,8 +139,8 @@ static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const No
 // d log a, 0 for a = 0 (as the limit of a^b log a, b > 0)
 static const Node *power_of_exponent(Builder *b, const Node *d, const Node *base, const Node *y)
 {
-    const Node *zero = build_binary(b, OP_eq, base, num(b, 0));
-    return build_select(b, zero, num(b, 0), mul(b, mul(b, d, y), build_unary(b, OP_log, base)));
+    const Node *zero = num(b, 0), *is_zero = build_binary(b, OP_eq, base, zero), *log = build_unary(b, OP_log, base);
+    return build_select(b, is_zero, zero, mul(b, mul(b, d, y), log));
 }
 
 // Adjoint of operand k (0: p, 1: q).
@@ -141,10 +168,11 @@ static const Node *elementwise_rule(Grad *g, const Node *n, int k, const Adjoint
 {
     Builder *b = g->b;
     const Node *d = a->value, *zero = num(b, 0);
-    if (n->n_in == 1) return unary_rule(b, n, d, at_lanes(g, n, 0, a), at_lanes(g, n, -1, a));
-    if (n->n_in == 2) return binary_rule(b, n, k, d, at_lanes(g, n, 0, a), at_lanes(g, n, 1, a), at_lanes(g, n, -1, a));
-    const Node *c = at_lanes(g, n, 0, a);
-    return k == 0 ? NULL : k == 1 ? build_select(b, c, d, zero) : build_select(b, c, zero, d);
+    const Node *y = n->n_in < 3 ? at_lanes(g, n, -1, a) : NULL, *q = n->n_in == 2 ? at_lanes(g, n, 1, a) : NULL;
+    const Node *p = at_lanes(g, n, 0, a);
+    if (n->n_in == 1) return unary_rule(b, n, d, p, y);
+    if (n->n_in == 2) return binary_rule(b, n, k, d, p, q, y);
+    return k == 0 ? NULL : k == 1 ? build_select(b, p, d, zero) : build_select(b, p, zero, d);
 }
 
 static bool operand_depends(const Grad *g, const Node *v) { return v && is_real(v) && g->adjoints.depends[v->id]; }
@@ -213,8 +241,8 @@ static const Node *extreme_rule(Grad *g, const Node *n, const Node *d, int64_t o
     Builder *b = g->b;
     const Node *x = rows_of(b, value_of(g, n->in[0]), outer, K), *y = spread(b, value_of(g, n), outer, K);
     const Node *chosen = build_binary(b, OP_eq, x, y);
-    const Node *count = build_reduce(b, OP_reduce_sum, build_select(b, chosen, num(b, 1), num(b, 0)));
-    return build_select(b, chosen, spread(b, divide(b, d, count), outer, K), num(b, 0));
+    const Node *zero = num(b, 0), *count = build_reduce(b, OP_reduce_sum, build_select(b, chosen, num(b, 1), zero));
+    return build_select(b, chosen, spread(b, divide(b, d, count), outer, K), zero);
 }
 
 // The product of the others: so it is right where a factor is 0.
@@ -229,7 +257,8 @@ static const Node *product_rule(Grad *g, const Node *n, const Node *d, int64_t o
             if (k != i % K) refs[at++] = (LaneRef){x, i / K * K + k};
     const Node *others = build_reduce(b, OP_reduce_prod, lanes_gather_as(b, refs, type_make(T_F32, 2, dim)));
     free(refs);
-    return mul(b, spread(b, d, outer, K), rows_of(b, others, outer, K));
+    others = rows_of(b, others, outer, K);
+    return mul(b, spread(b, d, outer, K), others);
 }
 
 static void reduce(Grad *g, const Node *n, const Adjoint *a)
@@ -256,13 +285,14 @@ static void take(Grad *g, const Node *n, const Adjoint *a)
     int64_t one[3] = {tables, 1, J}, all[3] = {tables, K, J}, entries[3] = {1, K, 1};
     const Node *index = build_reshape(b, value_of(g, n->in[1]), 3, one);
     if (index->type.dtype != T_F32) index = build_cast(b, index, T_F32);
-    index = build_binary(b, OP_max, build_unary(b, OP_trunc, index), num(b, 0));
+    const Node *zero = num(b, 0);
+    index = build_binary(b, OP_max, build_unary(b, OP_trunc, index), zero);
     index = build_binary(b, OP_min, index, num(b, (double)(K - 1)));
     double *numbers = heap_array(K, sizeof *numbers);
     for (int64_t k = 0; k < K; k++) numbers[k] = (double)k;
     const Node *d = build_broadcast(b, build_reshape(b, adjoint_whole(g->b, a, n->type), 3, one), 3, all);
     const Node *is = build_binary(b, OP_eq, index, build_reals(b, type_make(T_F64, 3, entries), numbers));
-    adjoint_add(&g->adjoints, n->in[0], build_reduce(b, OP_reduce_sum, build_select(b, is, d, num(b, 0))));
+    adjoint_add(&g->adjoints, n->in[0], build_reduce(b, OP_reduce_sum, build_select(b, is, d, zero)));
     free(numbers);
 }
 

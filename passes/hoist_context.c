@@ -137,9 +137,10 @@ static const Node *split_rule(Builder *b, const Node *n, const Node *const *in, 
     }
     if (n_x && n_y) {
         const Cut *c = cut_of(u->cuts, b, in[1], x, n_x, y, n_y);
-        const Node *p = build_linear(b, pick(b, in[0], tokens, K, y, n_y), part_here(b, c->y), NULL, NULL);
+        const Node *own = part_here(b, c->y), *p = build_linear(b, pick(b, in[0], tokens, K, y, n_y), own, NULL, NULL);
         const Node *bias = n->n_in > 2 ? in[2] : NULL, *add = node_is_const(p) ? NULL : p; // it has no lanes in PREP
-        now = build_linear(b, pick(b, in[0], tokens, K, x, n_x), part_here(b, c->x), bias, add);
+        own = part_here(b, c->x);
+        now = build_linear(b, pick(b, in[0], tokens, K, x, n_x), own, bias, add);
         if (!add) now = build_binary(b, OP_add, now, p);
         now = build_reshape(b, now, n->type.rank, n->type.dim);
     }

@@ -387,8 +387,10 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     const Node *copy = build_like(b, n, in), *x = NULL;
     if (copy->type.rank != n->type.rank || type_lanes(copy->type) != type_lanes(n->type)) return copy;
     if ((x = scaled(copy, 0.5)) && (x = as_large(scaled(x, 2), n)) && x->op == OP_atanh) return x;
-    if ((x = as_large(find_half_atanh(copy), n)))
-        return build_binary(b, OP_mul, build_unary(b, OP_atanh, x), build_scalar(b, 2));
+    if ((x = as_large(find_half_atanh(copy), n))) {
+        const Node *two = build_scalar(b, 2);
+        return build_binary(b, OP_mul, build_unary(b, OP_atanh, x), two);
+    }
     if ((x = as_large(find_logit(copy), n))) return build_unary(b, OP_logit, x);
     if ((x = as_large(find_logit_between(b, copy), n))) return build_unary(b, OP_logit, x);
     if ((x = as_large(find_sigmoid(copy), n))) return build_unary(b, OP_sigmoid, x);
@@ -405,8 +407,10 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
                         : build_unary(b, OP_sinh, build_unary(b, OP_atanh, x));
     const Node *y = NULL;
     if ((y = find_choice(b, copy)) && type_equal(y->type, n->type)) return y;
-    if ((x = as_large(find_signed(copy, &y), n)))
-        return build_select(b, build_binary(b, OP_lt, x, build_scalar(b, 0)), build_unary(b, OP_neg, y), y);
+    if ((x = as_large(find_signed(copy, &y), n))) {
+        const Node *minus = build_unary(b, OP_neg, y);
+        return build_select(b, build_binary(b, OP_lt, x, build_scalar(b, 0)), minus, y);
+    }
     if ((x = as_large(find_leaky_relu(copy, &number), n))) return build_alpha(b, OP_leaky_relu, x, number);
     return copy;
 }

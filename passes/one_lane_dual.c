@@ -18,15 +18,16 @@ static const Node *unary_slope(Builder *b, const Node *n, const Node *x, const N
     case OP_expm1: return build_unary(b, OP_exp, x);
     case OP_tanh: {
         const Node *p = build_unary(b, OP_sigmoid, twice),
-                   *q = build_unary(b, OP_sigmoid, build_unary(b, OP_neg, twice));
-        return build_binary(b, OP_mul, build_binary(b, OP_mul, p, q), build_scalar(b, 4));
+                   *q = build_unary(b, OP_sigmoid, build_unary(b, OP_neg, twice)), *four = build_scalar(b, 4);
+        return build_binary(b, OP_mul, build_binary(b, OP_mul, p, q), four);
     }
     case OP_sigmoid: return build_binary(b, OP_mul, u, build_unary(b, OP_sigmoid, build_unary(b, OP_neg, x)));
     case OP_softplus: return build_unary(b, OP_sigmoid, x);
     case OP_atan: return build_binary(b, OP_div, one, build_binary(b, OP_add, one, build_binary(b, OP_mul, x, x)));
-    case OP_erf:
-        return build_binary(b, OP_mul, build_unary(b, OP_exp, build_unary(b, OP_neg, build_binary(b, OP_mul, x, x))),
-                            build_scalar(b, ERF_SLOPE));
+    case OP_erf: {
+        const Node *most = build_scalar(b, ERF_SLOPE), *square = build_binary(b, OP_mul, x, x);
+        return build_binary(b, OP_mul, build_unary(b, OP_exp, build_unary(b, OP_neg, square)), most);
+    }
     case OP_sinh: return build_unary(b, OP_cosh, x);
     case OP_asinh:
         return build_binary(b, OP_div, one,
@@ -35,11 +36,16 @@ static const Node *unary_slope(Builder *b, const Node *n, const Node *x, const N
     case OP_log: return build_binary(b, OP_div, one, x);
     case OP_sin: return build_unary(b, OP_cos, x);
     case OP_cos: return build_unary(b, OP_neg, build_unary(b, OP_sin, x));
-    case OP_abs: return build_select(b, build_binary(b, OP_lt, x, zero), build_scalar(b, -1), one);
-    case OP_leaky_relu: return build_select(b, build_binary(b, OP_lt, zero, x), one, build_scalar(b, n->alpha));
-    case OP_elu:
-        return build_select(b, build_binary(b, OP_lt, zero, x), one,
-                            build_binary(b, OP_mul, build_unary(b, OP_exp, x), build_scalar(b, n->alpha)));
+    case OP_abs: {
+        const Node *falls = build_scalar(b, -1);
+        return build_select(b, build_binary(b, OP_lt, x, zero), falls, one);
+    }
+    case OP_leaky_relu:
+    case OP_elu: {
+        const Node *below = build_scalar(b, n->alpha);
+        if (n->op == OP_elu) below = build_binary(b, OP_mul, build_unary(b, OP_exp, x), below);
+        return build_select(b, build_binary(b, OP_lt, zero, x), one, below);
+    }
     default: return build_scalar(b, -1); // neg
     }
 }
@@ -54,7 +60,8 @@ static const Node *sum_of(Builder *b, Op op, const Node *x, const Node *y)
 static const Node *choose(Builder *b, const Node *c, const Node *x, const Node *y)
 {
     if (!x && !y) return NULL;
-    return build_select(b, c, x ? x : build_scalar(b, 0), y ? y : build_scalar(b, 0));
+    if (!y) y = build_scalar(b, 0);
+    return build_select(b, c, x ? x : build_scalar(b, 0), y);
 }
 
 const Node *dual_slope(Builder *b, const Node *n, const Dual *in, const Node *u)
@@ -62,7 +69,10 @@ const Node *dual_slope(Builder *b, const Node *n, const Dual *in, const Node *u)
     switch ((int)n->op) {
     case OP_add:
     case OP_sub: return sum_of(b, n->op, in[0].slope, in[1].slope);
-    case OP_mul: return sum_of(b, OP_add, mul(b, in[0].slope, in[1].value), mul(b, in[1].slope, in[0].value));
+    case OP_mul: {
+        const Node *other = mul(b, in[1].slope, in[0].value);
+        return sum_of(b, OP_add, mul(b, in[0].slope, in[1].value), other);
+    }
     case OP_div: {
         const Node *top = sum_of(b, OP_sub, in[0].slope, mul(b, in[1].slope, u));
         return top ? build_binary(b, OP_div, top, in[1].value) : NULL;

@@ -100,32 +100,32 @@ static const Node **symbol_vectors(Emit *e, const Way *way, const Node *t, const
 // x limited to lo..hi; lo where x is no number.
 static const Node *within(Emit *e, const Node *x, double lo, double hi)
 {
-    const Node *low = build_select(e->b, bin(e, OP_lt, num(e, lo), x), x, num(e, lo));
-    return build_select(e->b, bin(e, OP_lt, low, num(e, hi)), low, num(e, hi));
+    const Node *least = num(e, lo), *low = build_select(e->b, bin(e, OP_lt, least, x), x, least), *most = num(e, hi);
+    return build_select(e->b, bin(e, OP_lt, low, most), low, most);
 }
 
 // Quotient that is 0 where the divisor is 0.
 static const Node *quotient(Emit *e, const Node *x, const Node *y)
 {
-    const Node *zero = bin(e, OP_eq, y, num(e, 0));
-    return build_select(e->b, zero, num(e, 0), bin(e, OP_div, x, build_select(e->b, zero, num(e, 1), y)));
+    const Node *zero = num(e, 0), *is_zero = bin(e, OP_eq, y, zero);
+    return build_select(e->b, is_zero, zero, bin(e, OP_div, x, build_select(e->b, is_zero, num(e, 1), y)));
 }
 
 // The root at which F = c2 t^2 + c1 t + c0 has the slope r = +-sqrt(c1^2 - 4 c2 c0): (r - c1) / (2 c2) = 2 c0 / (-c1 -
 // r), whichever does not cancel.
 static const Node *solve_quadratic(Emit *e, const Way *way, const Node *c0, const Node *c1, const Node *c2)
 {
-    const Node *square = bin(e, OP_sub, bin(e, OP_mul, c1, c1), bin(e, OP_mul, bin(e, OP_mul, c2, c0), num(e, 4)));
+    const Node *four = num(e, 4), *other = bin(e, OP_mul, bin(e, OP_mul, c2, c0), four);
+    const Node *square = bin(e, OP_sub, bin(e, OP_mul, c1, c1), other);
     const Node *root = build_unary(e->b, OP_sqrt, bin(e, OP_max, square, num(e, 0))), *zero = num(e, 0);
     const Node *alike = bin(e, OP_le, zero, c1), *minus = build_unary(e->b, OP_neg, root);
     if (way->relation_slope < 0) {
         root = minus;
         alike = build_unary(e->b, OP_not, alike);
     }
-    const Node *top = build_select(e->b, alike, bin(e, OP_mul, c0, num(e, 2)), bin(e, OP_sub, root, c1));
-    const Node *below =
-        build_select(e->b, alike, build_unary(e->b, OP_neg, bin(e, OP_add, c1, root)), bin(e, OP_mul, c2, num(e, 2)));
-    return quotient(e, top, below);
+    const Node *less = bin(e, OP_sub, root, c1), *top = build_select(e->b, alike, bin(e, OP_mul, c0, num(e, 2)), less);
+    const Node *twice = bin(e, OP_mul, c2, num(e, 2)), *minus_sum = build_unary(e->b, OP_neg, bin(e, OP_add, c1, root));
+    return quotient(e, top, build_select(e->b, alike, minus_sum, twice));
 }
 
 // The same for t in 0..1, by Bernstein's form F = b0 (1-t)^2 + 2 b1 t (1-t) + b2 t^2, made to rise: b0 <= 0 <= b2. Then
@@ -142,10 +142,10 @@ static const Node *solve_in_bin(Emit *e, const Way *way, const Node *b0, const N
     }
     minus0 = bin(e, OP_max, minus0, zero);
     b2 = bin(e, OP_max, b2, zero);
-    const Node *square = bin(e, OP_add, bin(e, OP_mul, b1, b1), bin(e, OP_mul, minus0, b2));
-    const Node *m = bin(e, OP_add, build_unary(e->b, OP_abs, b1), build_unary(e->b, OP_sqrt, square));
-    const Node *up = bin(e, OP_le, zero, b1);
-    return quotient(e, build_select(e->b, up, minus0, m), bin(e, OP_add, m, build_select(e->b, up, minus0, b2)));
+    const Node *other = bin(e, OP_mul, minus0, b2), *square = bin(e, OP_add, bin(e, OP_mul, b1, b1), other);
+    const Node *root = build_unary(e->b, OP_sqrt, square), *m = bin(e, OP_add, build_unary(e->b, OP_abs, b1), root);
+    const Node *up = bin(e, OP_le, zero, b1), *below = bin(e, OP_add, m, build_select(e->b, up, minus0, b2));
+    return quotient(e, build_select(e->b, up, minus0, m), below);
 }
 
 // Coefficient i of p by Bernstein's form in a symbol, without the binomial factor.
@@ -189,8 +189,10 @@ static const Node *way_value(Emit *e, const Way *way, const Node *u)
     switch (way->kind) {
     case WAY_END: return u;
     case WAY_CHAIN: return way_value(e, way->next, chain_value(e, way, u));
-    case WAY_SELECT:
-        return build_select(e->b, e->test[way->test], way_value(e, way->next, u), way_value(e, way->otherwise, u));
+    case WAY_SELECT: {
+        const Node *otherwise = way_value(e, way->otherwise, u);
+        return build_select(e->b, e->test[way->test], way_value(e, way->next, u), otherwise);
+    }
     case WAY_RATIONAL: return way_value(e, way->next, solve_relation(e, way, u));
     case WAY_BRACKET: return way_value(e, way->next, one_lane_bracketed(e->env, e->g, way, u, e->low, e->high));
     }
@@ -236,19 +238,20 @@ static const Node *softplus_of(Emit *e, const Node *x, double scale)
 
 static void add_sech2(Emit *e, Slope *s, double scale, const Node *w)
 {
-    const Node *v = bin(e, OP_sub, num(e, double_log(2.0)), bin(e, OP_add, w, softplus_of(e, w, -2)));
-    add_log(e, s, 2 * scale, v);
+    const Node *sum = bin(e, OP_add, w, softplus_of(e, w, -2));
+    add_log(e, s, 2 * scale, bin(e, OP_sub, num(e, double_log(2.0)), sum));
 }
 
 static void add_cosh(Emit *e, Slope *s, double scale, const Node *w)
 {
-    const Node *a = build_unary(e->b, OP_abs, w);
-    add_log(e, s, scale, bin(e, OP_sub, bin(e, OP_add, a, softplus_of(e, a, -2)), num(e, double_log(2.0))));
+    const Node *a = build_unary(e->b, OP_abs, w), *log_2 = num(e, double_log(2.0));
+    add_log(e, s, scale, bin(e, OP_sub, bin(e, OP_add, a, softplus_of(e, a, -2)), log_2));
 }
 
 static void add_normal(Emit *e, Slope *s, double scale, const Node *w)
 {
-    add_log(e, s, scale, bin(e, OP_sub, num(e, LOG_ERF_SLOPE), bin(e, OP_mul, w, w)));
+    const Node *square = bin(e, OP_mul, w, w);
+    add_log(e, s, scale, bin(e, OP_sub, num(e, LOG_ERF_SLOPE), square));
 }
 
 // The slope of a unary bijection u = f(v); forms as in emit_log_det.c.
@@ -278,11 +281,16 @@ static void unary_slope(Emit *e, Slope *s, const Node *n, const Node *v, const N
     case OP_asinh: add_cosh(e, s, -1, u); break;
     case OP_erf: add_normal(e, s, 1, v); break;
     case OP_erfinv: add_normal(e, s, -1, u); break;
-    case OP_leaky_relu: times(e, s, build_select(e->b, bin(e, OP_lt, zero, v), num(e, 1), num(e, n->alpha))); break;
-    case OP_elu:
-        add_log(e, s, 1,
-                build_select(e->b, bin(e, OP_lt, zero, v), zero, bin(e, OP_add, v, num(e, double_log(n->alpha)))));
+    case OP_leaky_relu: {
+        const Node *below = num(e, n->alpha), *above = num(e, 1);
+        times(e, s, build_select(e->b, bin(e, OP_lt, zero, v), above, below));
         break;
+    }
+    case OP_elu: {
+        const Node *below = bin(e, OP_add, v, num(e, double_log(n->alpha)));
+        add_log(e, s, 1, build_select(e->b, bin(e, OP_lt, zero, v), zero, below));
+        break;
+    }
     default: break;
     }
 }
@@ -305,9 +313,10 @@ static void chain_slope(Emit *e, Slope *s, const Way *way, const Node *u)
     times(e, s, other);
     if (n->op == OP_mul) return;
     const Node *v = slot_value(e, slot->in[way->operand]);
-    if (n->op == OP_pow)
-        add_log(e, s, 1, bin(e, OP_mul, bin(e, OP_sub, other, num(e, 1)), build_unary(e->b, OP_log, v)));
-    else { // other / v
+    if (n->op == OP_pow) {
+        const Node *log = build_unary(e->b, OP_log, v);
+        add_log(e, s, 1, bin(e, OP_mul, bin(e, OP_sub, other, num(e, 1)), log));
+    } else { // other / v
         over(e, s, v);
         over(e, s, v);
     }
@@ -394,9 +403,8 @@ static const Node *way_log(Emit *e, const Way *way, const Node *u)
     }
     const Node *own = slope_log(e, s);
     if (way->kind == WAY_END) return own;
-    const Node *rest =
-        build_select(e->b, slot_test(e, way->test), way_log(e, way->next, u), way_log(e, way->otherwise, u));
-    return bin(e, OP_add, own, rest);
+    const Node *otherwise = way_log(e, way->otherwise, u), *next = way_log(e, way->next, u);
+    return bin(e, OP_add, own, build_select(e->b, slot_test(e, way->test), next, otherwise));
 }
 
 const Node *one_lane_log_slope(LaneEnv *env, const OneLane *g)

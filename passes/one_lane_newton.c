@@ -87,7 +87,7 @@ static const Node *count_below(LaneEnv *env, const OneLane *g, const Way *way, c
     Builder *b = env->b;
     const Node *value = evaluate(env, g, way, points, copies, false).value, *wanted = repeated(b, u, g->n, copies);
     const Node *above = way->slope > 0 ? build_binary(b, OP_lt, wanted, value) : build_binary(b, OP_lt, value, wanted);
-    const Node *below = build_select(b, above, build_scalar(b, 0), build_scalar(b, 1));
+    const Node *one = build_scalar(b, 1), *below = build_select(b, above, build_scalar(b, 0), one);
     int64_t dim[2] = {g->n, copies};
     return build_reduce(b, OP_reduce_sum,
                         build_reshape(b, build_broadcast(b, below, 1, &(int64_t){(int64_t)g->n * copies}), 2, dim));
@@ -130,7 +130,8 @@ static const Node *grid_count(LaneEnv *env, const OneLane *g, const Way *way, co
     for (int i = 0; i < SIZE; i++) grid[i] = grid_point(i);
     const Node *first = count_below(env, g, way, tiled(b, g->n, NET_COARSE, coarse), NET_COARSE, u);
     first = build_binary(b, OP_mul, first, build_scalar(b, NET_PARTS));
-    const Node *at = build_binary(b, OP_add, repeated(b, first, g->n, FINE), tiled(b, g->n, FINE, after));
+    const Node *at = tiled(b, g->n, FINE, after);
+    at = build_binary(b, OP_add, repeated(b, first, g->n, FINE), at);
     const Node *all = build_reshape(b, tiled(b, g->n, SIZE, grid), 2, table);
     const Node *fine = build_take(b, all, build_cast(b, build_reshape(b, at, 2, places), T_I64));
     return build_binary(b, OP_add, first, count_below(env, g, way, build_reshape(b, fine, 1, &points), FINE, u));
@@ -165,7 +166,8 @@ static const Node *count_outward(LaneEnv *env, const OneLane *g, const Way *way,
     const Node *zero = build_scalar(b, 0), *one = build_scalar(b, 1);
     const Node *value = evaluate(env, g, way, points, ROOT_OUTWARD, false).value;
     const Node *left = build_binary(b, OP_sub, repeated(b, u, g->n, ROOT_OUTWARD), value);
-    left = build_binary(b, OP_mul, build_binary(b, OP_mul, left, sides), build_scalar(b, way->slope));
+    const Node *slope = build_scalar(b, way->slope);
+    left = build_binary(b, OP_mul, build_binary(b, OP_mul, left, sides), slope);
     const Node *past = build_reshape(b, build_select(b, build_binary(b, OP_lt, zero, left), zero, one), 2, rows);
     const Node *so_far = build_linear(b, past, build_reals(b, type_make(T_F32, 2, square), upper), NULL, NULL);
     so_far = build_reshape(b, so_far, 1, &all);
@@ -186,7 +188,7 @@ static void outward_interval(LaneEnv *env, const OneLane *g, const Way *way, con
     }
     const Node *start = evaluate(env, g, way, tiled(b, g->n, 1, size), 1, false).value;
     const Node *up = way->slope > 0 ? build_binary(b, OP_le, start, u) : build_binary(b, OP_le, u, start);
-    const Node *side = build_select(b, up, build_scalar(b, 1), build_scalar(b, -1));
+    const Node *minus = build_scalar(b, -1), *side = build_select(b, up, build_scalar(b, 1), minus);
     const Node *sides = repeated(b, side, g->n, ROOT_OUTWARD);
     const Node *points = build_binary(b, OP_mul, sides, tiled(b, g->n, ROOT_OUTWARD, size + 1));
     const Node *count = count_outward(env, g, way, points, sides, u);
@@ -221,15 +223,15 @@ const Node *one_lane_bracketed(LaneEnv *env, const OneLane *g, const Way *way, c
     if (way->between) bin_interval(env, g, way, &lo, &hi);
     for (int k = 0; k < sections; k++) {
         const Node *width = build_binary(b, OP_sub, hi, lo);
-        const Node *shift =
-            build_binary(b, OP_mul, repeated(b, width, g->n, parts - 1), tiled(b, g->n, parts - 1, between));
+        const Node *shares = tiled(b, g->n, parts - 1, between);
+        const Node *shift = build_binary(b, OP_mul, repeated(b, width, g->n, parts - 1), shares);
         const Node *points = build_binary(b, OP_add, repeated(b, lo, g->n, parts - 1), shift);
         const Node *count = count_below(env, g, way, points, parts - 1, u);
         const Node *part = build_binary(b, OP_mul, width, build_scalar(b, 1.0 / parts));
         lo = build_binary(b, OP_add, lo, build_binary(b, OP_mul, part, count));
         hi = build_binary(b, OP_add, lo, part);
     }
-    const Node *t = build_binary(b, OP_mul, build_binary(b, OP_add, lo, hi), build_scalar(b, 0.5));
+    const Node *half = build_scalar(b, 0.5), *t = build_binary(b, OP_mul, build_binary(b, OP_add, lo, hi), half);
     const Node *width = build_binary(b, OP_sub, hi, lo); // rounding may have shown a neighbour
     if (!bin) {
         lo = build_binary(b, OP_sub, lo, width);

@@ -108,7 +108,7 @@ void points_count(Emit *e, const Node *node, const LaneRef *truth, int64_t n, in
 {
     int64_t dim[2] = {n / edges, edges};
     const Node *each = lanes_gather_as(e->b, truth, type_make(T_F32, 2, dim));
-    const Node *sum = build_reduce(e->b, OP_reduce_sum, build_select(e->b, each, num(e, 1), num(e, 0)));
+    const Node *zero = num(e, 0), *sum = build_reduce(e->b, OP_reduce_sum, build_select(e->b, each, num(e, 1), zero));
     if (node->type.dtype == T_I64) sum = build_cast(e->b, sum, T_I64);
     for (int64_t j = 0; j < n / edges; j++) out[j] = lane_canonical(sum, j);
 }
@@ -241,8 +241,8 @@ static void take_points(Thresholds *t, const Node *node, const Cell *cells, int6
     }
     if (!n_rest) return;
     int64_t table[2] = {n_rest, K}, one[2] = {n_rest, 1};
-    const Node *now = build_take(e->b, lanes_gather_as(e->b, x, type_make(T_F32, 2, table)),
-                                 lanes_gather_as(e->b, index, type_make(T_F32, 2, one)));
+    const Node *at = lanes_gather_as(e->b, index, type_make(T_F32, 2, one));
+    const Node *now = build_take(e->b, lanes_gather_as(e->b, x, type_make(T_F32, 2, table)), at);
     for (int64_t j = 0; j < n_rest; j++) t->points[rest[j].point].value[rest[j].place] = lane_canonical(now, j);
 }
 
@@ -260,7 +260,8 @@ static void linear_points(Thresholds *t, const Node *node, const Cell *cells, in
             double weight = const_at(w, k * N + lane % N);
             if (weight == 0) continue;
             LaneRef x = point_lane(t, p, lane_canonical(node->in[0], lane / N * K + k));
-            sum = bin(e, OP_add, sum, bin(e, OP_mul, lanes_gather_as(e->b, &x, type_vector(1)), num(e, weight)));
+            const Node *times = num(e, weight);
+            sum = bin(e, OP_add, sum, bin(e, OP_mul, lanes_gather_as(e->b, &x, type_vector(1)), times));
         }
         if (node->n_in > 3) {
             LaneRef x = point_lane(t, p, lane_canonical(node->in[3], lane));

@@ -146,7 +146,8 @@ static void collect(Thresholds *t, int i)
         bool left = varies(g, i, x), lt = r.node->op == OP_lt; // x < y is not (x >= y)
         if (!left && !varies(g, i, y)) continue;
         LaneRef h = left ? x : y, k = left ? y : x;
-        add_compare(compare_for(t, r.node, -1, left != lt, left, 1, i, h), i, h, lane_env_get(t->e->env, k), r.lane);
+        LaneRef with = lane_env_get(t->e->env, k);
+        add_compare(compare_for(t, r.node, -1, left != lt, left, 1, i, h), i, h, with, r.lane);
     }
     for (int p = 0; p < g->n_lanes[i]; p++)
         if (g->fixed[i][p] == t->level && one_lane_rounds(g->lanes[i][p].node)) collect_edges(t, i, g->lanes[i][p]);

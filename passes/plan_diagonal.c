@@ -43,7 +43,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     Diagonal d;
     if (!diagonal_of(n, true, &d) || d.step != 1 || d.inputs < 2) return NULL;
     builder_origin(b, n->in[0]->origin);
-    const Node *y = build_linear(b, all_inputs(b, in, &d), all_weights(b, in, &d), NULL, NULL);
+    const Node *w = all_weights(b, in, &d), *y = build_linear(b, all_inputs(b, in, &d), w, NULL, NULL);
     return build_reshape(b, y, n->type.rank, n->type.dim);
 }
 

@@ -43,8 +43,8 @@ static LaneRef factor_now(const Slopes *s, LaneRef lane, int64_t k)
     if (!f.by.node) return number_now(s, f.number);
     LaneRef by = lane_env_get(s->env, f.by);
     if (!f.divides) return by;
-    const Node *over = build_binary(s->env->b, OP_div, build_scalar(s->env->b, 1), lanes_gather(s->env->b, &by, 1));
-    return (LaneRef){over, 0};
+    const Node *divisor = lanes_gather(s->env->b, &by, 1);
+    return (LaneRef){build_binary(s->env->b, OP_div, build_scalar(s->env->b, 1), divisor), 0};
 }
 
 // The operands of v that vary, as terms of its slopes.
@@ -93,7 +93,8 @@ static void build_sums(const Slopes *s, const Sum *sums, int64_t n)
             slope[at] = k < sums[i].n ? sums[i].slope[k] : zero;
         }
     Type t = type_make(T_F32, 2, dim);
-    const Node *product = build_binary(b, OP_mul, lanes_gather_as(b, factor, t), lanes_gather_as(b, slope, t));
+    const Node *slopes = lanes_gather_as(b, slope, t);
+    const Node *product = build_binary(b, OP_mul, lanes_gather_as(b, factor, t), slopes);
     const Node *sum = build_reduce(b, OP_reduce_sum, product);
     for (int64_t i = 0; i < n; i++)
         if (is_open(&sums[i])) *sums[i].to = (LaneRef){sum, sum_at++};

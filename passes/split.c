@@ -156,9 +156,10 @@ static const Node *standardised_lane(LaneEnv *env, const BaseTerm *s, BaseKind b
         if (is_plain(s, base, sign)) return a;
         return build_binary(b, OP_mul, a, scale_of(env, s, -sign * s->weight));
     case BASE_LOGISTIC: return s->minus ? a : build_unary(b, OP_neg, a);
-    case BASE_UNIFORM:
-        return build_binary(b, OP_mul, build_binary(b, OP_sub, a, build_scalar(b, s->low)),
-                            build_scalar(b, 1 / (s->high - s->low)));
+    case BASE_UNIFORM: {
+        const Node *over = build_scalar(b, 1 / (s->high - s->low));
+        return build_binary(b, OP_mul, build_binary(b, OP_sub, a, build_scalar(b, s->low)), over);
+    }
     case BASE_STUDENT_T:
         return build_binary(b, OP_mul, a,
                             build_unary(b, OP_sqrt, scale_of(env, s, s->weight * (-2 * sign * s->outer - 1))));

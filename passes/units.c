@@ -129,8 +129,10 @@ static const Node *rescaled(Builder *b, const Node *x, const Scaling *s, bool st
     const Node *mean = numbers_as(b, x->type, s->n, s->mean), *std = numbers_as(b, x->type, s->n, s->std);
     double *inverse = ARENA_ARRAY(builder_context(b)->arena, double, s->n);
     for (int64_t i = 0; i < s->n; i++) inverse[i] = 1 / s->std[i]; // a product is folded into the weights behind it
-    if (standardise)
-        return build_binary(b, OP_mul, build_binary(b, OP_sub, x, mean), numbers_as(b, x->type, s->n, inverse));
+    if (standardise) {
+        const Node *over = numbers_as(b, x->type, s->n, inverse);
+        return build_binary(b, OP_mul, build_binary(b, OP_sub, x, mean), over);
+    }
     return build_binary(b, OP_add, build_binary(b, OP_mul, x, std), mean);
 }
 

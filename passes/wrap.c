@@ -132,6 +132,6 @@ const Node *emit_unwrapped(LaneEnv *env, const Node *n, const int64_t *lanes, in
     free(first);
     free(r);
     if (node_is_const(low) && const_is_splat(low, &zero) && zero == 0) return u;
-    return build_binary(b, OP_add, build_binary(b, OP_mod, build_binary(b, OP_sub, u, low), build_scalar(b, period)),
-                        low);
+    const Node *turn = build_scalar(b, period);
+    return build_binary(b, OP_add, build_binary(b, OP_mod, build_binary(b, OP_sub, u, low), turn), low);
 }

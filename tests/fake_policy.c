@@ -102,7 +102,7 @@ static void noise(float *work, const float *prep, const float *weights, size_t T
 {
     for (size_t t = 0; t < T; t++) {
         uint32_t w[4];
-        for (size_t l = 0; l < 4; l++) memcpy(&w[l], &work[l * T + t], 4);
+        for (size_t l = 0; l < 4; l++) __builtin_memcpy(&w[l], &work[l * T + t], 4);
         for (int d = 0; d < FAKE_D; d++)
             work[(OUT + (size_t)d) * T + t] =
                 fake_noise((uint64_t)w[1] << 32 | w[0], (uint64_t)w[3] << 32 | w[2], d, work[4 * T + t]);

@@ -6,8 +6,8 @@ add_library(fake_policy MODULE ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c)
 target_include_directories(fake_policy PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
 target_compile_options(fake_policy PRIVATE -O2 -fno-asynchronous-unwind-tables -fno-sanitize=all)
 target_link_options(fake_policy PRIVATE -nostdlib -Wl,--hash-style=gnu,--build-id=none,-z,noseparate-code,-s -fno-sanitize=all)
-target_compile_options(fake_policy PRIVATE
-  $<IF:$<C_COMPILER_ID:GNU>,-fno-tree-loop-distribute-patterns,-fno-builtin>) # no calls of memset
+target_compile_options(fake_policy PRIVATE # no calls of memset, no tables of pointers
+  $<IF:$<C_COMPILER_ID:GNU>,-fno-tree-loop-distribute-patterns,-fno-builtin;-fno-jump-tables>)
 set_target_properties(fake_policy PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden)
 
 set(fake ${CMAKE_CURRENT_LIST_DIR}/fake_model.c ${CMAKE_CURRENT_LIST_DIR}/fake_rows.c ${CMAKE_CURRENT_LIST_DIR}/fake_policy.c
@@ -28,7 +28,7 @@ add_test(NAME runtime/cpu COMMAND runtime_cpu_test $<TARGET_FILE:fake_policy>)
 # The same sources under ThreadSanitizer, which watches every access of several threads.
 add_executable(runtime_tsan ${CMAKE_CURRENT_LIST_DIR}/runtime_promises_test.c ${fake} ${RUNTIME_SOURCES})
 target_include_directories(runtime_tsan PRIVATE ${CMAKE_SOURCE_DIR}/runtime)
-target_compile_options(runtime_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
+target_compile_options(runtime_tsan PRIVATE -fno-sanitize=all -fsanitize=thread $<$<C_COMPILER_ID:Clang>:-D__SANITIZE_THREAD__>)
 target_link_options(runtime_tsan PRIVATE -fno-sanitize=all -fsanitize=thread)
 target_link_libraries(runtime_tsan PRIVATE cmocka m ${CMAKE_DL_LIBS})
 add_test(NAME runtime/threads COMMAND runtime_tsan $<TARGET_FILE:fake_policy> --only *_bulk*)
