@@ -67,7 +67,15 @@ static const Node *merge_products(Builder *b, const Node *n)
     return result;
 }
 
-static bool one_token(const Node *v) { return type_lanes(v->type) == type_last(v->type); }
+// A constant that is the same for every token of N features, or one number.
+static bool of_every_token(const Node *c, int64_t N)
+{
+    int64_t lanes = type_lanes(c->type);
+    if (!node_is_const(c) || (lanes > 1 && (lanes % N || type_last(c->type) != N))) return false;
+    for (int64_t i = N; i < lanes; i++)
+        if (const_at(c, i) != const_at(c, i - N)) return false;
+    return true;
+}
 
 static const Node *with_columns(Builder *b, const Node *linear, const Node *scale, const Node *shift, double sign)
 {
@@ -92,9 +100,8 @@ static const Node *merge_output(Builder *b, const Node *n, const Node *const *in
 {
     for (int k = 0; k < 2; k++) {
         const Node *l = in[k], *c = in[1 - k];
-        if (!plain_linear(l) || !one_token(l) || uses[n->in[k]->id] > 1 || type_lanes(n->type) != type_lanes(l->type))
-            continue;
-        if (!of_features(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
+        if (!plain_linear(l) || uses[n->in[k]->id] > 1 || type_lanes(n->type) != type_lanes(l->type)) continue;
+        if (!of_every_token(c, type_last(l->type)) || (n->op == OP_sub && k == 1)) continue;
         const Node *r =
             with_columns(b, l, n->op == OP_mul ? c : NULL, n->op == OP_mul ? NULL : c, n->op == OP_sub ? -1 : 1);
         return build_reshape(b, r, n->type.rank, n->type.dim);
