@@ -64,6 +64,8 @@ static void print_gemm(const GemmStep *g, FILE *out)
     fprintf(out, "m %u, k %u, n %u, kb %u: work+%u = %s+%u . const+%u", g->m, g->k, g->n, g->kb, g->out,
             space_names[g->x_space], g->x, g->w);
     if (g->picture) fprintf(out, ", windows of %u by const+%u and const+%u", g->picture, g->places, g->taps);
+    if (g->tiles)
+        fprintf(out, " in %u tiles, stride %u, by const+%u and const+%u", g->tiles, g->stride, g->firsts, g->slots);
     if (g->has_add) fprintf(out, " + %s+%u", space_names[g->add_space], g->add);
     if (g->scaled) fprintf(out, " * %s+%u", space_names[g->add_space], g->add);
     if (g->has_bias) fprintf(out, " + const+%u", g->bias);

@@ -71,6 +71,11 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 //
 // tiled (a paired product, kb = K): instead the sum that AMX_BF16 has, to the bit. For every 32 inputs, those of even
 // and those of odd number are a chain each, from +0, k rising; then  sum = sum + (even + odd),  from +0.
+//
+// tiles (a tiled product of windows, plan_tiles.c): so many tiles of AMX have all tokens. A tile is sixteen places,
+// `stride` lanes from one to the next; tile t begins with token firsts[t] (firsts[tiles] is M), and token m is number
+// slots[m] % 16 of tile slots[m] / 16: two more i32 tables in CONST. The taps are runs of TILED_INPUTS lanes. `pairs`
+// are then of the picture, not of windows.
 typedef struct {
     uint32_t m, k, n, kb;
     bool has_add, scaled, has_bias, transposed, paired, tiled, apart, one_x, diagonal;
@@ -81,9 +86,10 @@ typedef struct {
     uint32_t pairs;          // WORK, where paired
     uint32_t picture;        // lanes of it; 0: none
     uint32_t places, taps;   // CONST: tables of lanes
+    uint32_t tiles, stride, firsts, slots;
 } GemmStep;
 
-enum { TILED_INPUTS = 32 }; // in a tile of AMX
+enum { TILED_INPUTS = 32, TILE_PLACES = 16 }; // in a tile of AMX
 
 // Lanes of x, weights and biases that a product reads in all; that pairs of x take.
 static inline uint64_t gemm_x_lanes(const GemmStep *g)
@@ -97,13 +103,15 @@ static inline uint64_t gemm_add_lanes(const GemmStep *g)
 {
     return g->has_add ? (uint64_t)g->m * g->n : g->scaled ? g->m : 0;
 }
+static inline uint32_t tap_words(uint32_t k) { return (k + TILED_INPUTS - 1) / TILED_INPUTS * TILED_INPUTS; }
 static inline uint64_t gemm_pair_lanes(const GemmStep *g)
 {
     uint32_t inputs = g->tiled ? TILED_INPUTS : 16;
-    return g->paired ? (uint64_t)g->m * ((g->k + inputs - 1) / inputs * (inputs / 2)) : 0;
+    uint64_t picture = g->tiled && g->picture ? tap_words(g->picture) / 2 + 16 : 0; // rounded before it is copied
+    if (g->tiles) return (tap_words(g->picture) + (TILE_PLACES - 1) * (uint64_t)g->stride + 1) / 2;
+    return g->paired ? (uint64_t)g->m * ((g->k + inputs - 1) / inputs * (inputs / 2)) + picture : 0;
 }
 static inline uint32_t gemm_inputs_apart(const GemmStep *g) { return g->diagonal ? g->n : 1; } // lanes of a window
-static inline uint32_t tap_words(uint32_t k) { return (k + TILED_INPUTS - 1) / TILED_INPUTS * TILED_INPUTS; }
 static inline uint32_t gemm_biases(const GemmStep *g) { return g->apart ? g->m * g->n : g->n; }
 
 enum { GEMM_GROUP = 128, MAP_MAX_ARGS = 12, MAP_MAX_OUTS = 6, MAP_MAX_CODE = 400 };
@@ -334,6 +342,9 @@ void plan_run_portable(const Plan *plan, ProgramId program, size_t rows, const u
 // Rounds the matrices (plan_weights.c) where they stand to a type of 16 bits, to nearest, ties to even; bf16: its
 // products are paired, and `tiled` if so asked.
 void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from, bool tiled);
+bool plan_taps_are_runs(const Plan *plan, const GemmStep *g, uint32_t length); // all of them, each of so many lanes
+// For plan_round: these are its programs' steps; tiles of windows, where they pay (plan_tiles.c).
+void plan_tiles(Context *cx, Plan *plan, Step *const steps[PROGRAM_COUNT]);
 void plan_own_weights(Context *cx, Plan *plan); // a copy, to be rounded beside those that another Plan reads
 // A good short_from: the smallest matrices, as many sizes as together have at most 1/64 of all numbers, stay f32. They
 // cost nothing, and those through which the event itself goes are among them: half of the error was theirs.
@@ -343,6 +354,7 @@ uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type);
 // after the other, where all these steps read such parts, paired or transposed; else 0.
 typedef struct {
     uint32_t at, lanes, k, n;
+    uint32_t tokens; // that are multiplied by it
 } PlanMatrix;
 const PlanMatrix *plan_matrices(Arena *arena, const Plan *plan, int *n);
 uint16_t weight_short(WeightType type, float value);

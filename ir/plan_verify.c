@@ -133,6 +133,34 @@ static void table_range(const Plan *plan, uint32_t table, uint32_t n, int64_t *l
     }
 }
 
+// Every token is in its tile, at its place.
+static bool check_tiles(Check *c, const GemmStep *g)
+{
+    if (!g->tiled || !plan_taps_are_runs(c->plan, g, TILED_INPUTS)) {
+        fail(c, "tiles of a product that is not tiled, or whose taps are no runs of %d", TILED_INPUTS);
+        return false;
+    }
+    if (!check_read(c, "firsts", SPACE_CONST, g->firsts, (uint64_t)g->tiles + 1) ||
+        !check_read(c, "slots", SPACE_CONST, g->slots, g->m))
+        return false;
+    uint32_t m = 0;
+    for (uint32_t t = 0; t < g->tiles; t++) {
+        uint32_t first = m, end = (uint32_t)plan_table(c->plan, g->firsts, t + 1);
+        for (; m < end && m < g->m; m++) {
+            int64_t slot = plan_table(c->plan, g->slots, m) - (int64_t)t * TILE_PLACES,
+                    from = plan_table(c->plan, g->places, first);
+            if (slot >= 0 && slot < TILE_PLACES && plan_table(c->plan, g->places, m) == from + slot * g->stride)
+                continue;
+            fail(c, "token %u is not where tile %u has it", m, t);
+            return false;
+        }
+    }
+    if (m == g->m && plan_table(c->plan, g->firsts, 0) == 0 && plan_table(c->plan, g->firsts, g->tiles) == (int64_t)m)
+        return true;
+    fail(c, "%u tiles do not have all tokens", g->tiles);
+    return false;
+}
+
 static bool check_windows(Check *c, const GemmStep *g)
 {
     uint32_t words = tap_words(g->k);
@@ -148,6 +176,7 @@ static bool check_windows(Check *c, const GemmStep *g)
             fail(c, "taps: word %u behind the last one is another", k);
             return false;
         }
+    if (g->tiles && !check_tiles(c, g)) return false;
     table_range(c->plan, g->places, g->m, &place[0], &place[1]);
     table_range(c->plan, g->taps, g->k, &tap[0], &tap[1]);
     int64_t last = place[1] + tap[1] + gemm_inputs_apart(g) - 1;

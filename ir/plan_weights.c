@@ -11,6 +11,7 @@
 typedef struct {
     uint64_t at, end; // CONST lanes
     uint32_t k, n;    // of the parts that are read there, in pairs (plan.h); 0: of more than one shape
+    uint32_t tokens;  // of the products that read them, the most
 } Span;
 
 typedef struct {
@@ -56,7 +57,7 @@ float weight_value(WeightType type, uint16_t word)
 // ---- who reads which lanes of CONST
 static void read_span(Reads *r, uint64_t at, uint64_t n)
 {
-    Span s = {at, at + n, 0, 0};
+    Span s = {.at = at, .end = at + n};
     ARENA_PUSH(r->arena, r->others, r->n_others, r->cap_others, s);
 }
 
@@ -70,7 +71,7 @@ static uint32_t part_outputs(const GemmStep *s) { return s->n % GEMM_GROUP ? s->
 
 static void read_gemm(Reads *r, const GemmStep *s)
 {
-    Span w = {s->w, s->w + gemm_w_lanes(s), s->k, part_outputs(s)};
+    Span w = {s->w, s->w + gemm_w_lanes(s), s->k, part_outputs(s), s->apart ? 1 : s->m};
     if (!s->transposed && !s->paired) w.k = w.n = 0;
     if (s->diagonal)
         read_span(r, s->w, gemm_w_lanes(s));
@@ -81,6 +82,9 @@ static void read_gemm(Reads *r, const GemmStep *s)
     if (!s->picture) return;
     read_span(r, s->places, s->m);
     read_span(r, s->taps, tap_words(s->k));
+    if (!s->tiles) return;
+    read_span(r, s->firsts, s->tiles + 1);
+    read_span(r, s->slots, s->m);
 }
 
 static void read_access(Reads *r, const Access *a, uint32_t n)
@@ -147,6 +151,7 @@ static void join_two(Span *a, const Span *b)
 {
     if (!parts_fit(a->at, a->k, a->n, b->at, b->k, b->n)) a->k = a->n = 0;
     if (b->end > a->end) a->end = b->end;
+    if (b->tokens > a->tokens) a->tokens = b->tokens;
 }
 
 // In order, those that overlap joined.
@@ -186,7 +191,7 @@ static const PlanMatrix *matrices_of(Arena *arena, const Plan *plan, WeightType 
         Span w = r.weights[i];
         while (other < r.n_others && r.others[other].end <= w.at) other++;
         bool shared = other < r.n_others && r.others[other].at < w.end;
-        PlanMatrix m = {(uint32_t)w.at, (uint32_t)(w.end - w.at), w.k, w.n};
+        PlanMatrix m = {(uint32_t)w.at, (uint32_t)(w.end - w.at), w.k, w.n, w.tokens};
         if (m.lanes >= from && !shared && all_finite(plan, type, w)) ARENA_PUSH(arena, list, *n, cap, m);
     }
     return list;
@@ -205,6 +210,12 @@ static int size_order(const void *a, const void *b)
     return (x->lanes > y->lanes) - (x->lanes < y->lanes);
 }
 
+// What 16 bits bring: f16 less memory, pairs less work as well.
+static uint64_t worth(const PlanMatrix *m, WeightType type)
+{
+    return type == WEIGHTS_BF16 ? (uint64_t)m->lanes * m->tokens : m->lanes;
+}
+
 uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type)
 {
     enum { PART = 64 };
@@ -212,10 +223,10 @@ uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type)
     const PlanMatrix *found = matrices_of(cx->arena, plan, type, 0, &n);
     PlanMatrix *sorted = ARENA_ARRAY(cx->arena, PlanMatrix, n + 1);
     uint64_t all = 0, below = 0;
-    for (int i = 0; i < n; i++) all += found[i].lanes, sorted[i] = found[i];
+    for (int i = 0; i < n; i++) all += worth(&found[i], type), sorted[i] = found[i];
     qsort(sorted, (size_t)n, sizeof *sorted, size_order);
     for (int i = 0, end; i < n; i = end) {
-        for (end = i; end < n && sorted[end].lanes == sorted[i].lanes; end++) below += sorted[end].lanes;
+        for (end = i; end < n && sorted[end].lanes == sorted[i].lanes; end++) below += worth(&sorted[end], type);
         if (below > all / PART) return sorted[i].lanes;
     }
     return 0;
@@ -298,6 +309,7 @@ static void choose_paired(Context *cx, Plan *plan, WeightType type)
         all = true;
         for (int id = 0; id < PROGRAM_COUNT; id++) all &= keep_paired(cx, &plan->programs[id], steps[id], list, n);
     }
+    if (plan->tiled) plan_tiles(cx, plan, steps);
     for (int id = 0; id < PROGRAM_COUNT; id++) place_pairs(&plan->programs[id], steps[id], plan->tiled);
 }
 

@@ -55,7 +55,7 @@ static void many_tokens_bits(void **state)
     check_everywhere(m);
 }
 
-// Windows of a picture, where they lie: whole runs of sixteen, and taps anywhere.
+// Windows of a picture, where they lie: whole runs of sixteen, other runs, and taps anywhere.
 static void windows_bits(void **state)
 {
     (void)state;
@@ -65,9 +65,11 @@ static void windows_bits(void **state)
         for (uint32_t tokens = 1; tokens <= 13; tokens += 6) {
             for (int n = type % 2; n < EDGES_N; n += 2)
                 for (int k = n % 2; k < EDGES_K; k += 2)
-                    add_windows(m, tokens, edges_k[k], edges_n[n], edges_n[n] <= 64 ? edges_k[k] : 64, false);
-            add_windows(m, tokens, 48, 40, 48, true);
-            add_windows(m, tokens, 96, 136, 32, true);
+                    add_windows(m, tokens, edges_k[k], edges_n[n], edges_n[n] <= 64 ? edges_k[k] : 64, 1);
+            add_windows(m, tokens, 48, 40, 48, 16);
+            add_windows(m, tokens, 96, 136, 32, 16);
+            add_windows(m, tokens, 75, 24, 75, 5 + tokens);
+            add_windows(m, tokens, 147, 16, 147, 21);
         }
         check_everywhere(m);
     }
@@ -84,9 +86,65 @@ static void diagonal_bits(void **state)
             for (int n = type % 2; n < EDGES_N; n += 2)
                 for (int k = n % 2; k + 1 < EDGES_K; k += 2)
                     add_diagonal(m, tokens, edges_k[k], edges_n[n], k % 3 ? edges_k[k] : (edges_k[k] + 1) / 2);
-        add_windows(m, 7, 48, 40, 48, true);
+        add_windows(m, 7, 48, 40, 48, 16);
         check_everywhere(m);
     }
+}
+
+// x > 0 ? x : slope x of the last step's n results, in place.
+static void add_rectifier(Maker *m, uint32_t n, float slope)
+{
+    uint32_t at = maker_last(m)->gemm.out, word;
+    memcpy(&word, &slope, sizeof word);
+    MapCode *code = ARENA_NEW(m->cx.arena, MapCode);
+    int x = map_arg(code, 0), low = map_op(code, S_fmul, x, map_imm(code, word), 0);
+    int value = map_op(code, S_sel, map_op(code, S_flt, map_imm(code, 0), x, 0), x, low);
+    MapStep *s = &add_step(m, STEP_MAP)->map;
+    *s = (MapStep){.n = n, .n_args = 1, .n_outs = 1, .n_code = (uint32_t)code->n, .code = code->code};
+    s->args[0] = (Access){SPACE_WORK, at, n, 0, 1};
+    s->outs[0].at = at;
+    s->outs[0].value = (uint32_t)value;
+}
+
+// Where there are tiles of AMX these have what lies in a picture's lines, or, half empty, copies of it.
+static const struct {
+    uint32_t lines, places, step, behind, tiles;
+} pictures[] = {{1, 2, 7, 0, 1},   {2, 16, 32, 2, 2},  {3, 16, 16, 3, 3}, {5, 7, 8, 2, 3}, {3, 24, 4, 2, 5},
+                {4, 24, 16, 2, 7}, {2, 70, 5, 11, 10}, {6, 8, 4, 9, 0},   {3, 4, 9, 2, 1}, {10, 1, 3, 1, 1}};
+enum { PICTURES = sizeof pictures / sizeof *pictures };
+
+static void add_pictures(Maker *m, uint32_t from)
+{
+    static const uint32_t ks[] = {32, 64}, ns[] = {16, 24, 130, 7};
+    for (uint32_t i = from; i < PICTURES; i += 2) {
+        uint32_t m_all = pictures[i].lines * pictures[i].places, n = m_all > 45 ? 16 : ns[i % 4];
+        add_lines(m, pictures[i].lines, pictures[i].places, pictures[i].step, pictures[i].behind, ks[m_all < 90], n);
+        if (i % 3) add_rectifier(m, m_all * n, 0.25f);
+    }
+}
+
+static void pictures_bits(void **state)
+{
+    (void)state;
+    for (uint32_t from = 0; from < 2; from++) {
+        Maker *m = maker_new(54 + from);
+        m->weight_type = WEIGHTS_BF16;
+        add_pictures(m, from);
+        check_everywhere(m);
+    }
+}
+
+static void pictures_have_tiles(void **state)
+{
+    (void)state;
+    Maker *m = maker_new(56);
+    m->weight_type = WEIGHTS_BF16;
+    m->tiled = true;
+    for (uint32_t i = 0; i < PICTURES; i++)
+        add_lines(m, pictures[i].lines, pictures[i].places, pictures[i].step, pictures[i].behind, 32, 16);
+    const Step *s = maker_plan(m)->programs[PROGRAM_TO_EVENT].steps;
+    for (uint32_t i = 0; i < PICTURES; i++) assert_int_equal(s[i].gemm.tiles, pictures[i].tiles);
+    maker_free(m);
 }
 
 // Two or three tokens with weights of their own, on their own x, on one, and transposed.
@@ -326,6 +384,9 @@ static void small_matrices_stay(void **state)
     assert_true(m->plan.weights[s[0].gemm.w] == m->weights[s[0].gemm.w]);
     m->weight_type = WEIGHTS_F16;
     assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_F16), 1200);
+    add_gemm(m, 30, 5, 20, 5); // 100 numbers that many tokens are multiplied by
+    assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_F16), 1200);
+    assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_BF16), 100);
     maker_free(m);
 }
 
@@ -358,21 +419,6 @@ static void add_map_in_place(Maker *m, uint32_t n, uint32_t at)
     s->args[0] = (Access){SPACE_WORK, at, n, 0, 1};
     s->args[1] = (Access){SPACE_PREP, 3, n, 0, 1};
     s->outs[0].at = m->out[m->n_out - 1].at = at;
-}
-
-// x > 0 ? x : slope x of the last step's n results, in place.
-static void add_rectifier(Maker *m, uint32_t n, float slope)
-{
-    uint32_t at = maker_last(m)->gemm.out, word;
-    memcpy(&word, &slope, sizeof word);
-    MapCode *code = ARENA_NEW(m->cx.arena, MapCode);
-    int x = map_arg(code, 0), low = map_op(code, S_fmul, x, map_imm(code, word), 0);
-    int value = map_op(code, S_sel, map_op(code, S_flt, map_imm(code, 0), x, 0), x, low);
-    MapStep *s = &add_step(m, STEP_MAP)->map;
-    *s = (MapStep){.n = n, .n_args = 1, .n_outs = 1, .n_code = (uint32_t)code->n, .code = code->code};
-    s->args[0] = (Access){SPACE_WORK, at, n, 0, 1};
-    s->outs[0].at = at;
-    s->outs[0].value = (uint32_t)value;
 }
 
 // Maps behind products, which tiles do in the products' registers: of some products alike, not of all.
@@ -707,15 +753,15 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),          TEST(far_gemm_bits),    TEST(many_tokens_bits),    TEST(windows_bits),
-        TEST(diagonal_bits),      TEST(transposed_bits),  TEST(apart_bits),          TEST(gemm_blocks_bits),
-        TEST(short_weights_bits), TEST(far_weights_bits), TEST(short_weights_round), TEST(paired_bits),
-        TEST(paired_apart_bits),  TEST(paired_rounds),    TEST(paired_plan),         TEST(small_matrices_stay),
-        TEST(map_bits),           TEST(joined_map_bits),  TEST(map_access_bits),     TEST(reduce_bits),
-        TEST(reduce_across_bits), TEST(move_bits),        TEST(matmul_bits),         TEST(repeat_bits),
-        TEST(take_bits),          TEST(empty_program),    TEST(every_cpu),           TEST(openblas_is_near),
-        TEST(many_numbers_bits),  TEST(map_behind_bits),  TEST(long_round_bits),     TEST(many_codes_bits),
-        TEST(many_lanes_bits),    TEST(signed_zero_bits),
+        TEST(gemm_bits),           TEST(far_gemm_bits),       TEST(many_tokens_bits),   TEST(windows_bits),
+        TEST(pictures_bits),       TEST(pictures_have_tiles), TEST(diagonal_bits),      TEST(transposed_bits),
+        TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits),
+        TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),
+        TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),
+        TEST(map_access_bits),     TEST(reduce_bits),         TEST(reduce_across_bits), TEST(move_bits),
+        TEST(matmul_bits),         TEST(repeat_bits),         TEST(take_bits),          TEST(empty_program),
+        TEST(every_cpu),           TEST(openblas_is_near),    TEST(many_numbers_bits),  TEST(map_behind_bits),
+        TEST(long_round_bits),     TEST(many_codes_bits),     TEST(many_lanes_bits),    TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

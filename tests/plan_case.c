@@ -59,6 +59,25 @@ Case *case_windows(uint32_t m, uint32_t k, uint32_t n, uint32_t kb)
     return c;
 }
 
+Case *case_tiles(void)
+{
+    Case *c = case_windows(20, 64, 16, 64);
+    int32_t *words = (int32_t *)c->plan.weights, *places = words, *taps = words + 32, *firsts = words + 96,
+            *slots = words + 100;
+    GemmStep *g = &c->step.gemm;
+    g->paired = g->tiled = true;
+    g->pairs = PAIRS;
+    g->tiles = 2;
+    g->stride = 1;
+    g->firsts = 96;
+    g->slots = 100;
+    for (int i = 0; i < 20; i++) places[i] = i / 10 * 12 + i % 10;
+    for (int i = 0; i < 64; i++) taps[i] = i / 32 * 5 + i % 32;
+    memcpy(firsts, (int32_t[]){0, 14, 20}, 3 * sizeof *firsts);
+    for (int i = 0; i < 20; i++) slots[i] = i < 14 ? places[i] : 16 + i - 14;
+    return c;
+}
+
 ReduceStep reduction(Op op, uint32_t outer, uint32_t k, uint32_t space)
 {
     return (ReduceStep){.op = op, .outer = outer, .k = k, .in_space = space, .out = OUT};

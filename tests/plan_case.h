@@ -23,6 +23,7 @@ void case_program(Case *c, uint32_t out_lanes); // the step as the program to_la
 void case_map(Case *c, uint32_t n, Access a, Access b); // fma(arg 0, arg 1, arg 0) - arg 1
 // A product of m windows of the 64 lanes x: places 0, 5, 10, ..., taps 3, 10, 17, ... of 44, round and round.
 Case *case_windows(uint32_t m, uint32_t k, uint32_t n, uint32_t kb);
+Case *case_tiles(void); // two tiles: two lines of ten places, two apart, inputs in two runs of 32
 ReduceStep reduction(Op op, uint32_t outer, uint32_t k, uint32_t space);
 Case *case_runs(uint32_t space); // a move of 20 lanes in two boxes: 2 x 2 x 2 x 2 and 2 x 2
 

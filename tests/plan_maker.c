@@ -113,24 +113,40 @@ void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
 
 enum { PICTURE = 700 };
 
-void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, bool runs)
+// The step's x becomes windows of `lanes` lanes of a picture.
+static void take_windows(Maker *m, GemmStep *g, uint32_t lanes, const int32_t *places, uint32_t run, uint32_t reach)
+{
+    uint32_t words = tap_words(g->k);
+    int32_t *taps = ARENA_ARRAY(m->cx.arena, int32_t, words);
+    for (uint32_t i = 0; i < words; i++)
+        taps[i] = i >= g->k ? taps[g->k - 1] : i % run ? taps[i - 1] + 1 : (int32_t)below(m, reach - run);
+    g->picture = lanes;
+    g->x = source(m, g->x_space, lanes);
+    g->places = add_table(m, places, g->m);
+    g->taps = add_table(m, taps, words);
+}
+
+void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, uint32_t run)
 {
     add_gemm(m, tokens, k, n, kb);
+    int32_t *places = ARENA_ARRAY(m->cx.arena, int32_t, tokens);
+    for (uint32_t i = 0; i < tokens; i++) places[i] = (int32_t)below(m, PICTURE / 2);
+    take_windows(m, &maker_last(m)->gemm, PICTURE, places, run, PICTURE / 2);
+}
+
+void add_lines(Maker *m, uint32_t lines, uint32_t places, uint32_t step, uint32_t behind, uint32_t k, uint32_t n)
+{
+    add_gemm(m, lines * places, k, n, k);
     GemmStep *g = &maker_last(m)->gemm;
-    uint32_t words = tap_words(g->k), run = runs ? 16 : 1;
-    int32_t *list = ARENA_ARRAY(m->cx.arena, int32_t, tokens + words);
-    for (uint32_t i = 0; i < tokens; i++) list[i] = (int32_t)below(m, PICTURE / 2);
-    g->picture = PICTURE;
-    g->x = source(m, g->x_space, PICTURE);
-    g->places = add_table(m, list, tokens);
-    for (uint32_t i = 0; i < words; i++)
-        list[i] = i >= k ? list[k - 1] : i % run ? list[i - 1] + 1 : (int32_t)below(m, PICTURE / 2 - run);
-    g->taps = add_table(m, list, words);
+    int32_t *list = ARENA_ARRAY(m->cx.arena, int32_t, g->m);
+    for (uint32_t i = 0; i < g->m; i++) list[i] = (int32_t)((i / places * (places + behind) + i % places) * step);
+    g->x_space = SPACE_WORK;
+    take_windows(m, g, (uint32_t)list[g->m - 1] + PICTURE / 2, list, TILED_INPUTS, PICTURE / 2);
 }
 
 void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
 {
-    add_windows(m, tokens, k, n, kb, false);
+    add_windows(m, tokens, k, n, kb, 1);
     GemmStep *g = &maker_last(m)->gemm;
     g->diagonal = true;
     g->picture = PICTURE + n;

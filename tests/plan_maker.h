@@ -54,8 +54,10 @@ typedef enum {
 } AccessForm;
 
 void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb);
-// Of windows of a picture, whose taps are runs of sixteen lanes, or anywhere.
-void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, bool runs);
+// Of windows of a picture, whose taps are runs of so many lanes.
+void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, uint32_t run);
+// The places in lines of a picture, `step` lanes from one to the next, `behind` of them between two lines; runs of 32.
+void add_lines(Maker *m, uint32_t lines, uint32_t places, uint32_t step, uint32_t behind, uint32_t k, uint32_t n);
 void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb);
 void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, Apart way); // weights of each token's own
 void add_transposed(Maker *m, uint32_t tokens, uint32_t k, uint32_t n);

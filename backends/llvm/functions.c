@@ -156,13 +156,13 @@ static void emit_few_kind(Unit *u, MatrixKind kind, const char *name)
     LLVMBuildRetVoid(g->b);
 }
 
-static void emit_tiles(Gen *g, const MapStep *after)
+static void emit_tiles(Gen *g, const MapStep *after, bool windows)
 {
-    if (tiles_function(g, after)) return;
+    if (tiles_function(g, after, windows)) return;
     const char *name = arena_format(g->cx->arena, "tiles_%d%s", g->n_tiles, level_suffix(g));
-    Tiled made = {after, function_new(g, name, tiles_type(g))};
+    Tiled made = {after, windows, function_new(g, name, tiles_type(g))};
     ARENA_PUSH(g->cx->arena, g->tiles, g->n_tiles, g->cap_tiles, made);
-    tiles_emit(g, after);
+    tiles_emit(g, after, windows);
     LLVMBuildRetVoid(g->b);
 }
 
@@ -185,7 +185,7 @@ static void emit_few(Unit *u)
         if (!gemm_takes_few(g, &s->gemm) && !gemm_gathers_tokens(g, &s->gemm)) continue;
         MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
         if (gemm_tiled(g, &s->gemm)) {
-            emit_tiles(g, u->codes[i].after);
+            emit_tiles(g, u->codes[i].after, u->codes[i].step->gemm.tiles);
             continue;
         }
         if (!g->few[kind]) emit_few_kind(u, kind, names[kind]);

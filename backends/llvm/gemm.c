@@ -131,7 +131,7 @@ static void tiled_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const P
 {
     Value add_step = few_step_of(g, g->shape, o->add_space);
     if (!s->apart && s->m > 1) {
-        tiles_tokens(g, p, add_step);
+        tiles_tokens(g, s, p, add_step);
         return;
     }
     Loop l = loop_of(g, o->tokens);
@@ -183,7 +183,7 @@ void gemm_emit(Gen *g, const GemmStep *s)
     p.out = o.out;
     p.k = p.kb = p.x_stride = count_arg(g, s->k);
     p.paired = gemm_paired(g, s);
-    if (!p.paired) p.windows = o.windows;
+    if (!p.paired || s->tiles) p.windows = o.windows;
     if (p.paired) {
         x_pairs(g, s, &o, p.k);
         p.x = o.pairs;

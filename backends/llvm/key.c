@@ -69,6 +69,17 @@ static void transposed_key(Gen *g, StepKey *k, const GemmStep *s)
 
 enum { MIXED = 8, WINDOWS = 16 };
 
+static void tiled_windows_key(Gen *g, StepKey *k, const GemmStep *s)
+{
+    uint32_t first[MOST_RUNS];
+    int runs = s->tiles ? 0 : tap_runs(g, s, first);
+    WORDS(s->tiles, s->stride, s->picture, s->tiles ? 0 : s->k, (uint32_t)runs);
+    for (int i = 0; i < runs; i++) word(g, k, first[i]);
+    if (!s->tiles) return;
+    arg(g, k, ARG_CONST, s->firsts);
+    arg(g, k, ARG_CONST, s->slots);
+}
+
 static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
 {
     bool mixed = gemm_mixed(g, s), reads_add = mixed || gemm_add_lanes(s);
@@ -88,6 +99,7 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
     if (s->picture) {
         arg(g, k, ARG_CONST, s->places);
         arg(g, k, ARG_CONST, s->taps);
+        if (gemm_tiled(g, s)) tiled_windows_key(g, k, s);
     }
     if (mixed) arg(g, k, ARG_WORD, s->scaled ? 2 : s->has_bias);
     if (s->apart) count(g, k, s->m);

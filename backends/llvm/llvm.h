@@ -291,6 +291,7 @@ void take_emit(Gen *g, const TakeStep *s);
 typedef struct {
     Value places, taps;
     bool even;
+    Value firsts, slots; // of its tiles
 } Windows;
 bool windows_even(const Gen *g, const GemmStep *s);
 Windows windows_operand(Gen *g, const GemmStep *s);                  // none where x is no picture
@@ -367,28 +368,37 @@ void few_call(Gen *g, const Product *p, MatrixKind kind, Value shape, uint32_t x
 // ---- product_bf16.c: paired products (plan.h). A pair is a word, held as a float.
 // x rounded and paired, for all tokens
 void pairs_emit(Gen *g, const GemmStep *s, const GemmOperands *o, Value k);
+// T = 1, for tiles: k lanes as pairs, zeros behind them.
+void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k);
 Value pairs_of(Gen *g, Value k);     // how many k inputs are
 Value pairs_stride(Gen *g, Value k); // lanes from token to token
 Value pairs_dot(Gen *g, Factor x, Factor w, Value sum);
 int pairs_sums(const TargetInfo *info);             // accumulators of a paired product that stay in registers
 Value pairs_half(Gen *g, Value pairs, bool second); // of each pair one number, as floats
 
+// ---- product_picture.c: x of a tiled product of windows
+enum { MOST_RUNS = 64 };
+// Where taps do not go on from the one before: how many such there are, 0 if more than MOST_RUNS.
+int tap_runs(const Gen *g, const GemmStep *s, uint32_t first[MOST_RUNS]);
+void picture_pairs(Gen *g, const GemmStep *s, const GemmOperands *o);
+
 // ---- product_fetch.c
 Value turned_at(Gen *g, Value end, Value next, Value at); // `at`, or, behind the end of the run, what the next one has
 
 // ---- product_tiles.c: tiled products, T = 1
-// The function for all that do this map behind them (Gen.after), or none.
+// The function for all that do this map behind them (Gen.after), or none; of windows of a picture, or not.
 typedef struct Tiled {
     const MapStep *after;
+    bool windows;
     Value fn;
 } Tiled;
-Value tiles_function(const Gen *g, const MapStep *after); // NULL: not made yet
+Value tiles_function(const Gen *g, const MapStep *after, bool windows); // NULL: not made yet
 LLVMTypeRef tiles_type(Gen *g);
-void tiles_emit(Gen *g, const MapStep *after); // its body
+void tiles_emit(Gen *g, const MapStep *after, bool windows); // its body
 // Of all rows at once, each of one token; and of each row, whose tokens have the same weights. p: of row 0; add_step:
 // bytes from row to row of what is added or scales.
 void tiles_rows(Gen *g, const Product *p, Value add_step);
-void tiles_tokens(Gen *g, const Product *p, Value add_step);
+void tiles_tokens(Gen *g, const GemmStep *s, const Product *p, Value add_step);
 
 // ---- cost.c
 void tile_costs(const Gen *g, uint32_t *to, uint32_t *two); // cost and cost_two of abi.h

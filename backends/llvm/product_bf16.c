@@ -160,25 +160,24 @@ static void row_pairs(Gen *g, Token x, Operand pairs, Value k, bool odd)
 }
 
 // Sixteen lanes from `first` on, of which those behind K are zeros.
-static Value last_sixteen(Gen *g, Token x, Value first, Value k)
+static Value last_sixteen(Gen *g, Operand x, Value first, Value k)
 {
     Value left = least_word(g, difference(g, k, first), word_i64(g, SIXTEEN));
-    Token from = token_from(g, x, first);
-    Value halves = halves_of(g, sixteen_inputs(g, &from, 0));
+    Value halves = halves_of(g, load_lanes(g, operand_at(g, x, first), SIXTEEN));
     LLVMTypeRef type = LLVMTypeOf(halves), half = LLVMGetElementType(type);
     Value number = LLVMBuildTrunc(g->b, iota(g, SIXTEEN), type, "");
     Value there = is_below(g, number, splat(g, LLVMBuildTrunc(g->b, left, half, ""), SIXTEEN));
     return where(g, there, halves, LLVMConstNull(type));
 }
 
-// T = 1, for tiles: zeros behind K, up to a whole tile.
-static void tile_pairs_of_row(Gen *g, Token x, Operand pairs, Value k)
+// T = 1, for tiles: zeros behind the k lanes of x, up to a whole tile.
+void tile_pairs_of_row(Gen *g, Operand x, Operand pairs, Value k)
 {
     Value whole = quotient(g, k, word_i64(g, TILED_INPUTS));
     Loop l = loop_maybe(g, whole);
-    Token from = token_from(g, x, mul(g, l.i, TILED_INPUTS));
-    Value second = sixteen_inputs(g, &from, SIXTEEN);
-    Value words = without_small(g, both_rounded(g, sixteen_inputs(g, &from, 0), second), TILED_INPUTS);
+    Operand from = operand_at(g, x, mul(g, l.i, TILED_INPUTS));
+    Value second = load_lanes(g, operand_fixed(g, from, SIXTEEN), SIXTEEN);
+    Value words = without_small(g, both_rounded(g, load_lanes(g, from, SIXTEEN), second), TILED_INPUTS);
     store(g, words, operand_at(g, pairs, mul(g, l.i, SIXTEEN)).base);
     loop_end(g, &l, NULL);
     Value first = mul(g, whole, TILED_INPUTS), left = difference(g, k, first);
@@ -213,13 +212,17 @@ static void tile_pairs(Gen *g, Token x, Operand pairs, Value k, bool odd)
 
 void pairs_emit(Gen *g, const GemmStep *s, const GemmOperands *o, Value k)
 {
+    if (g->info.tiles && s->picture) {
+        picture_pairs(g, s, o);
+        return;
+    }
     Loop tokens = loop_of(g, s->one_x ? word_i64(g, 1) : o->tokens);
     Operand x =
         s->picture ? window_at(g, &o->windows, o->x, tokens.i) : operand_at(g, o->x, product_of(g, tokens.i, k));
     Token from = {x, o->windows};
     Operand to = operand_at(g, o->pairs, product_of(g, tokens.i, pairs_stride(g, k)));
     if (g->info.tiles)
-        tile_pairs_of_row(g, from, to, k);
+        tile_pairs_of_row(g, from.x, to, k);
     else if (g->tile == 1)
         row_pairs(g, from, to, k, s->k % 2);
     else

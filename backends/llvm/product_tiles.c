@@ -3,7 +3,7 @@
 //     C[16 rows][16 outputs]  +=  A[16 rows][32 inputs of bfloat16]  B[16 pairs of inputs][16 outputs][2]
 //
 // One instruction, tdpbf16ps, does 8192 multiply-adds in 16 cycles. A is what product_bf16.c makes of x, row by row; B
-// is the matrix as weights.c lays it (a group of up to 128 outputs, its pairs of inputs as rows); C are sums. Rows lie
+// is the matrix as weights.c lays it (a group of up to 128 outputs, tile by tile); C are sums. Rows lie
 // apart in memory (abi.h), so all maps between products run along lanes, with the code for one row.
 //
 //     tall    17 to 32 rows x 32 outputs: C0 C1 C2 C3 = A0 B0, A0 B1, A1 B0, A1 B1
@@ -16,50 +16,9 @@
 //     out = fma(sum + add, scale, bias)
 //
 // where an absent addend is zeros and an absent scale 1, which changes no bit: a sum that begins at +0 is never -0.
-#include "llvm.h"
+#include "tiles.h"
 
-enum { SIDE = 16, ROW_BYTES = 64, MOST_ROWS = 2 * SIDE, BUFFER_FLOATS = MOST_ROWS * 2 * SIDE };
-enum { A0 = 4, A1, B0, B1 };
-enum { MOST_UNITS = 8 }; // sixteens of outputs whose sums are three registers each: of one row
-
-// Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; rows and bytes from one to the
-// next; 32s of inputs; outputs; whether the function's map is done behind them.
-enum {
-    PARAM_OUT,
-    PARAM_X,
-    PARAM_W,
-    PARAM_ADD,
-    PARAM_SCALE,
-    PARAM_BIAS,
-    PARAM_END,
-    PARAM_NEXT,
-    PARAM_ROWS,
-    PARAM_OUT_STEP,
-    PARAM_X_STEP,
-    PARAM_ADD_STEP,
-    PARAM_STEPS,
-    PARAM_N,
-    PARAM_APPLIES,
-    PARAMS
-};
-
-// What is added behind the sums or scales them: bytes from row to row and from output to output; whether there is none
-// (i1).
-typedef struct {
-    Value base, row, lane, absent;
-} Behind;
-
-typedef struct {
-    Gen *g;
-    Value param[PARAMS];
-    Value config, buffer;
-    const MapStep *after;
-    Behind add, scale, bias;
-    Value alone;        // nothing of these (i1): whole blocks of sums are outputs
-    Value first, width; // outputs before the group, and of it
-    Value row, rows;    // rows before the block, and of it
-    Value fetch, lines; // of weights, in each step of 32 inputs; NULL: none
-} Tiles;
+enum { MOST_ROWS = 2 * SIDE, A0 = SUMS, A1, B0, B1 };
 
 // ---- the instructions
 static Value tile(Gen *g, int number) { return LLVMConstInt(g->i8, (unsigned long long)number, false); }
@@ -70,24 +29,24 @@ static void load_tile(Gen *g, const char *instruction, int to, Value from, Value
     call_of(g, instruction, NULL, 0, args, 3);
 }
 
-static void load_a(Gen *g, int to, Value from, Value step) { load_tile(g, "llvm.x86.tileloadd64", to, from, step); }
+void load_a(Gen *g, int to, Value from, Value step) { load_tile(g, "llvm.x86.tileloadd64", to, from, step); }
 
 // Of all rows' blocks only the next one reads it again.
-static void load_b(Gen *g, int to, Value from, Value step) { load_tile(g, "llvm.x86.tileloaddt164", to, from, step); }
+void load_b(Gen *g, int to, Value from) { load_tile(g, "llvm.x86.tileloaddt164", to, from, word_i64(g, ROW_BYTES)); }
 
-static void tile_dot(Gen *g, int c, int a, int b)
+void tile_dot(Gen *g, int c, int a, int b)
 {
     Value args[] = {tile(g, c), tile(g, a), tile(g, b)};
     call_of(g, "llvm.x86.tdpbf16ps", NULL, 0, args, 3);
 }
 
-static void tile_zero(Gen *g, int c)
+void tile_zero(Gen *g, int c)
 {
     Value arg = tile(g, c);
     call_of(g, "llvm.x86.tilezero", NULL, 0, &arg, 1);
 }
 
-static void tile_store(Gen *g, int c, Value to, Value step)
+void tile_store(Gen *g, int c, Value to, Value step)
 {
     Value args[] = {tile(g, c), to, step};
     call_of(g, "llvm.x86.tilestored64", NULL, 0, args, 3);
@@ -95,7 +54,7 @@ static void tile_store(Gen *g, int c, Value to, Value step)
 
 // The shapes of all tiles for a block of `rows` rows: palette 1; bytes of a row (16 bits each) from byte 16 on, rows
 // (8 bits each) from byte 48 on.
-static void configure(const Tiles *t, Value rows)
+void tiles_configure(const Tiles *t, Value rows)
 {
     Gen *g = t->g;
     Value words[16];
@@ -114,7 +73,14 @@ static void configure(const Tiles *t, Value rows)
     call_of(g, "llvm.x86.ldtilecfg", NULL, 0, &arg, 1);
 }
 
-// ---- a block
+Value tile_weights(const Tiles *t, Value unit)
+{
+    Gen *g = t->g;
+    Value last = difference(g, t->units, word_i64(g, 1));
+    Value before = add(g, mul(g, t->first, ROW_BYTES), mul(g, least_word(g, unit, last), TILE_BYTES));
+    return bytes_at(g, t->param[PARAM_W], product_of(g, before, t->param[PARAM_STEPS]));
+}
+
 typedef struct {
     bool tall;
     int units; // sixteens of outputs
@@ -122,15 +88,15 @@ typedef struct {
 
 static const Form tall = {true, 2}, wide = {false, 4};
 
-// 32 inputs.
-static void step_emit(const Tiles *t, const Form *f, Value x, Value w, Value w_step)
+// 32 inputs; w: of each sixteen of outputs, x and w from `at` bytes on.
+static void step_emit(const Tiles *t, const Form *f, Value x, const Value *w, Value at)
 {
     Gen *g = t->g;
     Value x_step = t->param[PARAM_X_STEP];
     load_a(g, A0, x, x_step);
     if (f->tall) load_a(g, A1, bytes_at(g, x, mul(g, x_step, SIDE)), x_step);
     for (int u = 0; u < f->units; u++) {
-        load_b(g, B0 + u % 2, bytes_at(g, w, word_i64(g, (int64_t)u * ROW_BYTES)), w_step);
+        load_b(g, B0 + u % 2, bytes_at(g, w[u], at));
         tile_dot(g, u, A0, B0 + u % 2);
         if (f->tall) tile_dot(g, u + 2, A1, B0 + u % 2);
     }
@@ -146,36 +112,23 @@ static void fetch_ahead(const Tiles *t, Value number)
     loop_end(g, &l, NULL);
 }
 
-// Of the first pair of inputs, from output `lane` of the group on.
-static Value weights_at(const Tiles *t, Value lane)
-{
-    Gen *g = t->g;
-    Value group = product_of(g, mul(g, t->first, SIDE * 4), t->param[PARAM_STEPS]);
-    return bytes_at(g, bytes_at(g, t->param[PARAM_W], group), mul(g, lane, 4));
-}
-
 // All inputs of the outputs from `lane` of the group on; a row's sums go to `to`, `step` bytes behind the row before.
 static void sums_emit(const Tiles *t, const Form *f, Value column, Value lane, Value to, Value step)
 {
     Gen *g = t->g;
     Value x = bytes_at(g, t->param[PARAM_X], product_of(g, t->row, t->param[PARAM_X_STEP]));
-    Value w = weights_at(t, lane), w_step = mul(g, t->width, 4);
-    for (int c = 0; c < A0; c++) tile_zero(g, c);
+    Value unit = quotient(g, lane, word_i64(g, SIDE)), w[SUMS];
+    for (int u = 0; u < f->units; u++) w[u] = tile_weights(t, add(g, unit, word_i64(g, u)));
+    for (int c = 0; c < SUMS; c++) tile_zero(g, c);
     Loop l = loop_of(g, t->param[PARAM_STEPS]);
-    step_emit(t, f, bytes_at(g, x, mul(g, l.i, ROW_BYTES)), bytes_at(g, w, product_of(g, l.i, mul(g, w_step, SIDE))),
-              w_step);
+    step_emit(t, f, bytes_at(g, x, mul(g, l.i, ROW_BYTES)), w, mul(g, l.i, TILE_BYTES));
     fetch_ahead(t, add(g, product_of(g, column, t->param[PARAM_STEPS]), l.i));
     loop_end(g, &l, NULL);
-    for (int c = 0; c < A0; c++) {
+    for (int c = 0; c < SUMS; c++) {
         Value row = mul(g, step, f->tall ? c / 2 * SIDE : 0);
         tile_store(g, c, bytes_at(g, bytes_at(g, to, row), word_i64(g, c % f->units * ROW_BYTES)), step);
     }
 }
-
-// From a sixteen of outputs on, of one row.
-typedef struct {
-    Value add, scale, bias, out; // addresses; scale: the number, spread
-} Leaving;
 
 static Value behind_at(const Tiles *t, const Behind *b, Value row, Value output)
 {
@@ -190,7 +143,7 @@ static Value out_at(const Tiles *t, Value row, Value output)
     return bytes_at(g, at, mul(g, output, 4));
 }
 
-static Leaving leaving_at(const Tiles *t, Value row, Value lane)
+Leaving leaving_at(const Tiles *t, Value row, Value lane)
 {
     Gen *g = t->g;
     Value output = add(g, t->first, lane), none = word_i64(g, 0);
@@ -200,7 +153,7 @@ static Leaving leaving_at(const Tiles *t, Value row, Value lane)
 }
 
 // What becomes of the sums of sixteen `unit`.
-static Value finished(const Tiles *t, const Leaving *l, Value sum, Value unit)
+Value finished(const Tiles *t, const Leaving *l, Value sum, Value unit)
 {
     Gen *g = t->g;
     Value lane = mul(g, unit, SIDE);
@@ -209,7 +162,7 @@ static Value finished(const Tiles *t, const Leaving *l, Value sum, Value unit)
     return fma_of(g, sum, l->scale, load(g, floats(g, SIDE), bytes_at(g, l->bias, product_of(g, lane, t->bias.lane))));
 }
 
-static void map_behind(const Tiles *t, Value *out, int n)
+void map_behind(const Tiles *t, Value *out, int n)
 {
     if (t->after) map_where(t->g, t->after, t->param[PARAM_APPLIES], out, n);
 }
@@ -228,7 +181,7 @@ static void finish_whole(const Tiles *t, const Form *f, Value lane, Value rows)
     Gen *g = t->g;
     Loop l = loop_maybe(g, rows);
     Leaving to = leaving_at(t, add(g, t->row, l.i), lane);
-    Value out[MOST_UNITS];
+    Value out[SUMS];
     for (int u = 0; u < f->units; u++) {
         Value unit = word_i64(g, u);
         out[u] = finished(t, &to, waiting(t, f, l.i, unit), unit);
@@ -294,7 +247,7 @@ static void block_emit(Tiles *t, Value number, Value mixed)
     t->row = mul(g, number, MOST_ROWS);
     t->rows = least_word(g, difference(g, t->param[PARAM_ROWS], t->row), word_i64(g, MOST_ROWS));
     Loop again = loop_where(g, mixed);
-    configure(t, t->rows);
+    tiles_configure(t, t->rows);
     loop_end(g, &again, NULL);
     share_fetching(t, number);
     LLVMBasicBlockRef are_tall = block_new(g, "tall"), are_wide = block_new(g, "wide"), done = block_new(g, "done");
@@ -308,97 +261,15 @@ static void block_emit(Tiles *t, Value number, Value mixed)
     LLVMPositionBuilderAtEnd(g->b, done);
 }
 
-// ---- one row
-// A tile would have one row in use and takes its time to be set up: multiply-adds of the expanded halves make the same
-// sums. (vdpbf16ps would, too, with one input of two 0; on a CPU that has tiles it takes four times as long as one of
-// them.)
-typedef struct {
-    Value total[MOST_UNITS], even[MOST_UNITS], odd[MOST_UNITS];
-} OneSums;
-
-static void one_pair(const Tiles *t, int units, Value x, Value w, OneSums *s)
-{
-    Gen *g = t->g;
-    Value pair = splat(g, load(g, g->f32, x), SIDE);
-    for (int u = 0; u < units; u++) {
-        Value held = load(g, floats(g, SIDE), bytes_at(g, w, word_i64(g, (int64_t)u * ROW_BYTES)));
-        s->even[u] = fma_of(g, pairs_half(g, pair, false), pairs_half(g, held, false), s->even[u]);
-        s->odd[u] = fma_of(g, pairs_half(g, pair, true), pairs_half(g, held, true), s->odd[u]);
-    }
-}
-
-// 32 inputs are two chains.
-static void one_step(const Tiles *t, int units, Value x, Value w, Value w_step, OneSums *s)
-{
-    Gen *g = t->g;
-    Value sums[2 * MOST_UNITS];
-    for (int u = 0; u < units; u++) s->even[u] = s->odd[u] = splat_float(g, 0, SIDE);
-    Loop l = loop_begin(g, SIDE / 2);
-    for (int u = 0; u < units; u++) {
-        s->even[u] = loop_phi(g, &l, s->even[u]);
-        s->odd[u] = loop_phi(g, &l, s->odd[u]);
-    }
-    for (int i = 0; i < 2; i++) {
-        Value pair = add(g, mul(g, l.i, 2), word_i64(g, i));
-        one_pair(t, units, bytes_at(g, x, mul(g, pair, 4)), bytes_at(g, w, product_of(g, pair, w_step)), s);
-    }
-    for (int u = 0; u < units; u++) sums[2 * u] = s->even[u], sums[2 * u + 1] = s->odd[u];
-    loop_end(g, &l, sums);
-    for (int u = 0; u < units; u++)
-        s->total[u] = LLVMBuildFAdd(g->b, s->total[u], LLVMBuildFAdd(g->b, sums[2 * u], sums[2 * u + 1], ""), "");
-}
-
-// The outputs from `lane` of the group on.
-static void one_units(const Tiles *t, int units, Value lane)
-{
-    Gen *g = t->g;
-    OneSums s;
-    Value w = weights_at(t, lane), w_step = mul(g, t->width, 4), none = word_i64(g, 0);
-    for (int u = 0; u < units; u++) s.total[u] = splat_float(g, 0, SIDE);
-    Loop l = loop_of(g, t->param[PARAM_STEPS]);
-    for (int u = 0; u < units; u++) s.total[u] = loop_phi(g, &l, s.total[u]);
-    Value x = bytes_at(g, t->param[PARAM_X], mul(g, l.i, ROW_BYTES));
-    one_step(t, units, x, bytes_at(g, w, product_of(g, l.i, mul(g, w_step, SIDE))), w_step, &s);
-    loop_end(g, &l, s.total);
-    Leaving to = leaving_at(t, none, lane);
-    Value left = difference(g, t->width, lane);
-    for (int u = 0; u < units; u++) s.total[u] = finished(t, &to, s.total[u], word_i64(g, u));
-    map_behind(t, s.total, units);
-    for (int u = 0; u < units; u++) {
-        Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
-        store_some(g, s.total[u], first_lanes(g, difference(g, left, word_i64(g, u * SIDE)), SIDE), out);
-    }
-}
-
-// All outputs of a group: MOST_UNITS sixteens at a time, then half of those that are left, and so on.
-static void one_group(Tiles *t)
-{
-    Gen *g = t->g;
-    Value done = word_i64(g, 0), units = pieces(g, t->width, word_i64(g, SIDE));
-    for (int n = MOST_UNITS; n; n /= 2) {
-        Value passes = quotient(g, difference(g, units, done), word_i64(g, n));
-        Loop l = loop_maybe(g, passes);
-        one_units(t, n, mul(g, add(g, done, mul(g, l.i, n)), SIDE));
-        loop_end(g, &l, NULL);
-        done = add(g, done, mul(g, passes, n));
-    }
-}
-
 // ---- all of a product
-static Loop groups_begin(Tiles *t)
+Loop tile_groups(Tiles *t)
 {
     Gen *g = t->g;
     Loop groups = loop_of(g, pieces(g, t->param[PARAM_N], word_i64(g, GEMM_GROUP)));
     t->first = mul(g, groups.i, GEMM_GROUP);
     t->width = least_word(g, difference(g, t->param[PARAM_N], t->first), word_i64(g, GEMM_GROUP));
+    t->units = pieces(g, t->width, word_i64(g, SIDE));
     return groups;
-}
-
-static void one_emit(Tiles *t)
-{
-    Loop groups = groups_begin(t);
-    one_group(t);
-    loop_end(t->g, &groups, NULL);
 }
 
 static void several_emit(Tiles *t)
@@ -406,13 +277,25 @@ static void several_emit(Tiles *t)
     Gen *g = t->g;
     Value rows = t->param[PARAM_ROWS], most = word_i64(g, MOST_ROWS), rest = LLVMBuildURem(g->b, rows, most, "");
     Value mixed = LLVMBuildAnd(g->b, exceeds(g, rows, MOST_ROWS), exceeds(g, rest, 0), "");
-    configure(t, least_word(g, rows, most));
-    Loop groups = groups_begin(t);
+    tiles_configure(t, least_word(g, rows, most));
+    Loop groups = tile_groups(t);
     Loop l = loop_of(g, pieces(g, rows, most));
     block_emit(t, l.i, mixed);
     loop_end(g, &l, NULL);
     loop_end(g, &groups, NULL);
     call_of(g, "llvm.x86.tilerelease", NULL, 0, NULL, 0);
+}
+
+static void rows_emit(Tiles *t)
+{
+    Gen *g = t->g;
+    LLVMBasicBlockRef one = block_new(g, "one"), several = block_new(g, "several");
+    LLVMBuildCondBr(g->b, exceeds(g, t->param[PARAM_ROWS], 1), several, one);
+    LLVMPositionBuilderAtEnd(g->b, one);
+    tiles_one_emit(t);
+    LLVMBuildRetVoid(g->b);
+    LLVMPositionBuilderAtEnd(g->b, several);
+    several_emit(t);
 }
 
 // A parameter's, or where it is null that of a line of one value.
@@ -426,10 +309,11 @@ static Behind behind(const Tiles *t, int param, Value step, float otherwise)
                     where(g, absent, none, word_i64(g, 4)), absent};
 }
 
-Value tiles_function(const Gen *g, const MapStep *after)
+Value tiles_function(const Gen *g, const MapStep *after, bool windows)
 {
     for (int i = 0; i < g->n_tiles; i++) {
         const MapStep *has = g->tiles[i].after;
+        if (g->tiles[i].windows != windows) continue;
         if (after && has ? maps_equal(after, has) : after == has) return g->tiles[i].fn;
     }
     return NULL;
@@ -442,7 +326,7 @@ LLVMTypeRef tiles_type(Gen *g)
     return LLVMFunctionType(g->none, list, PARAMS, false);
 }
 
-void tiles_emit(Gen *g, const MapStep *after)
+void tiles_emit(Gen *g, const MapStep *after, bool windows)
 {
     Tiles t = {.g = g, .after = after};
     for (unsigned i = 0; i < PARAMS; i++) t.param[i] = LLVMGetParam(g->fn, i);
@@ -455,18 +339,16 @@ void tiles_emit(Gen *g, const MapStep *after)
     const Value absent[] = {t.add.absent, t.scale.absent, t.bias.absent};
     t.alone = equal(g, t.param[PARAM_APPLIES], 0);
     for (int i = 0; i < 3; i++) t.alone = LLVMBuildAnd(g->b, t.alone, absent[i], "");
-    LLVMBasicBlockRef one = block_new(g, "one"), several = block_new(g, "several");
-    LLVMBuildCondBr(g->b, exceeds(g, t.param[PARAM_ROWS], 1), several, one);
-    LLVMPositionBuilderAtEnd(g->b, one);
-    one_emit(&t);
-    LLVMBuildRetVoid(g->b);
-    LLVMPositionBuilderAtEnd(g->b, several);
-    several_emit(&t);
+    if (windows)
+        tiles_windows_emit(&t);
+    else
+        rows_emit(&t);
 }
 
 // p: of the first row.
 static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Value x_step, Value add_step)
 {
+    const bool windows = p->windows.firsts;
     Value none = LLVMConstNull(g->ptr), args[PARAMS] = {p->out.base, p->x.base, p->w.base};
     args[PARAM_ADD] = p->has_add ? p->add.base : none;
     args[PARAM_SCALE] = p->scaled ? p->add.base : none;
@@ -477,6 +359,10 @@ static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Val
     }
     args[PARAM_END] = p->end ? p->end : none;
     args[PARAM_NEXT] = p->next ? p->next : none;
+    args[PARAM_PLACES] = windows ? p->windows.places : none;
+    args[PARAM_TAPS] = windows ? p->windows.taps : none;
+    args[PARAM_FIRSTS] = windows ? p->windows.firsts : none;
+    args[PARAM_SLOTS] = windows ? p->windows.slots : none;
     args[PARAM_ROWS] = rows;
     args[PARAM_OUT_STEP] = out_step;
     args[PARAM_X_STEP] = x_step;
@@ -484,7 +370,7 @@ static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Val
     args[PARAM_STEPS] = quotient(g, p->k, word_i64(g, TILED_INPUTS / 2));
     args[PARAM_N] = p->out_stride;
     args[PARAM_APPLIES] = p->after ? p->applies : word_i64(g, 0);
-    LLVMBuildCall2(g->b, tiles_type(g), tiles_function(g, p->after), args, PARAMS, "");
+    LLVMBuildCall2(g->b, tiles_type(g), tiles_function(g, p->after, windows), args, PARAMS, "");
 }
 
 void tiles_rows(Gen *g, const Product *p, Value add_step)
@@ -493,15 +379,17 @@ void tiles_rows(Gen *g, const Product *p, Value add_step)
     tiles_call(g, p, few_rows(g, g->shape), step, step, add_step);
 }
 
-void tiles_tokens(Gen *g, const Product *p, Value add_step)
+void tiles_tokens(Gen *g, const GemmStep *s, const Product *p, Value add_step)
 {
     Value step = few_step(g, g->shape, SPACE_WORK), outputs = mul(g, p->out_stride, 4);
+    Value x_step = s->tiles ? word_i64(g, 2 * (int64_t)s->stride) : mul(g, p->x_stride, 4);
     Product own = *p;
     Loop rows = loop_of(g, few_rows(g, g->shape));
     Value at = product_of(g, rows.i, step);
     own.out.base = bytes_at(g, own.out.base, at);
     own.x.base = bytes_at(g, own.x.base, at);
     if (p->has_add || p->scaled) own.add.base = bytes_at(g, own.add.base, product_of(g, rows.i, add_step));
-    tiles_call(g, &own, word_i64(g, p->m), outputs, mul(g, p->x_stride, 4), p->has_add ? outputs : word_i64(g, 4));
+    tiles_call(g, &own, word_i64(g, s->tiles ? s->tiles : s->m), outputs, x_step,
+               p->has_add ? outputs : word_i64(g, 4));
     loop_end(g, &rows, NULL);
 }

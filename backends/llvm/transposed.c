@@ -16,6 +16,7 @@ typedef struct {
     int64_t rest;        // outputs of the product behind the whole groups
     bool grouped;        // there are whole groups
     bool paired;         // the words of w are pairs (llvm.h)
+    bool tiled;          // which lie tile by tile
     Value k_all, rows;   // i64; rows of w: K, or its pairs
     Value groups, width; // whole groups and their outputs (i64)
     Operand x, w, out;   // w: the whole matrix; x, out: of the token
@@ -49,6 +50,7 @@ enum { NEAR_ROWS = 4 }; // of weights, which one address reaches
 
 typedef struct {
     Operand at[MOST_OUTPUTS / NEAR_ROWS];
+    Value step; // words from one to the next (i64)
 } Rows;
 
 static Operand frozen(Gen *g, Operand o)
@@ -57,22 +59,29 @@ static Operand frozen(Gen *g, Operand o)
     return o;
 }
 
+// Pair k of a group's tiles (weights.c): a block's rows are in one, as its columns are.
+static Operand in_tile(Gen *g, const Block *b, Operand group, Value k, Value col)
+{
+    return operand_at(g, group, add(g, product_of(g, col, b->rows), mul(g, k, SLOTS)));
+}
+
 // Row k of a group's weights and those behind it, from column `col` (i64) on. A block begins at an even k. Frozen: else
 // LLVM keeps an address for each row, in memory.
 static Rows rows_at(Gen *g, const Block *b, const Group *s, Value col)
 {
     Value k = b->paired ? LLVMBuildLShr(g->b, b->k, word_i64(g, 1), "") : b->k;
     Operand group = operand_at(g, b->w, product_of(g, s->first, b->rows));
+    if (b->tiled) return (Rows){{in_tile(g, b, group, k, col)}, word_i64(g, SLOTS)};
     Operand at = operand_at(g, operand_at(g, group, product_of(g, k, s->width)), col);
     if (!LLVMIsConstant(s->width)) at = frozen(g, at);
     Operand behind = operand_at(g, at, mul(g, s->width, NEAR_ROWS));
-    return (Rows){{at, LLVMIsConstant(s->width) ? behind : frozen(g, behind)}};
+    return (Rows){{at, LLVMIsConstant(s->width) ? behind : frozen(g, behind)}, s->width};
 }
 
-static Operand row_of(Gen *g, const Block *b, const Group *s, const Rows *rows, int i)
+static Operand row_of(Gen *g, const Block *b, const Rows *rows, int i)
 {
     if (b->paired) i /= 2;
-    return operand_at(g, rows->at[i / NEAR_ROWS], mul(g, s->width, i % NEAR_ROWS));
+    return operand_at(g, rows->at[i / NEAR_ROWS], mul(g, rows->step, i % NEAR_ROWS));
 }
 
 static Value load_slots(Gen *g, const Block *b, Operand w, int i)
@@ -120,7 +129,7 @@ static void slots_step(Gen *g, const Block *b, const Group *s, Value col, int n,
     Value x = load_lanes(g, operand_at(g, operand_at(g, b->x, s->first), col), SLOTS);
     Rows rows = rows_at(g, b, s, col);
     for (int i = 0; i < b->n; i++) {
-        Value w = load_slots(g, b, row_of(g, b, s, &rows, i), i), next = fma_of(g, x, w, sum[i]);
+        Value w = load_slots(g, b, row_of(g, b, &rows, i), i), next = fma_of(g, x, w, sum[i]);
         sum[i] = n < SLOTS ? blend(g, next, sum[i], n) : next;
     }
 }
@@ -195,7 +204,7 @@ static void rows_step(Gen *g, const Block *b, const Group *s, Value col, Value *
     for (int v = 0; v < b->v; v++) held[v] = load_rows(g, x, row_at(g, b, v), g->width);
     Rows rows = rows_at(g, b, s, col);
     for (int i = 0; i < b->n; i++) {
-        Value w = load_weight(g, b, row_of(g, b, s, &rows, i), i);
+        Value w = load_weight(g, b, row_of(g, b, &rows, i), i);
         for (int v = 0; v < b->v; v++) sum[i * b->v + v] = fma_of(g, held[v], w, sum[i * b->v + v]);
     }
 }
@@ -324,6 +333,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     GemmOperands o = gemm_operands(g, s);
     Block b = {.v = 1, .w = o.w};
     b.paired = o.kind == MATRIX_PAIRS;
+    b.tiled = b.paired && g->info.tiles;
     b.x_space = s->x_space;
     b.k_all = b.rows = count_arg(g, s->k);
     if (b.paired) b.rows = pairs_of(g, b.k_all);
@@ -332,7 +342,7 @@ void transposed_emit(Gen *g, const GemmStep *s)
     bool wide = g->info.level == LEVEL_AVX512;
     if (g->tile > 1 && g->tile >= 2 * g->width) b.v = 2;
     int most = wide && b.v == 1 ? 8 : 4;
-    if (g->tile == 1 && g->ahead && wide) b.lines = fetched_lines(g, &b);
+    if (g->tile == 1 && g->ahead && wide && !b.tiled) b.lines = fetched_lines(g, &b);
     Loop l = loop_of(g, o.tokens);
     b.x = operand_at(g, o.x, product_of(g, l.i, n_all));
     b.out = operand_at(g, o.out, product_of(g, l.i, b.k_all));

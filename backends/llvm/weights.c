@@ -1,12 +1,13 @@
 // Where a policy's weights lie. f32: as in the Plan. 16 bits: first the lanes that stay f32, closed up, then the
 // matrices (plan.h), each at a multiple of 64 bytes. Matrices give way in whole sixteens of lanes, so that what was
 // aligned stays so. A matrix of pairs is parts (plan.h) of groups of outputs as in the Plan, in each ceil(K / 2) rows
-// of words of 32 bits; for tiled products K goes on with zeros to a multiple of 32.
+// of words of 32 bits. For tiled products K goes on with zeros to a multiple of 32 and outputs to one of 16, and each
+// tile of 16 rows and 16 outputs lies together:  [outputs / 16][K / 32][16][16].
 #include "llvm.h"
 
 #include <string.h>
 
-enum { SIXTEEN = 16, TILE_OVER = 192 }; // bytes that tiles read behind the last matrix
+enum { SIXTEEN = 16 };
 
 struct Layout {
     const PlanMatrix *matrix;
@@ -27,7 +28,10 @@ static uint64_t part_lanes(const PlanMatrix *m) { return (uint64_t)m->k * m->n; 
 
 // Rows of a part's matrix, with those of zeros behind them.
 static uint64_t part_rows(const Layout *l, const PlanMatrix *m) { return round_up(m->k, l->tiled ? TILED_INPUTS : 2); }
-static uint64_t part_words(const Layout *l, const PlanMatrix *m) { return part_rows(l, m) * m->n; }
+static uint64_t part_words(const Layout *l, const PlanMatrix *m)
+{
+    return part_rows(l, m) * (l->tiled ? round_up(m->n, SIXTEEN) : m->n);
+}
 
 static uint64_t words_of(const Layout *l, const PlanMatrix *m)
 {
@@ -50,7 +54,6 @@ const Layout *layout_of(Gen *g)
         l->half_at[i] = round_up(l->size, LINE_BYTES) / 2;
         l->size = 2 * (l->half_at[i] + words_of(l, &l->matrix[i]));
     }
-    if (l->tiled && l->n) l->size += TILE_OVER;
     return l;
 }
 
@@ -91,19 +94,28 @@ static void put_short(WeightType type, float value, unsigned char *at)
     at[1] = (unsigned char)(word >> 8);
 }
 
+// Where in a group of `width` outputs the word of pair `pair` and output n is.
+static size_t word_in_group(const Layout *l, uint32_t k, uint32_t width, uint32_t pair, uint32_t n)
+{
+    if (!l->tiled) return (size_t)pair * width + n;
+    size_t steps = round_up(k, TILED_INPUTS) / TILED_INPUTS, tile = n / SIXTEEN * steps + pair / SIXTEEN;
+    return (tile * SIXTEEN + pair % SIXTEEN) * SIXTEEN + n % SIXTEEN;
+}
+
 // A group of `width` outputs; what is behind an odd K was zeroed.
-static void put_group(const float *from, uint32_t k, uint32_t width, unsigned char *to)
+static void put_group(const Layout *l, const float *from, uint32_t k, uint32_t width, unsigned char *to)
 {
     for (uint32_t i = 0; i < k; i++)
         for (uint32_t n = 0; n < width; n++)
-            put_short(WEIGHTS_BF16, from[(size_t)i * width + n], to + ((size_t)i / 2 * width + n) * 4 + i % 2 * 2);
+            put_short(WEIGHTS_BF16, from[(size_t)i * width + n],
+                      to + word_in_group(l, k, width, i / 2, n) * 4 + i % 2 * 2);
 }
 
 static void put_part(const Layout *l, const PlanMatrix *m, const float *from, unsigned char *to)
 {
     for (uint32_t n = 0; n < m->n; n += GEMM_GROUP) {
         uint32_t width = m->n - n < GEMM_GROUP ? m->n - n : GEMM_GROUP;
-        put_group(from + (size_t)n * m->k, m->k, width, to + (size_t)n * part_rows(l, m) * 2);
+        put_group(l, from + (size_t)n * m->k, m->k, width, to + (size_t)n * part_rows(l, m) * 2);
     }
 }
 

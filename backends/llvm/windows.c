@@ -4,13 +4,7 @@
 //     input k of token m   =   x[places[m] + taps[k]]
 #include "llvm.h"
 
-bool windows_even(const Gen *g, const GemmStep *s)
-{
-    bool even = s->picture && s->k % 16 == 0;
-    for (uint32_t k = 1; even && k < s->k; k++)
-        even = k % 16 == 0 || plan_table(g->plan, s->taps, k) == plan_table(g->plan, s->taps, k - 1) + 1;
-    return even;
-}
+bool windows_even(const Gen *g, const GemmStep *s) { return s->picture && plan_taps_are_runs(g->plan, s, 16); }
 
 Windows windows_operand(Gen *g, const GemmStep *s)
 {
@@ -19,6 +13,9 @@ Windows windows_operand(Gen *g, const GemmStep *s)
     w.places = operand(g, SPACE_CONST).base;
     w.taps = operand(g, SPACE_CONST).base;
     w.even = windows_even(g, s);
+    if (!s->tiles) return w;
+    w.firsts = operand(g, SPACE_CONST).base;
+    w.slots = operand(g, SPACE_CONST).base;
     return w;
 }
 
