@@ -15,8 +15,9 @@
 //   leaky_relu: max(x, a x) of 0 < a < 1, min(x, a x) of a > 1
 //   mod:       x - p floor(x / p), where the floor is used for this alone; x - p round(x / p) is mod(x + p/2, p) - p/2
 //   guards:    isnan(x) ? c : x (but for c = -inf)  and  isfinite(x) ? x : c   are x (they differ for non-finite x only)
-//   log e^x    is x
+//   log e^x    is x, log cosh x is x + softplus(-2 x) - log 2
 //   masks:     in a softmax a constant logit of -1e4 or less is -inf (normal_masks.c)
+#include "double_math.h"
 #include "lane_order.h"
 #include "pipeline.h"
 #include "rewrite.h"
@@ -367,6 +368,12 @@ static const Node *as_large(const Node *x, const Node *n)
     return x && type_lanes(x->type) == type_lanes(n->type) ? x : NULL;
 }
 
+static const Node *log_cosh(Builder *b, const Node *x)
+{
+    const Node *less = build_unary(b, OP_softplus, build_binary(b, OP_mul, x, build_scalar(b, -2)));
+    return build_binary(b, OP_sub, build_binary(b, OP_add, x, less), build_scalar(b, double_log(2.0)));
+}
+
 // By node id.
 typedef struct {
     const int64_t *logits; // masked_logits
@@ -379,6 +386,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     if (facts->logits[n->id]) return mask_logits(b, n, in, facts->logits[n->id]);
     if (n->type.dtype != T_F32 || !op_elementwise(n->op)) return NULL;
     if (n->op == OP_log && in[0]->op == OP_exp) return in[0]->in[0];
+    if (n->op == OP_log && in[0]->op == OP_cosh) return log_cosh(b, in[0]->in[0]);
     if (n->op == OP_select && tests_nan(in[0], in[2]) && type_equal(in[2]->type, n->type))
         return is_support(in) ? build_select(b, build_unary(b, OP_isnan, in[2]), in[1], in[2]) : in[2];
     if (n->op == OP_select && tests_nan(in[0], in[1]) && in[2]->op == OP_softplus && in[2]->in[0] == in[1])

@@ -156,7 +156,7 @@ Pair one_lane_power(Pair base, int k)
     return (Pair){range_power(base.value, k), range_mul(steep, base.slope)};
 }
 
-enum { MOST_DEPTH = 16, SIGN_DEPTH = 8, MOST_POWER_DEPTH = 6 };
+enum { MOST_DEPTH = 16, SIGN_DEPTH = 8, MOST_POWER_DEPTH = 6, MOST_EXPONENT = 64 };
 
 static Range lane_range(LaneRef r, int depth);
 
@@ -203,7 +203,7 @@ typedef struct {
     int n, t;
     Pair *pair; // by slot
     char *done;
-    bool failed;
+    bool failed, half; // half: t is on one side of 0, where the other side must go on
     Range domain;
 } Intervals;
 
@@ -307,6 +307,21 @@ static int power_of(const Intervals *v, int s, int *k, int depth)
     return x == y ? x : s;
 }
 
+// k of a slot x^k, k a number 0, 1, 2, ...; -1: it is none.
+static int exponent_of(const Intervals *v, int s)
+{
+    const Slot *slot = &v->slots[s];
+    if (slot->node->op != OP_pow || slot->in[0] < 0 || slot->in[1] >= 0) return -1;
+    double first = -1;
+    for (int i = 0; i < v->n; i++) {
+        LaneRef e = lane_operand(slot->node, 1, slot->lanes[i]);
+        double k = lane_is_const(e) ? lane_value(e) : -1;
+        if (k != floor(k) || k < 0 || k > MOST_EXPONENT || (i && k != first)) return -1;
+        first = k;
+    }
+    return (int)first;
+}
+
 static Pair slot_range(Intervals *v, int s)
 {
     if (s == v->t) return (Pair){v->domain, {1, 1}};
@@ -318,19 +333,23 @@ static Pair slot_range(Intervals *v, int s)
         out = log_sum_range(operand_range(v, s, 0), operand_range(v, less, 0));
     else if (base != s)
         out = one_lane_power(slot_range(v, base), k);
+    else if (exponent_of(v, s) >= 0)
+        out = one_lane_power(slot_range(v, v->slots[s].in[0]), exponent_of(v, s));
     else if (passed >= 0)
         out = slot_range(v, passed);
     else {
         for (k = 0; k < n->n_in; k++) in[k] = operand_range(v, s, k);
-        if ((n->op == OP_select && v->slots[s].in[0] >= 0) || !one_lane_step(n, in, &out)) v->failed = true;
+        bool pole = v->half && n->op == OP_div && in[1].value.lo <= 0 && in[1].value.hi >= 0;
+        if ((n->op == OP_select && v->slots[s].in[0] >= 0) || pole || !one_lane_step(n, in, &out)) v->failed = true;
     }
     v->done[s] = 1;
     return v->pair[s] = out;
 }
 
-int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin)
+static int sign_within(const Slot *slots, int n_slots, int n, int s, int t, Range domain)
 {
-    Intervals v = {.slots = slots, .n = n, .t = t, .domain = in_bin ? (Range){0, 1} : ALL};
+    Intervals v = {.slots = slots, .n = n, .t = t, .domain = domain};
+    v.half = isinf(domain.lo) != isinf(domain.hi);
     v.pair = heap_array(n_slots, sizeof *v.pair);
     v.done = heap_array(n_slots, 1);
     Pair p = slot_range(&v, s);
@@ -338,4 +357,12 @@ int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool 
     free(v.done);
     if (v.failed) return 0;
     return p.slope.lo > 0 ? 1 : p.slope.hi < 0 ? -1 : 0;
+}
+
+int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin)
+{
+    int sign = sign_within(slots, n_slots, n, s, t, in_bin ? range(0, 1) : ALL);
+    if (sign || in_bin) return sign;
+    int below = sign_within(slots, n_slots, n, s, t, range(-INFINITY, 0));
+    return below && sign_within(slots, n_slots, n, s, t, range(0, INFINITY)) == below ? below : 0;
 }

@@ -193,6 +193,14 @@ static LaneEnv *copy_of(Context *cx, const Function *f)
     return env;
 }
 
+// Have all terms the same degrees of freedom?
+static bool same_degrees(const BaseTerm *s, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++)
+        if (fabs(s[i].outer - s[0].outer) > 1e-6 * fabs(s[0].outer)) return false;
+    return true;
+}
+
 // A log_prob within bounds so far out that they guard against infinities only; *sign: of what is left.
 static LaneRef without_bounds(LaneRef r, double *sign, bool *bounded)
 {
@@ -230,6 +238,7 @@ Split *split_log_prob(Context *cx, const Function *f, int scalar, BaseKind base)
         plain = plain && is_plain(&c.terms[i], base, sign);
     }
     if (!n || !lanes_independent(lanes, n)) return NULL;
+    if (base == BASE_STUDENT_T && !same_degrees(c.terms, n)) return NULL;
     LaneEnv *env = copy_of(cx, f);
     Builder *b = env->b;
     build_output(b, "u", standardised(env, c.terms, n, base, sign));

@@ -163,7 +163,8 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
     const Unfolding *u = user;
     if (u->most[n->id]) return log_sum(b, n, u);
     if (u->chosen[n->id]) return sum_of(b, &(Rows){n, in[0], NULL}, 0, type_last(in[0]->type));
-    return u->now[n->id] = build_like(b, n, in);
+    const Node *compared = has_sign(n) ? unfold_sign(b, n, in) : NULL;
+    return u->now[n->id] = compared ? compared : build_like(b, n, in);
 }
 
 const Module *unfold_sums(const Module *m, Context *cx)
@@ -176,6 +177,7 @@ const Module *unfold_sums(const Module *m, Context *cx)
     for (int i = 0; i < f->n_nodes; i++) {
         most[i] = find_log_sum(f->nodes[i], chosen);
         any |= chosen[i] = most[i] || unfolds(f->nodes[i], chosen);
+        any |= has_sign(f->nodes[i]);
     }
     if (!any) return NULL;
     Unfolding u = {chosen, most, ARENA_ARRAY(a, const Node *, f->n_nodes + 1)};

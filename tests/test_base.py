@@ -359,3 +359,19 @@ def test_a_log_det_is_not_taken_for_a_base(tool, tmp_path):
     x, log_det = nfcc.open(tmp_path / "p.so").to_event(z)
     np.testing.assert_allclose(x, np.tanh(0.7 * z), atol=1e-6)
     np.testing.assert_allclose(log_det, np.log(0.7 * (1 - np.tanh(0.7 * z.astype(np.float64)) ** 2)).sum(1), atol=1e-5)
+
+
+def test_several_degrees_of_freedom_are_no_base(tool, tmp_path):
+    """Student t with 3, 5 and 7 degrees of freedom: the density as it is exported, which nothing else is claimed of."""
+    text = """    s: f32[1,3] = mul z, z
+    q: f32[1,3] = div s, [3, 5, 7]
+    l: f32[1,3] = log1p q
+    w: f32[1,3] = mul l, [-2, -3, -4]
+    v: f32[1] = reduce_sum w"""
+    named = WRITTEN.replace("add_7", "log_prob").replace("a_0", "x")
+    (tmp_path / "m.nf").write_text(named.format(base=text, constant=0.25))
+    assert "none that nfcc knows" in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
+    x = np.random.default_rng(4).standard_normal((20, 3)).astype(np.float32)
+    z = 2 * (x.astype(np.float64) - [0.5, -1, 2])
+    wanted = (np.log1p(z * z / [3, 5, 7]) * [-2, -3, -4]).sum(1) + 0.25
+    np.testing.assert_allclose(nfcc.open(tmp_path / "p.so").log_prob(x), wanted, rtol=1e-5, atol=1e-4)

@@ -511,7 +511,39 @@ def quintic(t):
     return t("add", t("add", lane(t), t("mul", t("exp", t("move", "p")), cube)), fifth)
 
 
+def leaky_tanh(t):
+    """tanh between -1.5 and 1.5, lines outside, told by |x| and sign x (flowjax)"""
+    slope = 1 - math.tanh(1.5) ** 2
+    outside = t("add", t("mul", lane(t), slope), t("mul", t("sign", lane(t)), math.tanh(1.5) - 1.5 * slope))
+    return t("select", t("le", 1.5, t("abs", lane(t)), dtype="bool"), outside, t("tanh", lane(t)))
+
+
+def learned_slopes(t):
+    """v exp(p sign v) of v = x - 0.1 (FrEIA's InvAutoAct)"""
+    v = t("sub", lane(t), 0.1)
+    return t("mul", v, t("exp", t("mul", t("sign", v), t("move", "p"))))
+
+
+def jump(t):
+    """Rises on both sides of 0, and is not onto."""
+    h = t("tanh", lane(t))
+    return t("add", lane(t), t("div", h, t("abs", h)))
+
+
+def inverse_of_leaky_tanh(t):
+    slope, end = 1 - math.tanh(1.5) ** 2, math.tanh(1.5)
+    x = t("mul", lane(t), 0.1)
+    inside = t("lt", t("abs", x), end, dtype="bool")
+    outside = t("div", t("sub", x, t("mul", t("sign", x), end - 1.5 * slope)), slope)
+    return t("select", inside, t("atanh", t("select", inside, x, t("constant [0]", to=1))), outside)
+
+
 SOLVED = {
+    "leaky_tanh": leaky_tanh,
+    "inverse_of_leaky_tanh": inverse_of_leaky_tanh,
+    "learned_slopes": learned_slopes,
+    "square_with_sign": lambda t: t("add", lane(t), t("mul", t("mul", 0.5, lane(t)), t("abs", lane(t)))),
+    "seventh": lambda t: t("add", lane(t), t("pow", t("mul", lane(t), 0.5), 7)),
     "monotone_net": monotone_net,
     "integral": integral,
     "guarded_mixture": guarded_mixture,
@@ -542,6 +574,7 @@ REFUSED = {
     "abs": (lambda t: t("abs", lane(t)), "rises in one branch and falls in another"),
     "clamp": (lambda t: t("max", lane(t), 0), "a clamp has no inverse"),
     "clamped_often": (clamped_often, "compares with something that is not known"),
+    "jump": (jump, "neither solved nor proved monotone"),
     "falling_net": (lambda t: monotone_net(t, "[[1], [-2], [0.5], [0.3]]"), "neither proved to rise nor seen to be"),
     "no_quadrature": (lambda t: integral(t, "equal"), "neither proved to rise nor seen to be an integral"),
     "integral_of_signs": (lambda t: integral(t, falls=True), "neither proved to rise nor seen to be an integral"),
