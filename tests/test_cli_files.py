@@ -101,16 +101,40 @@ def test_full_disk_leaves_nothing_behind(tool, lander, tmp_path, words, said):
     assert os.listdir(tmp_path / "out") == []
 
 
+def run_with(source, folder, *words):
+    """nfcc in this folder with functions of C in place of the system's."""
+    (folder / "own.c").write_text(source)
+    subprocess.run(["cc", "-shared", "-fPIC", "own.c", "-o", "own.so"], cwd=folder, check=True)
+    return subprocess.run([zoo.NFCC, *words], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | {"LD_PRELOAD": str(folder / "own.so"),
+                                            "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"})
+
+
 def test_where_no_space_can_be_reserved(tool, tmp_path):
     """As under a sandbox that does not know the system call."""
-    (tmp_path / "no.c").write_text("#include <errno.h>\nint posix_fallocate(int f, long a, long n)\n"
-                                   "{ (void)f, (void)a, (void)n; return ENOSYS; }\n")
-    subprocess.run(["cc", "-shared", "-fPIC", "no.c", "-o", "no.so"], cwd=tmp_path, check=True)
-    done = subprocess.run([zoo.NFCC, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so"], cwd=tmp_path,
-                          capture_output=True, text=True,
-                          env=os.environ | {"LD_PRELOAD": str(tmp_path / "no.so"),
-                                            "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"})
+    done = run_with("#include <errno.h>\nint posix_fallocate(int f, long a, long n)\n"
+                    "{ (void)f, (void)a, (void)n; return ENOSYS; }\n",
+                    tmp_path, tool.model("nf4rl_tiny__density__dyn"), "-o", "p.so")
     assert done.returncode == 0 and (tmp_path / "p.so").exists(), done.stderr
+
+
+# Of a file that was synced, as a network's disk fails.
+FAILS = {"fsync": "int fsync(int f) { (void)f; errno = EIO; return -1; }\n",
+         "close": "static int synced = -1;\nint fsync(int f) { synced = f; return 0; }\n"
+                  "int close(int f)\n{\n    long wrong = syscall(SYS_close, f);\n"
+                  "    if (f != synced) return (int)wrong;\n    errno = EIO;\n    return -1;\n}\n"}
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_disk_that_fails_at_the_end(lander, tmp_path, name):
+    """Results that the disk did not take are told; the files of before stay."""
+    np.save(tmp_path / "obs.npy", np.zeros((1, 8), np.float32))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.npy").write_text("of before")
+    done = run_with("#include <errno.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n" + FAILS[name], tmp_path,
+                    "run", lander / "policy.so", "sample", "obs=obs.npy", "-o", "out")
+    assert done.returncode == 3 and "x.npy: cannot be written: Input/output error" in done.stderr
+    assert os.listdir(tmp_path / "out") == ["x.npy"] and (tmp_path / "out" / "x.npy").read_text() == "of before"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
