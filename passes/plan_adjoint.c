@@ -7,13 +7,13 @@
 #include "planner.h"
 #include "rewrite.h"
 
-enum { MANY_TOKENS = 16, LARGE_MATRIX = 1 << 17 };
+enum { MANY_TOKENS = 16 };
 
 static bool has_many(const Node *n)
 {
     if (n->op != OP_linear_t) return false;
     LinearDims d = linear_dims(n->in[1]->type);
-    return !d.groups && type_lanes(n->type) / d.k >= MANY_TOKENS && d.k * d.n <= LARGE_MATRIX;
+    return !d.groups && type_lanes(n->type) / d.k >= MANY_TOKENS && d.k * d.n <= MOST_TRANSPOSED;
 }
 
 static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *unused)

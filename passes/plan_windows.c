@@ -41,9 +41,8 @@ typedef struct {
     int64_t patience; // lanes still to be looked at
 } Search;
 
-// A border is copied only where that is less than the windows are. Not worth it is what reads each lane once, and a
-// matrix so large that tokens share its way from memory (which takes them as rows, one after the other).
-enum { LARGE_MATRIX = 1 << 18, MOST_DIVIDED = 2, PATIENCE = 1 << 25 };
+// A border is copied only where that is less than the windows are. Not worth it is what reads each lane once.
+enum { MOST_DIVIDED = 2, PATIENCE = 1 << 25 };
 
 static void digits_of(const Axes *axes, int64_t lane, int32_t digit[AXES])
 {
@@ -314,7 +313,7 @@ static Windows *windows_of(Planner *p, const Node *move, const Node *linear)
     LinearDims d = linear_dims(linear->in[1]->type);
     const Node *picture = picture_of(move);
     int64_t lanes = type_lanes(move->type), columns = columns_of(linear);
-    if (!picture || !columns || d.k * d.n > LARGE_MATRIX || lanes <= type_lanes(picture->type)) return NULL;
+    if (!picture || !columns || d.k * d.n > MOST_WITH_WINDOWS || lanes <= type_lanes(picture->type)) return NULL;
     Arena *own = arena_within(scratch_arena(p->cx));
     Search s = {.arena = own, .tokens = lanes / d.k, .inputs = d.k};
     s.place = arena_alloc(own, (size_t)s.tokens * sizeof *s.place);

@@ -4,6 +4,15 @@
 
 #include <stddef.h>
 
+// How many weights a product may have ...
+enum {
+    // ... to read the windows of a picture in place: as many as L2 holds. More come from memory, and there as many
+    // tokens as can share their way, which takes windows that are copied (gemm_gathers_tokens).
+    MOST_WITH_WINDOWS = 1 << 18,
+    // ... to have a second copy, transposed, for its adjoint: it takes room in the file and in caches.
+    MOST_TRANSPOSED = 1 << 17
+};
+
 // ---- CONST (plan_pool.c)
 
 typedef struct {

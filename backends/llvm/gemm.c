@@ -56,15 +56,15 @@ bool gemm_takes_few(const Gen *g, const GemmStep *s)
     return g->gemm == gemm_emit && (rows || gemm_tiled(g, s));
 }
 
-// T = 1: of a large matrix many tokens are done as few rows are, so that it comes from memory once for up to 32 of
-// them, not once for each block of 6. Steps from row to row are multiples of 16 floats.
-enum { LARGE_MATRIX = 1 << 19 };
+// T = 1: of a matrix that may lie beyond L2 many tokens are done as few rows are, so that it comes from there once for
+// up to 32 of them, not once for each block of 6. Steps from row to row are multiples of 16 floats.
+enum { FAR_BYTES = 1 << 19 };
 
 bool gemm_gathers_tokens(const Gen *g, const GemmStep *s)
 {
     if (g->gemm != gemm_emit || s->m == 1 || s->apart || s->transposed || s->paired) return false;
     if (s->scaled || s->picture || gemm_mixed(g, s) || s->k % 16 || s->n % 16) return false;
-    return gemm_w_lanes(s) * (layout_short(g->layout) ? 2 : 4) > LARGE_MATRIX;
+    return gemm_w_lanes(s) * (layout_short(g->layout) ? 2 : 4) > FAR_BYTES;
 }
 
 // x of all rows in pairs; T = 1 may have several.
