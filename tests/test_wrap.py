@@ -61,20 +61,21 @@ MOVED = f"""    {{0}}1: f32[1,{LANES}] = add {{1}}, {PI}
     {{0}}3: f32[{LANES}] = mod {{0}}2, {2 * PI}
     {{0}}4: f32[1,{LANES}] = move {{0}}3 [2..0]
     {{0}}: f32[1,{LANES}] = sub {{0}}4, {PI}"""
-MIRRORED = f"""    {{0}}1: f32[1,{LANES}] = sub {PI}, {{1}}
+MIRRORED = f"""    {{0}}1: f32[1,{LANES}] = sub {2 * PI - 1}, {{1}}
     {{0}}2: f32[1,{LANES}] = mod {{0}}1, {2 * PI}
-    {{0}}: f32[1,{LANES}] = sub {PI}, {{0}}2"""
+    {{0}}: f32[1,{LANES}] = sub {2 * PI - 1}, {{0}}2"""
 NEGATED = f"""    {{0}}1: f32[1,{LANES}] = neg {{1}}
     {{0}}2: f32[1,{LANES}] = mod {{0}}1, {2 * PI}
-    {{0}}3: f32[1,{LANES}] = mul {{0}}2, -0.5
-    {{0}}4: f32[1,{LANES}] = add {{0}}3, {PI / 2}
-    {{0}}: f32[1,{LANES}] = mul {{0}}4, 2"""
+    {{0}}3: f32[1,{LANES}] = neg {{0}}2
+    {{0}}4: f32[1,{LANES}] = mul {{0}}3, 0.5
+    {{0}}5: f32[1,{LANES}] = add {{0}}4, {PI - 0.5}
+    {{0}}: f32[1,{LANES}] = mul {{0}}5, 2"""
 FROM_ZERO = f"""    {{0}}: f32[1,{LANES}] = mod {{1}}, {2 * PI}"""
 OPPOSITE = f"""    {{0}}1: f32[1,{LANES}] = mod {{1}}, {2 * PI}
     {{0}}: f32[1,{LANES}] = sub {{0}}1, {PI}"""
 WRAPS = {"centred": (CENTRED, -PI), "written": (WRITTEN, -PI), "nearest": (NEAREST, -PI), "turns": (TURNS, -PI),
          "shifted": (SHIFTED, -PI), "moved": (MOVED, -PI), "from-zero": (FROM_ZERO, 0.0), "opposite": (OPPOSITE, -PI),
-         "mirrored": (MIRRORED, -PI), "negated": (NEGATED, -PI)}
+         "mirrored": (MIRRORED, -1.0), "negated": (NEGATED, -1.0)}
 
 
 def circle(name):
