@@ -136,7 +136,7 @@ def conv(g, a, same=False, n=None):
     before = [r // 2 for r in reach] if same else [int(g.rng.integers(r + 1)) for r in reach]
     after = [r - b for r, b in zip(reach, before)] if same else [int(g.rng.integers(r + 1)) for r in reach]
     groups = g.pick(1, 1, 1, *[d for d in (2, 3, 4, channels) if channels % d == 0])
-    n = n or groups * g.pick(*[m for m in (1, 2, 3, 4, 6, 8, 16) if m * groups <= 36]) * (2 if g.large else 1)
+    n = n or groups * g.pick(*[m for m in (1, 2, 3, 4, 6, 8, 16) if m == 1 or m * groups <= 36]) * (2 if g.large else 1)
     groups = groups if n % groups == 0 else 1
     places = sizes(g, a, kernel, before, after, strides, dilations, False)
     border = {"pads": [*before, *after]}
