@@ -163,8 +163,68 @@ static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
     if (s->n % GEMM_GROUP) group_emit(g, *p, full, s->n % GEMM_GROUP);
 }
 
+// x as pairs; K counts them.
+static void pair_inputs(Gen *g, const GemmStep *s, const GemmOperands *o, Product *p)
+{
+    x_pairs(g, s, o, p->k);
+    p->x = o->pairs;
+    p->x_stride = pairs_stride(g, p->k);
+    p->k = p->kb = pairs_of(g, p->k);
+}
+
+static void cut_inputs(Gen *g, const GemmStep *s, Product *p)
+{
+    p->kb = count_arg(g, s->kb);
+    if (p->paired) p->kb = pairs_of(g, p->kb);
+    p->full = quotient(g, p->k, p->kb);
+    p->rest = difference(g, p->k, product_of(g, p->full, p->kb));
+}
+
 // The counts behind the lane numbers: tokens of own weights, K, kb where K is cut, whole groups of outputs where there
 // are any. Then the turn and the map behind, which T = 1 does not look at but for tiles.
+static Product gemm_product(Gen *g, const GemmStep *s, const GemmOperands *o, Value *full)
+{
+    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .parts = o->parts, .diagonal = s->diagonal};
+    p.scaled = o->parts || s->scaled;
+    p.has_bias = o->parts || s->has_bias;
+    if (g->tile > 1 && gemm_expands(g, s)) p.buffer = product_buffer(g);
+    p.x = o->x;
+    p.add = o->add;
+    p.w = o->w;
+    p.bias = o->bias;
+    p.out = o->out;
+    p.k = p.kb = p.x_stride = count_arg(g, s->k);
+    p.paired = gemm_paired(g, s);
+    if (!p.paired || s->tiles) p.windows = o->windows;
+    if (p.paired) pair_inputs(g, s, o, &p);
+    if (p.cut.cuts > 1) cut_inputs(g, s, &p);
+    *full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
+    p.out_stride = add(g, mul(g, *full, GEMM_GROUP), word_i64(g, s->n % GEMM_GROUP));
+    bool behind = g->tile > 1 || gemm_tiled(g, s);
+    if (behind && gemm_turns(g, s)) {
+        p.end = line_arg(g);
+        p.next = line_arg(g);
+    }
+    if (behind && g->after) {
+        p.after = g->after;
+        p.applies = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
+    }
+    return p;
+}
+
+// All tokens; those of own weights one by one.
+static void all_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const Product *p, Value full)
+{
+    if (!s->apart) {
+        groups_emit(g, s, p, full);
+        return;
+    }
+    Loop l = loop_of(g, o->tokens);
+    Product own = token_product(g, s, p, l.i);
+    groups_emit(g, s, &own, full);
+    loop_end(g, &l, NULL);
+}
+
 void gemm_emit(Gen *g, const GemmStep *s)
 {
     if (s->transposed) {
@@ -172,57 +232,15 @@ void gemm_emit(Gen *g, const GemmStep *s)
         return;
     }
     GemmOperands o = gemm_operands(g, s);
-    Product p = {.m = s->m, .cut = gemm_cuts(g, s), .has_add = s->has_add, .parts = o.parts, .diagonal = s->diagonal};
-    p.scaled = o.parts || s->scaled;
-    p.has_bias = o.parts || s->has_bias;
-    if (g->tile > 1 && gemm_expands(g, s)) p.buffer = product_buffer(g);
-    p.x = o.x;
-    p.add = o.add;
-    p.w = o.w;
-    p.bias = o.bias;
-    p.out = o.out;
-    p.k = p.kb = p.x_stride = count_arg(g, s->k);
-    p.paired = gemm_paired(g, s);
-    if (!p.paired || s->tiles) p.windows = o.windows;
-    if (p.paired) {
-        x_pairs(g, s, &o, p.k);
-        p.x = o.pairs;
-        p.x_stride = pairs_stride(g, p.k);
-        p.k = p.kb = pairs_of(g, p.k);
-    }
-    if (p.cut.cuts > 1) {
-        p.kb = count_arg(g, s->kb);
-        if (p.paired) p.kb = pairs_of(g, p.kb);
-        p.full = quotient(g, p.k, p.kb);
-        p.rest = difference(g, p.k, product_of(g, p.full, p.kb));
-    }
-    int64_t rest = s->n % GEMM_GROUP;
-    Value full = s->n / GEMM_GROUP ? count_arg(g, s->n / GEMM_GROUP) : word_i64(g, 0);
-    p.out_stride = add(g, mul(g, full, GEMM_GROUP), word_i64(g, rest));
-    bool tiled = gemm_tiled(g, s);
-    if ((g->tile > 1 || tiled) && gemm_turns(g, s)) {
-        p.end = line_arg(g);
-        p.next = line_arg(g);
-    }
-    if ((g->tile > 1 || tiled) && g->after) {
-        p.after = g->after;
-        p.applies = LLVMBuildZExt(g->b, word_arg(g), g->i64, "");
-    }
-    if (tiled) {
+    Value full;
+    Product p = gemm_product(g, s, &o, &full);
+    if (gemm_tiled(g, s)) {
         tiled_emit(g, s, &o, &p);
         return;
     }
     if (g->tile == 1 && gemm_takes_few(g, s)) few_or_one(g, s, &o, &p);
-    if (g->tile == 1 && gemm_gathers_tokens(g, s)) {
+    if (g->tile == 1 && gemm_gathers_tokens(g, s))
         few_tokens(g, s, &o, &p);
-        return;
-    }
-    if (!s->apart) {
-        groups_emit(g, s, &p, full);
-        return;
-    }
-    Loop l = loop_of(g, o.tokens);
-    Product own = token_product(g, s, &p, l.i);
-    groups_emit(g, s, &own, full);
-    loop_end(g, &l, NULL);
+    else
+        all_emit(g, s, &o, &p, full);
 }
