@@ -235,6 +235,7 @@ const Node *mean_last(Call *c, const Node *x);                    // [.., n] -> 
 const Node *keep_last(Call *c, Op op, const Node *x);             // reduce, last dim 1
 const Node *softmax_last(Call *c, const Node *x, bool logarithm);
 
+const Node *limited(Call *c, const Node *x, double low, double high); // min(max(x, low), high)
 // y through the activation that the node's attributes name; NULL after an error, y where they name none.
 const Node *activated(Call *c, const Node *y);
 

@@ -9,7 +9,7 @@
 static const Node *mul(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_mul, x, y); }
 static const Node *add(Call *c, const Node *x, const Node *y) { return build_binary(c->b, OP_add, x, y); }
 static const Node *scaled(Call *c, const Node *x, double v) { return v == 1 ? x : mul(c, x, number(c, v)); }
-static const Node *limited(Call *c, const Node *x, double low, double high)
+const Node *limited(Call *c, const Node *x, double low, double high)
 {
     const Node *most = number(c, high);
     return build_binary(c->b, OP_min, build_binary(c->b, OP_max, x, number(c, low)), most);

@@ -41,10 +41,7 @@ static const Node *place_of(const Grid *g, const Node *x, double in)
     return g->corners ? times(c, times(c, x, 0.5), in - 1) : times(c, plus(c, times(c, x, in), -1), 0.5);
 }
 
-static const Node *clamped(Call *c, const Node *p, double in)
-{
-    return op2(c, OP_min, op2(c, OP_max, p, number(c, 0)), number(c, in - 1));
-}
+static const Node *clamped(Call *c, const Node *p, double in) { return limited(c, p, 0, in - 1); }
 
 // Mirrored at the outermost pixels' centres, or at their edges.
 static const Node *mirrored(const Grid *g, const Node *p, double in)
@@ -52,7 +49,7 @@ static const Node *mirrored(const Grid *g, const Node *p, double in)
     Call *c = g->c;
     double low = g->corners ? 0 : -0.5, span = g->corners ? in - 1 : in;
     if (span == 0) return times(c, p, 0);
-    const Node *at = op2(c, OP_mod, plus(c, p, -low), number(c, 2 * span));
+    const Node *period = number(c, 2 * span), *at = op2(c, OP_mod, plus(c, p, -low), period);
     return plus(c, op2(c, OP_min, at, minus_from(c, 2 * span, at)), low);
 }
 
@@ -67,8 +64,9 @@ static void add_tap(const Grid *g, Taps *t, const Node *i, const Node *weight, d
 {
     Call *c = g->c;
     if (g->padding == ZEROS) {
-        const Node *there = op2(c, OP_and, op2(c, OP_le, number(c, 0), i), op2(c, OP_le, i, number(c, in - 1)));
-        weight = build_select(c->b, there, weight ? weight : number(c, 1), number(c, 0));
+        const Node *below = op2(c, OP_le, i, number(c, in - 1)), *zero = number(c, 0);
+        const Node *there = op2(c, OP_and, op2(c, OP_le, zero, i), below);
+        weight = build_select(c->b, there, weight ? weight : number(c, 1), zero);
     }
     t->pixel[t->n] = clamped(c, i, in);
     t->weight[t->n++] = weight;

@@ -371,7 +371,8 @@ static const Node *as_large(const Node *x, const Node *n)
 static const Node *log_cosh(Builder *b, const Node *x)
 {
     const Node *less = build_unary(b, OP_softplus, build_binary(b, OP_mul, x, build_scalar(b, -2)));
-    return build_binary(b, OP_sub, build_binary(b, OP_add, x, less), build_scalar(b, double_log(2.0)));
+    const Node *log_2 = build_scalar(b, double_log(2.0));
+    return build_binary(b, OP_sub, build_binary(b, OP_add, x, less), log_2);
 }
 
 // By node id.

@@ -15,13 +15,18 @@ const Node *unfold_sign(Builder *b, const Node *n, const Node *const *in)
     if (n->op == OP_sign) {
         const Node *zero = build_scalar(b, 0), *minus = build_scalar(b, -1);
         const Node *below = build_select(b, build_binary(b, OP_lt, in[0], zero), minus, zero);
-        return build_select(b, build_binary(b, OP_lt, zero, in[0]), build_scalar(b, 1), below);
+        const Node *above = build_scalar(b, 1);
+        return build_select(b, build_binary(b, OP_lt, zero, in[0]), above, below);
     }
     bool inside = n->in[0]->op == OP_abs;
     const Node *x = in[inside ? 0 : 1], *c = in[inside ? 1 : 0];
     if (x->op != OP_abs) return NULL;
     x = x->in[0];
-    const Node *minus = build_unary(b, OP_neg, c);
-    if (inside) return build_binary(b, OP_and, build_binary(b, n->op, x, c), build_binary(b, n->op, minus, x));
-    return build_binary(b, OP_or, build_binary(b, n->op, c, x), build_binary(b, n->op, x, minus));
+    const Node *minus = build_unary(b, OP_neg, c), *other;
+    if (inside) {
+        other = build_binary(b, n->op, minus, x);
+        return build_binary(b, OP_and, build_binary(b, n->op, x, c), other);
+    }
+    other = build_binary(b, n->op, x, minus);
+    return build_binary(b, OP_or, build_binary(b, n->op, c, x), other);
 }
