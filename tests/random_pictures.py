@@ -136,7 +136,8 @@ def conv(g, a, same=False, n=None):
     before = [r // 2 for r in reach] if same else [int(g.rng.integers(r + 1)) for r in reach]
     after = [r - b for r, b in zip(reach, before)] if same else [int(g.rng.integers(r + 1)) for r in reach]
     groups = g.pick(1, 1, 1, *[d for d in (2, 3, 4, channels) if channels % d == 0])
-    n = n or groups * g.pick(*[m for m in (1, 2, 3, 4, 6, 8, 16) if m == 1 or m * groups <= 36]) * (2 if g.large else 1)
+    filters = (1, 2, 3, 4, 6, 8, 16, *((32, 48, 64) * 2 if g.large else ()))
+    n = n or groups * g.pick(*[m for m in filters if m == 1 or m * groups <= (96 if g.large else 36)])
     groups = groups if n % groups == 0 else 1
     places = sizes(g, a, kernel, before, after, strides, dilations, False)
     border = {"pads": [*before, *after]}
@@ -328,7 +329,7 @@ def camera(g, name, features):
         if layer is scaled_by and not features:
             continue
         y = scaled_by(g, a, features) if layer is scaled_by else layer(g, a)
-        if y and np.prod(y[1]) < (20000 if g.large else 6000):
+        if y and np.prod(y[1]) < (30000 if g.large else 6000):
             a = y
             g.recipe.append(f"{layer.__name__}{list(y[1])}")
     end = g.pick(flat, flat, means, spatial_softmax, attention)
