@@ -59,7 +59,7 @@ static void print_gemm(const GemmStep *g, FILE *out)
 {
     if (g->transposed) fputs("transposed ", out);
     if (g->paired) fprintf(out, "%s at work+%u, ", g->tiled ? "tiled" : "paired", g->pairs);
-    if (g->diagonal) fputs("diagonal ", out);
+    if (g->diagonal) fprintf(out, "diagonal of %u, ", g->diagonal);
     if (g->apart) fprintf(out, "apart%s, ", g->one_x ? ", one x" : "");
     fprintf(out, "m %u, k %u, n %u, kb %u: work+%u = %s+%u . const+%u", g->m, g->k, g->n, g->kb, g->out,
             space_names[g->x_space], g->x, g->w);

@@ -56,8 +56,10 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // windows of a picture, where they lie. Two i32 tables in CONST; the words behind taps[K - 1], up to a multiple of
 // TILED_INPUTS, are the same as it. Neither transposed nor apart.
 //
-// diagonal (of a picture): output n reads its inputs n lanes further, at  x + places[m] + taps[k] + n:  the sum over k
-// of diagonal matrices times neighbouring lanes, as of a depthwise convolution. Not paired; its weights are no matrix.
+// diagonal (of a picture): so many outputs share their inputs, and the next ones read them as many lanes further: output
+// n at  x + places[m] + taps[k] + n - n % diagonal.  1: the sum over k of diagonal matrices times neighbouring lanes, as
+// of a depthwise convolution; more: that of a grouped one. It divides GEMM_GROUP and n. Not paired; its weights are no
+// matrix.
 //
 // transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
 //   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in
@@ -78,13 +80,14 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // are then of the picture, not of windows.
 typedef struct {
     uint32_t m, k, n, kb;
-    bool has_add, scaled, has_bias, transposed, paired, tiled, apart, one_x, diagonal;
+    bool has_add, scaled, has_bias, transposed, paired, tiled, apart, one_x;
     uint32_t x_space, x;     // first lane
     uint32_t add_space, add; // WORK or PREP
     uint32_t w, bias;        // CONST lanes
     uint32_t out;            // WORK
     uint32_t pairs;          // WORK, where paired
     uint32_t picture;        // lanes of it; 0: none
+    uint32_t diagonal;       // outputs that share inputs; 0: all
     uint32_t places, taps;   // CONST: tables of lanes
     uint32_t tiles, stride, firsts, slots;
 } GemmStep;

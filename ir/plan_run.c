@@ -92,7 +92,8 @@ INLINE void gemm(const GemmStep *g, const float *x, const float *w, const float 
             float *om = out + m * g->n * TILE;
             uint32_t j = 0;
             for (; j < width && g->diagonal; j++)
-                gemm_outputs(1, g, first + j, width, xm + (size_t)(first + j) * TILE, gm + j, am, bm, om);
+                gemm_outputs(1, g, first + j, width, xm + (size_t)(first + j - j % g->diagonal) * TILE, gm + j, am, bm,
+                             om);
             for (; j + ACROSS <= width; j += ACROSS) gemm_outputs(ACROSS, g, first + j, width, xm, gm + j, am, bm, om);
             for (; j < width; j++) gemm_outputs(1, g, first + j, width, xm, gm + j, am, bm, om);
         }

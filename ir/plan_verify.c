@@ -179,7 +179,7 @@ static bool check_windows(Check *c, const GemmStep *g)
     if (g->tiles && !check_tiles(c, g)) return false;
     table_range(c->plan, g->places, g->m, &place[0], &place[1]);
     table_range(c->plan, g->taps, g->k, &tap[0], &tap[1]);
-    int64_t last = place[1] + tap[1] + gemm_inputs_apart(g) - 1;
+    int64_t last = place[1] + tap[1] + (g->diagonal ? g->n - g->diagonal : 0);
     if (place[0] + tap[0] >= 0 && last < g->picture) return true;
     fail(c, "windows read lanes %lld to %lld of a picture of %u", (long long)(place[0] + tap[0]), (long long)last,
          g->picture);
@@ -212,8 +212,8 @@ static void check_gemm(Check *c, const GemmStep *g)
         fail(c, "a tiled product is not paired or cuts K");
         return;
     }
-    if (g->diagonal && (!g->picture || g->paired)) {
-        fail(c, "a diagonal product is paired or reads no picture");
+    if (g->diagonal && (!g->picture || g->paired || GEMM_GROUP % g->diagonal || g->n % g->diagonal)) {
+        fail(c, "a diagonal product is paired, reads no picture or has a block that is not whole");
         return;
     }
     uint64_t pairs = gemm_pair_lanes(g);

@@ -129,8 +129,9 @@ static void find_diagonal(Pictures *s, const Node *n)
 {
     Diagonal d;
     if (!diagonal_of(n, false, &d)) return;
-    bool picture = s->channels[d.picture->id] == d.columns && d.step == places_of(d.picture, d.columns);
-    if (!picture && d.step != 1) return;
+    int64_t N = d.columns / d.groups;
+    bool picture = s->channels[d.picture->id] == d.columns && d.step == N * places_of(d.picture, d.columns);
+    if (!picture && d.step != N) return;
     s->channels[n->id] = d.columns;
     for (int k = 0; k < n->n_in; k++) s->in_place[n->in[k]->in[0]->id] = true;
     if (picture) {
@@ -138,7 +139,7 @@ static void find_diagonal(Pictures *s, const Node *n)
         return;
     }
     s->gains[root_of(s, n)] = true;
-    s->saved[root_of(s, n)] += d.columns * d.places * d.inputs;
+    s->saved[root_of(s, n)] += d.groups * d.places * d.inputs;
 }
 
 static void find_picture(Pictures *s, const Node *n)

@@ -169,11 +169,11 @@ uint32_t pool_matrix(Pool *p, const Node *w)
 uint32_t pool_diagonal(Pool *p, const Node *w)
 {
     LinearDims d = linear_dims(w->type);
-    int64_t lanes = d.groups * d.k;
+    int64_t columns = d.groups * d.n, lanes = columns * d.k;
     float *at = pool_room(p, (uint64_t)lanes);
-    for (int64_t first = 0; first < d.groups; first += GEMM_GROUP)
+    for (int64_t first = 0; first < columns; first += GEMM_GROUP)
         for (int64_t k = 0; k < d.k; k++)
-            for (int64_t c = first; c < d.groups && c < first + GEMM_GROUP; c++)
-                *at++ = (float)const_at(w, c * d.k + k);
+            for (int64_t c = first; c < columns && c < first + GEMM_GROUP; c++)
+                *at++ = (float)const_at(w, (c / d.n * d.k + k) * d.n + c % d.n);
     return pool_keep(p, (uint64_t)lanes, (uint64_t)lanes + 1);
 }

@@ -46,7 +46,8 @@ void emit_linear(Planner *p, const Node *n)
     LinearDims d = linear_dims(w->type);
     Step s = {.kind = STEP_GEMM};
     bool diagonal = is_diagonal(n), apart = d.groups > 1 && !diagonal;
-    if (diagonal) d.n = d.groups;
+    int64_t block = d.n;
+    if (diagonal) d.n *= d.groups;
     const Windows *windows = p->unit[n->in[0]->id] < 0 ? windows_read(p, n, 0) : NULL;
     Place x = windows ? place_of_windows(p, n->in[0]) : place_of(p, n->in[0]);
     bool has_bias = n->n_in > 2 && n->in[2];
@@ -60,7 +61,7 @@ void emit_linear(Planner *p, const Node *n)
                         .has_bias = has_bias,
                         .apart = apart,
                         .one_x = apart && type_lanes(n->in[0]->type) == d.k,
-                        .diagonal = diagonal,
+                        .diagonal = diagonal ? (uint32_t)block : 0,
                         .x_space = x.space,
                         .w = (diagonal ? pool_diagonal : pool_matrix)(p->pool, w)};
     s.gemm.x = FIELD(p, x, gemm.x);

@@ -268,18 +268,18 @@ static const Node *framed(Arena *arena, const Search *s, const Frame *f, const N
     return n;
 }
 
-// Of the places, each of which is the tokens of so many columns, neighbours; NULL: they are not.
-static const int32_t *first_columns(Arena *arena, const Search *s, const Frame *f, int64_t columns)
+// Of the places, each of which is the tokens of so many groups of N outputs, neighbours; NULL: they are not.
+static const int32_t *first_groups(Arena *arena, const Search *s, const Frame *f, int64_t groups, int64_t N)
 {
     int32_t *lanes = lanes_along(arena, s, f, s->place, s->tokens, s->tokens, f->low);
     for (int64_t m = 0; m < s->tokens; m++) {
-        if (m % columns == 0) lanes[m / columns] = lanes[m];
-        if (lanes[m] != lanes[m / columns] + m % columns) return NULL;
+        if (m % groups == 0) lanes[m / groups] = lanes[m];
+        if (lanes[m] != lanes[m / groups] + m % groups * N) return NULL;
     }
     return lanes;
 }
 
-static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node *picture, int64_t columns)
+static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node *picture, int64_t groups, int64_t N)
 {
     const Node *border = NULL;
     int64_t border_lane = 0;
@@ -294,15 +294,15 @@ static Windows *windows_with(Planner *p, Search *s, const Node *move, const Node
     const int64_t none[AXES] = {0};
     Arena *a = scratch_arena(p->cx);
     Windows *w = ARENA_NEW(a, Windows);
-    *w = (Windows){.picture = picture, .lanes = f.lanes, .inputs = s->inputs, .columns = columns};
-    if (!(w->places = first_columns(a, s, &f, columns))) return NULL;
+    *w = (Windows){.picture = picture, .lanes = f.lanes, .inputs = s->inputs, .groups = groups};
+    if (!(w->places = first_groups(a, s, &f, groups, N))) return NULL;
     if (!f.is_picture) w->framed = framed(a, s, &f, picture, border, border_lane, p->f->n_nodes);
     w->taps = lanes_along(a, s, &f, s->tap, s->inputs, tap_words((uint32_t)s->inputs), none);
     return w;
 }
 
-// Outputs of a place that have windows of their own; 0: no windows are read.
-static int64_t columns_of(const Node *linear)
+// Groups of outputs of a place that have windows of their own; 0: no windows are read.
+static int64_t groups_of(const Node *linear)
 {
     LinearDims d = linear_dims(linear->in[1]->type);
     return is_diagonal(linear) ? d.groups : !d.groups;
@@ -312,29 +312,30 @@ static Windows *windows_of(Planner *p, const Node *move, const Node *linear)
 {
     LinearDims d = linear_dims(linear->in[1]->type);
     const Node *picture = picture_of(move);
-    int64_t lanes = type_lanes(move->type), columns = columns_of(linear);
-    if (!picture || !columns || d.k * d.n > MOST_WITH_WINDOWS || lanes <= type_lanes(picture->type)) return NULL;
+    int64_t lanes = type_lanes(move->type), groups = groups_of(linear);
+    if (!picture || !groups || d.k * d.n > MOST_WITH_WINDOWS || lanes <= type_lanes(picture->type)) return NULL;
     Arena *own = arena_within(scratch_arena(p->cx));
     Search s = {.arena = own, .tokens = lanes / d.k, .inputs = d.k};
     s.place = arena_alloc(own, (size_t)s.tokens * sizeof *s.place);
     s.tap = arena_alloc(own, (size_t)s.inputs * sizeof *s.tap);
     s.has_place = ARENA_ARRAY(own, bool, s.tokens);
     s.has_tap = ARENA_ARRAY(own, bool, s.inputs);
-    Windows *w = windows_with(p, &s, move, picture, columns);
+    Windows *w = windows_with(p, &s, move, picture, groups, d.n);
     arena_free(own);
     return w;
 }
 
-// Where there are none: x itself, turned so that the columns of an input are neighbours.
-static Windows *copied_windows(Planner *p, const Node *x, int64_t columns)
+// Where there are none: x itself, turned so that the groups of an input are neighbours.
+static Windows *copied_windows(Planner *p, const Node *x, int64_t groups, int64_t N)
 {
     Arena *a = scratch_arena(p->cx);
-    int64_t lanes = type_lanes(x->type), inputs = type_last(x->type), places = lanes / columns / inputs;
+    int64_t columns = groups * N, inputs = type_last(x->type), places = type_lanes(x->type) / groups / inputs;
+    int64_t lanes = places * inputs * columns;
     int32_t *map = ARENA_ARRAY(a, int32_t, lanes), *place = ARENA_ARRAY(a, int32_t, places),
             *tap = ARENA_ARRAY(a, int32_t, tap_words((uint32_t)inputs));
     for (int64_t i = 0; i < lanes; i++) {
-        int64_t column = i % columns, input = i / columns % inputs;
-        map[i] = x->map[(i / columns / inputs * columns + column) * inputs + input];
+        int64_t group = i % columns / N, input = i / columns % inputs;
+        map[i] = x->map[(i / columns / inputs * groups + group) * inputs + input];
     }
     for (int64_t m = 0; m < places; m++) place[m] = (int32_t)(m * inputs * columns);
     for (int64_t k = 0; k < tap_words((uint32_t)inputs); k++)
@@ -342,10 +343,10 @@ static Windows *copied_windows(Planner *p, const Node *x, int64_t columns)
     Node *turned = ARENA_NEW(a, Node);
     *turned = *x;
     turned->id = p->f->n_nodes;
+    turned->type = type_vector(lanes);
     turned->map = map;
     Windows *w = ARENA_NEW(a, Windows);
-    *w =
-        (Windows){.framed = turned, .lanes = lanes, .inputs = inputs, .columns = columns, .places = place, .taps = tap};
+    *w = (Windows){.framed = turned, .lanes = lanes, .inputs = inputs, .groups = groups, .places = place, .taps = tap};
     return w;
 }
 
@@ -356,7 +357,8 @@ void find_windows(Planner *p)
         if (n->op != OP_linear || x->op != OP_move || is_slice(p, x)) continue;
         if (p->windows[x->id] && !is_diagonal(n)) continue;
         p->windows[x->id] = windows_of(p, x, n);
-        if (is_diagonal(n) && !p->windows[x->id]) p->windows[x->id] = copied_windows(p, x, columns_of(n));
+        if (is_diagonal(n) && !p->windows[x->id])
+            p->windows[x->id] = copied_windows(p, x, groups_of(n), type_last(n->type));
     }
 }
 
@@ -364,7 +366,7 @@ const Windows *windows_read(const Planner *p, const Node *reader, int operand)
 {
     if (reader->op != OP_linear || operand) return NULL;
     const Windows *w = p->windows[reader->in[0]->id];
-    return w && w->columns == columns_of(reader) && w->inputs == linear_dims(reader->in[1]->type).k ? w : NULL;
+    return w && w->groups == groups_of(reader) && w->inputs == linear_dims(reader->in[1]->type).k ? w : NULL;
 }
 
 Place place_of_windows(Planner *p, const Node *move)

@@ -43,7 +43,7 @@ void pool_reserve(Pool *p, uint64_t n);
 uint32_t pool_put(Pool *p, const void *words, uint64_t n);
 uint32_t pool_node(Pool *p, const Node *c);
 uint32_t pool_matrix(Pool *p, const Node *w);
-uint32_t pool_diagonal(Pool *p, const Node *w); // [C, K, 1] as a matrix of C outputs
+uint32_t pool_diagonal(Pool *p, const Node *w); // [G, K, N] as a matrix of all outputs
 
 // ---- the program under construction (plan_steps.c)
 
@@ -70,8 +70,8 @@ typedef struct {
 
 // A move that products read as windows of a picture (plan_windows.c).
 typedef struct {
-    const Node *picture, *framed;   // framed: the same with its border, a move that is no node of the function; or NULL
-    int64_t lanes, inputs, columns; // columns: outputs of a place that each have windows, neighbours; else 1
+    const Node *picture, *framed;  // framed: the same with its border, a move that is no node of the function; or NULL
+    int64_t lanes, inputs, groups; // groups: of outputs of a place that each have windows, neighbours; else 1
     const int32_t *places, *taps;
     Place at; // of `framed`
 } Windows;
@@ -167,11 +167,11 @@ const Function *with_scales(Context *cx, const Function *f);
 // ---- products of diagonal matrices (plan_diagonal.c)
 
 const Function *with_diagonals(Context *cx, const Function *f);
-// Has it one matrix of one column for each of its outputs of a place?
+// Does it have a matrix for each block of its outputs of a place?
 static inline bool is_diagonal(const Node *linear)
 {
     LinearDims d = linear_dims(linear->in[1]->type);
-    return d.groups && d.n == 1;
+    return d.groups && (d.n == 1 || type_lanes(linear->in[0]->type) > d.groups * d.k);
 }
 
 // ---- adjoints of many tokens (plan_adjoint.c)

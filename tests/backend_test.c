@@ -75,17 +75,20 @@ static void windows_bits(void **state)
     }
 }
 
-// Outputs with inputs of their own, neighbours; their weights stay f32 beside others of 16 bits.
+// Outputs with inputs of their own, or some for each block of them; their weights stay f32 beside others of 16 bits.
 static void diagonal_bits(void **state)
 {
     (void)state;
     for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
         Maker *m = maker_new((uint64_t)(71 + type));
         m->weight_type = (WeightType)type;
-        for (uint32_t tokens = 1; tokens <= 13; tokens += 6)
+        for (uint32_t tokens = 1; tokens <= 13; tokens += 6) {
             for (int n = type % 2; n < EDGES_N; n += 2)
                 for (int k = n % 2; k + 1 < EDGES_K; k += 2)
-                    add_diagonal(m, tokens, edges_k[k], edges_n[n], k % 3 ? edges_k[k] : (edges_k[k] + 1) / 2);
+                    add_diagonal(m, tokens, edges_k[k], edges_n[n], k % 3 ? edges_k[k] : (edges_k[k] + 1) / 2, 1);
+            for (uint32_t block = 2; block <= 128; block *= 2)
+                add_diagonal(m, tokens, block < 32 ? 9 : 18, block * (block < 16 ? 31 : 3), 9, block);
+        }
         add_windows(m, 7, 48, 40, 48, 16);
         check_everywhere(m);
     }

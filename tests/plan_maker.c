@@ -144,11 +144,11 @@ void add_lines(Maker *m, uint32_t lines, uint32_t places, uint32_t step, uint32_
     take_windows(m, g, (uint32_t)list[g->m - 1] + PICTURE / 2, list, TILED_INPUTS, PICTURE / 2);
 }
 
-void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb)
+void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, uint32_t block)
 {
     add_windows(m, tokens, k, n, kb, 1);
     GemmStep *g = &maker_last(m)->gemm;
-    g->diagonal = true;
+    g->diagonal = block;
     g->picture = PICTURE + n;
     g->x = source(m, g->x_space, g->picture);
 }

@@ -58,7 +58,8 @@ void add_gemm(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb);
 void add_windows(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, uint32_t run);
 // The places in lines of a picture, `step` lanes from one to the next, `behind` of them between two lines; runs of 32.
 void add_lines(Maker *m, uint32_t lines, uint32_t places, uint32_t step, uint32_t behind, uint32_t k, uint32_t n);
-void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb);
+// Of outputs of which a block has inputs of its own.
+void add_diagonal(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, uint32_t kb, uint32_t block);
 void add_apart(Maker *m, uint32_t tokens, uint32_t k, uint32_t n, Apart way); // weights of each token's own
 void add_transposed(Maker *m, uint32_t tokens, uint32_t k, uint32_t n);
 void add_reduce(Maker *m, Op op, uint32_t outer, uint32_t k);

@@ -37,7 +37,8 @@ static float naive_half(float x)
 static uint32_t naive_x(const Row *r, const GemmStep *g, uint32_t m, uint32_t k, uint32_t n)
 {
     const int32_t *words = (const int32_t *)r->weights;
-    if (g->picture) return g->x + (uint32_t)(words[g->places + m] + words[g->taps + k]) + (g->diagonal ? n : 0);
+    if (g->picture)
+        return g->x + (uint32_t)(words[g->places + m] + words[g->taps + k]) + (g->diagonal ? n - n % g->diagonal : 0);
     return g->x + (g->one_x ? 0 : m * g->k) + k;
 }
 
@@ -263,11 +264,11 @@ static void test_windows(void **state)
 static void test_diagonal(void **state)
 {
     (void)state;
-    static const uint32_t shapes[][3] = {{4, 5, 7}, {2, 33, 16}, {9, 1, 21}};
-    for (uint32_t i = 0; i < 6; i++) {
+    static const uint32_t shapes[][4] = {{4, 5, 7, 1}, {2, 33, 16, 1}, {9, 1, 21, 1}, {3, 6, 12, 4}, {1, 40, 32, 16}};
+    for (uint32_t i = 0; i < 10; i++) {
         const uint32_t *s = shapes[i / 2];
         Case *c = case_windows(s[0], s[1], s[2], i % 2 ? 16 : s[1]);
-        c->step.gemm.diagonal = true;
+        c->step.gemm.diagonal = s[3];
         c->step.gemm.has_bias = i % 2;
         c->step.gemm.bias = 7000;
         check_case(c, s[0] * s[2]);

@@ -85,7 +85,7 @@ static void gemm_key(Gen *g, StepKey *k, const GemmStep *s)
     bool mixed = gemm_mixed(g, s), reads_add = mixed || gemm_add_lanes(s);
     uint32_t behind = mixed ? MIXED : s->has_add | s->scaled << 1 | s->has_bias << 2;
     if (s->picture) behind |= WINDOWS << windows_even(g, s);
-    WORDS(s->apart ? 0 : s->m, (uint32_t)s->diagonal << 2 | (uint32_t)s->apart << 1 | s->one_x, behind, s->transposed,
+    WORDS(s->apart ? 0 : s->m, s->diagonal << 2 | (uint32_t)s->apart << 1 | s->one_x, behind, s->transposed,
           s->x_space);
     arg(g, k, s->x_space, s->x);
     if (reads_add) arg(g, k, ARG_ADD, s->add << 1 | s->add_space);

@@ -337,7 +337,7 @@ typedef struct {
     Operand x, w;     // lanes x[m * x_stride + k], w[k * w_stride + n]
     Value x_stride;   // lanes from token to token
     Windows windows;  // or x is these
-    bool diagonal;    // windows: output n reads them n lanes further
+    int64_t diagonal; // windows: as in plan.h
     int64_t w_stride; // from k to k
     bool has_add, scaled, has_bias;
     Value parts;            // scaled and has_bias by way of this: 0 neither, 1 the bias, 2 both (i64); or NULL

@@ -69,7 +69,22 @@ static void hold_x(Gen *g, const Product *p, const Block *b, Operand x, Operand 
     }
 }
 
-// Every output has its own x, which no two sums share: a unit of it lies as a unit of w does.
+// No two units have an input in common.
+static bool owns_x(const Gen *g, const Product *p) { return p->diagonal && p->diagonal <= unit_lanes(g); }
+
+// Unit n of x: the inputs of its outputs, of which so many share one.
+static Factor load_own(Gen *g, const Product *p, const Block *b, Operand x, int n, int v)
+{
+    int pick[MOST_SLOTS];
+    if (p->diagonal == unit_lanes(g) && g->tile == 1)
+        return scalar(g, load_lanes(g, operand_fixed(g, x, n * p->diagonal), 1));
+    Value all = load_unit(g, b, x, n, v);
+    if (p->diagonal == 1) return whole(all);
+    for (int i = 0; i < g->width; i++) pick[i] = i - i % (int)p->diagonal;
+    return whole(shuffled(g, all, NULL, pick, g->width));
+}
+
+// No two sums share their x, as none does that of w.
 static void own_x(Gen *g, const Product *p, const Block *b, Operand w, Value *sum)
 {
     Value few = NULL;
@@ -79,7 +94,7 @@ static void own_x(Gen *g, const Product *p, const Block *b, Operand w, Value *su
             Operand x = operand_at(g, b->tokens[m], b->tap);
             for (int v = 0; v < b->v; v++) {
                 Value *s = &sum[(m * b->n + n) * b->v + v];
-                *s = multiply(g, p, whole(load_unit(g, b, x, n, v)), wn, *s);
+                *s = multiply(g, p, load_own(g, p, b, x, n, v), wn, *s);
             }
         }
     }
@@ -101,7 +116,7 @@ static void hold_w(Gen *g, const Product *p, const Block *b, Operand x, Operand 
 // One k: x and w stand at it. The fewer operands are held, so that sums and operands fit the registers.
 static void multiply_add(Gen *g, const Product *p, const Block *b, Operand x, Operand w, Value *sum)
 {
-    if (p->diagonal)
+    if (owns_x(g, p))
         own_x(g, p, b, w, sum);
     else if (b->v == 1 && b->m > b->n)
         hold_w(g, p, b, x, w, sum);
@@ -373,6 +388,14 @@ typedef struct {
     int m, n, v, chains;
 } Shape;
 
+// Of the units of a diagonal's block as many as go into it evenly.
+static int units_sharing_x(int64_t units, int64_t most)
+{
+    int64_t n = least(most, units);
+    while (units % n) n--;
+    return (int)n;
+}
+
 static Shape shape_of(const Gen *g, const Product *p)
 {
     Shape s = {1, 1, 1, 1};
@@ -394,7 +417,8 @@ static Shape shape_of(const Gen *g, const Product *p)
     if (g->tile > 1 && !p->w.shared) most = least(most, 4);
     if (in_small_blocks(g, p)) most = least(most, SMALL_SUMS / s.v);
     s.n = (int)blocks_of(units, blocks_of(units, most)); // even blocks
-    if (hurries(g, p) && s.v > 1) return s;
+    if (p->diagonal && !owns_x(g, p)) s.n = units_sharing_x(p->diagonal / unit_lanes(g), most);
+    if (p->diagonal || (hurries(g, p) && s.v > 1)) return s;
     // or equal ones, which need no code for the last
     for (int64_t n = most; sums > 12 && 3 * n >= 2 * most; n--)
         if (units % n == 0) {
@@ -402,6 +426,12 @@ static Shape shape_of(const Gen *g, const Product *p)
             break;
         }
     return s;
+}
+
+// Where the inputs of the diagonal's block are in which output `lane` is.
+static Value block_of_diagonal(Gen *g, const Product *p, Value lane)
+{
+    return mul(g, quotient(g, lane, word_i64(g, p->diagonal)), p->diagonal);
 }
 
 // Blocks along the outputs; `b` stands at the first.
@@ -416,7 +446,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
         Loop l = loop_begin(g, full);
         Value lane = mul(g, l.i, (int64_t)s->n * unit);
         b.w = operand_at(g, first.w, lane);
-        b.column = lane;
+        if (p->diagonal) b.column = block_of_diagonal(g, p, lane);
         b.out = operand_at(g, first.out, lane);
         if (p->has_add) b.add = operand_at(g, first.add, lane);
         if (p->has_bias) b.bias = operand_at(g, first.bias, lane);
@@ -428,7 +458,7 @@ static void outputs_emit(Gen *g, const Product *p, const Shape *s, Block b)
     b.n = (int)rest;
     b.last = (int)(p->n - (units - 1) * unit);
     b.w = operand_fixed(g, first.w, lane);
-    b.column = word_i64(g, lane);
+    if (p->diagonal) b.column = block_of_diagonal(g, p, word_i64(g, lane));
     b.out = operand_fixed(g, first.out, lane);
     if (p->has_add) b.add = operand_fixed(g, first.add, lane);
     if (p->has_bias) b.bias = operand_fixed(g, first.bias, lane);

@@ -21,7 +21,7 @@ typedef struct {
     Value fetched;
     const Operand *tokens; // windows: each token's first lane; x is not used
     Value tap;             // windows: the lane of the input that has its turn
-    Value column;          // diagonal: outputs before the block's
+    Value column;          // diagonal: how far its first outputs' inputs are from those of output 0
     const Value *inputs;   // T = 1: by token, some neighbouring inputs, of which number `input` has its turn; or NULL
     int input;
     Operand add, bias, out;
