@@ -158,7 +158,8 @@ bool weight_named(const char *text, WeightType *type);                          
 bool flow_options(Session *s, FlowOptions *out);                                  // false after a usage message
 const Module *build_units(Session *s, const Module *m);                           // cli_units.c: the caller's units
 const Module *build_import(Session *s, const char *path, unsigned char hash[32]); // ONNX or .nf
-void plan_narrow(Session *s, Plan *plan, WeightType type);                        // its matrices become of that type
+Plan *build_plan(Session *s, const Build *b, const char *name,
+                 WeightType type); // of b's lowered module; NULL: reported
 // Import, passes, checks, plan, golden rows, of the command's first argument. name: the policy's, or NULL: the file's;
 // inputs, reference: npz files or NULL. False after reported errors.
 bool build_run(Session *s, const char *name, bool verify, const char *inputs, const char *reference, Build *out);

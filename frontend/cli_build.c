@@ -224,29 +224,34 @@ static bool has_entries(Session *s, const Build *b)
     return ok;
 }
 
-void plan_narrow(Session *s, Plan *plan, WeightType type)
+// Whether tiles pay is seen from a plan that is made for them.
+Plan *build_plan(Session *s, const Build *b, const char *name, WeightType type)
 {
     Target target;
-    if (type == WEIGHTS_F32) return;
-    uint32_t from = plan_short_from(&s->cx, plan, type);
     bool tiles = type == WEIGHTS_BF16 && target_of(s, &target) && target_tiles(&target);
-    plan_round(&s->cx, plan, type, from, tiles && tiles_pay(plan, from));
+    Plan *plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash, tiles);
+    if (plan && tiles && !tiles_pay(plan, plan_short_from(&s->cx, plan, type))) {
+        tiles = false;
+        plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash, tiles);
+    }
+    if (plan && type != WEIGHTS_F32) plan_round(&s->cx, plan, type, plan_short_from(&s->cx, plan, type), tiles);
+    return plan;
 }
 
 bool build_run(Session *s, const char *name, bool verify, const char *inputs, const char *reference, Build *b)
 {
     const char *path = s->options->args[0];
     CheckOptions rows = {0};
-    WeightType type;
+    WeightType type = WEIGHTS_F32;
     *b = (Build){.reference_error = -1};
     b->imported = build_import(s, path, b->hash);
     if (!b->imported || !run_passes(s, b)) return false;
     if (verify && !check_double(s, b, &rows, inputs)) return false;
     if (reference && !rows_compare(s, b, reference)) return false;
     session_stage(s, "planning");
-    b->plan = plan_build(&s->cx, b->lowered, &b->flow, name ? name : policy_name(s->arena, path), b->hash);
+    if (!weight_type(s, &type)) return false;
+    b->plan = build_plan(s, b, name ? name : policy_name(s->arena, path), type);
     if (!b->plan || !has_entries(s, b)) return false;
-    if (weight_type(s, &type)) plan_narrow(s, b->plan, type);
     plan_golden(&s->cx, b->plan);
     if (verify && !check_float(s, b, &rows)) return false;
     b->verified = verify;

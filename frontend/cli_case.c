@@ -94,7 +94,7 @@ static bool plan_case(Case *c)
     c->b.derived = NULL;
     c->b.lowered = passes_run(&s->cx, c->b.imported, &f, NULL, &c->b.flow, &c->b.derived);
     if (!c->b.lowered) return false;
-    c->b.plan = plan_build(&s->cx, c->b.lowered, &c->b.flow, "test", c->b.hash);
+    c->b.plan = plan_build(&s->cx, c->b.lowered, &c->b.flow, "test", c->b.hash, false);
     if (c->b.plan) plan_golden(&s->cx, c->b.plan);
     return c->b.plan != NULL;
 }

@@ -166,11 +166,8 @@ static Build with_weights(Bench *b, WeightType type)
 {
     Build build = b->build;
     if (type == WEIGHTS_F32) return build;
-    build.plan = ARENA_NEW(b->arena, Plan);
-    *build.plan = *b->build.plan;
-    plan_own_weights(&b->s->cx, build.plan);
-    plan_narrow(b->s, build.plan, type);
-    plan_golden(&b->s->cx, build.plan);
+    build.plan = build_plan(b->s, &build, build.plan->name, type);
+    if (build.plan) plan_golden(&b->s->cx, build.plan);
     return build;
 }
 
@@ -179,6 +176,7 @@ static bool bench_built(Bench *b, const char *backend, WeightType type)
     size_t native_rows;
     int code;
     Build build = with_weights(b, type);
+    if (!build.plan) return false;
     b->options.value[OPT_backend] = backend;
     nfcc_policy *p = build_opened(b->s, &build, !b->options.value[OPT_no_verify], &native_rows, &code);
     session_stage(b->s, NULL);

@@ -348,7 +348,6 @@ void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t short_from, b
 bool plan_taps_are_runs(const Plan *plan, const GemmStep *g, uint32_t length); // all of them, each of so many lanes
 // For plan_round: these are its programs' steps; tiles of windows, where they pay (plan_tiles.c).
 void plan_tiles(Context *cx, Plan *plan, Step *const steps[PROGRAM_COUNT]);
-void plan_own_weights(Context *cx, Plan *plan); // a copy, to be rounded beside those that another Plan reads
 // A good short_from: the smallest matrices, as many sizes as together have at most 1/64 of all numbers, stay f32. They
 // cost nothing, and those through which the event itself goes are among them: half of the error was theirs.
 uint32_t plan_short_from(Context *cx, const Plan *plan, WeightType type);

@@ -313,13 +313,6 @@ static void choose_paired(Context *cx, Plan *plan, WeightType type)
     for (int id = 0; id < PROGRAM_COUNT; id++) place_pairs(&plan->programs[id], steps[id], plan->tiled);
 }
 
-void plan_own_weights(Context *cx, Plan *plan)
-{
-    float *weights = arena_alloc(cx->arena, (plan->weight_lanes + 16) * sizeof(float)); // 16: plan.h
-    memcpy(weights, plan->weights, plan->weight_lanes * sizeof(float));
-    plan->weights = weights;
-}
-
 void plan_round(Context *cx, Plan *plan, WeightType type, uint32_t from, bool tiled)
 {
     int n;

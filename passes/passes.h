@@ -68,8 +68,9 @@ const PassInfo *pass_list(int *n);
 // checks.
 const Module *passes_run(Context *cx, const Module *m, const FlowOptions *options, const PipelineOptions *pipeline,
                          Flow *flow, const Module **derived);
-// The last arrow: a lowered module -> Plan.
-Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32]);
+// The last arrow: a lowered module -> Plan. tiled: plan_round is to be asked for tiled products.
+Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32],
+                 bool tiled);
 
 // ---- checks of every compile (check.c, check_plan.c, golden.c)
 typedef struct {

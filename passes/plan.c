@@ -202,8 +202,12 @@ static PlanPort place_output(Planner *p, const Output *out, bool graph, int inde
     return port;
 }
 
-static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts, bool grow,
-                         bool *ordered)
+// How a program is planned: its ports are the graph's, its inputs contexts; planner.h says the rest.
+typedef struct {
+    bool graph, contexts, grow, tiled;
+} Manner;
+
+static Program plan_with(Context *cx, Pool *pool, const Function *f, const Manner *how, bool *ordered)
 {
     Planner p = {.cx = cx, .f = f, .pool = pool};
     size_t n = (size_t)f->n_nodes + 2;
@@ -217,7 +221,8 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     p.columns = ARENA_ARRAY(scratch_arena(cx), bool, n);
     p.reserved = ARENA_ARRAY(scratch_arena(cx), Place, n);
     p.written = ARENA_ARRAY(scratch_arena(cx), int, n);
-    p.grow = grow;
+    p.grow = how->grow;
+    p.tiled = how->tiled;
     PlanPort *in = ARENA_ARRAY(cx->arena, PlanPort, f->n_inputs + 1),
              *out = ARENA_ARRAY(cx->arena, PlanPort, f->n_outputs + 1);
     int *in_buffers = ARENA_ARRAY(scratch_arena(cx), int, f->n_inputs + 1),
@@ -227,9 +232,9 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
     find_stored(&p);
     find_columns(&p);
     find_made(&p);
-    int n_in = place_inputs(&p, in, graph, contexts, in_buffers);
+    int n_in = place_inputs(&p, in, how->graph, how->contexts, in_buffers);
     emit_units(&p);
-    for (int i = 0; i < f->n_outputs; i++) out[i] = place_output(&p, &f->outputs[i], graph, i, &out_buffers[i]);
+    for (int i = 0; i < f->n_outputs; i++) out[i] = place_output(&p, &f->outputs[i], how->graph, i, &out_buffers[i]);
     for (int i = 0; i < f->n_outputs; i++) touch_buffer(&p, out_buffers[i], p.n_steps);
     *ordered = parts_in_order(&p);
     find_maps_in_place(&p);
@@ -241,13 +246,15 @@ static Program plan_with(Context *cx, Pool *pool, const Function *f, bool graph,
 }
 
 // Its steps are in the scratch arena: roll_steps copies what remains of them.
-static Program plan_function(Context *cx, Pool *pool, const Function *f, bool graph, bool contexts)
+static Program plan_function(Context *cx, Pool *pool, const Function *f, Manner how)
 {
     Context own = *cx;
     own.scratch = arena_within(scratch_arena(cx));
     bool ordered = false;
-    Program program = plan_with(&own, pool, f, graph, contexts, true, &ordered);
-    if (!ordered) program = plan_with(&own, pool, f, graph, contexts, false, &ordered);
+    how.grow = true;
+    Program program = plan_with(&own, pool, f, &how, &ordered);
+    how.grow = false;
+    if (!ordered) program = plan_with(&own, pool, f, &how, &ordered);
     program.steps = arena_copy(scratch_arena(cx), program.steps, (size_t)program.n_steps * sizeof *program.steps);
     arena_free(own.scratch);
     return program;
@@ -305,13 +312,14 @@ static uint64_t constant_lanes(Context *cx, const Module *m)
     return lanes;
 }
 
-static void plan_programs(Context *cx, Plan *plan, Pool *pool, const Module *m)
+static void plan_programs(Context *cx, Plan *plan, Pool *pool, const Module *m, bool tiled)
 {
     for (ProgramId id = 0; id < PROGRAM_COUNT; id++) {
         const Function *f = id == PROGRAM_NOISE ? NULL : module_function(m, program_name(id));
         if (!f) continue;
         f = with_own_matrices(cx, with_diagonals(cx, with_scales(cx, f)));
-        plan->programs[id] = plan_function(cx, pool, f, id == PROGRAM_RUN, id == PROGRAM_ENCODE);
+        const Manner how = {.graph = id == PROGRAM_RUN, .contexts = id == PROGRAM_ENCODE, .tiled = tiled};
+        plan->programs[id] = plan_function(cx, pool, f, how);
         if (id == PROGRAM_ENCODE) plan->early_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
         if (id == PROGRAM_LATE) plan->prep_lanes = (uint32_t)type_lanes(f->outputs[0].node->type);
     }
@@ -332,7 +340,8 @@ static const char *notes_of(Arena *arena, const Flow *flow, const char *units, c
     return march ? arena_format(arena, "%s\n%s", text, march) : text;
 }
 
-Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32])
+Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *name, const unsigned char hash[32],
+                 bool tiled)
 {
     Context own = {.arena = cx->arena, .diag = cx->diag, .scratch = arena_within(cx->arena)};
     Plan *plan = ARENA_NEW(cx->arena, Plan);
@@ -342,7 +351,7 @@ Plan *plan_build(Context *cx, const Module *m, const Flow *flow, const char *nam
     plan->given_only = flow->base_kind == BASE_STUDENT_T || flow->base_kind == BASE_GRAPH;
     pool_reserve(&pool, constant_lanes(&own, m) + (1 << 16));
     start_with_noise(cx, flow, &pool, &plan->programs[PROGRAM_NOISE]);
-    plan_programs(&own, plan, &pool, m);
+    plan_programs(&own, plan, &pool, m, tiled);
     arena_free(own.scratch);
     const char *march = plan->notes; // or NULL
     pool_reserve(&pool, 16);         // what a step may read past the end

@@ -313,7 +313,8 @@ static Windows *windows_of(Planner *p, const Node *move, const Node *linear)
     LinearDims d = linear_dims(linear->in[1]->type);
     const Node *picture = picture_of(move);
     int64_t lanes = type_lanes(move->type), groups = groups_of(linear);
-    if (!picture || !groups || d.k * d.n > MOST_WITH_WINDOWS || lanes <= type_lanes(picture->type)) return NULL;
+    if (!picture || !groups || lanes <= type_lanes(picture->type)) return NULL;
+    if (d.k * d.n > MOST_WITH_WINDOWS && !p->tiled) return NULL;
     Arena *own = arena_within(scratch_arena(p->cx));
     Search s = {.arena = own, .tokens = lanes / d.k, .inputs = d.k};
     s.place = arena_alloc(own, (size_t)s.tokens * sizeof *s.place);

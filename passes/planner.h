@@ -7,7 +7,7 @@
 // How many weights a product may have ...
 enum {
     // ... to read the windows of a picture in place: as many as L2 holds. More come from memory, and there as many
-    // tokens as can share their way, which takes windows that are copied (gemm_gathers_tokens).
+    // tokens as can share their way, which takes windows that are copied (gemm_gathers_tokens); tiles do not.
     MOST_WITH_WINDOWS = 1 << 18,
     // ... to have a second copy, transposed, for its adjoint: it takes room in the file and in caches.
     MOST_TRANSPOSED = 1 << 17
@@ -114,6 +114,7 @@ typedef struct {
     Place *reserved;   // inside the concatenation that reads it
     int *written;      // step that stores it
     bool grow;         // concatenations may be filled part by part at any lane
+    bool tiled;        // products are to be tiled (plan.h): they read windows whatever the size of the matrix
     const Node **grown;
     int n_grown, cap_grown;
     struct Cluster *cluster; // scratch of emit_members

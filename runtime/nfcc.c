@@ -468,12 +468,13 @@ static size_t region_bytes(const nfcc_policy *p, uint32_t lanes, size_t few)
 }
 
 /* Rows of a tile of few at most whose WORK has so many lanes: many rows stay within a core's own cache. Of rows as long
- * as a picture's nothing would stay there from step to step, so each goes by itself. */
+ * as a picture's nothing would stay there from step to step, so each goes by itself, unless the weights do not stay
+ * either: then some share them. */
 static size_t rows_within(const nfcc_policy *p, uint32_t lanes)
 {
     if (!only_few(p)) return p->few;
     size_t fit = FEW_BYTES / (few_stride(lanes) * 4), most = fit < TILE[SIXTEEN] ? TILE[SIXTEEN] : fit;
-    if (fit < LEAST_FIT) most = 1;
+    if (fit < LEAST_FIT) most = p->model->weights_size > FEW_BYTES ? LEAST_FIT : 1;
     return most < p->few ? most : p->few;
 }
 

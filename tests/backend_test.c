@@ -379,7 +379,7 @@ static void small_matrices_stay(void **state)
     int n;
     uint32_t from = plan_short_from(&m->cx, &m->plan, WEIGHTS_BF16);
     assert_int_equal(from, 1200); // 400 of 34000 stay, 4000 would be too many
-    plan_own_weights(&m->cx, &m->plan);
+    maker_own_weights(m);
     plan_round(&m->cx, &m->plan, WEIGHTS_BF16, from, false);
     plan_matrices(m->cx.arena, &m->plan, &n);
     const Step *s = m->plan.programs[PROGRAM_TO_EVENT].steps;

@@ -411,7 +411,7 @@ static bool compile(Gen *g)
         return false;
     }
     if (!check_flow(&g->cx, m, derived, &flow, &check, &report)) return false;
-    Plan *plan = plan_build(&g->cx, lowered, &flow, "flow", hash);
+    Plan *plan = plan_build(&g->cx, lowered, &flow, "flow", hash, false);
     if (!plan) return false;
     plan_golden(&g->cx, plan);
     return check_plan(&g->cx, derived, plan, &flow, &check, 1e-3, &report) && native(g, plan);

@@ -378,6 +378,14 @@ void add_maps_alike(Maker *m, int count)
     }
 }
 
+void maker_own_weights(Maker *m)
+{
+    Plan *p = &m->plan;
+    float *weights = arena_alloc(m->cx.arena, (p->weight_lanes + 16) * sizeof *weights); // 16: plan.h
+    memcpy(weights, p->weights, p->weight_lanes * sizeof *weights);
+    p->weights = weights;
+}
+
 const Plan *maker_plan(Maker *m)
 {
     Plan *p = &m->plan;
@@ -388,7 +396,7 @@ const Plan *maker_plan(Maker *m)
     p->weight_lanes = m->n_weights;
     p->prep_lanes = PREP_LANES;
     if (m->weight_type == WEIGHTS_F32) return p;
-    plan_own_weights(&m->cx, p);
+    maker_own_weights(m);
     plan_round(&m->cx, p, m->weight_type, 0, m->tiled);
     return p;
 }

@@ -26,6 +26,7 @@ typedef struct {
 Maker *maker_new(uint64_t seed);
 void maker_free(Maker *m);
 const Plan *maker_plan(Maker *m); // of the steps so far, weights rounded to weight_type
+void maker_own_weights(Maker *m); // the plan gets a copy
 Step *maker_last(Maker *m);       // the step that was added last
 
 // ---- random numbers

@@ -358,7 +358,7 @@ static void code_is_compared(void **state)
     Plan *p = &m->plan;
     GemmStep *s;
     const char *path = product_policy(m, "x86-64-v3", &s);
-    plan_own_weights(&m->cx, p);
+    maker_own_weights(m);
     p->weights[s->w] += 1e-5f;
     assert_true(cli_native_check(&m->cx, p, path, 1e-3));
     assert_no_errors(m);

@@ -189,7 +189,7 @@ static const Plan *plan_of(Context *cx, const char *path, WeightType type, bool 
     Flow flow = {0};
     const Module *derived = NULL, *imported = onnx_load(cx, path, &import, hash);
     const Module *lowered = imported ? passes_run(cx, imported, &options, NULL, &flow, &derived) : NULL;
-    Plan *plan = lowered ? plan_build(cx, lowered, &flow, "same", hash) : NULL;
+    Plan *plan = lowered ? plan_build(cx, lowered, &flow, "same", hash, tiled) : NULL;
     if (plan && type != WEIGHTS_F32) plan_round(cx, plan, type, plan_short_from(cx, plan, type), tiled);
     return plan;
 }

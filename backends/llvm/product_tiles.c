@@ -383,13 +383,21 @@ void tiles_tokens(Gen *g, const GemmStep *s, const Product *p, Value add_step)
 {
     Value step = few_step(g, g->shape, SPACE_WORK), outputs = mul(g, p->out_stride, 4);
     Value x_step = s->tiles ? word_i64(g, 2 * (int64_t)s->stride) : mul(g, p->x_stride, 4);
-    Product own = *p;
+    Loop groups = loop_of(g, pieces(g, p->out_stride, word_i64(g, GEMM_GROUP)));
+    Value first = mul(g, groups.i, GEMM_GROUP);
+    Product part = *p;
+    part.w = operand_at(g, p->w, product_of(g, first, p->k));
+    part.out = operand_at(g, p->out, first);
+    if (p->has_add) part.add = operand_at(g, p->add, first);
+    if (p->has_bias) part.bias = operand_at(g, p->bias, first);
+    part.out_stride = least_word(g, difference(g, p->out_stride, first), word_i64(g, GEMM_GROUP));
     Loop rows = loop_of(g, few_rows(g, g->shape));
+    Product own = part;
     Value at = product_of(g, rows.i, step);
     own.out.base = bytes_at(g, own.out.base, at);
     own.x.base = bytes_at(g, own.x.base, at);
     if (p->has_add || p->scaled) own.add.base = bytes_at(g, own.add.base, product_of(g, rows.i, add_step));
-    tiles_call(g, &own, word_i64(g, s->tiles ? s->tiles : s->m), outputs, x_step,
-               p->has_add ? outputs : word_i64(g, 4));
+    tiles_call(g, &own, word_i64(g, s->tiles ? s->tiles : s->m), outputs, x_step, p->has_add ? outputs : word_i64(g, 4));
     loop_end(g, &rows, NULL);
+    loop_end(g, &groups, NULL);
 }
