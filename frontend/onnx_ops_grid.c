@@ -113,7 +113,8 @@ static Taps taps_of(const Grid *g, const Node *x, double in)
 
 // ---- all axes
 
-// Combinations of the pixels of axes from `axis` on; `at`, `weight`: of those before it. image: [rows, channels, pixels].
+// Combinations of the pixels of axes from `axis` on; `at`, `weight`: of those before it. image: [rows, channels,
+// pixels].
 static const Node *combined(const Grid *g, const Node *image, const int64_t *size, const Taps *taps, int axis,
                             const Node *at, const Node *weight)
 {

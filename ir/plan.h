@@ -56,10 +56,10 @@ typedef enum { STEP_GEMM, STEP_MAP, STEP_REDUCE, STEP_MOVE, STEP_MATMUL, STEP_TA
 // windows of a picture, where they lie. Two i32 tables in CONST; the words behind taps[K - 1], up to a multiple of
 // TILED_INPUTS, are the same as it. Neither transposed nor apart.
 //
-// diagonal (of a picture): so many outputs share their inputs, and the next ones read them as many lanes further: output
-// n at  x + places[m] + taps[k] + n - n % diagonal.  1: the sum over k of diagonal matrices times neighbouring lanes, as
-// of a depthwise convolution; more: that of a grouped one. It divides GEMM_GROUP and n. Not paired; its weights are no
-// matrix.
+// diagonal (of a picture): so many outputs share their inputs, and the next ones read them as many lanes further:
+// output n at  x + places[m] + taps[k] + n - n % diagonal.  1: the sum over k of diagonal matrices times neighbouring
+// lanes, as of a depthwise convolution; more: that of a grouped one. It divides GEMM_GROUP and n. Not paired; its
+// weights are no matrix.
 //
 // transposed: the same weights the other way, the adjoint of a product; x token stride N, out token stride K:
 //   out[m][k] = sum over n of x[m][n] * w[k][n]: 16 partial sums from +0, element n goes to partial n % 16 by fma in

@@ -2,10 +2,10 @@
 //
 //     y_g = linear(x_g, w_g)        g = 0, 1, ... G - 1; columns g * N to g * N + N - 1
 //
-// and lane i of x_g is lane i of x_0, g times `step` further, or the same constant. What a grouped convolution comes to,
-// a depthwise one with N = 1: where as many channels go in as out, step is N of a picture that lies place after place, and
-// N times its places of one that lies channel after channel. Then y, place after place, is one product of block diagonal
-// matrices (plan.h): vectors run along the columns of all.
+// and lane i of x_g is lane i of x_0, g times `step` further, or the same constant. What a grouped convolution comes
+// to, a depthwise one with N = 1: where as many channels go in as out, step is N of a picture that lies place after
+// place, and N times its places of one that lies channel after channel. Then y, place after place, is one product of
+// block diagonal matrices (plan.h): vectors run along the columns of all.
 #include "diagonal.h"
 
 #include "plan.h"

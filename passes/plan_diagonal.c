@@ -2,8 +2,8 @@
 //
 //     y[p][g] = linear(x_g, w_g)[p]    ->    y = linear(x, w)      x[p][g] = x_g[p], w[g] = w_g
 //
-// in which the columns of every group have an x of their own: a product of block diagonal matrices (plan.h). Such a node,
-// which has more tokens than matrices, there is in the planner alone. Its x is windows, read where they lie.
+// in which the columns of every group have an x of their own: a product of block diagonal matrices (plan.h). Such a
+// node, which has more tokens than matrices, there is in the planner alone. Its x is windows, read where they lie.
 #include "diagonal.h"
 #include "planner.h"
 #include "rewrite.h"

@@ -102,8 +102,9 @@ def groups_text(places, reads, mixed, weights, layout):
     groups, each, count, columns = weights.shape
     body, zero = "", channels * places
     for g, part in enumerate(weights):
-        lanes = [reads * channels + c if layout[0] == "last" else reads + c * places for c in range(g * each, (g + 1) * each)]
-        lanes = np.where(reads[:, None] < 0, zero, np.stack(lanes, 1))
+        own = np.arange(g * each, (g + 1) * each)[:, None]
+        lanes = reads[:, None] * channels + own if layout[0] == "last" else reads[:, None] + own * places
+        lanes = np.where(reads[:, None] < 0, zero, lanes)
         body += f"""    x{g}: f32[{out},{each * count}] = move p, zero [{numbers(lanes)}]
     w{g}: f32[{each * count},{columns}] = constant [{numbers(part)}]
     y{g}: f32[{out},{columns}] = linear x{g}, w{g}
