@@ -3,8 +3,8 @@
 //     C[16 rows][16 outputs]  +=  A[16 rows][32 inputs of bfloat16]  B[16 pairs of inputs][16 outputs][2]
 //
 // One instruction, tdpbf16ps, does 8192 multiply-adds in 16 cycles. A is what product_bf16.c makes of x, row by row; B
-// is the matrix as weights.c lays it (a group of up to 128 outputs, tile by tile); C are sums. Rows lie
-// apart in memory (abi.h), so all maps between products run along lanes, with the code for one row.
+// is the matrix as weights.c lays it (a group of up to 128 outputs, tile by tile); C are sums. Rows lie apart in memory
+// (abi.h), so all maps between products run along lanes, with the code for one row.
 //
 //     tall    17 to 32 rows x 32 outputs: C0 C1 C2 C3 = A0 B0, A0 B1, A1 B0, A1 B1
 //     wide    up to 16 rows x 64 outputs: C0 C1 C2 C3 = A0 B0, A0 B1, A0 B0', A0 B1'
@@ -73,6 +73,7 @@ void tiles_configure(const Tiles *t, Value rows)
     call_of(g, "llvm.x86.ldtilecfg", NULL, 0, &arg, 1);
 }
 
+// ---- a block
 Value tile_weights(const Tiles *t, Value unit)
 {
     Gen *g = t->g;
@@ -397,7 +398,8 @@ void tiles_tokens(Gen *g, const GemmStep *s, const Product *p, Value add_step)
     own.out.base = bytes_at(g, own.out.base, at);
     own.x.base = bytes_at(g, own.x.base, at);
     if (p->has_add || p->scaled) own.add.base = bytes_at(g, own.add.base, product_of(g, rows.i, add_step));
-    tiles_call(g, &own, word_i64(g, s->tiles ? s->tiles : s->m), outputs, x_step, p->has_add ? outputs : word_i64(g, 4));
+    Value tokens = word_i64(g, s->tiles ? s->tiles : s->m);
+    tiles_call(g, &own, tokens, outputs, x_step, p->has_add ? outputs : word_i64(g, 4));
     loop_end(g, &rows, NULL);
     loop_end(g, &groups, NULL);
 }

@@ -9,6 +9,7 @@
 #include "tiles.h"
 
 enum { A0 = SUMS, A_TILES = 3, B = A0 + A_TILES };
+enum { FETCHED = 8 }; // tiles ahead
 
 // ---- a block of tiles
 typedef struct {
@@ -45,6 +46,14 @@ static void step_emit(const Tiles *t, const Places *p, Value tap, Value w)
     }
 }
 
+// Weights from beyond L2, by the first block, which reads them all in their order.
+static void fetch_ahead(Gen *g, const Places *p, Value w)
+{
+    Loop l = loop_maybe(g, where(g, equal(g, p->slots, 0), word_i64(g, SIDE), word_i64(g, 0)));
+    prefetch(g, bytes_at(g, w, word_i64(g, FETCHED * TILE_BYTES)), mul(g, l.i, LINE_BYTES), TO_L2);
+    loop_end(g, &l, NULL);
+}
+
 // All inputs of sixteen `unit` of the group's outputs.
 static void sums_emit(const Tiles *t, const Places *p, Value unit)
 {
@@ -53,7 +62,9 @@ static void sums_emit(const Tiles *t, const Places *p, Value unit)
     for (int i = 0; i < p->n; i++) tile_zero(g, i);
     Loop l = loop_of(g, t->param[PARAM_STEPS]);
     Value tap = table_word(g, t->param[PARAM_TAPS], mul(g, l.i, TILED_INPUTS));
-    step_emit(t, p, tap, bytes_at(g, w, mul(g, l.i, TILE_BYTES)));
+    Value at = bytes_at(g, w, mul(g, l.i, TILE_BYTES));
+    step_emit(t, p, tap, at);
+    if (g->ahead) fetch_ahead(g, p, at);
     loop_end(g, &l, NULL);
     Value step = word_i64(g, ROW_BYTES);
     for (int i = 0; i < p->n; i++) tile_store(g, i, bytes_at(g, t->buffer, word_i64(g, i * SIDE * ROW_BYTES)), step);
