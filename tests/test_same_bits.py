@@ -120,3 +120,30 @@ def test_another_bit_is_seen(tmp_path):
             assert done.returncode == 1 and name in done.stderr, f"{name}: {done.stderr}"
             seen.append(name)
     assert len(seen) >= 13, seen
+
+
+@pytest.mark.parametrize("tokens", [31, 32])
+def test_products_of_many_tokens_write_no_further(tokens, tool, tmp_path):
+    """One number of each token, a row's last buffer: a whole unit stored there was the next row's event (the compile
+    compares calls of 4 rows with the Plan)."""
+    places = ", ".join(str(0.3 * (i % 5) - 0.5) for i in range(2 * tokens))
+    (tmp_path / "m.nf").write_text(f"""module stage=imported
+port in "x" f32[2] batch 0
+port in "obs" f32[2] batch 0
+port out "z" f32[2] batch 0
+func @main(x: f32[1,2], obs: f32[1,2]) {{
+    first: f32[1] = move x [0]
+    at: f32[{2 * tokens}] = mul first, [{places}]
+    h: f32[{2 * tokens}] = sin at
+    a: f32[{tokens},1,2] = move obs [{", ".join(["0, 1"] * tokens)}]
+    b: f32[{tokens},2,1] = move h
+    c: f32[{tokens},1,1] = matmul a, b
+    row: f32[1,{tokens}] = move c
+    t: f32[1] = reduce_sum row
+    second: f32[1] = move x [1]
+    y: f32[1] = add second, t
+    z: f32[1,2] = move x, y [0, 2]
+    return z
+}}
+""")
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--event", "x", "--latent", "z")

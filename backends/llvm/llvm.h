@@ -340,6 +340,7 @@ typedef struct {
     int64_t diagonal; // windows: as in plan.h
     int64_t w_stride; // from k to k
     bool has_add, scaled, has_bias;
+    bool tight;             // out has no room behind it for a whole unit: one token of many, each a product of its own
     Value parts;            // scaled and has_bias by way of this: 0 neither, 1 the bias, 2 both (i64); or NULL
     Operand add, bias, out; // of token 0, output 0; scaled: add is one lane a token
     Value out_stride;       // lanes from token to token, of add and out

@@ -71,7 +71,7 @@ void matmul_emit(Gen *g, const MatmulStep *s)
     }
     Operand a = operand(g, s->a_space), c = operand(g, s->c_space), out = operand(g, SPACE_WORK);
     Value batch = count_arg(g, s->batch), k = count_arg(g, s->k);
-    Product p = {.m = s->m, .n = s->n, .w_stride = s->n, .cut = matmul_cuts(g, s)};
+    Product p = {.m = s->m, .n = s->n, .w_stride = s->n, .tight = true, .cut = matmul_cuts(g, s)};
     p.k = p.kb = p.x_stride = k;
     p.out_stride = word_i64(g, s->n);
     Loop l = loop_of(g, batch);

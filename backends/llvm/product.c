@@ -319,7 +319,7 @@ static Value finished(Gen *g, const Product *p, const Block *b, int m, int n, in
     return sum;
 }
 
-// T = 1: the last unit of the last token may be written whole (plan.h).
+// T = 1: the last unit of the only token may be written whole (plan.h).
 void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, Value sum)
 {
     Operand out = operand_at(g, b->out, mul(g, p->out_stride, m));
@@ -327,7 +327,7 @@ void store_unit(Gen *g, const Product *p, const Block *b, int m, int n, int v, V
     if (g->tile > 1)
         store(g, sum, row_address(g, out, row_at(g, b, v)));
     else
-        store_first(g, sum, p->m > 1 && n == b->n - 1 ? b->last : g->width, g->width, out.base);
+        store_first(g, sum, (p->m > 1 || p->tight) && n == b->n - 1 ? b->last : g->width, g->width, out.base);
 }
 
 static void finish_all(Gen *g, const Product *p, const Block *b, Value *sum)
