@@ -191,7 +191,8 @@ static const char *what_is_wrong(const Check *c, const double *claimed, const do
     if (high - low <= 1e-5 * fabs(high))
         return arena_format(a, "it is %.6g times that in every row: leave the factor out", high);
     if (error <= 1e-2)
-        return "a guard like log(1 - a^2 + 1e-6), or constants rounded at the export, may be why: export without them, "
+        return "a guard like log(1 - a^2 + 1e-6), constants rounded at the export, or the error of an integral's "
+               "quadrature may be why: export without them, "
                "or --max-graph-error 1e-2 takes what the structure gives";
     return NULL;
 }
