@@ -143,7 +143,8 @@ static int stop_after(Session *s, const char *pass)
     const Module *m = build_import(s, s->options->args[0], hash);
     if (m && !import) m = passes_run(&s->cx, m, &f, &pipeline, &flow, NULL);
     if (!plan || !m) return print_or_write(s, m);
-    return print_or_write_plan(s, plan_build(&s->cx, m, &flow, policy_name(s->arena, s->options->args[0]), hash, false));
+    const char *name = policy_name(s->arena, s->options->args[0]);
+    return print_or_write_plan(s, plan_build(&s->cx, m, &flow, name, hash, false));
 }
 
 static int list_passes(Arena *arena)
