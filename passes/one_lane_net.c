@@ -4,8 +4,8 @@
 //   monotone nets      intervals of value and slope (one_lane_range.h), carried through the products: positive weights
 //                      and rising functions, as in block neural autoregressive flows
 //   integrals          v sum_i w_i g(c t_i v), where g >= 0 is seen and the w_i, t_i integrate over 0..1 what has
-//                      powers below their number: a quadrature of the integral of g from 0 to v. Its slope is g(v) but for the
-//                      quadrature's error, so that its rise is not proved, and the rows of the check confirm it
+//                      powers below their number: a quadrature of the integral of g from 0 to v. Its slope is g(v) but
+//                      for the quadrature's error, so that its rise is not proved, and the rows of the check confirm it
 #include "one_lane_net.h"
 #include "lane_order.h"
 #include "one_lane_range.h"

@@ -4,5 +4,6 @@
 
 // May lanes of n stand between v and u?
 bool net_follows(const Node *n);
-// The sign of du/dv: 1, -1; 0: neither, which is noted. The lanes of s have their places. *proved: not only seen to be an integral.
+// The sign of du/dv: 1, -1; 0: neither, which is noted. The lanes of s have their places. *proved: not only seen to be an
+// integral.
 int net_slope(OneLaneFinder *q, const Single *s, bool *proved);

@@ -1,9 +1,9 @@
 // x of a tiled product of windows (plan.h, `picture`), T = 1. The picture is rounded once, to halves that lie as its
-// lanes do. Where the product has tiles for it (product_tiles_windows.c) that is all; else windows are copied from there,
-// token by token, each a whole number of tiles of 32 inputs:
+// lanes do. Where the product has tiles for it (product_tiles_windows.c) that is all; else windows are copied from
+// there, token by token, each a whole number of tiles of 32 inputs:
 //
-//     runs of taps    as vectors of 8, 16 or 32 halves, the last of which may pass the run's end: what comes next stands
-//                     on that later
+//     runs of taps    as vectors of 8, 16 or 32 halves, the last of which may pass the run's end: what comes next
+//                     stands on that later
 //     many of them    half by half
 //     behind K        zeros
 //
