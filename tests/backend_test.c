@@ -584,8 +584,10 @@ static void matmul_bits(void **state)
     (void)state;
     static const uint32_t sizes[] = {1, 3, 4, 5, 16, 17, 40};
     Maker *m = maker_new(41);
-    for (int i = 0; i < 60; i++)
-        add_matmul(m, 1 + below(m, 3), sizes[below(m, 7)] % 20 + 1, sizes[below(m, 7)], sizes[below(m, 7)]);
+    for (int i = 0; i < 60; i++) {
+        uint32_t columns = sizes[below(m, 7)], inner = sizes[below(m, 7)], rows = sizes[below(m, 7)] % 20 + 1;
+        add_matmul(m, 1 + below(m, 3), rows, inner, columns);
+    }
     for (uint32_t tokens = 1; tokens < 25; tokens += 3) add_matmul(m, 1, tokens, sizes[below(m, 7)], 1);
     check_everywhere(m);
 }
