@@ -82,8 +82,8 @@ def test_python_runs(tool, lander):
 def test_library_made_by_hand(tool, lander):
     """As the README makes it on a board."""
     with open(os.path.join(tool.root, "README.md")) as f:
-        text = " ".join(f.read().split())
-    make = re.search("`(cc -O2 -shared [^`]*)`", text)[1]
-    use = re.search("`(NFCC_LIBRARY=[^`]*)`", text)[1].replace("python3", sys.executable)
+        text = f.read()
+    make = re.search("^    (cc -O2 -shared .*)$", text, re.M)[1]
+    use = re.search("^    (NFCC_LIBRARY=.*)$", text, re.M)[1].replace("python3", sys.executable)
     (lander / "runtime").symlink_to(os.path.join(tool.root, "runtime"))
     subprocess.run(f"{make} && {use}", shell=True, cwd=lander, check=True)
