@@ -230,11 +230,13 @@ Plan *build_plan(Session *s, const Build *b, const char *name, WeightType type)
     Target target;
     bool tiles = type == WEIGHTS_BF16 && target_of(s, &target) && target_tiles(&target);
     Plan *plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash, tiles);
-    if (plan && tiles && !tiles_pay(plan, plan_short_from(&s->cx, plan, type))) {
+    if (!plan || type == WEIGHTS_F32) return plan;
+    uint32_t from = plan_short_from(&s->cx, plan, type);
+    if (tiles && !tiles_pay(plan, from)) {
         tiles = false;
         plan = plan_build(&s->cx, b->lowered, &b->flow, name, b->hash, tiles);
     }
-    if (plan && type != WEIGHTS_F32) plan_round(&s->cx, plan, type, plan_short_from(&s->cx, plan, type), tiles);
+    if (plan) plan_round(&s->cx, plan, type, from, tiles);
     return plan;
 }
 

@@ -19,6 +19,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper as h, numpy_helper as nh
 
+from onnx_bytes import field
+
 F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
@@ -62,13 +64,6 @@ def backwards(m):
         turn(holder.node)
     m.doc_string = "backwards" if m.doc_string != "backwards" else ""
     return m
-
-
-def field(number, payload):
-    size, n = b"", len(payload)
-    while n > 127:
-        size, n = size + bytes([n & 127 | 128]), n >> 7
-    return bytes([number << 3 | 2]) + size + bytes([n]) + payload
 
 
 def empty_file():

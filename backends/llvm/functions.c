@@ -185,7 +185,7 @@ static void emit_few(Unit *u)
         if (!gemm_takes_few(g, &s->gemm) && !gemm_gathers_tokens(g, &s->gemm)) continue;
         MatrixKind kind = layout_matrix(g->layout, s->gemm.w, &at);
         if (gemm_tiled(g, &s->gemm)) {
-            emit_tiles(g, u->codes[i].after, u->codes[i].step->gemm.tiles);
+            emit_tiles(g, u->codes[i].after, s->gemm.tiles);
             continue;
         }
         if (!g->few[kind]) emit_few_kind(u, kind, names[kind]);

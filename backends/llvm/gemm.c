@@ -140,15 +140,20 @@ static void tiled_emit(Gen *g, const GemmStep *s, const GemmOperands *o, const P
     loop_end(g, &l, NULL);
 }
 
-static void group_emit(Gen *g, Product p, Value group, int64_t n)
+Product gemm_from(Gen *g, Product p, Value first)
 {
-    Value first = mul(g, group, GEMM_GROUP);
-    p.n = p.w_stride = n;
     p.w = operand_at(g, p.w, product_of(g, first, p.k));
     if (p.diagonal) p.x = operand_at(g, p.x, first);
     p.out = operand_at(g, p.out, first);
     if (p.has_add) p.add = operand_at(g, p.add, first);
     if (p.has_bias) p.bias = operand_at(g, p.bias, first);
+    return p;
+}
+
+static void group_emit(Gen *g, const Product *all, Value group, int64_t n)
+{
+    Product p = gemm_from(g, *all, mul(g, group, GEMM_GROUP));
+    p.n = p.w_stride = n;
     product_emit(g, &p);
 }
 
@@ -157,10 +162,10 @@ static void groups_emit(Gen *g, const GemmStep *s, const Product *p, Value full)
 {
     if (s->n / GEMM_GROUP) {
         Loop l = loop_of(g, full);
-        group_emit(g, *p, l.i, GEMM_GROUP);
+        group_emit(g, p, l.i, GEMM_GROUP);
         loop_end(g, &l, NULL);
     }
-    if (s->n % GEMM_GROUP) group_emit(g, *p, full, s->n % GEMM_GROUP);
+    if (s->n % GEMM_GROUP) group_emit(g, p, full, s->n % GEMM_GROUP);
 }
 
 // x as pairs; K counts them.

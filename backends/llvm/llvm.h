@@ -353,6 +353,7 @@ typedef struct {
 Value product_buffer(Gen *g);                           // in a function's first block
 bool product_expands(int64_t n, int cuts, uint32_t kb); // the buffer is for such a product
 void product_emit(Gen *g, const Product *p);
+Product gemm_from(Gen *g, Product p, Value first); // gemm.c: the same from a group's first output on (i64)
 
 // ---- corner_turn.c
 LLVMTypeRef turn_type(Gen *g);

@@ -386,11 +386,7 @@ void tiles_tokens(Gen *g, const GemmStep *s, const Product *p, Value add_step)
     Value x_step = s->tiles ? word_i64(g, 2 * (int64_t)s->stride) : mul(g, p->x_stride, 4);
     Loop groups = loop_of(g, pieces(g, p->out_stride, word_i64(g, GEMM_GROUP)));
     Value first = mul(g, groups.i, GEMM_GROUP);
-    Product part = *p;
-    part.w = operand_at(g, p->w, product_of(g, first, p->k));
-    part.out = operand_at(g, p->out, first);
-    if (p->has_add) part.add = operand_at(g, p->add, first);
-    if (p->has_bias) part.bias = operand_at(g, p->bias, first);
+    Product part = gemm_from(g, *p, first);
     part.out_stride = least_word(g, difference(g, p->out_stride, first), word_i64(g, GEMM_GROUP));
     Loop rows = loop_of(g, few_rows(g, g->shape));
     Product own = part;

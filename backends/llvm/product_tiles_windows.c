@@ -96,12 +96,14 @@ static void block_emit(const Tiles *t, Value tile, int n)
     loop_end(g, &outputs, NULL);
 }
 
-// As many blocks as are needed, of nearly as many tiles each: five are three and two.
+// Of one group of outputs. As many blocks as are needed, of nearly as many tiles each: five are three and two.
 void tiles_windows_emit(Tiles *t)
 {
     Gen *g = t->g;
     tiles_configure(t, word_i64(g, 2 * SIDE));
-    Loop groups = tile_groups(t);
+    t->first = word_i64(g, 0);
+    t->width = t->param[PARAM_N];
+    t->units = pieces(g, t->width, word_i64(g, SIDE));
     Value tiles = t->param[PARAM_ROWS], blocks = pieces(g, tiles, word_i64(g, SUMS)), most = pieces(g, tiles, blocks);
     Loop l = loop_of(g, blocks);
     Value tile = product_of(g, l.i, most), n = least_word(g, difference(g, tiles, tile), most);
@@ -111,6 +113,5 @@ void tiles_windows_emit(Tiles *t)
         loop_end(g, &has, NULL);
     }
     loop_end(g, &l, NULL);
-    loop_end(g, &groups, NULL);
     call_of(g, "llvm.x86.tilerelease", NULL, 0, NULL, 0);
 }
