@@ -8,7 +8,7 @@
 //   y = sum x       x' = y' in every lane
 //   y = max x       x' = y' / count where x = y, else 0
 //   y = c ? a : b   a' = c ? y' : 0, b' = c ? 0 : y'          never a product with a mask: 0 * inf is NaN
-//   y = f(x)        x' = y' f'(x), written in y where that is cheaper (exp, tanh, sigmoid, sqrt)
+//   y = f(x)        x' = y' f'(x)                        (derivative.c)
 //
 // An adjoint that a select, min or max may have set to 0 is *masked*: what it reaches may be a branch not taken, whose
 // values are anything (the root of a negative number). There 0 times anything is 0: x' = (y' = 0) ? 0 : y' f'(x).
@@ -17,7 +17,7 @@
 // lane.
 #include "grad.h"
 #include "adjoint.h"
-#include "double_math.h"
+#include "derivative.h"
 
 #include <stdlib.h>
 
@@ -60,118 +60,16 @@ static void contribute_operand(Grad *g, const Node *n, int k, const Adjoint *a, 
     free(targets);
 }
 
-// ---- rules of one lane; d: the adjoint of the result
-
-static const Node *num(Builder *b, double v) { return build_scalar(b, v); }
-static const Node *mul(Builder *b, const Node *x, const Node *y) { return build_binary(b, OP_mul, x, y); }
-static const Node *divide(Builder *b, const Node *x, const Node *y) { return build_binary(b, OP_div, x, y); }
-static const Node *one_plus(Builder *b, const Node *x) { return build_binary(b, OP_add, x, num(b, 1)); }
-static const Node *one_minus(Builder *b, const Node *x) { return build_binary(b, OP_sub, num(b, 1), x); }
-static const Node *neg(Builder *b, const Node *x) { return build_unary(b, OP_neg, x); }
-static const Node *square(Builder *b, const Node *x) { return mul(b, x, x); }
-static const Node *less(Builder *b, const Node *x, const Node *y) { return build_binary(b, OP_lt, x, y); }
-
-static const Node *where_positive(Builder *b, const Node *x, const Node *yes, const Node *no)
-{
-    return build_select(b, less(b, num(b, 0), x), yes, no);
-}
-
-// (1 - x) (1 + x), which does not cancel
-static const Node *one_minus_square(Builder *b, const Node *x)
-{
-    const Node *plus = one_plus(b, x);
-    return mul(b, one_minus(b, x), plus);
-}
-
-// d factor e^x
-static const Node *times_exp(Builder *b, const Node *d, double factor, const Node *x)
-{
-    const Node *e = build_unary(b, OP_exp, x);
-    return mul(b, mul(b, d, num(b, factor)), e);
-}
-
-static const Node *slope_of_abs(Builder *b, const Node *d, const Node *x)
-{
-    const Node *not_below = where_positive(b, x, d, num(b, 0)), *minus = neg(b, d);
-    return build_select(b, less(b, x, num(b, 0)), minus, not_below);
-}
-
-static const Node *slope_of_acosh(Builder *b, const Node *d, const Node *x)
-{
-    const Node *plus = one_plus(b, x);
-    return divide(b, d, build_unary(b, OP_sqrt, mul(b, build_binary(b, OP_sub, x, num(b, 1)), plus)));
-}
-
-static const Node *unary_rule(Builder *b, const Node *n, const Node *d, const Node *x, const Node *y)
-{
-    switch (n->op) {
-    case OP_neg: return neg(b, d);
-    case OP_abs: return slope_of_abs(b, d, x);
-    case OP_sqrt: return divide(b, mul(b, d, num(b, 0.5)), y);
-    case OP_exp: return mul(b, d, y);
-    case OP_log: return divide(b, d, x);
-    case OP_log1p: return divide(b, d, one_plus(b, x));
-    case OP_expm1: return mul(b, d, build_unary(b, OP_exp, x));
-    case OP_sin: return mul(b, d, build_unary(b, OP_cos, x));
-    case OP_cos: return neg(b, mul(b, d, build_unary(b, OP_sin, x)));
-    case OP_tan: return mul(b, d, one_plus(b, square(b, y)));
-    case OP_asin: return divide(b, d, build_unary(b, OP_sqrt, one_minus_square(b, x)));
-    case OP_acos: return neg(b, divide(b, d, build_unary(b, OP_sqrt, one_minus_square(b, x))));
-    case OP_atan: return divide(b, d, one_plus(b, square(b, x)));
-    case OP_sinh: return mul(b, d, build_unary(b, OP_cosh, x));
-    case OP_cosh: return mul(b, d, build_unary(b, OP_sinh, x));
-    case OP_tanh: return mul(b, d, one_minus_square(b, y));
-    case OP_asinh: return divide(b, d, build_unary(b, OP_sqrt, one_plus(b, square(b, x))));
-    case OP_acosh: return slope_of_acosh(b, d, x);
-    case OP_atanh: return divide(b, d, one_minus_square(b, x));
-    case OP_sigmoid: return mul(b, d, mul(b, y, one_minus(b, y)));
-    case OP_logit: return divide(b, d, mul(b, x, one_minus(b, x)));
-    case OP_softplus: return mul(b, d, build_unary(b, OP_sigmoid, x));
-    case OP_softplus_inv: return neg(b, divide(b, d, build_unary(b, OP_expm1, neg(b, x))));
-    case OP_erf: return times_exp(b, d, ERF_SLOPE, neg(b, square(b, x)));
-    case OP_erfinv: return times_exp(b, d, 1 / ERF_SLOPE, square(b, y));
-    case OP_leaky_relu: return where_positive(b, x, d, mul(b, d, num(b, n->alpha)));
-    case OP_elu: return where_positive(b, x, d, times_exp(b, d, n->alpha, x));
-    default: return NULL;
-    }
-}
-
-// d log a, 0 for a = 0 (as the limit of a^b log a, b > 0)
-static const Node *power_of_exponent(Builder *b, const Node *d, const Node *base, const Node *y)
-{
-    const Node *zero = num(b, 0), *is_zero = build_binary(b, OP_eq, base, zero), *log = build_unary(b, OP_log, base);
-    return build_select(b, is_zero, zero, mul(b, mul(b, d, y), log));
-}
-
-// Adjoint of operand k (0: p, 1: q).
-static const Node *binary_rule(Builder *b, const Node *n, int k, const Node *d, const Node *p, const Node *q,
-                               const Node *y)
-{
-    const Node *zero = num(b, 0);
-    switch (n->op) {
-    case OP_add: return d;
-    case OP_sub: return k ? neg(b, d) : d;
-    case OP_mul: return mul(b, d, k ? p : q);
-    case OP_div: return k ? neg(b, mul(b, divide(b, d, q), y)) : divide(b, d, q);
-    case OP_pow:
-        if (k) return power_of_exponent(b, d, p, y);
-        return mul(b, d, mul(b, q, build_binary(b, OP_pow, p, build_binary(b, OP_sub, q, num(b, 1)))));
-    case OP_mod: return k ? neg(b, mul(b, d, build_unary(b, OP_floor, divide(b, p, q)))) : d;
-    case OP_fmod: return k ? neg(b, mul(b, d, build_unary(b, OP_trunc, divide(b, p, q)))) : d;
-    case OP_min: return k ? build_select(b, less(b, p, q), zero, d) : build_select(b, less(b, p, q), d, zero);
-    case OP_max: return k ? build_select(b, less(b, q, p), zero, d) : build_select(b, less(b, q, p), d, zero);
-    default: return NULL;
-    }
-}
+// ---- elementwise nodes
 
 static const Node *elementwise_rule(Grad *g, const Node *n, int k, const Adjoint *a)
 {
     Builder *b = g->b;
-    const Node *d = a->value, *zero = num(b, 0);
+    const Node *d = a->value, *zero = build_scalar(b, 0);
     const Node *y = n->n_in < 3 ? at_lanes(g, n, -1, a) : NULL, *q = n->n_in == 2 ? at_lanes(g, n, 1, a) : NULL;
     const Node *p = at_lanes(g, n, 0, a);
-    if (n->n_in == 1) return unary_rule(b, n, d, p, y);
-    if (n->n_in == 2) return binary_rule(b, n, k, d, p, q, y);
+    if (n->n_in == 1) return derivative_unary(b, n, d, p, y);
+    if (n->n_in == 2) return derivative_binary(b, n, k, d, p, q, y);
     return k == 0 ? NULL : k == 1 ? build_select(b, p, d, zero) : build_select(b, p, zero, d);
 }
 
@@ -184,7 +82,7 @@ static void elementwise(Grad *g, const Node *n, const Adjoint *a)
 {
     for (int k = 0; k < n->n_in; k++) {
         if (!operand_depends(g, n->in[k])) continue;
-        const Node *part = elementwise_rule(g, n, k, a), *zero = num(g->b, 0);
+        const Node *part = elementwise_rule(g, n, k, a), *zero = build_scalar(g->b, 0);
         if (!part) continue;
         if (a->masked && !only_passes(n->op) && !sets_zero(n->op))
             part = build_select(g->b, build_binary(g->b, OP_eq, a->value, zero), zero, part);
@@ -241,8 +139,9 @@ static const Node *extreme_rule(Grad *g, const Node *n, const Node *d, int64_t o
     Builder *b = g->b;
     const Node *x = rows_of(b, value_of(g, n->in[0]), outer, K), *y = spread(b, value_of(g, n), outer, K);
     const Node *chosen = build_binary(b, OP_eq, x, y);
-    const Node *zero = num(b, 0), *count = build_reduce(b, OP_reduce_sum, build_select(b, chosen, num(b, 1), zero));
-    return build_select(b, chosen, spread(b, divide(b, d, count), outer, K), zero);
+    const Node *zero = build_scalar(b, 0),
+               *count = build_reduce(b, OP_reduce_sum, build_select(b, chosen, build_scalar(b, 1), zero));
+    return build_select(b, chosen, spread(b, build_binary(b, OP_div, d, count), outer, K), zero);
 }
 
 // The product of the others: so it is right where a factor is 0.
@@ -258,7 +157,7 @@ static const Node *product_rule(Grad *g, const Node *n, const Node *d, int64_t o
     const Node *others = build_reduce(b, OP_reduce_prod, lanes_gather_as(b, refs, type_make(T_F32, 2, dim)));
     free(refs);
     others = rows_of(b, others, outer, K);
-    return mul(b, spread(b, d, outer, K), others);
+    return build_binary(b, OP_mul, spread(b, d, outer, K), others);
 }
 
 static void reduce(Grad *g, const Node *n, const Adjoint *a)
@@ -285,9 +184,9 @@ static void take(Grad *g, const Node *n, const Adjoint *a)
     int64_t one[3] = {tables, 1, J}, all[3] = {tables, K, J}, entries[3] = {1, K, 1};
     const Node *index = build_reshape(b, value_of(g, n->in[1]), 3, one);
     if (index->type.dtype != T_F32) index = build_cast(b, index, T_F32);
-    const Node *zero = num(b, 0);
+    const Node *zero = build_scalar(b, 0);
     index = build_binary(b, OP_max, build_unary(b, OP_trunc, index), zero);
-    index = build_binary(b, OP_min, index, num(b, (double)(K - 1)));
+    index = build_binary(b, OP_min, index, build_scalar(b, (double)(K - 1)));
     double *numbers = heap_array(K, sizeof *numbers);
     for (int64_t k = 0; k < K; k++) numbers[k] = (double)k;
     const Node *d = build_broadcast(b, build_reshape(b, adjoint_whole(g->b, a, n->type), 3, one), 3, all);

@@ -1,52 +1,30 @@
 // The slopes of elementwise ops by their operands', as nodes: what Newton's steps and log-determinants of a bracketed
 // function of one lane are made of.
 #include "one_lane_dual.h"
-#include "double_math.h"
+#include "derivative.h"
 
 static const Node *mul(Builder *b, const Node *x, const Node *y)
 {
     return x && y ? build_binary(b, OP_mul, x, y) : NULL;
 }
 
-// f'(x), u = f(x), in forms that keep their relative accuracy far out.
+// 1 - tanh^2 x = 4 sigmoid(2x) sigmoid(-2x)
+static const Node *tanh_slope(Builder *b, const Node *x)
+{
+    const Node *twice = mul(b, x, build_scalar(b, 2)), *p = build_unary(b, OP_sigmoid, twice);
+    const Node *q = build_unary(b, OP_sigmoid, build_unary(b, OP_neg, twice));
+    return mul(b, mul(b, p, q), build_scalar(b, 4));
+}
+
+// f'(x), u = f(x): as derivative.c has it, but never 0 for rounding, far out, nor between the two slopes of a kink.
 static const Node *unary_slope(Builder *b, const Node *n, const Node *x, const Node *u)
 {
-    const Node *zero = build_scalar(b, 0), *one = build_scalar(b, 1),
-               *twice = build_binary(b, OP_mul, x, build_scalar(b, 2));
+    const Node *zero = build_scalar(b, 0), *one = build_scalar(b, 1), *falls = build_scalar(b, -1);
     switch ((int)n->op) {
-    case OP_exp: return u;
-    case OP_expm1: return build_unary(b, OP_exp, x);
-    case OP_tanh: {
-        const Node *p = build_unary(b, OP_sigmoid, twice),
-                   *q = build_unary(b, OP_sigmoid, build_unary(b, OP_neg, twice)), *four = build_scalar(b, 4);
-        return build_binary(b, OP_mul, build_binary(b, OP_mul, p, q), four);
-    }
-    case OP_sigmoid: return build_binary(b, OP_mul, u, build_unary(b, OP_sigmoid, build_unary(b, OP_neg, x)));
-    case OP_softplus: return build_unary(b, OP_sigmoid, x);
-    case OP_atan: return build_binary(b, OP_div, one, build_binary(b, OP_add, one, build_binary(b, OP_mul, x, x)));
-    case OP_erf: {
-        const Node *most = build_scalar(b, ERF_SLOPE), *square = build_binary(b, OP_mul, x, x);
-        return build_binary(b, OP_mul, build_unary(b, OP_exp, build_unary(b, OP_neg, square)), most);
-    }
-    case OP_sinh: return build_unary(b, OP_cosh, x);
-    case OP_asinh:
-        return build_binary(b, OP_div, one,
-                            build_unary(b, OP_sqrt, build_binary(b, OP_add, one, build_binary(b, OP_mul, x, x))));
-    case OP_sqrt: return build_binary(b, OP_div, build_scalar(b, 0.5), u);
-    case OP_log: return build_binary(b, OP_div, one, x);
-    case OP_sin: return build_unary(b, OP_cos, x);
-    case OP_cos: return build_unary(b, OP_neg, build_unary(b, OP_sin, x));
-    case OP_abs: {
-        const Node *falls = build_scalar(b, -1);
-        return build_select(b, build_binary(b, OP_lt, x, zero), falls, one);
-    }
-    case OP_leaky_relu:
-    case OP_elu: {
-        const Node *below = build_scalar(b, n->alpha);
-        if (n->op == OP_elu) below = build_binary(b, OP_mul, build_unary(b, OP_exp, x), below);
-        return build_select(b, build_binary(b, OP_lt, zero, x), one, below);
-    }
-    default: return build_scalar(b, -1); // neg
+    case OP_tanh: return tanh_slope(b, x);
+    case OP_sigmoid: return mul(b, u, build_unary(b, OP_sigmoid, build_unary(b, OP_neg, x)));
+    case OP_abs: return build_select(b, build_binary(b, OP_lt, x, zero), falls, one);
+    default: return derivative_unary(b, n, one, x, u);
     }
 }
 
