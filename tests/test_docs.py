@@ -1,4 +1,5 @@
-"""The folders' README.md files against the tree: every file has a line, every name a file; options are in --help."""
+"""Documents against the tree: every file of a folder has a line, every name is that of a file or stands in the sources, every
+option is in --help."""
 import fnmatch
 import glob
 import os
@@ -9,7 +10,8 @@ import pytest
 from conftest import ROOT
 
 FOLDERS = ["ir", "passes", "frontend", "backends", "runtime", "tests"]
-DOCUMENTS = ["README.md", "frontend/EXPORT.md", "runtime/REALTIME.md", *(f"{folder}/README.md" for folder in FOLDERS)]
+OF_CODE = ["backends/SPEED.md", "runtime/REALTIME.md", *(f"{folder}/README.md" for folder in FOLDERS)]
+DOCUMENTS = ["README.md", "frontend/EXPORT.md", *OF_CODE]
 
 
 def read(*path):
@@ -39,6 +41,14 @@ def test_readme_lists_the_folder(folder):
     assert not gone, f"{folder}/README.md names files that are not there"
 
 
+@pytest.mark.parametrize("document", OF_CODE)
+def test_names_exist(document):
+    """What a document calls by its name in the sources: a function, a table, a field."""
+    words = {word for folder in FOLDERS for f in files_of(folder) for word in re.findall(r"\w+", read(folder, f))}
+    named = set(re.findall(r"`(?:\w+\.)?([A-Za-z]\w*_\w*)`", read(document)))
+    assert not named - words, document
+
+
 def test_options_exist(tool):
     commands = ["", "run", "check", "verify", "bench", "selftest", "info", "test"]
     known = set(re.findall(r"--[a-z][\w-]+", "".join(tool(*command.split(), "--help").stdout for command in commands)))
@@ -50,8 +60,7 @@ def test_options_exist(tool):
 def test_one_version():
     places = {"CMakeLists.txt": r"project\(nfcc VERSION ([\d.]+)",
               "runtime/CMakeLists.txt": r"project\(libnfcc VERSION ([\d.]+)",
-              "pyproject.toml": r'^version = "([\d.]+)"', 
-              
+              "pyproject.toml": r'^version = "([\d.]+)"',
               "runtime/python/nfcc/__init__.py": r'__version__ = "([\d.]+)"',
               "backends/backend.h": r'NFCC_VERSION "([\d.]+)"'}
     found = {place: re.search(pattern, read(place), re.M).group(1) for place, pattern in places.items()}
