@@ -55,85 +55,76 @@ static Range join(Range a, Range b) { return range(fmin(a.lo, b.lo), fmax(a.hi, 
 
 static double softplus(double x) { return x > 30 ? x : double_log1p(double_exp(x)); }
 static double sigmoid(double x) { return 1 / (1 + double_exp(-x)); }
+static double sigmoid_slope(double x) { return sigmoid(x) * sigmoid(-x); }
+static double tanh_slope(double x) { return 1 - double_tanh(x) * double_tanh(x); }
+static double atan_slope(double x) { return 1 / (1 + x * x); }
+static double erf_slope(double x) { return ERF_SLOPE * double_exp(-x * x); }
+static double asinh_slope(double x) { return 1 / sqrt(1 + x * x); }
+static double root(double x) { return sqrt(x); }
+static double root_slope(double x) { return 0.5 / sqrt(x); }
+static double reciprocal(double x) { return 1 / x; }
+
+// The ops that rise everywhere. Where on an interval the slope is least and largest: at its ends as it RISES or FALLS
+// (of x > 0 alone), or far from 0 and near it (a BELL), or the other way (a BOWL).
+typedef enum { RISES, FALLS, BELL, BOWL } Shape;
+typedef struct {
+    double (*value)(double), (*slope)(double);
+    Shape shape;   // of the slope
+    bool positive; // the value
+} Rising;
+
+static const Rising RISING[OP_COUNT] = {
+    [OP_exp] = {double_exp, double_exp, RISES, true},    [OP_expm1] = {double_expm1, double_exp, RISES, false},
+    [OP_softplus] = {softplus, sigmoid, RISES, true},    [OP_sqrt] = {root, root_slope, FALLS, true},
+    [OP_log] = {double_log, reciprocal, FALLS, false},   [OP_tanh] = {double_tanh, tanh_slope, BELL, false},
+    [OP_sigmoid] = {sigmoid, sigmoid_slope, BELL, true}, [OP_atan] = {double_atan, atan_slope, BELL, false},
+    [OP_erf] = {double_erf, erf_slope, BELL, false},     [OP_asinh] = {double_asinh, asinh_slope, BELL, false},
+    [OP_sinh] = {double_sinh, double_cosh, BOWL, false},
+};
+
+static double farthest(Range x) { return fmax(fabs(x.lo), fabs(x.hi)); }
+static double nearest(Range x) { return x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0; }
+
+static bool rising_range(const Rising *f, Range x, Pair *out)
+{
+    const double least[] = {[RISES] = x.lo, [FALLS] = x.hi, [BELL] = farthest(x), [BOWL] = nearest(x)};
+    const double largest[] = {[RISES] = x.hi, [FALLS] = x.lo, [BELL] = nearest(x), [BOWL] = farthest(x)};
+    if (f->shape == FALLS && x.lo <= 0) return false;
+    double low = f->value(x.lo);
+    out->value = range(f->positive ? fmax(low, TINY) : low, f->value(x.hi));
+    out->slope = range(fmax(f->slope(least[f->shape]), TINY), f->slope(largest[f->shape]));
+    return true;
+}
+
+static Pair leaky_relu_range(double alpha, Range x)
+{
+    double low = x.lo < 0 ? alpha : 1, high = x.hi > 0 ? 1 : alpha;
+    Range ends = range(product(x.lo, low), product(x.hi, high));
+    return (Pair){join(range(fmin(product(x.lo, alpha), x.lo), x.hi), ends), range(fmin(low, high), fmax(low, high))};
+}
 
 static double elu(double alpha, double x) { return x > 0 ? x : alpha * double_expm1(x); }
 
-static Range elu_slope(double alpha, Range x)
+static Pair elu_range(double alpha, Range x)
 {
-    Range below = range(fmax(alpha * double_exp(x.lo), TINY), alpha * double_exp(fmin(x.hi, 0)));
-    return x.lo >= 0 ? range(1, 1) : x.hi > 0 ? join(below, range(1, 1)) : below;
+    Range below = range(fmax(alpha * double_exp(x.lo), TINY), alpha * double_exp(fmin(x.hi, 0))), one = {1, 1};
+    Range slope = x.lo >= 0 ? one : x.hi > 0 ? join(below, one) : below;
+    return (Pair){range(elu(alpha, x.lo), elu(alpha, x.hi)), slope};
 }
 
 // Value and slope of a unary op on an interval. False: no rule.
 static bool unary_range(const Node *n, Range x, Pair *out)
 {
-    double far = fmax(fabs(x.lo), fabs(x.hi)), near = x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0;
+    if (RISING[n->op].value) return rising_range(&RISING[n->op], x, out);
     switch ((int)n->op) {
-    case OP_exp: out->slope = out->value = range(fmax(double_exp(x.lo), TINY), double_exp(x.hi)); return true;
-    case OP_expm1:
-        out->value = range(double_expm1(x.lo), double_expm1(x.hi));
-        out->slope = range(fmax(double_exp(x.lo), TINY), double_exp(x.hi));
-        return true;
-    case OP_tanh:
-        out->value = range(double_tanh(x.lo), double_tanh(x.hi));
-        out->slope =
-            range(fmax(1 - double_tanh(far) * double_tanh(far), TINY), 1 - double_tanh(near) * double_tanh(near));
-        return true;
-    case OP_sigmoid:
-        out->value = range(fmax(sigmoid(x.lo), TINY), sigmoid(x.hi));
-        out->slope = range(fmax(sigmoid(far) * sigmoid(-far), TINY), sigmoid(near) * sigmoid(-near));
-        return true;
-    case OP_softplus:
-        out->value = range(fmax(softplus(x.lo), TINY), softplus(x.hi));
-        out->slope = range(fmax(sigmoid(x.lo), TINY), sigmoid(x.hi));
-        return true;
-    case OP_atan:
-        out->value = range(double_atan(x.lo), double_atan(x.hi));
-        out->slope = range(fmax(1 / (1 + far * far), TINY), 1 / (1 + near * near));
-        return true;
-    case OP_erf:
-        out->value = range(double_erf(x.lo), double_erf(x.hi));
-        out->slope = range(fmax(ERF_SLOPE * double_exp(-far * far), TINY), ERF_SLOPE * double_exp(-near * near));
-        return true;
-    case OP_sinh:
-        out->value = range(double_sinh(x.lo), double_sinh(x.hi));
-        out->slope = range(double_cosh(near), double_cosh(far));
-        return true;
-    case OP_asinh:
-        out->value = range(double_asinh(x.lo), double_asinh(x.hi));
-        out->slope = range(fmax(1 / sqrt(1 + far * far), TINY), 1 / sqrt(1 + near * near));
-        return true;
-    case OP_sqrt:
-        if (x.lo <= 0) return false;
-        out->value = range(sqrt(x.lo), sqrt(x.hi));
-        out->slope = range(fmax(0.5 / sqrt(x.hi), TINY), 0.5 / sqrt(x.lo));
-        return true;
-    case OP_log:
-        if (x.lo <= 0) return false;
-        out->value = range(double_log(x.lo), double_log(x.hi));
-        out->slope = range(fmax(1 / x.hi, TINY), 1 / x.lo);
-        return true;
+    case OP_neg: *out = (Pair){range(-x.hi, -x.lo), range(-1, -1)}; return true;
     case OP_sin:
-    case OP_cos: out->value = out->slope = range(-1, 1); return true;
+    case OP_cos: *out = (Pair){range(-1, 1), range(-1, 1)}; return true;
     case OP_abs:
-        out->value = range(near, far);
-        out->slope = range(x.lo >= 0 ? 1 : -1, x.hi <= 0 ? -1 : 1);
+        *out = (Pair){range(nearest(x), farthest(x)), range(x.lo >= 0 ? 1 : -1, x.hi <= 0 ? -1 : 1)};
         return true;
-    case OP_leaky_relu: {
-        double low = x.lo < 0 ? n->alpha : 1, high = x.hi > 0 ? 1 : n->alpha;
-        out->value =
-            join(range(fmin(product(x.lo, n->alpha), x.lo), x.hi), range(product(x.lo, low), product(x.hi, high)));
-        out->slope = range(fmin(low, high), fmax(low, high));
-        return true;
-    }
-    case OP_elu:
-        out->value = range(elu(n->alpha, x.lo), elu(n->alpha, x.hi));
-        out->slope = elu_slope(n->alpha, x);
-        return n->alpha > 0;
-    case OP_neg:
-        out->value = range(-x.hi, -x.lo);
-        out->slope = range(-1, -1);
-        return true;
+    case OP_leaky_relu: *out = leaky_relu_range(n->alpha, x); return true;
+    case OP_elu: *out = elu_range(n->alpha, x); return n->alpha > 0;
     default: return false;
     }
 }
