@@ -35,7 +35,7 @@ enum {
       "native, dispatch (v3 and v4), x86-64-v3, x86-64-v4, cortex-a72; the baseline (bench: native) unless said")     \
     O(name, "--name", "NAME", CMD_COMPILE, "the policy's name in info, symbols and the C header")                     \
     O(backend, "--backend", "NAME", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH | CMD_TEST,                        \
-      "llvm or openblas; run also: interp; bench: several with commas")                                               \
+      "llvm or openblas; run, bench, test: or interp; bench: several with commas")                                    \
     O(event, "--event", "NAME", CMD_MODEL, "this input (or output) is data: the event x")                             \
     O(latent, "--latent", "NAME", CMD_MODEL, "this input (or output) is noise: the latent z")                         \
     O(context, "--context", "NAME", CMD_MODEL, "this input is a context; may be repeated")                            \
@@ -52,7 +52,8 @@ enum {
     O(denoise, "--denoise", "SIGMA", CMD_MODEL,                                                                       \
       "act is one denoising step after the sample: x + SIGMA^2 d log_prob / d x")                                     \
     O(clip, "--clip", "LO,HI", CMD_MODEL, "the policy's output clip: act keeps every number in LO..HI")               \
-    O(entries, "--entries", "LIST", CMD_MODEL, "entries that there must be, with commas; run alone: never derive")    \
+    O(entries, "--entries", "LIST", CMD_MODEL,                                                                        \
+      "entries that there must be (bench: to time), with commas; run alone: never derive")                            \
     O(max_condition, "--max-condition", "C", CMD_MODEL, "refuse matrices of a larger condition number (1e6)")         \
     O(max_error, "--max-error", "E", CMD_COMPILE | CMD_RUN | CMD_VERIFY | CMD_BENCH,                                  \
       "refuse a larger distance of float32 from double, relative to the value's scale (1e-2)")                        \
@@ -112,7 +113,7 @@ typedef struct {
 
 // False after a message on stderr (usage).
 bool options_parse(Options *o, Arena *arena, unsigned command, int argc, char **argv);
-void options_help(FILE *out, unsigned command);
+void options_print(FILE *out, unsigned command);
 bool option_double(const Options *o, OptionId id, double *value); // as given, or *value unchanged; false: not a number
 bool option_u64(const Options *o, OptionId id, uint64_t *value);
 const char *option_spelling(OptionId id);
@@ -206,7 +207,19 @@ void json_value(const nfcc_value *v);
 void json_values(const char *key, const nfcc_value *list, size_t n);
 void json_entries(unsigned entries);
 
-// ---- commands
+// ---- commands (cli_commands.c)
+typedef struct {
+    const char *name;
+    unsigned bit; // CMD_*
+    int least_args, most_args;
+    int (*run)(const Options *);
+    const char *usage, *options, *meaning;
+} Command;
+
+enum { N_COMMANDS = 8, MANY_ARGS = 1 << 20 };
+extern const Command cli_commands[N_COMMANDS]; // the first: compile, which needs no name
+void command_help(FILE *out, const Command *command);
+
 int cmd_compile(const Options *o);
 int cmd_run(const Options *o);
 int cmd_check(const Options *o);

@@ -80,59 +80,12 @@ static bool refuse_unknown(Arena *arena, unsigned command, const char *word)
     return false;
 }
 
-typedef struct {
-    unsigned command;
-    const char *name, *usage, *meaning;
-} CommandHelp;
-
-static const CommandHelp helps[] = {
-    {CMD_COMPILE, "MODEL.onnx -o POLICY.so", "nfcc MODEL.onnx -o POLICY.so [options]",
-     "Compile a flow exported to ONNX into a self-contained shared object, checked against a double-precision oracle.\n"
-     "MODEL may also be a .nf file, as --stop-after writes them."},
-    {CMD_RUN, "run",
-     "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] [--samples K] [--seed S] [--first-row R]\n"
-     "                [--temperature T] [--threads N] [--backend llvm|openblas|interp] -o DIR",
-     "Run one entry on NumPy files and write DIR/OUTPUT.npy for each output.\n"
-     "Entries: to_latent (x -> z, log_det), to_event (z -> x, log_det), log_prob and score (x), sample,\n"
-     "sample_and_log_prob, act, sample_best (the most likely of --samples K), and run (the graph's own inputs and\n"
-     "outputs, by their own names).\n"
-     "Inputs: x, z and the contexts by their ONNX names; a context itself called x or z is ctx.x or ctx.z. z=\n"
-     "replaces the drawn noise. N is the most rows of any input, 0 where one has none; one row is shared.\n"
-     "Outputs are [N, ...]; with --samples K [N, K, ...] ([K, ...] without contexts). / in a name is written _."},
-    {CMD_CHECK, "check", "nfcc check MODEL.onnx [--explain] [--json]",
-     "Say what the model is: roles, entries, and every problem found. --explain prints the inverse program."},
-    {CMD_VERIFY, "verify", "nfcc verify MODEL.onnx [--inputs FILE.npz] [--reference FILE.npz] [--json]",
-     "Check the model in double, the Plan in float32 and the compiled code bit for bit, on drawn or given rows.\n"
-     "Keys of the files: contexts by their ONNX names, x, z (or noise), and for --reference also log_det, log_prob,\n"
-     "score, to_event.x and to_event.log_det; the graph's own names of its inputs and outputs serve as well."},
-    {CMD_BENCH, "bench",
-     "nfcc bench MODEL.onnx [--backend LIST] [--entries LIST] [--rows LIST] [--samples K] [--threads LIST]\n"
-     "                  [--seconds S] [--rate HZ | --cold] [--pin CPUS] [--json FILE] [--html FILE]",
-     "Time the model's entries with each backend, and say how near to what this machine can do at most they come.\n"
-     "Backends: llvm, openblas, interp (the interpreter in double). Entries: to_latent, to_event, log_prob, sample,\n"
-     "sample_and_log_prob, sample_best, act, score, run; prepare (what depends on the contexts alone), and\n"
-     "prepare+sample, prepare+act, ... for a whole decision: the others work on contexts that are prepared already.\n"
-     "With several threads, preparing is a part of every call. --samples K: events for each of the rows."},
-    {CMD_SELFTEST, "selftest", "nfcc selftest POLICY.so...",
-     "Compare each file with its checksum, and the golden rows stored in it with what this machine computes, bit for\n"
-     "bit; of an object (.o) the checksum alone. Exit code 3: a file was damaged or changed. 1: one cannot run here, "
-     "or\n"
-     "computes other bits."},
-    {CMD_INFO, "info", "nfcc info POLICY.so [--json]",
-     "Say what a compiled policy is, also one for another machine: shapes, entries, base, target, sizes, and whether\n"
-     "the file is as it was written (exit code 3 if its checksum is another)."},
-    {CMD_TEST, "test", "nfcc test DIR... [--backend llvm|openblas|interp] [--rtol R] [--atol A]",
-     "Run ONNX backend tests, model.onnx and test_data_set_*/{input,output}_*.pb, through the entry run in float32.\n"
-     "DIR is a case or a folder of cases. PASS, FAIL, or UNSUPPORTED with the reason; exit code 1 if one failed.\n"
-     "interp: the Plan's interpreter, whose bits the llvm backend has. Inputs that set shapes are taken as constants."},
-};
-
-// The first of them.
-static const char *command_name(unsigned commands)
+// That of the first command which takes an option.
+static const char *usage_of(unsigned commands)
 {
-    size_t i = 0;
-    while (!(commands & helps[i].command)) i++;
-    return helps[i].name;
+    int i = 0;
+    while (!(commands & cli_commands[i].bit)) i++;
+    return cli_commands[i].usage;
 }
 
 // Of options that are spelled alike the one that this command takes.
@@ -165,7 +118,7 @@ static bool take_option(Options *o, Lists *l, unsigned command, char **argv, int
     if (id < 0) return refuse_unknown(o->arena, command, arena_format(o->arena, "%.*s", (int)length, word));
     const Row *row = &rows[id];
     if (!(row->commands & command)) {
-        usage_error("%s is an option of 'nfcc %s'", row->spelling, command_name(row->commands));
+        usage_error("%s is an option of '%s'", row->spelling, usage_of(row->commands));
         return false;
     }
     bool follows = row->argument && *i + 1 < argc && !is_option(command, argv[*i + 1]);
@@ -243,8 +196,7 @@ bool option_u64(const Options *o, OptionId id, uint64_t *value)
     return true;
 }
 
-// ---- help
-static void print_options(FILE *out, unsigned command)
+void options_print(FILE *out, unsigned command)
 {
     fputs("\noptions:\n", out);
     for (int i = 0; i < OPT_COUNT; i++) {
@@ -253,22 +205,4 @@ static void print_options(FILE *out, unsigned command)
         snprintf(left, sizeof left, "%s %s", rows[i].spelling, rows[i].argument ? rows[i].argument : "");
         fprintf(out, "  %-28s %s\n", left, rows[i].meaning);
     }
-}
-
-static void print_commands(FILE *out)
-{
-    fputs("\nother commands (nfcc COMMAND --help):\n", out);
-    for (size_t i = 1; i < sizeof helps / sizeof *helps; i++) fprintf(out, "  %s\n", helps[i].usage);
-    fputs("\nexit codes: 0 done, 1 the model is not supported or not right, 2 usage, 3 input or output, 4 internal\n",
-          out);
-}
-
-void options_help(FILE *out, unsigned command)
-{
-    for (size_t i = 0; i < sizeof helps / sizeof *helps; i++) {
-        if (helps[i].command != command) continue;
-        fprintf(out, "usage: %s\n\n%s\n", helps[i].usage, helps[i].meaning);
-    }
-    print_options(out, command);
-    if (command == CMD_COMPILE) print_commands(out);
 }

@@ -9,26 +9,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-typedef struct {
-    const char *name;
-    unsigned bit;
-    int least_args, most_args;
-    const char *usage;
-    int (*run)(const Options *);
-} Command;
-
-static const Command commands[] = {
-    {"compile", CMD_COMPILE, 0, 1, "nfcc MODEL.onnx -o POLICY.so", cmd_compile},
-    {"run", CMD_RUN, 2, 1 << 20, "nfcc run MODEL.onnx|POLICY.so ENTRY [NAME=FILE.npy ...] -o DIR", cmd_run},
-    {"check", CMD_CHECK, 1, 1, "nfcc check MODEL.onnx", cmd_check},
-    {"verify", CMD_VERIFY, 1, 1, "nfcc verify MODEL.onnx", cmd_verify},
-    {"bench", CMD_BENCH, 1, 1, "nfcc bench MODEL.onnx", cmd_bench},
-    {"selftest", CMD_SELFTEST, 1, 1 << 20, "nfcc selftest POLICY.so...", cmd_selftest},
-    {"info", CMD_INFO, 1, 1, "nfcc info POLICY.so", cmd_info},
-    {"test", CMD_TEST, 1, 1 << 20, "nfcc test DIR...", cmd_test},
-};
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
-
 static bool stack_is_small(struct rlimit *limit)
 {
     return !getrlimit(RLIMIT_STACK, limit) && limit->rlim_cur < PARALLEL_STACK;
@@ -88,7 +68,7 @@ static void occupy_streams(void)
 static const Command *find_command(int argc, char **argv)
 {
     for (int i = 0; i < N_COMMANDS; i++)
-        if (argc > 1 && !strcmp(argv[1], commands[i].name)) return &commands[i];
+        if (argc > 1 && !strcmp(argv[1], cli_commands[i].name)) return &cli_commands[i];
     return NULL;
 }
 
@@ -97,7 +77,7 @@ static bool refuse_misspelt(Arena *arena, int argc, char **argv)
 {
     if (argc < 2 || argv[1][0] == '-' || strpbrk(argv[1], "./") || access(argv[1], F_OK) == 0) return false;
     const char *names[N_COMMANDS];
-    for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i].name;
+    for (int i = 0; i < N_COMMANDS; i++) names[i] = cli_commands[i].name;
     usage_error("'%.200s' is neither a command nor a file%s", argv[1], nearest_word(arena, argv[1], names, N_COMMANDS));
     return true;
 }
@@ -107,7 +87,7 @@ static int run_command(Arena *arena, const Command *command, int argc, char **ar
     Options o;
     if (!options_parse(&o, arena, command->bit, argc, argv)) return WRONG_USAGE;
     if (o.value[OPT_help]) {
-        options_help(stdout, command->bit);
+        command_help(stdout, command);
         return DONE;
     }
     if (o.n_args < command->least_args) return usage_error("usage: %s", command->usage);
@@ -122,10 +102,10 @@ static int dispatch(Arena *arena, int argc, char **argv)
     if (command) return run_command(arena, command, argc - 2, argv + 2);
     if (refuse_misspelt(arena, argc, argv)) return WRONG_USAGE;
     if (argc < 2) {
-        options_help(stderr, CMD_COMPILE);
+        command_help(stderr, &cli_commands[0]);
         return WRONG_USAGE;
     }
-    return run_command(arena, &commands[0], argc - 1, argv + 1);
+    return run_command(arena, &cli_commands[0], argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv)

@@ -15,7 +15,10 @@ def test_help_names_everything(tool):
     for word in ("-o", "--emit", "--target", "--cpu", "--event", "--base", "--reference", "--stop-after", "nfcc run",
                  "nfcc check", "nfcc verify", "nfcc selftest", "nfcc info", "exit codes"):
         assert word in text
-    assert "--samples" in tool("run", "--help").stdout
+    for command in ("run", "check", "verify", "bench", "selftest", "info", "test"):
+        usage, options = tool(command, "--help").stdout.split("\noptions:\n")
+        assert f"nfcc {command} " in usage and usage.split("\n\n")[0].removeprefix("usage: ") in text
+        assert set(re.findall(r"--[a-z-]+", usage)) <= set(re.findall(r"^  (--[a-z-]+) ", options, re.M))
     assert re.match(r"nfcc \d+\.\d+\.\d+, LLVM [\d.]+, ABI \d+\n$", tool("--version").stdout)
 
 
