@@ -137,6 +137,17 @@ static bool plain_concat(Builder *b, int n_in, const Node *const *in)
     return k == n_in;
 }
 
+static bool is_real(const Node *n) { return n->type.dtype == T_F32 || n->type.dtype == T_F64; }
+
+// Masks and integers keep their type in a move that asks for numbers; together with numbers they are numbers: what is
+// made of them has a gradient.
+static DType moved_dtype(DType wanted, int n_in, const Node *const *in)
+{
+    int k = 0;
+    while (wanted == T_F32 && k < n_in && !is_real(in[k])) k++;
+    return n_in && k == n_in ? in[0]->type.dtype : wanted;
+}
+
 const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, const int32_t *map)
 {
     int64_t n = type_lanes(type), total = 0;
@@ -147,8 +158,7 @@ const Node *build_move(Builder *b, Type type, int n_in, const Node *const *in, c
     }
     if (!map && total != n) builder_bug(b, "lane counts differ", NULL);
     if (constant && n_in == 1) return move_of_const(b, type, in[0], map);
-    if (n_in && in[0]->type.dtype != T_F64 && type.dtype == T_F32 && in[0]->type.dtype != T_F32)
-        type.dtype = in[0]->type.dtype;
+    type.dtype = moved_dtype(type.dtype, n_in, in);
     if (!n) return build_const(b, type, ""); // whatever its operands are
     Sources s = {NULL, 0, 0};
     reserve_slots(b);
