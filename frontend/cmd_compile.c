@@ -68,16 +68,17 @@ static const char *name_of(Session *s)
 }
 
 // ---- text form
-static bool write_module(Session *s, const Module *m, const char *path)
+// Long constants go into PATH.bin, of bin_size bytes; 0: there are none.
+static bool write_module(Session *s, const Module *m, const char *path, size_t *bin_size)
 {
     char *text = NULL, *bin = NULL;
-    size_t text_size = 0, bin_size = 0;
+    size_t text_size = 0;
     const char *bin_path = arena_format(s->arena, "%s.bin", path), *slash = strrchr(bin_path, '/');
-    FILE *t = open_memstream(&text, &text_size), *b = open_memstream(&bin, &bin_size);
+    FILE *t = open_memstream(&text, &text_size), *b = open_memstream(&bin, bin_size);
     if (t && b) module_write(m, t, b, slash ? slash + 1 : bin_path);
     bool ok = t && b && !fclose(t) && !fclose(b);
     if (!ok) diag_io_error(&s->cx, NULL, "%s: cannot be written", path);
-    ok = ok && (bin_size == 0 || write_file(&s->cx, bin_path, bin, bin_size)) &&
+    ok = ok && (*bin_size == 0 || write_file(&s->cx, bin_path, bin, *bin_size)) &&
          write_file(&s->cx, path, text, text_size);
     free(text);
     free(bin);
@@ -112,9 +113,10 @@ static bool known_pass(Arena *arena, const char *name)
 static int print_or_write(Session *s, const Module *m)
 {
     const char *path = s->options->value[OPT_output];
+    size_t bin_size = 0;
     if (!m) return WRONG_MODEL;
     if (!path) module_write(m, stdout, NULL, NULL);
-    return !path || write_module(s, m, path) ? DONE : IO_FAILED;
+    return !path || write_module(s, m, path, &bin_size) ? DONE : IO_FAILED;
 }
 
 static int print_or_write_plan(Session *s, const Plan *plan)
@@ -163,7 +165,7 @@ typedef struct {
     const char *output, *name;
     Target target;
     const Backend *backend;
-    size_t native_rows;
+    size_t native_rows, bin_size;
 } Job;
 
 static bool may_write_all(Session *s, const Job *j)
@@ -198,8 +200,8 @@ static bool write_header(Session *s, const Build *b, const Job *j)
 // Of the rest what may fail goes first: a header without its object, or beside an older one, is a trap.
 static bool write_all(Session *s, Build *b, Job *j)
 {
-    if (j->kinds & KIND_IR && !write_module(s, b->lowered, path_of(s->arena, j->output, j->kinds, KIND_IR)))
-        return false;
+    const char *ir = path_of(s->arena, j->output, j->kinds, KIND_IR);
+    if (j->kinds & KIND_IR && !write_module(s, b->lowered, ir, &j->bin_size)) return false;
     build_forget_weights(b);
     const char *so = path_of(s->arena, j->output, j->kinds, KIND_SO);
     if (j->kinds & KIND_SO && !build_shared(s, b, so, b->verified, &j->native_rows)) return false;
@@ -233,6 +235,9 @@ static void print_sizes(Session *s, const Build *b, const Job *j)
         const char *size = bytes_text(s->arena, (double)st.st_size);
         if (kinds[i].bit == KIND_SO)
             size = arena_format(s->arena, "%s, weights %s", size, bytes_text(s->arena, weight_bytes(s, b->plan)));
+        if (kinds[i].bit == KIND_IR && j->bin_size)
+            size = arena_format(s->arena, "%s, weights in %s.bin, %s", size, path,
+                                bytes_text(s->arena, (double)j->bin_size));
         print_line(stdout, "written", "%s (%s)", path, size);
     }
 }

@@ -41,7 +41,7 @@ typedef struct {
     double denoise;         // sigma of the policy's denoising step, 0: none
     bool density_alone;     // a log_prob without a latent: there is no to_latent either
     const char *no_inverse; // a one-way flow: why the other direction does not exist. NULL: it does
-    const char *explain;    // the inverse program: rounds, groups, rules, log-det terms (check --explain)
+    const char *explain;    // the inverse program: rounds, groups, rules, where it stops (check --explain)
     double condition;       // worst condition number of a solved block, 0: none
     int rounds;
     int unproved; // functions of one lane whose rise is not proved, but confirmed by the rows of the check

@@ -19,10 +19,22 @@ typedef struct {
     Word event, latent;
 } Said;
 
+static bool unsolved_fails(const Roles *r)
+{
+    diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved,
+               r->unsolved_why);
+    r->flow->explain = solve_text(r->cx, r->unsolved_steps);
+    return false;
+}
+
 static void not_invertible(Roles *r, int in, int out, const char *what)
 {
     Map *map = roles_map(r, in, out, false);
     const Port *port = &r->m->inputs[in];
+    if (!map && r->unsolved) {
+        unsolved_fails(r);
+        return;
+    }
     if (!map) {
         diag_error(r->cx, NULL, "name the other end with --event or --latent, or export (z, log_det) or log_prob",
                    "no output is a distinct image of input '%s'; it cannot be the %s", port->name, what);
@@ -40,6 +52,7 @@ static void not_invertible(Roles *r, int in, int out, const char *what)
     diag_error(r->cx, NULL, hint, "not invertible from '%s' back to '%s': %s",
                out < r->m->n_outputs ? r->m->outputs[out].name : "the log_prob's squares", port->name,
                solve_explain(r->cx, map->solution, lanes, roles_input_size(r, in), port->name));
+    r->flow->explain = solve_text(r->cx, map->solution);
 }
 
 // The roles are said: input `in` is data (density) or noise; or output `out` is.
@@ -152,13 +165,6 @@ static bool own_density(Roles *r, const Said *said)
 }
 
 // ---- no decision
-
-static bool unsolved_fails(const Roles *r)
-{
-    diag_error(r->cx, NULL, "compile with --entries run to ship the graph as it is", "output '%s' %s", r->unsolved,
-               r->unsolved_why);
-    return false;
-}
 
 // An input and an output of one size, of which one is data and the other noise by their names.
 static bool named_pair(const Roles *r, int *in, int *out)

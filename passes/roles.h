@@ -11,8 +11,9 @@ typedef struct {
     const FlowOptions *options;
     Flow *flow;
     Map *map;
-    // An output that shows the squares of a base which lead back to no input: why, for the refusal.
+    // An output that shows the squares of a base which lead back to no input: why, and how far, for the refusal.
     const char *unsolved, *unsolved_why;
+    const Solution *unsolved_steps;
     bool strict; // a number that nobody calls a log_prob is one only if what it holds beside the base is the log_det
     struct {     // the last answer of roles_map.c's log_det_scale, which is asked for again when a map is taken
         const Map *map;

@@ -106,6 +106,7 @@ static void note_unsolved(Roles *r, int scalar, const LaneRef *u, int64_t dims, 
         if (map_solved(map)) continue;
         const char *name = r->m->inputs[i].name;
         r->unsolved = r->m->outputs[scalar].name;
+        r->unsolved_steps = map->solution;
         r->unsolved_why = arena_format(
             r->cx->arena, "shows the %lld terms of a %s, but '%s' cannot be found from them: %s", (long long)dims, base,
             name, solve_explain(r->cx, map->solution, input_lanes(r->cx, r->f->inputs[i]), dims, name));

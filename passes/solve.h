@@ -53,7 +53,7 @@ const char *solve_explain(Context *cx, const Solution *s, const LaneRef *to, int
 int solve_unproved(const Solution *s);
 // Is a function of one lane chosen by comparisons? Each of its pieces rises; they may still overlap.
 bool solve_has_pieces(const Solution *s);
-// The inverse program for people: one line a step with rule and lanes (check --explain).
+// The inverse program for people: one line a step with rule and lanes, the last where it stops (check --explain).
 const char *solve_text(Context *cx, const Solution *s);
 
 // ---- emission (emit_inverse.c, emit_forward.c, emit_log_det.c)

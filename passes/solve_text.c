@@ -114,6 +114,7 @@ const char *solve_text(Context *cx, const Solution *s)
                     (long long)t->k, (long long)t->k, node_label(cx, t->node), (long long)t->n, t->log_det,
                     t->condition);
     }
+    if (!s->solved) fprintf(f, "%4d  stops     no other lane becomes known\n", s->n_steps);
     fclose(f);
     const char *text = arena_string(cx->arena, out);
     free(out);

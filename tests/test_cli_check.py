@@ -100,6 +100,32 @@ func @main(x: f32[1,3]) {
     assert "not invertible from 'y' back to 'x': x[0] waits at 'q' (mul); x[1] waits" in said
 
 
+@pytest.mark.parametrize("output,said", [("z", "not invertible from 'z' back to 'x'"),
+                                         ("log_prob", "'x' cannot be found from them")])
+def test_refused_models_are_explained(tool, tmp_path, output, said):
+    """--explain printed nothing of a model that is refused: its rounds up to there."""
+    (tmp_path / "m.nf").write_text(f"""module stage=imported
+port in "x" f32[3] batch 0
+port out "{output}" f32[{3 if output == "z" else ""}] batch 0
+func @main(x: f32[1,3]) {{
+    q: f32[1,3] = mul x, x
+    y: f32[1,3] = sin q
+    z: f32[1,3] = mul y, 2
+    square: f32[1,3] = mul z, z
+    half: f32[1,3] = mul square, -0.5
+    sum: f32[1] = reduce_sum half
+    log_prob: f32[1] = sub sum, 2.7568156
+    return {output}
+}}
+""")
+    done = tool("check", tmp_path / "m.nf", "--event", "x", "--explain", code=1)
+    assert said in done.stderr
+    assert "inverse        3 lanes through mul of 'z' (mul), operand 0\n" in done.stdout
+    assert done.stdout.endswith("stops     no other lane becomes known\n\n")
+    report = json.loads(tool("check", tmp_path / "m.nf", "--event", "x", "--explain", "--json", code=1).stdout)
+    assert "stops" in report["explain"]
+
+
 @pytest.mark.parametrize("key,value", [("obs", np.nan), ("x", np.inf), ("noise", -np.inf), ("x", 1e39)])
 def test_rows_that_check_nothing(tool, files, rows, key, value):
     """NaN equals NaN: rows of them were "verified" with a distance of 0. A reference may hold -inf."""
