@@ -279,10 +279,17 @@ const Node *linear_add_part(LaneEnv *env, const Node *n, int64_t n_tokens, const
     return add;
 }
 
+static bool is_zero(const Node *n)
+{
+    double v;
+    return node_is_const(n) && const_is_splat(n, &v) && v == 0;
+}
+
+// + 0 of another type is a cast (build_cast).
 const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in)
 {
-    bool cast = n->op == OP_add && node_is_const(n->in[1]) && n->in[0]->type.dtype != n->type.dtype &&
-                (n->in[0]->type.dtype == T_I64 || n->in[0]->type.dtype == T_BOOL);
+    DType of = n->in[0]->type.dtype;
+    bool cast = n->op == OP_add && of != n->type.dtype && (of == T_I64 || of == T_BOOL) && is_zero(n->in[1]);
     if (cast) return build_cast(b, in[0], n->type.dtype);
     if (n->op == OP_trunc && n->type.dtype == T_I64) return build_cast(b, in[0], T_I64);
     switch (op_info(n->op)->kind) {

@@ -7,6 +7,10 @@
 // So are sums of exponentials in logarithms, whose maximum mixes lanes as well:
 //
 //   m + log reduce_sum exp(x - m), m = reduce_max x  ->  the same tree of a + softplus(b - a) = log(e^a + e^b)
+//
+// And what a computed index takes of such columns, one of several maps that the context chooses:
+//
+//   take x[.., K], i  ->  i < 1 ? x[.., 0] : i < 2 ? x[.., 1] : ..
 #include "unfold_sums.h"
 #include "lane_env.h"
 #include "rewrite.h"
@@ -69,11 +73,20 @@ static bool may_unfold(const Node *n)
     return K >= 2 && K <= MOST_COLUMNS && type_lanes(n->in[0]->type) <= MOST_LANES;
 }
 
+static bool is_one_lane(const Node *n, int64_t row)
+{
+    int64_t K = type_last(n->in[0]->type), k = 1;
+    LaneRef first = lane_canonical(n->in[0], row * K);
+    while (k < K && lane_same(lane_canonical(n->in[0], row * K + k), first)) k++;
+    return k == K;
+}
+
 static bool unfolds(const Node *n, const bool *unfolded)
 {
-    if (n->op != OP_reduce_sum || !may_unfold(n)) return false;
-    for (int64_t row = 0; row < type_lanes(n->type); row++)
-        if (!has_common_lane(n, row, unfolded)) return false;
+    bool takes = n->op == OP_take;
+    if ((n->op != OP_reduce_sum && !takes) || !may_unfold(n)) return false;
+    for (int64_t row = 0; row < type_lanes(n->in[0]->type) / type_last(n->in[0]->type); row++)
+        if (!has_common_lane(n, row, unfolded) && !(takes && is_one_lane(n, row))) return false;
     return true;
 }
 
@@ -139,8 +152,25 @@ static const Node *sum_of(Builder *b, const Rows *r, int64_t first, int64_t coun
     return build_binary(b, OP_add, x, build_unary(b, OP_softplus, build_binary(b, OP_sub, y, x)));
 }
 
+// Indices are truncated and limited, as a take does.
+static const Node *choice(Builder *b, const Node *n, const Node *table, const Node *index)
+{
+    int64_t lanes = type_lanes(n->type), K = type_last(table->type), each = lanes * K / type_lanes(table->type);
+    int64_t *row = heap_array(lanes, sizeof *row);
+    for (int64_t i = 0; i < lanes; i++) row[i] = i / each;
+    const Rows r = {n, table, row};
+    const Node *y = column(b, &r, K - 1);
+    index = build_move(b, n->type, 1, &index, NULL);
+    for (int64_t k = K - 2; k >= 0; k--) {
+        const Node *x = column(b, &r, k);
+        y = build_select(b, build_binary(b, OP_lt, index, build_scalar(b, (double)(k + 1))), x, y);
+    }
+    free(row);
+    return y;
+}
+
 typedef struct {
-    const bool *chosen;      // by node id: what is written as additions
+    const bool *chosen;      // by node id: what is written as additions, or as a choice
     const Node *const *most; // by node id: of a logarithm of sums, its reduce_max
     const Node **now;        // by node id: what became of it
 } Unfolding;
@@ -162,6 +192,7 @@ static const Node *rule(Builder *b, const Node *n, const Node *const *in, void *
 {
     const Unfolding *u = user;
     if (u->most[n->id]) return log_sum(b, n, u);
+    if (u->chosen[n->id] && n->op == OP_take) return choice(b, n, in[0], in[1]);
     if (u->chosen[n->id]) return sum_of(b, &(Rows){n, in[0], NULL}, 0, type_last(in[0]->type));
     const Node *compared = has_sign(n) ? unfold_sign(b, n, in) : NULL;
     return u->now[n->id] = compared ? compared : build_like(b, n, in);

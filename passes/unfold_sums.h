@@ -1,4 +1,4 @@
-// Sums of functions of one lane, written as additions (unfold_sums.c).
+// Sums of functions of one lane, written as additions, and choices among them (unfold_sums.c).
 #pragma once
 #include "passes.h"
 

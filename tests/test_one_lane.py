@@ -803,6 +803,32 @@ def test_factors_made_of_tests(tool, tmp_path, share):
     np.testing.assert_allclose(log_det, -np.log(slope).sum(-1), atol=1e-6)
 
 
+def test_numbers_made_of_masks_and_integers(tool, tmp_path):
+    """A constant added to a mask or an integer of the context was taken for the 0 of a cast, and left out."""
+    (tmp_path / "m.nf").write_text("""module stage=normal
+port in "x" f32[2] batch 0
+port in "on" bool[2] batch 0
+port in "count" i64[2] batch 0
+port out "z" f32[2] batch 0
+func @main(x: f32[1,2], on: bool[1,2], count: i64[1,2]) {
+    m: f32[1,2] = add on, 0
+    a: f32[1,2] = add m, 1
+    n: f32[1,2] = add count, 0
+    b: f32[1,2] = add n, 0.5
+    y: f32[1,2] = mul x, a
+    z: f32[1,2] = add y, b
+    return z
+}
+""")
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    rng = np.random.default_rng(4)
+    x, on, count = rng.standard_normal((20, 2)), rng.random((20, 2)) < 0.5, rng.integers(-3, 4, (20, 2))
+    with nfcc.open(tmp_path / "p.so") as policy:
+        z, log_det = policy.to_latent(x.astype(np.float32), on=on, count=count)
+    np.testing.assert_allclose(z, x * (1 + on) + count + 0.5, atol=1e-5)
+    np.testing.assert_allclose(log_det, np.log(1.0 + on).sum(1), atol=1e-6)
+
+
 @pytest.mark.parametrize("near,why", [(0.5, "differs from z by"), (1.5, "several events have one latent")])
 def test_pieces_that_do_not_meet_are_refused(tool, tmp_path, near, why):
     """Below 1 x times 0.5: latents from 0.5 to 1 have no event. Times 1.5: those from 1 to 1.5 have two."""
@@ -924,3 +950,40 @@ def test_sums_of_functions_of_such_sums(tool, tmp_path, body):
         back, log_det = policy.to_event(z, w=w, m=m)
     np.testing.assert_allclose(back, x, atol=3e-5)
     np.testing.assert_allclose(log_det, -slopes, atol=3e-5)
+
+
+# One of four maps of x[0] and x[1], by a number of the context; x[2] stays in all of them.
+CHOSEN = """module stage=normal
+port in "x" f32[3] batch 0
+port in "w" f32[8] batch 0
+port in "m" f32[8] batch 0
+port in "i" f32[1] batch 0
+port out "z" f32[3] batch 0
+func @main(x: f32[1,3], w: f32[1,8], m: f32[1,8], i: f32[1,1]) {
+    v: f32[1,8] = move x [0*4, 1*4]
+    e: f32[1,8] = exp w
+    s: f32[1,8] = mul v, e
+    y: f32[1,8] = add s, m
+    t: f32[1,3,4] = move y, x [0..7, 10*4]
+    n: f32[1,3,1] = move i [0*3]
+    c: f32[1,3,1] = take t, n
+    z: f32[1,3] = move c
+    return z
+}
+"""
+
+
+def test_one_of_several_maps(tool, tmp_path):
+    """What an index takes was no function of a lane: such policies had no way back."""
+    (tmp_path / "m.nf").write_text(CHOSEN)
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    rng = np.random.default_rng(3)
+    x, w, m = (rng.standard_normal((40, n)).astype(np.float32) for n in (3, 8, 8))
+    i = rng.choice(np.float32([-7, -0.5, 0, 0.9, 1, 1.5, 2, 3, 3.5, 9]), (40, 1))
+    k = np.clip(np.trunc(i), 0, 3).astype(int)
+    factor, shift = (np.take_along_axis(a.reshape(40, 2, 4), k[:, None], 2)[..., 0] for a in (w, m))
+    z = np.concatenate([x[:, :2] * np.exp(factor) + shift, x[:, 2:]], 1)
+    with nfcc.open(tmp_path / "p.so") as policy:
+        back, log_det = policy.to_event(z, w=w, m=m, i=i)
+    np.testing.assert_allclose(back, x, atol=1e-5)
+    np.testing.assert_allclose(log_det, -factor.sum(1), atol=1e-5)
