@@ -17,6 +17,18 @@
 static const uint32_t edges_n[] = {1, 5, 16, 17, 64, 65, 128, 129, 300}, edges_k[] = {1, 3, 4, 5, 64, 257};
 enum { EDGES_N = 9, EDGES_K = 6 };
 
+// The last product once more, of so many tokens, inputs and outputs.
+static GemmStep *add_again(Maker *m, uint32_t tokens, uint32_t k, uint32_t n)
+{
+    Step last = *maker_last(m);
+    last.gemm.m = tokens;
+    last.gemm.k = last.gemm.kb = k;
+    last.gemm.n = n;
+    last.gemm.out = add_output(m, tokens * n);
+    *add_step(m, STEP_GEMM) = last;
+    return &maker_last(m)->gemm;
+}
+
 static void gemm_bits(void **state)
 {
     (void)state;
@@ -41,18 +53,36 @@ static void far_gemm_bits(void **state)
     check_everywhere(m);
 }
 
-// One row: many tokens take a large matrix as few rows do.
+// One row: many tokens take a large matrix as few rows do, but for inputs and outputs that are no whole sixteens,
+// windows and a scale.
 static void many_tokens_bits(void **state)
 {
     (void)state;
     Maker *m = maker_new(61);
     add_gemm(m, 35, 80, 1648, 80);
-    for (int i = 0; i < 4; i++) add_gemm(m, 2, 640, 208, i % 2 ? 640 : 160);
+    for (uint32_t kb = 160; kb <= 640; kb *= 4) add_gemm(m, 2, 640, 208, kb);
+    add_gemm(m, 2, 641, 208, 641);
+    add_gemm(m, 2, 640, 209, 640);
     check_everywhere(m);
-    m = maker_new(62);
-    m->weight_type = WEIGHTS_F16;
-    add_gemm(m, 9, 80, 3280, 80);
-    check_everywhere(m);
+    for (int windows = 0; windows < 2; windows++) {
+        m = maker_new(64); // all weights fit a core's own cache
+        if (windows)
+            add_windows(m, 2, 640, 208, 640, 16);
+        else
+            add_gemm(m, 2, 640, 208, 640);
+        GemmStep *g = &maker_last(m)->gemm;
+        g->has_add = false;
+        g->scaled = !windows;
+        g->has_bias = true;
+        g->bias = g->w;
+        check_everywhere(m);
+    }
+    for (int type = WEIGHTS_F16; type <= WEIGHTS_BF16; type++) {
+        m = maker_new(62);
+        m->weight_type = (WeightType)type;
+        add_gemm(m, type == WEIGHTS_F16 ? 9 : 2, 80, 3280, 80);
+        check_everywhere(m);
+    }
 }
 
 // Windows of a picture, where they lie: whole runs of sixteen, other runs, and taps anywhere.
@@ -150,6 +180,81 @@ static void pictures_have_tiles(void **state)
     maker_free(m);
 }
 
+// 64 taps, the first `n` of them from lane 0 on, the others from lane 100 on.
+static uint32_t two_runs(Maker *m, int32_t n)
+{
+    int32_t taps[64];
+    for (int32_t i = 0; i < 64; i++) taps[i] = i < n ? i : 100 + i - n;
+    return add_table(m, taps, 64);
+}
+
+// What products have that are alike but for one thing, which decides their code.
+static void add_alike(Maker *m)
+{
+    add_diagonal(m, 3, 9, 48, 9, 1);
+    for (uint32_t block = 4; block <= 16; block *= 4) add_again(m, 3, 9, 48)->diagonal = block;
+    add_windows(m, 3, 64, 24, 64, 1); // of one run
+    maker_last(m)->gemm.taps = order_table(m, ROWS_IN_ORDER, 96, 96, 0);
+    add_again(m, 3, 96, 24)->w = add_constants(m, 96 * 24);
+    for (int32_t run = 16; run <= 32; run += 8) {
+        GemmStep *g = add_again(m, 3, 64, 24);
+        g->taps = two_runs(m, run);
+        g->w = add_constants(m, 64 * 24);
+    }
+    add_lines(m, 1, 16, 5, 0, 32, 16);
+    add_again(m, 16, 32, 16)->places = order_table(m, ROWS_STRIDED, 16, 64, 0); // four lanes from each to the next
+    GemmStep *g = add_again(m, 16, 32, 16);
+    g->places = order_table(m, ROWS_STRIDED, 16, 80, 40);
+    g->picture += 40;
+    add_gemm(m, 1, 30, 20, 30);
+    m->weights[add_again(m, 1, 30, 20)->w = add_constants(m, 30 * 20)] = 3.4e38f; // stays f32
+    add_gemm(m, 1, 64, 40, 64);
+    maker_last(m)->gemm.x_space = SPACE_PREP;
+    maker_last(m)->gemm.x = 0;
+    for (uint32_t k = 63; k >= 59; k--) {
+        g = add_again(m, 1, k, 40);
+        g->x = PREP_LANES - k; // behind it stands a NaN
+        g->w = add_constants(m, k * 40);
+    }
+    add_gemm(m, 1, 512, 40, 128); // weights of 16 bits: too many of a block to be expanded
+    GemmStep *small = &maker_last(m)->gemm;
+    add_again(m, 1, 512, 40)->kb = 128;
+    small->k = 64;
+    small->kb = 16;
+    small->w = add_constants(m, 64 * 40);
+}
+
+// The same of other steps.
+static void add_others_alike(Maker *m)
+{
+    const AccessForm forms[] = {ACCESS_PER_RUN};
+    add_map(m, 12, 3, 12, 1, forms, 1);
+    Step last = *maker_last(m);
+    last.map.n = 24;
+    last.map.outs[0].at = add_output(m, 24);
+    *add_step(m, STEP_MAP) = last;
+    add_reduce(m, OP_reduce_sum, 3, 23);
+    for (int across = 0; across < 2; across++) {
+        last = *maker_last(m);
+        last.reduce.k = 7;
+        last.reduce.across = across;
+        last.reduce.out = add_output(m, 3);
+        *add_step(m, STEP_REDUCE) = last;
+    }
+}
+
+static void alike_bits(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
+        Maker *m = maker_new((uint64_t)(63 + type));
+        m->weight_type = (WeightType)type;
+        add_alike(m);
+        add_others_alike(m);
+        check_everywhere(m);
+    }
+}
+
 // Two or three tokens with weights of their own, on their own x, on one, and transposed.
 static void apart_bits(void **state)
 {
@@ -234,12 +339,7 @@ static void add_kept(Maker *m)
 static void add_overlapping(Maker *m, uint32_t k, uint32_t n)
 {
     add_gemm(m, 1, 30, 256, 30);
-    Step other = *maker_last(m);
-    other.gemm.k = other.gemm.kb = k;
-    other.gemm.w += 30 * (256 - n);
-    other.gemm.n = n;
-    other.gemm.out = add_output(m, n);
-    *add_step(m, STEP_GEMM) = other;
+    add_again(m, 1, k, n)->w += 30 * (256 - n);
 }
 
 // Weights that do not fit a core's own cache: fetched ahead, other blocks of few rows.
@@ -308,12 +408,7 @@ static void paired_apart_bits(void **state)
         for (int k = 0; k < EDGES_K; k++)
             for (Apart way = OWN_X; way <= TRANSPOSED; way++) {
                 add_apart(m, 2, edges_k[k], outputs[n], way);
-                if (way != ONE_X) continue;
-                Step last = *maker_last(m);
-                last.gemm.m = 1;
-                last.gemm.w += last.gemm.k * last.gemm.n;
-                last.gemm.out = add_output(m, last.gemm.n);
-                *add_step(m, STEP_GEMM) = last;
+                if (way == ONE_X) add_again(m, 1, edges_k[k], outputs[n])->w += edges_k[k] * outputs[n];
             }
     const Program *p = &maker_plan(m)->programs[PROGRAM_TO_EVENT];
     for (int i = 0; i < p->n_steps; i++) assert_true(p->steps[i].gemm.paired || p->steps[i].gemm.transposed);
@@ -365,6 +460,54 @@ static void paired_plan(void **state)
     assert_true(p->weights[w] == 0 && p->weights[w + 1] == -0x1p-49f);
     assert_true(pair_value(0x1.fep-64f) == 0 && pair_value(-0x1.fffp-64f) == -0x1p-63f && isnan(pair_value(NAN)));
     maker_free(m);
+}
+
+enum { READERS = 13 };
+
+// A step that reads 40 lanes of CONST otherwise than as weights.
+static void add_reader(Maker *m, int number, uint32_t at)
+{
+    const AccessForm forms[] = {ACCESS_WHOLE};
+    const Access access[] = {{SPACE_CONST, at + 39, 40, 0, -1},
+                             {SPACE_CONST, at, 8, 8, 1},
+                             {SPACE_CONST, at + 32, 8, -8, 1},
+                             {SPACE_CONST, at + 7, 8, 8, -1}};
+    const Step steps[] = {
+        {.kind = STEP_REDUCE, .reduce = {.op = OP_reduce_max, .outer = 4, .k = 10, .in_space = SPACE_CONST, .in = at}},
+        {.kind = STEP_REDUCE, .reduce = {OP_reduce_max, true, true, false, 40, 1, SPACE_WORK, 0, SPACE_CONST, at, 0}},
+        {.kind = STEP_MATMUL, .matmul = {2, 4, 5, 1, SPACE_CONST, at, SPACE_WORK, 0, 0}},
+        {.kind = STEP_MATMUL, .matmul = {2, 1, 5, 4, SPACE_WORK, 0, SPACE_CONST, at, 0}},
+        {.kind = STEP_TAKE, .take = {4, 10, 1, false, SPACE_CONST, at, SPACE_WORK, 0, 0}},
+        {.kind = STEP_TAKE, .take = {4, 10, 10, true, SPACE_WORK, 0, SPACE_CONST, at, 0}},
+        {.kind = STEP_GEMM, .gemm = {.m = 2, .k = 20, .n = 16, .kb = 20, .x_space = SPACE_CONST, .x = at}},
+        {.kind = STEP_GEMM, .gemm = {.m = 1, .k = 3, .n = 40, .kb = 3, .has_bias = true, .bias = at}},
+        {.kind = STEP_MOVE, .move = {.n = 40, .space = SPACE_CONST, .in = at, .src_table = 100, .dst_table = 100}}};
+    if (number < 4) {
+        add_map(m, 40, 40, 12, 1, forms, 1);
+        maker_last(m)->map.args[0] = access[number];
+    } else {
+        *add_step(m, steps[number - 4].kind) = steps[number - 4];
+    }
+}
+
+// A matrix stays f32 if any step reads one of its lanes otherwise, the first or the last, and not for those beside it.
+static void matrices_read_otherwise(void **state)
+{
+    (void)state;
+    enum { LANES = 30 * 20 };
+    static const int32_t from[] = {-39, LANES - 1, -40, LANES};
+    for (int number = 0; number < READERS; number++)
+        for (int i = 0; i < 4; i++) {
+            Maker *m = maker_new(9);
+            m->weight_type = WEIGHTS_BF16;
+            for (int32_t lane = 0; lane < 40; lane++) memcpy(&m->weights[100 + lane], &lane, sizeof lane);
+            add_gemm(m, 1, 30, 20, 30);
+            add_constants(m, 40);
+            add_reader(m, number, maker_last(m)->gemm.w + (uint32_t)from[i]);
+            if (maker_plan(m)->programs[PROGRAM_TO_EVENT].steps[0].gemm.paired != (i >= 2))
+                fail_msg("reader %d from lane %d on", number, from[i]);
+            maker_free(m);
+        }
 }
 
 // The smallest matrices stay f32: all of a size or none, together at most 1/64.
@@ -441,6 +584,8 @@ static void map_behind_bits(void **state)
             add_rectifier(m, i % 8 == 7 ? 160 : tokens * n, i % 11 == 9 ? 0.5f : 0.25f);
             if (i % 6 == 5) maker_last(m)->map.outs[0].at = add_output(m, maker_last(m)->map.n); // not in place
         }
+        add_gemm(m, 1, 64, 64, 64);
+        add_rectifier(m, 48, 0.25f); // of some of the results
         check_everywhere(m);
     }
 }
@@ -758,15 +903,16 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),           TEST(far_gemm_bits),       TEST(many_tokens_bits),   TEST(windows_bits),
-        TEST(pictures_bits),       TEST(pictures_have_tiles), TEST(diagonal_bits),      TEST(transposed_bits),
-        TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits), TEST(far_weights_bits),
-        TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),  TEST(paired_rounds),
-        TEST(paired_plan),         TEST(small_matrices_stay), TEST(map_bits),           TEST(joined_map_bits),
-        TEST(map_access_bits),     TEST(reduce_bits),         TEST(reduce_across_bits), TEST(move_bits),
-        TEST(matmul_bits),         TEST(repeat_bits),         TEST(take_bits),          TEST(empty_program),
-        TEST(every_cpu),           TEST(openblas_is_near),    TEST(many_numbers_bits),  TEST(map_behind_bits),
-        TEST(long_round_bits),     TEST(many_codes_bits),     TEST(many_lanes_bits),    TEST(signed_zero_bits),
+        TEST(gemm_bits),          TEST(far_gemm_bits),       TEST(many_tokens_bits),    TEST(windows_bits),
+        TEST(pictures_bits),      TEST(pictures_have_tiles), TEST(alike_bits),          TEST(diagonal_bits),
+        TEST(transposed_bits),    TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits),
+        TEST(far_weights_bits),   TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
+        TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay), TEST(matrices_read_otherwise),
+        TEST(map_bits),           TEST(joined_map_bits),     TEST(map_access_bits),     TEST(reduce_bits),
+        TEST(reduce_across_bits), TEST(move_bits),           TEST(matmul_bits),         TEST(repeat_bits),
+        TEST(take_bits),          TEST(empty_program),       TEST(every_cpu),           TEST(openblas_is_near),
+        TEST(many_numbers_bits),  TEST(map_behind_bits),     TEST(long_round_bits),     TEST(many_codes_bits),
+        TEST(many_lanes_bits),    TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

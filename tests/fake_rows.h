@@ -28,10 +28,15 @@ void early_of(size_t row, float *early); // what the encoder makes of a row's co
 void assert_same(const void *a, const void *b, size_t floats);
 
 typedef struct {
-    void *prepared, *work, *prepared_at, *work_at;
+    void *prepared, *work;
+    struct Mapping {
+        unsigned char *at;
+        size_t size;
+    } prepared_at, work_at;
 } Memory;
 
-Memory memory_for(const nfcc_policy *p, size_t rows, size_t shift); // as large as promised, as misaligned as `shift`
+// As large as promised, as misaligned as `shift`; less than 64 bytes behind it nothing may be touched.
+Memory memory_for(const nfcc_policy *p, size_t rows, size_t shift);
 void release(Memory m);
 
 // Every entry of fresh rows gives what is expected.

@@ -117,6 +117,47 @@ static void costs_of_pairs(void **state)
     assert_true(tile[0] > tile[1] + K * N); // at half a cycle each
 }
 
+// A product of 256 x 256 and maps of so many lanes behind it.
+static Maker *with_maps(uint32_t lanes)
+{
+    const AccessForm forms[] = {ACCESS_WHOLE};
+    Maker *m = maker_new(1);
+    add_gemm(m, 1, 256, 256, 256);
+    for (int i = 0; i < 20; i++) add_map(m, lanes, lanes, 380, 1, forms, 1);
+    return m;
+}
+
+// Tiles of AMX gain by paired products what rows that lie apart lose by maps, most by those of few lanes. They are
+// chosen from the plan, its encoder too, for targets that have them: no CPU is asked.
+static void tiles_where_they_pay(void **state)
+{
+    (void)state;
+    enum { WEIGHTS = 256 * 256 };
+    static const char *const cpus[] = {"sapphirerapids", "emeraldrapids", "graniterapids",
+                                       "znver5",         "x86-64-v4",     "dispatch"};
+    Maker *wide = with_maps(16), *narrow = with_maps(2), *encoder = maker_new(2);
+    Plan plan = *maker_plan(narrow);
+    add_gemm(encoder, 1, 512, 512, 512);
+    assert_true(tiles_pay(maker_plan(wide), WEIGHTS));
+    assert_false(tiles_pay(maker_plan(wide), WEIGHTS + 1)); // its matrix stays f32
+    assert_false(tiles_pay(&plan, WEIGHTS));
+    plan.programs[PROGRAM_ENCODE] = maker_plan(encoder)->programs[PROGRAM_TO_EVENT];
+    assert_true(tiles_pay(&plan, WEIGHTS));
+    plan.programs[PROGRAM_ENCODE].exists = false;
+    plan.programs[PROGRAM_TO_LATENT] = maker_plan(encoder)->programs[PROGRAM_TO_EVENT];
+    assert_false(tiles_pay(&plan, WEIGHTS)); // sampling decides, where there is any
+    plan.programs[PROGRAM_TO_EVENT].exists = false;
+    assert_true(tiles_pay(&plan, WEIGHTS));
+    for (int i = 0; i < 6; i++) {
+        Target target = {"x86_64-linux-gnu", cpus[i]};
+        assert_null(target_resolve(&wide->cx, &target));
+        assert_int_equal(target_tiles(&target), i < 3);
+    }
+    maker_free(wide);
+    maker_free(narrow);
+    maker_free(encoder);
+}
+
 // An aarch64 core reads a few bytes from L2 in the time of a multiply-add, so rows that share weights cost less
 // together.
 static void costs_of_aarch64(void **state)
@@ -539,12 +580,16 @@ static void writes_whole_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(needs_nothing),           TEST(same_bytes),          TEST(cpu_bits_of_bf16),
-        TEST(cpu_bits_of_tiles),       TEST(costs_of_pairs),      TEST(costs_of_aarch64),
-        TEST(unknown_targets),         TEST(descriptor_says_all), TEST(equal_steps_share_code),
-        TEST(many_numbers_share_code), TEST(typed_header),        TEST(refuses_folders),
-        TEST(file_too_large),          TEST(broken_object),       TEST(writes_whole_files),
-        TEST(parts_are_linked),        TEST(code_is_compared),    TEST(both_sets_are_compared),
+        TEST(needs_nothing),           TEST(same_bytes),
+        TEST(cpu_bits_of_bf16),        TEST(cpu_bits_of_tiles),
+        TEST(costs_of_pairs),          TEST(tiles_where_they_pay),
+        TEST(costs_of_aarch64),        TEST(unknown_targets),
+        TEST(descriptor_says_all),     TEST(equal_steps_share_code),
+        TEST(many_numbers_share_code), TEST(typed_header),
+        TEST(refuses_folders),         TEST(file_too_large),
+        TEST(broken_object),           TEST(writes_whole_files),
+        TEST(parts_are_linked),        TEST(code_is_compared),
+        TEST(both_sets_are_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

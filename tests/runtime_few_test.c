@@ -3,6 +3,7 @@
 #include "fake_rows.h"
 #include "scratch.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -197,6 +198,34 @@ static void test_wide_programs(void **state)
     }
 }
 
+// With a context per row the program that reads EARLY lanes may need more WORK than the one whose place it takes.
+static void test_wide_early(void **state)
+{
+    (void)state;
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    counted(128, NULL);
+    fake_add_early(fake_image, fake_image);
+    m->programs[NFCC_PROGRAM_TO_LATENT_EARLY].work_lanes = 100000;
+    nfcc_policy *p = widened(96);
+    Memory room = memory_for(p, MOST, 0);
+    fill(MOST, 1);
+    assert_int_equal(nfcc_prepare(p, MOST, data.context, room.prepared, room.work), NFCC_OK);
+    assert_int_equal(nfcc_to_latent(p, room.prepared, 1, data.z[0], made.z[0], made.log_det, room.work), NFCC_OK);
+    for (size_t i = 0; i < MOST; i++) assert_true(made.log_det[i] == FAKE_EARLY_LOG_DET);
+    release(room);
+}
+
+// The base may need more than the noise in whose place it works.
+static void test_wide_base(void **state)
+{
+    (void)state;
+    enum { ROWS = 128, WIDE = 4096 };
+    counted(ROWS, NULL);
+    fake_add_base(fake_image, fake_image);
+    ((nfcc_model_header *)fake_image)->programs[NFCC_PROGRAM_BASE].work_lanes = WIDE;
+    assert_true(nfcc_get_info(widened(96))->work_size >= ROWS * WIDE * sizeof(float));
+}
+
 // Tiles of more than 16 rows have WORK of 8 MiB at most, but for the score's.
 static void test_wide_tiles(void **state)
 {
@@ -238,6 +267,12 @@ static void test_encode_by_rows(void **state)
         assert_int_equal(nfcc_prepare(p, rows, data.context, prepared, work), NFCC_OK);
         assert_int_equal(n_tiles, rows < MOST ? rows : MOST);
         for (size_t t = 0; t < n_tiles; t++) assert_int_equal(tile[t], 1);
+        data.obs[rows / 2][1] = NAN; // is known of its row
+        expect(rows, 1);
+        assert_int_equal(nfcc_prepare(p, rows, data.context, prepared, work), NFCC_NOT_FINITE);
+        assert_int_equal(nfcc_to_event(p, prepared, 1, data.z[0], made.x[0], NULL, work), NFCC_NOT_FINITE);
+        for (size_t r = 0; r < rows; r++)
+            assert_true(r == rows / 2 ? isnan(made.x[r][0]) : made.x[r][0] == data.x[r][0]);
         scrape(work, size);
         scrape(prepared, nfcc_prepared_size(p, rows));
         check_entries(p, rows, 3, 1);
@@ -279,6 +314,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_wide_programs),
+        cmocka_unit_test(test_wide_early),
+        cmocka_unit_test(test_wide_base),
         cmocka_unit_test(test_wide_tiles),
         cmocka_unit_test(test_encode_by_rows),
     };

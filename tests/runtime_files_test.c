@@ -317,13 +317,29 @@ static void test_refused_descriptor(void **state)
     nfcc_model_header *m = (nfcc_model_header *)fake_image;
     fake_build(fake_image, fake_image, FAKE_WEIGHTS);
     nfcc_abi_value *context = (nfcc_abi_value *)(fake_image + m->contexts);
-    uint32_t *words[] = {&m->few_rows, (uint32_t *)&m->weights, &context->lanes, &context->dim[0], &m->event.dtype};
-    const uint32_t values[] = {NFCC_MOST_FEW + 1, (uint32_t)m->weights + 2, FAKE_OBS + 1, FAKE_OBS + 1, NFCC_I64};
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        uint32_t good = *words[i];
-        *words[i] = values[i];
-        assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_ABI);
-        *words[i] = good;
+    nfcc_abi_program *program = m->programs;
+    nfcc_abi_port *port = (nfcc_abi_port *)(fake_image + program[NFCC_PROGRAM_ENCODE].in);
+    nfcc_abi_port *graph = (nfcc_abi_port *)(fake_image + program[NFCC_PROGRAM_RUN].in);
+    const struct {
+        uint32_t *word, value;
+    } changes[] = {
+        {&m->few_rows, NFCC_MOST_FEW + 1},
+        {(uint32_t *)&m->weights, (uint32_t)m->weights + 2},
+        {&context->lanes, FAKE_OBS + 1},
+        {&context->dim[0], FAKE_OBS + 1},
+        {&m->event.dtype, NFCC_I64},
+        {&m->other_cpu, NFCC_CPU_AVX2_FMA}, // no code for it
+        {&program[NFCC_PROGRAM_ENCODE].exists, 0},
+        {&program[NFCC_PROGRAM_LATE].exists, 0},
+        {&graph->index, m->n_inputs}, // what stands behind them is as wide
+        {&port->at, program[NFCC_PROGRAM_ENCODE].work_lanes - 1},
+        {&port->lanes, FAKE_OBS - 1},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        uint32_t good = *changes[i].word;
+        *changes[i].word = changes[i].value;
+        if (nfcc_open_static(m, memory, sizeof memory, &p) != NFCC_ABI) fail_msg("change %zu was opened", i);
+        *changes[i].word = good;
     }
     assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
 }

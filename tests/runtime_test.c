@@ -41,6 +41,35 @@ static void test_tilings(void **state)
     }
 }
 
+// A file that is opened twice may have code for other tiles (NFCC_OPEN_BASELINE). One policy reads what the other has
+// prepared, in tiles of its own.
+static void test_prepared_in_other_tiles(void **state)
+{
+    (void)state;
+    static const uint32_t costs[][NFCC_COSTS] = {
+        {90, 9, 900, 1, 900, 900, 900}, {90, 90, 90, 9, 20, 90, 90}, {90, 900, 900, 9, 900, 900, 10}};
+    static _Alignas(64) unsigned char memory[3][FAKE_MEMORY];
+    nfcc_model_header *header = (nfcc_model_header *)fake_image;
+    nfcc_policy *p[3];
+    fake_static();
+    for (int i = 0; i < 3; i++) {
+        memcpy(header->cost, costs[i], sizeof costs[i]);
+        assert_int_equal(nfcc_open_static(header, memory[i], sizeof memory[i], &p[i]), NFCC_OK);
+    }
+    for (int pair = 0; pair < 9; pair++)
+        for (size_t rows = 15; rows < 200; rows += rows / 2) {
+            const nfcc_policy *one = p[pair / 3], *other = p[pair % 3];
+            Memory m = memory_for(one, rows, 0), work = memory_for(other, 1, 0);
+            fill(rows, 1);
+            expect(rows, 1);
+            assert_int_equal(nfcc_prepare(one, rows, data.context, m.prepared, m.work), NFCC_OK);
+            assert_int_equal(nfcc_to_event(other, m.prepared, 1, data.z[0], made.x[0], NULL, work.work), NFCC_OK);
+            assert_same(made.x, data.x, rows * FAKE_D);
+            release(m);
+            release(work);
+        }
+}
+
 // A row's bits do not depend on its neighbours: rows one by one, of a prepared state of few rows and of `rows`.
 static void check_rows_alone(size_t rows)
 {
@@ -332,6 +361,29 @@ static void test_event_overflows(void **state)
     release(m);
 }
 
+// PREP lanes may be infinite where all inputs are finite: nothing is said of rows whose results are numbers or -inf.
+static void test_infinite_prep(void **state)
+{
+    (void)state;
+    static const size_t rows[] = {1, 2, 7, 40, 300};
+    nfcc_policy *p = fake_static();
+    ((float *)(fake_image + FAKE_TABLES))[0] = -INFINITY;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t n = 1; n <= 5; n++) {
+            Memory m = memory_for(p, rows[i], 0);
+            nfcc_noise given = {.z = data.z[0]};
+            fill(rows[i], n);
+            for (size_t r = 0; r < rows[i]; r++) data.obs[r][0] = 1;
+            assert_int_equal(nfcc_prepare(p, rows[i], data.context, m.prepared, m.work), NFCC_OK);
+            assert_int_equal(nfcc_log_prob(p, m.prepared, n, data.z[0], made.log_prob, m.work), NFCC_OK);
+            for (size_t k = 0; k < rows[i] * n; k++) assert_true(made.log_prob[k] == -INFINITY);
+            assert_int_equal(nfcc_act(p, m.prepared, &given, n, made.act[0], m.work), NFCC_OK); // clipped
+            data.z[rows[i] * n - 1][0] = 3e38f;
+            assert_int_equal(nfcc_act(p, m.prepared, &given, n, made.act[0], m.work), NFCC_NOT_FINITE);
+            release(m);
+        }
+}
+
 static void check_bad_rows(const nfcc_policy *p, size_t rows, size_t n)
 {
     Memory m = memory_for(p, rows, 9);
@@ -527,6 +579,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries),
         cmocka_unit_test(test_tilings),
+        cmocka_unit_test(test_prepared_in_other_tiles),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_prepared_size),
         cmocka_unit_test(test_prepared_size_of_many_lanes),
@@ -537,6 +590,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_integers),
         cmocka_unit_test(test_event_overflows),
+        cmocka_unit_test(test_infinite_prep),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_no_entry),

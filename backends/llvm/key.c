@@ -31,9 +31,10 @@ static void words_of(Gen *g, StepKey *k, const uint32_t *words, size_t n)
 }
 #define WORDS(...) words_of(g, k, (const uint32_t[]){__VA_ARGS__}, sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t))
 
+// Which numbers are args follows from the code's other words (numbers.c).
 static void code_key(Gen *g, StepKey *k, const ScalarInstr *c, bool is_arg)
 {
-    WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, is_arg ? 0 : c->imm, is_arg);
+    WORDS((uint32_t)c->op | (uint32_t)c->a << 16, (uint32_t)c->b | (uint32_t)c->c << 16, is_arg ? 0 : c->imm);
 }
 
 // The words from here on are for T = 1 alone.
@@ -176,7 +177,7 @@ static void map_arg_key(Gen *g, StepKey *k, const Access *a, uint32_t n)
 static void map_key(Gen *g, StepKey *k, const MapStep *s)
 {
     bool flat = map_flat(s);
-    WORDS(flat ? 0 : s->n, s->n_args, s->n_outs, s->n_code, map_joined(s));
+    WORDS(flat ? 0 : s->n, s->n_args, s->n_outs, s->n_code);
     for (uint32_t i = 0; i < s->n_args; i++) map_arg_key(g, k, &s->args[i], s->n);
     for (uint32_t i = 0; i < s->n_outs; i++) {
         word(g, k, s->outs[i].value);
