@@ -14,7 +14,8 @@ static inline bool needed(const Lanes *s, const Node *n, int64_t i) { return s->
 static inline bool is_value(LaneRef r, double v) { return lane_is_const(r) && lane_value(r) == v; }
 static inline void set_const(Lanes *s, const Node *n, int64_t i, double v)
 {
-    lane_env_set(s->env, (LaneRef){n, i}, (LaneRef){build_scalar(s->b, v), 0});
+    const Node *c = n->type.dtype == T_I64 ? build_ints(s->b, 1, (int64_t[]){(int64_t)v}) : build_scalar(s->b, v);
+    lane_env_set(s->env, (LaneRef){n, i}, (LaneRef){c, 0});
 }
 
 // lanes_linear.c, lanes_reduce.c: a product, a reduction.

@@ -172,7 +172,9 @@ static bool emit_members(Planner *p, const Node *const *members, int lo, int hi)
         const Node *m = members[i];
         int v[3] = {0};
         for (int k = 0; k < m->n_in; k++) v[k] = operand_value(p, c, m->in[k]);
-        set_value(p, c, m, expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]));
+        int now = expand_op(&c->code, m->op, m->alpha, v[0], v[1], v[2]);
+        if (m->op == OP_div && m->type.dtype == T_I64) now = expand_op(&c->code, OP_trunc, 0, now, 0, 0);
+        set_value(p, c, m, now);
         if (c->code.overflow || (c->code.n > CODE_LIMIT && hi - lo > 1)) c->full = true;
         if (!p->stored[m->id] && c->reader[m->id] < hi) continue;
         if (s.map.n_outs == MAP_MAX_OUTS)

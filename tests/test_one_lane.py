@@ -829,6 +829,34 @@ func @main(x: f32[1,2], on: bool[1,2], count: i64[1,2]) {
     np.testing.assert_allclose(log_det, np.log(1.0 + on).sum(1), atol=1e-6)
 
 
+def test_quotients_of_integers(tool, tmp_path):
+    """They are integers, in float32 and where an operand is a constant in some lanes, too: 1 / 2 was 0.5 there."""
+    (tmp_path / "m.nf").write_text("""module stage=normal
+port in "x" f32[2] batch 0
+port in "count" i64[2] batch 0
+port out "z" f32[2] batch 0
+func @main(x: f32[1,2], count: i64[1,2]) {
+    six: i64[1] = constant [6]
+    c: i64[1,2] = move six, count [0, 1]
+    over: i64[1,2] = add c, i64 [30]
+    under: i64[1,2] = add count, i64 [10]
+    q: i64[1,2] = div over, under
+    h: i64[1,2] = div count, i64 [2]
+    s: i64[1,2] = add q, h
+    n: f32[1,2] = add s, 0
+    z: f32[1,2] = add x, n
+    return z
+}
+""")
+    tool(tmp_path / "m.nf", "-o", tmp_path / "p.so")
+    rng = np.random.default_rng(4)
+    x, count = rng.standard_normal((20, 2)), rng.integers(-9, 4, (20, 2))
+    with nfcc.open(tmp_path / "p.so") as policy:
+        z, _ = policy.to_latent(x.astype(np.float32), count=count)
+    over = np.stack([np.full(20, 36), count[:, 0] + 30], 1)
+    np.testing.assert_allclose(z, x + np.trunc(over / (count + 10)) + np.trunc(count / 2), atol=1e-5)
+
+
 @pytest.mark.parametrize("near,why", [(0.5, "differs from z by"), (1.5, "several events have one latent")])
 def test_pieces_that_do_not_meet_are_refused(tool, tmp_path, near, why):
     """Below 1 x times 0.5: latents from 0.5 to 1 have no event. Times 1.5: those from 1 to 1.5 have two."""
