@@ -1,4 +1,4 @@
-// Elementary functions in double that give the same bits on every host (double_math.c): what ends in an output file is
+// Elementary functions in double that give the same bits on every host (double_*.c): what ends in an output file is
 // computed with these, + - * / and sqrt alone, never with the host's libm.
 #pragma once
 #include <stddef.h>

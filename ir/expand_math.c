@@ -10,9 +10,6 @@
 // polynomial, relative to the function.
 #include "expand.h"
 
-static const float MAGIC = 0x1.8p23f, INF = __builtin_inff();
-static const uint32_t SIGN = 0x80000000u, REST = 0x7fffffffu, ONE = 0x3f800000u, HALF_ROOT = 0x3f3504f3u; // sqrt(1/2)
-
 enum { COUNT_BITS = 23 };
 #define LN2 0x1.62e43p-1f // ln 2 - LN2 = LN2_LOW; LN2 is lucky: it is right to 28 bits
 #define LN2_LOW (-0x1.05c61p-29f)
@@ -24,20 +21,6 @@ int math_poly(MapCode *m, int x, int n, const float *c)
     for (int i = n - 2; i >= 0; i--) p = fma3(m, p, x, num(m, c[i]));
     return p;
 }
-
-#define POLY(m, x, ...) \
-    math_poly(m, x, (int)(sizeof((const float[]){__VA_ARGS__}) / sizeof(float)), (const float[]){__VA_ARGS__})
-
-static int magnitude(MapCode *m, int x) { return map_op(m, S_and, x, map_imm(m, REST), 0); }
-static int sign_bit(MapCode *m, int x) { return map_op(m, S_and, x, map_imm(m, SIGN), 0); }
-static int negate(MapCode *m, int x) { return map_op(m, S_xor, x, map_imm(m, SIGN), 0); }
-static int with_sign(MapCode *m, int x, int sign) { return map_op(m, S_or, x, sign, 0); } // x has a clear sign bit
-static int shift_left(MapCode *m, int x, uint32_t n) { return map_op(m, S_shl, x, map_imm(m, n), 0); }
-static int add_word(MapCode *m, int x, uint32_t word) { return map_op(m, S_iadd, x, map_imm(m, word), 0); }
-static int sub_word(MapCode *m, int x, uint32_t word) { return map_op(m, S_isub, x, map_imm(m, word), 0); }
-// A NaN passes both.
-static int at_least(MapCode *m, int x, float low) { return pick(m, less(m, x, num(m, low)), num(m, low), x); }
-static int at_most(MapCode *m, int x, float high) { return pick(m, less(m, num(m, high), x), num(m, high), x); }
 
 // ---- exponentials
 typedef struct {
@@ -249,121 +232,6 @@ static int softplus_inv(MapCode *m, int x)
     return pick(m, low, far, pick(m, middle, log1p_(m, add(m, e, e)), far));
 }
 
-// ---- circular functions
-typedef struct {
-    int sine, cosine; // of r
-    int quarter;      // low bits: the number of quarter turns n, x = n pi/2 + r
-} Circle;
-
-// sin r = r + r^3 S, cos r = 1 - r^2/2 + r^4 C on |r| <= 0.8, errors 2^-27 and 2^-32.
-void math_sincos(MapCode *m, int r, int *sine, int *cosine)
-{
-    int z = mul(m, r, r);
-    int s = POLY(m, z, -0x1.555544p-3f, 0x1.1106aep-7f, -0x1.990f92p-13f);
-    int c = POLY(m, z, -0.5f, 0x1.555548p-5f, -0x1.6c0af4p-10f, 0x1.99911cp-16f);
-    *sine = fma3(m, mul(m, r, z), s, r);
-    *cosine = fma3(m, z, c, num(m, 1));
-}
-
-// pi/2 in three floats; the first product cancels exactly up to |n| < 2^22. Above that r is only kept in [-1, 1], so
-// that the results stay finite.
-static Circle circle(MapCode *m, int x)
-{
-    int t = fma3(m, x, num(m, 0x1.45f306p-1f), num(m, MAGIC)), n = sub(m, t, num(m, MAGIC));
-    int r = fma3(m, n, num(m, 0x1.777a5cp-25f), fma3(m, n, num(m, -0x1.921fb6p+0f), x));
-    Circle c = {.quarter = t};
-    math_sincos(m, at_most(m, at_least(m, fma3(m, n, num(m, 0x1.ee59dap-50f), r), -1), 1), &c.sine, &c.cosine);
-    return c;
-}
-
-static int odd_quarter(MapCode *m, int quarter)
-{
-    int one = map_imm(m, 1);
-    return map_op(m, S_ieq, map_op(m, S_and, quarter, one, 0), one, 0);
-}
-
-// The sign bit of sin: bit 1 of the number of quarter turns.
-static int half_turn_sign(MapCode *m, int quarter) { return sign_bit(m, shift_left(m, quarter, 30)); }
-
-static int sin_(MapCode *m, int x)
-{
-    Circle c = circle(m, magnitude(m, x));
-    int v = pick(m, odd_quarter(m, c.quarter), c.cosine, c.sine);
-    int sign = map_op(m, S_xor, half_turn_sign(m, c.quarter), sign_bit(m, x), 0);
-    return map_op(m, S_xor, v, sign, 0);
-}
-
-static int cos_(MapCode *m, int x)
-{
-    Circle c = circle(m, magnitude(m, x));
-    int v = pick(m, odd_quarter(m, c.quarter), c.sine, c.cosine);
-    return map_op(m, S_xor, v, half_turn_sign(m, add_word(m, c.quarter, 1)), 0);
-}
-
-// sin / cos; after an odd number of quarter turns -cos / sin.
-static int tan_(MapCode *m, int x)
-{
-    Circle c = circle(m, magnitude(m, x));
-    int odd = odd_quarter(m, c.quarter);
-    int v = divide(m, pick(m, odd, c.cosine, c.sine), pick(m, odd, c.sine, c.cosine));
-    int sign = map_op(m, S_xor, shift_left(m, c.quarter, 31), sign_bit(m, x), 0);
-    return map_op(m, S_xor, v, sign, 0);
-}
-
-// a > 1: pi/2 - atan(1/a). atan t = t + t^3 A(t^2), t <= 1, error 2^-28.
-static int atan_(MapCode *m, int x)
-{
-    int a = magnitude(m, x), over = less(m, num(m, 1), a);
-    int t = divide(m, pick(m, over, num(m, -1), a), pick(m, over, a, num(m, 1)));
-    int z = mul(m, t, t);
-    int p = POLY(m, z, -0x1.55553ep-2f, 0x1.9991e4p-3f, -0x1.242086p-3f, 0x1.c08c48p-4f, -0x1.5808d4p-4f,
-                 0x1.da27dap-5f, -0x1.fd76fep-6f, 0x1.641b1cp-7f, -0x1.d347dcp-10f);
-    int base = pick(m, over, num(m, 0x1.921fb6p+0f), num(m, 0)),
-        low = pick(m, over, num(m, -0x1.777a5cp-25f), num(m, 0));
-    int y = add(m, base, add(m, fma3(m, mul(m, t, z), p, low), t));
-    return with_sign(m, y, sign_bit(m, x));
-}
-
-typedef struct {
-    int big;   // |x| > 1/2
-    int angle; // asin |x|, or, where big, asin(sqrt((1 - |x|) / 2)) = acos(|x|) / 2
-    int low;   // what `angle` lacks
-} Arc;
-
-// asin s = s + s^3 P(s^2), s <= 1/2, error 2^-27. The root's rounding error goes to `low`.
-static Arc arc(MapCode *m, int a)
-{
-    int big = less(m, num(m, 0.5f), a);
-    int z = pick(m, big, fma3(m, a, num(m, -0.5f), num(m, 0.5f)), mul(m, a, a));
-    int root = map_op(m, S_fsqrt, z, 0, 0), s = pick(m, big, root, a);
-    int p = POLY(m, z, 0x1.5555c8p-3f, 0x1.3301fcp-4f, 0x1.747d04p-5f, 0x1.8c2dacp-6f, 0x1.596d3p-5f);
-    int rest = divide(m, fma3(m, negate(m, root), root, z), add(m, root, root));
-    int known = map_op(m, S_and, big, less(m, num(m, 0), root), 0);
-    int tail = fma3(m, mul(m, s, z), p, pick(m, known, rest, num(m, 0)));
-    int angle = add(m, s, tail);
-    return (Arc){big, angle, add(m, sub(m, s, angle), tail)};
-}
-
-static int asin_(MapCode *m, int x)
-{
-    Arc c = arc(m, magnitude(m, x));
-    int rest = fma3(m, c.low, num(m, -2), num(m, -0x1.777a5cp-25f));
-    int turned = add(m, fma3(m, c.angle, num(m, -2), num(m, 0x1.921fb6p+0f)), rest);
-    return with_sign(m, pick(m, c.big, turned, c.angle), sign_bit(m, x));
-}
-
-// big and x < 0: pi - 2 angle; big: 2 angle; else pi/2 - asin x.
-static int acos_(MapCode *m, int x)
-{
-    Arc c = arc(m, magnitude(m, x));
-    int negative = less(m, x, num(m, 0)), twice = add(m, c.angle, c.angle);
-    int signed_angle = map_op(m, S_xor, c.angle, sign_bit(m, x), 0),
-        signed_low = map_op(m, S_xor, c.low, sign_bit(m, x), 0);
-    int middle = sub(m, num(m, 0x1.921fb6p+0f), add(m, signed_angle, add(m, signed_low, num(m, 0x1.777a5cp-25f))));
-    int left = sub(m, num(m, 0x1.921fb6p+1f), add(m, twice, num(m, 0x1.777a5cp-24f)));
-    return pick(m, c.big, pick(m, negative, left, twice), middle);
-}
-
 // ---- erf
 // Below 0.9: x + x E(x^2), error 2^-30. Above: 1 - e^-g(|x|), g = -log erfc, error 2^-28; 1 from 4 on.
 static int erf_(MapCode *m, int x)
@@ -504,12 +372,12 @@ int expand_op(MapCode *m, Op op, double alpha, int a, int b, int c)
     case OP_log: return log_(m, a);
     case OP_log1p: return log1p_(m, a);
     case OP_expm1: return expm1_(m, a);
-    case OP_sin: return sin_(m, a);
-    case OP_cos: return cos_(m, a);
-    case OP_tan: return tan_(m, a);
-    case OP_asin: return asin_(m, a);
-    case OP_acos: return acos_(m, a);
-    case OP_atan: return atan_(m, a);
+    case OP_sin: return math_sin(m, a);
+    case OP_cos: return math_cos(m, a);
+    case OP_tan: return math_tan(m, a);
+    case OP_asin: return math_asin(m, a);
+    case OP_acos: return math_acos(m, a);
+    case OP_atan: return math_atan(m, a);
     case OP_sinh: return sinh_(m, a);
     case OP_cosh: return cosh_(m, a);
     case OP_tanh: return tanh_(m, a);

@@ -5,15 +5,11 @@
 //   log2 |a| = e + C s + s^3 Q(s^2)
 #include "expand.h"
 
-static const float INF = __builtin_inff();
-static const uint32_t REST = 0x7fffffffu, HALF_ROOT = 0x3f3504f3u, ONE = 0x3f800000u;
-
 typedef struct {
     int hi, lo;
 } Pair;
 
 static int op(MapCode *m, ScalarOp o, int a, int b) { return map_op(m, o, a, b, 0); }
-static int negate(MapCode *m, int x) { return op(m, S_xor, x, map_imm(m, ~REST)); }
 
 // k - 1 exactly, and e; a > 0, denormals scaled as in log.
 static int split(MapCode *m, int a, int *e)
@@ -94,7 +90,7 @@ static int pow_magnitude(MapCode *m, int a, int b)
 // All ones where b is an integer; *odd: an odd one.
 static int is_integer(MapCode *m, int b, int *odd)
 {
-    int a = op(m, S_and, b, map_imm(m, REST)), half = mul(m, a, num(m, 0.5f)), big = num(m, 0x1p23f);
+    int a = magnitude(m, b), half = mul(m, a, num(m, 0.5f)), big = num(m, 0x1p23f);
     int whole = equal(m, sub(m, add(m, a, big), big), a), whole_half = equal(m, sub(m, add(m, half, big), big), half);
     int all = op(m, S_or, whole, op(m, S_fle, big, a));                   // from 2^23 on every float is an integer
     int even = op(m, S_or, whole_half, op(m, S_fle, num(m, 0x1p24f), a)); // and from 2^24 on an even one
@@ -105,12 +101,12 @@ static int is_integer(MapCode *m, int b, int *odd)
 int math_pow(MapCode *m, int a, int b)
 {
     int odd, whole = is_integer(m, b, &odd), one = num(m, 1), zero = num(m, 0);
-    int magnitude = op(m, S_and, a, map_imm(m, REST));
-    int y = pow_magnitude(m, magnitude, b);
-    y = op(m, S_or, y, op(m, S_and, odd, op(m, S_and, a, map_imm(m, ~REST))));
+    int size = magnitude(m, a);
+    int y = pow_magnitude(m, size, b);
+    y = op(m, S_or, y, op(m, S_and, odd, sign_bit(m, a)));
     int negative = op(m, S_and, less(m, a, zero), less(m, num(m, -INF), a)); // and finite
     y = pick(m, negative, pick(m, whole, y, map_imm(m, 0x7fc00000u)), y);
     int is_one = op(m, S_or, equal(m, b, zero), equal(m, a, one)); // 1, even where the other is NaN
-    int minus_one = op(m, S_and, equal(m, a, num(m, -1)), equal(m, op(m, S_and, b, map_imm(m, REST)), num(m, INF)));
+    int minus_one = op(m, S_and, equal(m, a, num(m, -1)), equal(m, magnitude(m, b), num(m, INF)));
     return pick(m, op(m, S_or, is_one, minus_one), one, y);
 }

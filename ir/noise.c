@@ -61,12 +61,11 @@ static int nearer_end(MapCode *m, int high, int low, int *upper)
 // ln u is log v = log(2^e (1 + f)), f = v 2^-e - 1, or log(1 - v), f = -v 2^-e + (2^-e - 1).
 static int radius(MapCode *m, int high, int low)
 {
-    const uint32_t half_root = 0x3f3504f3u;
     int upper, v = nearer_end(m, high, low, &upper);
     int y = pick(m, upper, sub(m, num(m, 1), v), v);
-    int e = op_word(m, S_sar, op_word(m, S_isub, y, half_root), 23);
+    int e = op_word(m, S_sar, op_word(m, S_isub, y, HALF_ROOT), 23);
     int power = op(m, S_isub, num(m, 1), op_word(m, S_shl, e, 23)); // 2^-e
-    int signed_v = op(m, S_xor, v, op_word(m, S_and, upper, 0x80000000u));
+    int signed_v = op(m, S_xor, v, sign_bit(m, upper));
     int f = fma3(m, signed_v, power, pick(m, upper, sub(m, power, num(m, 1)), num(m, -1)));
     return op(m, S_fsqrt, mul(m, math_log_sum(m, op(m, S_i2f, e, 0), f), num(m, -2)), 0);
 }
@@ -79,12 +78,12 @@ static void direction(MapCode *m, int high, int low, int *cosine, int *sine)
     int rest = op_word(m, S_isub, op_word(m, S_and, t, (1u << 30) - 1), 1u << 29); // -2^29 .. 2^29 - 1
     int negative = op_word(m, S_sar, rest, 31);
     int size = fraction(m, op(m, S_xor, rest, negative), op(m, S_xor, low, negative));
-    int turn = op(m, S_xor, size, op_word(m, S_and, negative, 0x80000000u));
+    int turn = op(m, S_xor, size, sign_bit(m, negative));
     int s, c;
     math_sincos(m, mul(m, turn, num(m, 0x1.921fb6p+2f)), &s, &c); // 2 pi
     int quarter = map_imm(m, 1u << 30), odd = op(m, S_ieq, op(m, S_and, t, quarter), quarter);
-    *sine = op(m, S_xor, pick(m, odd, c, s), op_word(m, S_and, t, 0x80000000u));
-    *cosine = op(m, S_xor, pick(m, odd, s, c), op_word(m, S_and, op(m, S_iadd, t, quarter), 0x80000000u));
+    *sine = op(m, S_xor, pick(m, odd, c, s), sign_bit(m, t));
+    *cosine = op(m, S_xor, pick(m, odd, s, c), sign_bit(m, op(m, S_iadd, t, quarter)));
 }
 
 void math_box_muller(MapCode *m, const int w[4], int out[2])
@@ -111,11 +110,11 @@ static int uniform(MapCode *m, int temperature, int v, int upper)
 // log v - log(1 - v), or log 2v, with the sign of the side.
 static int two_sided(MapCode *m, BaseKind base, int temperature, int v, int upper)
 {
-    int minus_v = op_word(m, S_xor, v, 0x80000000u);
+    int minus_v = negate(m, v);
     int size = base == BASE_LOGISTIC
                    ? sub(m, expand_op(m, OP_log, 0, v, 0, 0), expand_op(m, OP_log1p, 0, minus_v, 0, 0))
                    : expand_op(m, OP_log, 0, add(m, v, v), 0, 0);
-    int value = op(m, S_xor, size, op_word(m, S_and, upper, 0x80000000u));
+    int value = op(m, S_xor, size, sign_bit(m, upper));
     return scaled(m, temperature, value);
 }
 

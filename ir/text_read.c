@@ -1,4 +1,4 @@
-// Text -> Module: reads what text_write.c writes, and what people write by hand (grammar: ir/README.md).
+// Text -> Module: reads what text_write.c writes, and what people write by hand (grammar: TEXT.md).
 //
 // One pass over the characters (text_lex.c), no recursion. Nodes are made as they are written, without the builder's
 // folding and sharing, and every line is checked against the rules of form, so an error can say its line. The text is

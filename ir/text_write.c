@@ -1,4 +1,4 @@
-// Module -> text: the exact form that text_read.c reads back (grammar: ir/README.md).
+// Module -> text: the exact form that text_read.c reads back (grammar: TEXT.md).
 //
 // A value is called by its node's name, followed by ~2, ~3, ... from the second node of that name on, or by %ID where
 // the node has none. A small unnamed constant that is used once, right before its user, stands inline in the user's
