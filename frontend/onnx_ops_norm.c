@@ -1,4 +1,10 @@
-// Reductions, softmax and normalisations, written with sums over the last axis, products and exp.
+// Reductions, softmax and normalisations, written with sums over the last axis, products and exp:
+//
+//   log sum exp   m + log sum e^(x - m), m = max x
+//   softmax       e^(x - m) / sum e^(x - m)
+//   normalised    (x - mean) / sqrt(variance + epsilon), of a row (LayerNorm), a channel's pixels (InstanceNorm) or a
+//                 group of channels (GroupNorm); RMSNorm x / sqrt(mean x^2 + epsilon); scale and bias behind it
+//   BatchNorm     in evaluation an affine map of each channel
 #include "onnx_import.h"
 
 #include <math.h>

@@ -1,4 +1,8 @@
 // Maps: a cluster of elementwise nodes becomes the code of one map step, or of several where it is too long.
+//
+// A member's value is a value number of the code (expand.h). What comes from outside is an immediate, where it is one number
+// for all lanes, or an argument: an Access (plan.h), which says where its number for lane i lies. A constant that repeats is
+// stored once.
 #include "float_bits.h"
 #include "planner.h"
 

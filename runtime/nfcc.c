@@ -7,8 +7,8 @@
  *
  * Nothing here computes with floats: they are moved as 32-bit words (get32, put32) and tested by their bits.
  *
- * Sections: words, descriptor, policy, processor, tiles, rows, prepared state, calls, entries, self test, open (of what
- * is linked in; on Linux also file, look, load). */
+ * Sections: words, descriptor, policy, processor, tiles, rows, prepared state, calls (prep, a tile, prepare), entries,
+ * self test, open (of what is linked in; on Linux also file, look, load). */
 #if defined(__SIZEOF_POINTER__) && __SIZEOF_POINTER__ != 8
 #error "policies are code for 64-bit processors: compile for x86-64 or aarch64"
 #endif
@@ -1092,6 +1092,8 @@ static void new_call(Call *call, const nfcc_policy *p, int program, void *work)
     call->noise = (Region){(void *)at, few_stride(p->noise_lanes)};
 }
 
+/* ---- prep: PREP lanes of a tile ----------------------------------------------------------------------------- */
+
 /* EARLY lanes, already at their place in the prep region -> PREP lanes. */
 static Lanes run_late(Call *call, const Tile *tile)
 {
@@ -1229,6 +1231,8 @@ static Lanes tile_prep(Call *call, Tile *tile)
     call->prep_row = tile->row.first;
     return call->prep_lanes;
 }
+
+/* ---- a tile: program, noise, inputs, outputs ---------------------------------------------------------------- */
 
 /* What may take its place, or itself. */
 static int early_program(int program)
@@ -1423,6 +1427,8 @@ static nfcc_status draw_rows(Call *call, float *z)
     }
     return NFCC_OK;
 }
+
+/* ---- prepare ------------------------------------------------------------------------------------------------ */
 
 /* Contexts of one tile -> EARLY lanes, which stay where @encode leaves them. */
 static Lanes encode_tile(Call *call, Tile *tile)

@@ -1,4 +1,11 @@
-// One function per distinct step and shape of code.
+// The functions of a module: one per distinct step and shape of code, and what these call.
+//
+//   void step(float *work, const float *prep, const float *weights, const void *args, int64 shape)
+//
+// A step's kind (gemm, map, ...) writes the body, with the generator set to a tile of T rows. Code for 16 rows serves
+// larger T as well: `shape` tells it how far apart lanes lie. A product of many weights has wider blocks for 32 and 64
+// (shape_slot). Products of few rows, those by AMX tiles and corner turns are functions of their own, made before the
+// steps that call them.
 #include "few.h"
 #include "unit.h"
 
