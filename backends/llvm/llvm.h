@@ -273,9 +273,9 @@ void transposed_emit(Gen *g, const GemmStep *s);
 bool transposed_even(const GemmStep *s);  // groups equally wide, in sixteens: the code learns their number and width
 bool map_turns(Gen *g, const MapStep *s); // its code of this T has arguments turned (corner_turn.c)
 void map_emit(Gen *g, const MapStep *s);
-bool maps_equal(const MapStep *a, const MapStep *b);                      // their codes
-void map_where(Gen *g, const MapStep *s, Value applies, Value *x, int n); // map_one of each, where it applies (i64)
-Value map_one(Gen *g, const MapStep *s, Value x); // of a map of one argument and one result; x: of a product's width
+bool maps_equal(const MapStep *a, const MapStep *b); // their codes
+// A map of one argument and one result, of each x, a product's vectors, where it applies (i64).
+void map_where(Gen *g, const MapStep *s, Value applies, Value *x, int n);
 void reduce_emit(Gen *g, const ReduceStep *s);
 bool reduce_learns_lines(const Gen *g, const ReduceStep *s); // also of one: large policies have one code for all
 bool reductions_long(const Plan *plan);                      // as a rule: they are read as they lie

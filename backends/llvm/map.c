@@ -106,7 +106,7 @@ static void code_emit(const Map *m, const Value *args, Value *value)
     }
 }
 
-Value map_one(Gen *g, const MapStep *s, Value x)
+static Value map_one(Gen *g, const MapStep *s, Value x)
 {
     Map m = {.g = g, .s = s, .width = g->width};
     Value *value = ARENA_ARRAY(g->cx->arena, Value, s->n_code);
