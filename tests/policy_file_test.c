@@ -260,6 +260,17 @@ static void descriptor_says_all(void **state)
     maker_free(m);
 }
 
+// All steps of one kind have two functions, for one row and for a tile.
+static void one_row_and_tile(Maker *m, const char *function)
+{
+    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
+    const Object *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", true, NULL);
+    const char *path = path_in(&m->cx, arena_format(m->cx.arena, "%s.o", function));
+    assert_true(write_bytes(&m->cx, path, object->bytes));
+    assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' %s'", path, function)), "2\n");
+    maker_free(m);
+}
+
 // Steps that differ in lanes only are one function, in all programs.
 static void equal_steps_share_code(void **state)
 {
@@ -271,12 +282,7 @@ static void equal_steps_share_code(void **state)
     }
     maker_plan(m);
     m->plan.programs[PROGRAM_TO_LATENT] = m->plan.programs[PROGRAM_TO_EVENT];
-    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    const Object *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", true, NULL);
-    const char *path = path_in(&m->cx, "shared.o");
-    assert_true(write_bytes(&m->cx, path, object->bytes));
-    assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' reduce_'", path)), "2\n");
-    maker_free(m);
+    one_row_and_tile(m, "reduce_");
 }
 
 static void many_numbers_share_code(void **state)
@@ -285,12 +291,7 @@ static void many_numbers_share_code(void **state)
     Maker *m = maker_new(11);
     add_maps_alike(m, 40);
     maker_plan(m);
-    Target target = {"x86_64-linux-gnu", "x86-64-v3"};
-    const Object *object = backend_find("llvm")->emit(&m->cx, &m->plan, &target, "nfcc_model", true, NULL);
-    const char *path = path_in(&m->cx, "numbers.o");
-    assert_true(write_bytes(&m->cx, path, object->bytes));
-    assert_string_equal(output_of(&m->cx, arena_format(m->cx.arena, "nm %s | grep -c ' map_'", path)), "2\n");
-    maker_free(m);
+    one_row_and_tile(m, "map_");
 }
 
 // Code of which threads make parts: what these know of each other nobody else sees. One object is what a user links.
