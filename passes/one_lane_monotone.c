@@ -8,14 +8,14 @@
 // them. The sign is proved where the interval of u's slope excludes 0.
 #include "double_math.h"
 #include "lane_order.h"
-#include "one_lane_range.h"
+#include "one_lane_interval.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-static const Range ALL = {-INFINITY, INFINITY};
+static const Interval ALL = {-INFINITY, INFINITY};
 
-static Range range(double lo, double hi) { return isnan(lo) || isnan(hi) ? ALL : (Range){lo, hi}; }
+static Interval interval(double lo, double hi) { return isnan(lo) || isnan(hi) ? ALL : (Interval){lo, hi}; }
 
 // Open ends are what slopes are about: the slope of exp is above 0 though its interval's end is 0, and so are products
 // and reciprocals of such.
@@ -27,7 +27,7 @@ static double product(double a, double b)
     return a * b == 0 ? copysign(TINY, (a > 0) == (b > 0) ? 1 : -1) : a * b;
 }
 
-static Range range_mul(Range a, Range b)
+static Interval interval_mul(Interval a, Interval b)
 {
     double p[4] = {product(a.lo, b.lo), product(a.lo, b.hi), product(a.hi, b.lo), product(a.hi, b.hi)};
     double lo = p[0], hi = p[0];
@@ -35,23 +35,23 @@ static Range range_mul(Range a, Range b)
         lo = fmin(lo, p[i]);
         hi = fmax(hi, p[i]);
     }
-    return range(lo, hi);
+    return interval(lo, hi);
 }
 
-static Range range_add(Range a, double sign, Range b)
+static Interval interval_add(Interval a, double sign, Interval b)
 {
-    return sign > 0 ? range(a.lo + b.lo, a.hi + b.hi) : range(a.lo - b.hi, a.hi - b.lo);
+    return sign > 0 ? interval(a.lo + b.lo, a.hi + b.hi) : interval(a.lo - b.hi, a.hi - b.lo);
 }
 
-static Range range_reciprocal(Range a)
+static Interval interval_reciprocal(Interval a)
 {
-    if (a.lo > 0) return range(fmax(1 / a.hi, TINY), 1 / a.lo);
-    if (a.hi < 0) return range(1 / a.hi, fmin(1 / a.lo, -TINY));
-    if (a.lo == 0) return range(a.hi == 0 ? 0 : 1 / a.hi, INFINITY);
+    if (a.lo > 0) return interval(fmax(1 / a.hi, TINY), 1 / a.lo);
+    if (a.hi < 0) return interval(1 / a.hi, fmin(1 / a.lo, -TINY));
+    if (a.lo == 0) return interval(a.hi == 0 ? 0 : 1 / a.hi, INFINITY);
     return ALL;
 }
 
-static Range join(Range a, Range b) { return range(fmin(a.lo, b.lo), fmax(a.hi, b.hi)); }
+static Interval join(Interval a, Interval b) { return interval(fmin(a.lo, b.lo), fmax(a.hi, b.hi)); }
 
 static double softplus(double x) { return x > 30 ? x : double_log1p(double_exp(x)); }
 static double sigmoid(double x) { return 1 / (1 + double_exp(-x)); }
@@ -82,97 +82,98 @@ static const Rising RISING[OP_COUNT] = {
     [OP_sinh] = {double_sinh, double_cosh, BOWL, false},
 };
 
-static double farthest(Range x) { return fmax(fabs(x.lo), fabs(x.hi)); }
-static double nearest(Range x) { return x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0; }
+static double farthest(Interval x) { return fmax(fabs(x.lo), fabs(x.hi)); }
+static double nearest(Interval x) { return x.lo > 0 ? x.lo : x.hi < 0 ? -x.hi : 0; }
 
-static bool rising_range(const Rising *f, Range x, Pair *out)
+static bool rising_bounds(const Rising *f, Interval x, Bounds *out)
 {
     const double least[] = {[RISES] = x.lo, [FALLS] = x.hi, [BELL] = farthest(x), [BOWL] = nearest(x)};
     const double largest[] = {[RISES] = x.hi, [FALLS] = x.lo, [BELL] = nearest(x), [BOWL] = farthest(x)};
     if (f->shape == FALLS && x.lo <= 0) return false;
     double low = f->value(x.lo);
-    out->value = range(f->positive ? fmax(low, TINY) : low, f->value(x.hi));
-    out->slope = range(fmax(f->slope(least[f->shape]), TINY), f->slope(largest[f->shape]));
+    out->value = interval(f->positive ? fmax(low, TINY) : low, f->value(x.hi));
+    out->slope = interval(fmax(f->slope(least[f->shape]), TINY), f->slope(largest[f->shape]));
     return true;
 }
 
-static Pair leaky_relu_range(double alpha, Range x)
+static Bounds leaky_relu_bounds(double alpha, Interval x)
 {
     double low = x.lo < 0 ? alpha : 1, high = x.hi > 0 ? 1 : alpha;
-    Range ends = range(product(x.lo, low), product(x.hi, high));
-    return (Pair){join(range(fmin(product(x.lo, alpha), x.lo), x.hi), ends), range(fmin(low, high), fmax(low, high))};
+    Interval ends = interval(product(x.lo, low), product(x.hi, high));
+    return (Bounds){join(interval(fmin(product(x.lo, alpha), x.lo), x.hi), ends),
+                    interval(fmin(low, high), fmax(low, high))};
 }
 
 static double elu(double alpha, double x) { return x > 0 ? x : alpha * double_expm1(x); }
 
-static Pair elu_range(double alpha, Range x)
+static Bounds elu_bounds(double alpha, Interval x)
 {
-    Range below = range(fmax(alpha * double_exp(x.lo), TINY), alpha * double_exp(fmin(x.hi, 0))), one = {1, 1};
-    Range slope = x.lo >= 0 ? one : x.hi > 0 ? join(below, one) : below;
-    return (Pair){range(elu(alpha, x.lo), elu(alpha, x.hi)), slope};
+    Interval below = interval(fmax(alpha * double_exp(x.lo), TINY), alpha * double_exp(fmin(x.hi, 0))), one = {1, 1};
+    Interval slope = x.lo >= 0 ? one : x.hi > 0 ? join(below, one) : below;
+    return (Bounds){interval(elu(alpha, x.lo), elu(alpha, x.hi)), slope};
 }
 
 // Value and slope of a unary op on an interval. False: no rule.
-static bool unary_range(const Node *n, Range x, Pair *out)
+static bool unary_bounds(const Node *n, Interval x, Bounds *out)
 {
-    if (RISING[n->op].value) return rising_range(&RISING[n->op], x, out);
+    if (RISING[n->op].value) return rising_bounds(&RISING[n->op], x, out);
     switch ((int)n->op) {
-    case OP_neg: *out = (Pair){range(-x.hi, -x.lo), range(-1, -1)}; return true;
+    case OP_neg: *out = (Bounds){interval(-x.hi, -x.lo), interval(-1, -1)}; return true;
     case OP_sin:
-    case OP_cos: *out = (Pair){range(-1, 1), range(-1, 1)}; return true;
+    case OP_cos: *out = (Bounds){interval(-1, 1), interval(-1, 1)}; return true;
     case OP_abs:
-        *out = (Pair){range(nearest(x), farthest(x)), range(x.lo >= 0 ? 1 : -1, x.hi <= 0 ? -1 : 1)};
+        *out = (Bounds){interval(nearest(x), farthest(x)), interval(x.lo >= 0 ? 1 : -1, x.hi <= 0 ? -1 : 1)};
         return true;
-    case OP_leaky_relu: *out = leaky_relu_range(n->alpha, x); return true;
-    case OP_elu: *out = elu_range(n->alpha, x); return n->alpha > 0;
+    case OP_leaky_relu: *out = leaky_relu_bounds(n->alpha, x); return true;
+    case OP_elu: *out = elu_bounds(n->alpha, x); return n->alpha > 0;
     default: return false;
     }
 }
 
 // x^k for all x of the interval.
-static Range range_power(Range x, int k)
+static Interval interval_power(Interval x, int k)
 {
     double lo = 1, hi = 1;
     for (int i = 0; i < k; i++) {
         lo = product(lo, x.lo);
         hi = product(hi, x.hi);
     }
-    if (k % 2) return range(lo, hi);
-    return range(k && x.lo <= 0 && x.hi >= 0 ? 0 : fmin(lo, hi), fmax(lo, hi));
+    if (k % 2) return interval(lo, hi);
+    return interval(k && x.lo <= 0 && x.hi >= 0 ? 0 : fmin(lo, hi), fmax(lo, hi));
 }
 
-Pair one_lane_power(Pair base, int k)
+Bounds one_lane_power(Bounds base, int k)
 {
-    Range steep = range_mul(range(k, k), range_power(base.value, k - 1));
-    return (Pair){range_power(base.value, k), range_mul(steep, base.slope)};
+    Interval steep = interval_mul(interval(k, k), interval_power(base.value, k - 1));
+    return (Bounds){interval_power(base.value, k), interval_mul(steep, base.slope)};
 }
 
 enum { MOST_DEPTH = 16, SIGN_DEPTH = 8, MOST_POWER_DEPTH = 6, MOST_EXPONENT = 64 };
 
-static Range lane_range(LaneRef r, int depth);
+static Interval lane_interval(LaneRef r, int depth);
 
-Range one_lane_known(LaneRef r) { return lane_range(r, 0); }
+Interval one_lane_known(LaneRef r) { return lane_interval(r, 0); }
 
-static Range lane_range(LaneRef r, int depth)
+static Interval lane_interval(LaneRef r, int depth)
 {
     const Node *n = r.node;
-    if (lane_is_const(r)) return range(lane_value(r), lane_value(r));
+    if (lane_is_const(r)) return interval(lane_value(r), lane_value(r));
     if (depth > MOST_DEPTH || !op_elementwise(n->op)) {
         int sign = lane_sign(r);
-        return sign > 0 ? range(TINY, INFINITY) : sign < 0 ? range(-INFINITY, -TINY) : ALL;
+        return sign > 0 ? interval(TINY, INFINITY) : sign < 0 ? interval(-INFINITY, -TINY) : ALL;
     }
-    Range in[3];
-    for (int k = 0; k < n->n_in; k++) in[k] = lane_range(lane_operand(n, k, r.lane), depth + 1);
-    Pair pair;
+    Interval in[3];
+    for (int k = 0; k < n->n_in; k++) in[k] = lane_interval(lane_operand(n, k, r.lane), depth + 1);
+    Bounds bounds;
     switch ((int)n->op) {
-    case OP_add: return range_add(in[0], 1, in[1]);
-    case OP_sub: return range_add(in[0], -1, in[1]);
-    case OP_mul: return range_mul(in[0], in[1]);
-    case OP_div: return range_mul(in[0], range_reciprocal(in[1]));
-    case OP_min: return range(fmin(in[0].lo, in[1].lo), fmin(in[0].hi, in[1].hi));
-    case OP_max: return range(fmax(in[0].lo, in[1].lo), fmax(in[0].hi, in[1].hi));
+    case OP_add: return interval_add(in[0], 1, in[1]);
+    case OP_sub: return interval_add(in[0], -1, in[1]);
+    case OP_mul: return interval_mul(in[0], in[1]);
+    case OP_div: return interval_mul(in[0], interval_reciprocal(in[1]));
+    case OP_min: return interval(fmin(in[0].lo, in[1].lo), fmin(in[0].hi, in[1].hi));
+    case OP_max: return interval(fmax(in[0].lo, in[1].lo), fmax(in[0].hi, in[1].hi));
     case OP_select: return join(in[1], in[2]);
-    default: return n->n_in == 1 && unary_range(n, in[0], &pair) ? pair.value : ALL;
+    default: return n->n_in == 1 && unary_bounds(n, in[0], &bounds) ? bounds.value : ALL;
     }
 }
 
@@ -181,7 +182,7 @@ int one_lane_sign(const LaneRef *lanes, int n)
     int first = 0;
     for (int i = 0; i < n; i++) {
         int sign = lane_sign(lanes[i]);
-        Range r = sign ? ALL : lane_range(lanes[i], MOST_DEPTH - SIGN_DEPTH);
+        Interval r = sign ? ALL : lane_interval(lanes[i], MOST_DEPTH - SIGN_DEPTH);
         if (!sign) sign = r.lo > 0 ? 1 : r.hi < 0 ? -1 : 0;
         if (!sign || (i && sign != first)) return 0;
         first = sign;
@@ -192,20 +193,21 @@ int one_lane_sign(const LaneRef *lanes, int n)
 typedef struct {
     const Slot *slots;
     int n, t;
-    Pair *pair; // by slot
+    Bounds *bounds; // by slot
     char *done;
     bool failed, half; // half: t is on one side of 0, where the other side must go on
-    Range domain;
+    Interval domain;
 } Intervals;
 
-static Pair slot_range(Intervals *v, int s);
+static Bounds slot_bounds(Intervals *v, int s);
 
-static Pair operand_range(Intervals *v, int s, int k)
+static Bounds operand_bounds(Intervals *v, int s, int k)
 {
     const Slot *slot = &v->slots[s];
-    if (slot->in[k] >= 0) return slot_range(v, slot->in[k]);
-    Pair p = {lane_range(lane_operand(slot->node, k, slot->lanes[0]), 0), {0, 0}};
-    for (int i = 1; i < v->n; i++) p.value = join(p.value, lane_range(lane_operand(slot->node, k, slot->lanes[i]), 0));
+    if (slot->in[k] >= 0) return slot_bounds(v, slot->in[k]);
+    Bounds p = {lane_interval(lane_operand(slot->node, k, slot->lanes[0]), 0), {0, 0}};
+    for (int i = 1; i < v->n; i++)
+        p.value = join(p.value, lane_interval(lane_operand(slot->node, k, slot->lanes[i]), 0));
     return p;
 }
 
@@ -219,10 +221,10 @@ static int log_sum_slot(const Intervals *v, int s)
     return found ? less : -1;
 }
 
-static Pair log_sum_range(Pair a, Pair b)
+static Bounds log_sum_bounds(Bounds a, Bounds b)
 {
-    Range top = range(fmax(a.value.lo, b.value.lo), fmax(a.value.hi, b.value.hi));
-    return (Pair){range(top.lo, top.hi + double_log(2.0)), join(a.slope, b.slope)};
+    Interval top = interval(fmax(a.value.lo, b.value.lo), fmax(a.value.hi, b.value.hi));
+    return (Bounds){interval(top.lo, top.hi + double_log(2.0)), join(a.slope, b.slope)};
 }
 
 // Bounds this near to the ends of a squash's range only keep rounding off them.
@@ -249,38 +251,38 @@ int one_lane_guarded(const Slot *slots, int n, int s)
     return slot->in[k];
 }
 
-bool one_lane_step(const Node *n, const Pair *in, Pair *out)
+bool one_lane_step(const Node *n, const Bounds *in, Bounds *out)
 {
-    Pair own;
-    *out = (Pair){ALL, ALL};
+    Bounds own;
+    *out = (Bounds){ALL, ALL};
     switch ((int)n->op) {
     case OP_add:
     case OP_sub: {
         double sign = n->op == OP_add ? 1 : -1;
-        *out = (Pair){range_add(in[0].value, sign, in[1].value), range_add(in[0].slope, sign, in[1].slope)};
+        *out = (Bounds){interval_add(in[0].value, sign, in[1].value), interval_add(in[0].slope, sign, in[1].slope)};
         return true;
     }
     case OP_mul:
-        out->value = range_mul(in[0].value, in[1].value);
-        out->slope = range_add(range_mul(in[0].slope, in[1].value), 1, range_mul(in[0].value, in[1].slope));
+        out->value = interval_mul(in[0].value, in[1].value);
+        out->slope = interval_add(interval_mul(in[0].slope, in[1].value), 1, interval_mul(in[0].value, in[1].slope));
         return true;
     case OP_div: {
-        Range over = range_reciprocal(in[1].value);
-        out->value = range_mul(in[0].value, over);
-        out->slope = range_mul(range_add(in[0].slope, -1, range_mul(out->value, in[1].slope)), over);
+        Interval over = interval_reciprocal(in[1].value);
+        out->value = interval_mul(in[0].value, over);
+        out->slope = interval_mul(interval_add(in[0].slope, -1, interval_mul(out->value, in[1].slope)), over);
         return true;
     }
     case OP_min:
     case OP_max:
         out->slope = join(in[0].slope, in[1].slope);
         out->value = n->op == OP_min
-                         ? range(fmin(in[0].value.lo, in[1].value.lo), fmin(in[0].value.hi, in[1].value.hi))
-                         : range(fmax(in[0].value.lo, in[1].value.lo), fmax(in[0].value.hi, in[1].value.hi));
+                         ? interval(fmin(in[0].value.lo, in[1].value.lo), fmin(in[0].value.hi, in[1].value.hi))
+                         : interval(fmax(in[0].value.lo, in[1].value.lo), fmax(in[0].value.hi, in[1].value.hi));
         return true;
-    case OP_select: *out = (Pair){join(in[1].value, in[2].value), join(in[1].slope, in[2].slope)}; return true;
+    case OP_select: *out = (Bounds){join(in[1].value, in[2].value), join(in[1].slope, in[2].slope)}; return true;
     default:
-        if (n->n_in != 1 || !unary_range(n, in[0].value, &own)) return false;
-        *out = (Pair){own.value, range_mul(own.slope, in[0].slope)};
+        if (n->n_in != 1 || !unary_bounds(n, in[0].value, &own)) return false;
+        *out = (Bounds){own.value, interval_mul(own.slope, in[0].slope)};
         return true;
     }
 }
@@ -313,38 +315,38 @@ static int exponent_of(const Intervals *v, int s)
     return (int)first;
 }
 
-static Pair slot_range(Intervals *v, int s)
+static Bounds slot_bounds(Intervals *v, int s)
 {
-    if (s == v->t) return (Pair){v->domain, {1, 1}};
-    if (v->done[s]) return v->pair[s];
+    if (s == v->t) return (Bounds){v->domain, {1, 1}};
+    if (v->done[s]) return v->bounds[s];
     const Node *n = v->slots[s].node;
-    Pair in[3], out = {ALL, ALL};
+    Bounds in[3], out = {ALL, ALL};
     int less = log_sum_slot(v, s), k, base = power_of(v, s, &k, 0), passed = one_lane_guarded(v->slots, v->n, s);
     if (less >= 0 && less != v->t && v->slots[s].in[1] != v->t)
-        out = log_sum_range(operand_range(v, s, 0), operand_range(v, less, 0));
+        out = log_sum_bounds(operand_bounds(v, s, 0), operand_bounds(v, less, 0));
     else if (base != s)
-        out = one_lane_power(slot_range(v, base), k);
+        out = one_lane_power(slot_bounds(v, base), k);
     else if (exponent_of(v, s) >= 0)
-        out = one_lane_power(slot_range(v, v->slots[s].in[0]), exponent_of(v, s));
+        out = one_lane_power(slot_bounds(v, v->slots[s].in[0]), exponent_of(v, s));
     else if (passed >= 0)
-        out = slot_range(v, passed);
+        out = slot_bounds(v, passed);
     else {
-        for (k = 0; k < n->n_in; k++) in[k] = operand_range(v, s, k);
+        for (k = 0; k < n->n_in; k++) in[k] = operand_bounds(v, s, k);
         bool pole = v->half && n->op == OP_div && in[1].value.lo <= 0 && in[1].value.hi >= 0;
         if ((n->op == OP_select && v->slots[s].in[0] >= 0) || pole || !one_lane_step(n, in, &out)) v->failed = true;
     }
     v->done[s] = 1;
-    return v->pair[s] = out;
+    return v->bounds[s] = out;
 }
 
-static int sign_within(const Slot *slots, int n_slots, int n, int s, int t, Range domain)
+static int sign_within(const Slot *slots, int n_slots, int n, int s, int t, Interval domain)
 {
     Intervals v = {.slots = slots, .n = n, .t = t, .domain = domain};
     v.half = isinf(domain.lo) != isinf(domain.hi);
-    v.pair = heap_array(n_slots, sizeof *v.pair);
+    v.bounds = heap_array(n_slots, sizeof *v.bounds);
     v.done = heap_array(n_slots, 1);
-    Pair p = slot_range(&v, s);
-    free(v.pair);
+    Bounds p = slot_bounds(&v, s);
+    free(v.bounds);
     free(v.done);
     if (v.failed) return 0;
     return p.slope.lo > 0 ? 1 : p.slope.hi < 0 ? -1 : 0;
@@ -352,8 +354,8 @@ static int sign_within(const Slot *slots, int n_slots, int n, int s, int t, Rang
 
 int one_lane_monotone(const Slot *slots, int n_slots, int n, int s, int t, bool in_bin)
 {
-    int sign = sign_within(slots, n_slots, n, s, t, in_bin ? range(0, 1) : ALL);
+    int sign = sign_within(slots, n_slots, n, s, t, in_bin ? interval(0, 1) : ALL);
     if (sign || in_bin) return sign;
-    int below = sign_within(slots, n_slots, n, s, t, range(-INFINITY, 0));
-    return below && sign_within(slots, n_slots, n, s, t, range(0, INFINITY)) == below ? below : 0;
+    int below = sign_within(slots, n_slots, n, s, t, interval(-INFINITY, 0));
+    return below && sign_within(slots, n_slots, n, s, t, interval(0, INFINITY)) == below ? below : 0;
 }

@@ -1,14 +1,14 @@
 // Functions of one lane through sums of many lanes: nets (one_lane.h). Of the lanes between v and u each is made of
 // the others and of known ones by elementwise ops, constant products and sums. Two kinds of function rise:
 //
-//   monotone nets      intervals of value and slope (one_lane_range.h), carried through the products: positive weights
+//   monotone nets      intervals of value and slope (one_lane_interval.h), carried through the products: positive weights
 //                      and rising functions, as in block neural autoregressive flows
 //   integrals          v sum_i w_i g(c t_i v), where g >= 0 is seen and the w_i, t_i integrate over 0..1 what has
 //                      powers below their number: a quadrature of the integral of g from 0 to v. Its slope is g(v) but
 //                      for the quadrature's error, so that its rise is not proved, and the rows of the check confirm it
 #include "one_lane_net.h"
 #include "lane_order.h"
-#include "one_lane_range.h"
+#include "one_lane_interval.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ typedef struct {
     OneLaneFinder *q;
     const Single *s;
 
-    Pair *pair;     // by place
+    Bounds *bounds; // by place
     double *share;  // by place: the lane depends on v through share v alone; NaN: it does not
     bool *straight; // by place: it is share v
     int *twin;      // by place: the place that is the same function of another share; 0: none yet
@@ -56,49 +56,49 @@ bool net_follows(const Node *n)
 
 // ---- intervals
 
-static Pair lane_pair(const Net *net, LaneRef r)
+static Bounds lane_bounds(const Net *net, LaneRef r)
 {
-    if (inside(net, r)) return net->pair[place(net, r)];
-    return (Pair){one_lane_known(r), {0, 0}};
+    if (inside(net, r)) return net->bounds[place(net, r)];
+    return (Bounds){one_lane_known(r), {0, 0}};
 }
 
 // sum + w x
-static Pair plus(Pair sum, Pair w, Pair x)
+static Bounds plus(Bounds sum, Bounds w, Bounds x)
 {
     const Node times = {.op = OP_mul}, more = {.op = OP_add};
-    Pair in[2] = {w, x}, both[2] = {sum}, out = x;
+    Bounds in[2] = {w, x}, both[2] = {sum}, out = x;
     one_lane_step(&times, in, &both[1]);
     one_lane_step(&more, both, &out);
     return out;
 }
 
-static Pair number_pair(double v) { return (Pair){{v, v}, {0, 0}}; }
+static Bounds number_bounds(double v) { return (Bounds){{v, v}, {0, 0}}; }
 
-static Pair sum_pair(Net *net, LaneRef r)
+static Bounds sum_bounds(Net *net, LaneRef r)
 {
-    Pair sum = number_pair(0);
+    Bounds sum = number_bounds(0);
     if (r.node->op == OP_linear) {
         for (int64_t k = 0; k < r.node->in[1]->type.dim[0]; k++)
-            if (weight_of(r, k) != 0) sum = plus(sum, number_pair(weight_of(r, k)), lane_pair(net, factor(r, k)));
-        return bias(r).node ? plus(sum, number_pair(1), lane_pair(net, bias(r))) : sum;
+            if (weight_of(r, k) != 0) sum = plus(sum, number_bounds(weight_of(r, k)), lane_bounds(net, factor(r, k)));
+        return bias(r).node ? plus(sum, number_bounds(1), lane_bounds(net, bias(r))) : sum;
     }
     const LaneRef *in = net->q->operands;
     bool pairs = r.node->op == OP_matmul;
     int n = lane_operands(r, net->q->operands, MOST_LANES) / (pairs ? 2 : 1);
     for (int k = 0; k < n; k++)
-        sum = plus(sum, pairs ? lane_pair(net, in[n + k]) : number_pair(1), lane_pair(net, in[k]));
+        sum = plus(sum, pairs ? lane_bounds(net, in[n + k]) : number_bounds(1), lane_bounds(net, in[k]));
     return sum;
 }
 
-static Pair pair_of(Net *net, LaneRef r)
+static Bounds bounds_of(Net *net, LaneRef r)
 {
-    if (lane_same(r, net->s->v)) return (Pair){{-INFINITY, INFINITY}, {1, 1}};
-    if (!op_elementwise(r.node->op)) return sum_pair(net, r);
-    Pair in[3], out = {{-INFINITY, INFINITY}, {-INFINITY, INFINITY}};
+    if (lane_same(r, net->s->v)) return (Bounds){{-INFINITY, INFINITY}, {1, 1}};
+    if (!op_elementwise(r.node->op)) return sum_bounds(net, r);
+    Bounds in[3], out = {{-INFINITY, INFINITY}, {-INFINITY, INFINITY}};
     LaneRef operand[3];
     for (int k = 0; k < r.node->n_in; k++) {
         operand[k] = lane_operand(r.node, k, r.lane);
-        in[k] = lane_pair(net, operand[k]);
+        in[k] = lane_bounds(net, operand[k]);
     }
     double power = r.node->op == OP_pow && lane_is_const(operand[1]) ? lane_value(operand[1]) : -1;
     if (r.node->op == OP_mul && lane_same(operand[0], operand[1])) power = 2;
@@ -228,7 +228,7 @@ static void take_apart(Net *net, Sum *sum, LaneRef r, double w)
     }
     double t = net->share[place(net, r)];
     if (!isnan(t)) {
-        sum->failed = sum->n == NET_POINTS || !(w > 0) || net->pair[place(net, r)].value.lo < 0;
+        sum->failed = sum->n == NET_POINTS || !(w > 0) || net->bounds[place(net, r)].value.lo < 0;
         if (!sum->failed) sum->points[sum->n++] = (Point){w, t, r};
         return;
     }
@@ -343,22 +343,22 @@ static bool has_domain(const Net *net)
 // A latent that is any number has an event only where u may be any.
 static bool may_be_onto(const Net *net)
 {
-    Range u = lane_pair(net, net->s->u).value;
+    Interval u = lane_bounds(net, net->s->u).value;
     return (u.lo == -INFINITY && u.hi == INFINITY) || has_domain(net);
 }
 
 int net_slope(OneLaneFinder *q, const Single *s, bool *proved)
 {
     Net net = {.q = q, .s = s};
-    net.pair = heap_array(s->n, sizeof *net.pair);
+    net.bounds = heap_array(s->n, sizeof *net.bounds);
     net.share = heap_array(s->n, sizeof *net.share);
     net.straight = heap_array(s->n, sizeof *net.straight);
     net.twin = heap_array(s->n, sizeof *net.twin);
     for (int i = 0; i < s->n && !net.failed; i++) {
-        net.pair[i] = pair_of(&net, s->lanes[i]);
+        net.bounds[i] = bounds_of(&net, s->lanes[i]);
         share_of(&net, s->lanes[i], &net.share[i], &net.straight[i]);
     }
-    Range slope = lane_pair(&net, s->u).slope;
+    Interval slope = lane_bounds(&net, s->u).slope;
     int sign = net.failed ? 0 : slope.lo > 0 ? 1 : slope.hi < 0 ? -1 : 0;
     *proved = sign != 0;
     if (!sign && !net.failed) sign = integral_slope(&net, s->u);
@@ -367,7 +367,7 @@ int net_slope(OneLaneFinder *q, const Single *s, bool *proved)
         refuse(q, s->u.node, "a net of one lane whose values are bounded: not every latent has an event");
         sign = 0;
     }
-    free(net.pair);
+    free(net.bounds);
     free(net.share);
     free(net.straight);
     free(net.twin);

@@ -4,15 +4,15 @@
 
 typedef struct {
     double lo, hi;
-} Range;
+} Interval;
 
 typedef struct {
-    Range value, slope;
-} Pair;
+    Interval value, slope;
+} Bounds;
 
 // Of an elementwise op, by its operands'. False: no rule.
-bool one_lane_step(const Node *n, const Pair *in, Pair *out);
+bool one_lane_step(const Node *n, const Bounds *in, Bounds *out);
 // Of base^k, k >= 0.
-Pair one_lane_power(Pair base, int k);
+Bounds one_lane_power(Bounds base, int k);
 // The values of a known lane.
-Range one_lane_known(LaneRef r);
+Interval one_lane_known(LaneRef r);
