@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 
 FOLDERS = ["ir", "passes", "frontend", "backends", "runtime", "tests"]
-OF_CODE = ["backends/SPEED.md", "runtime/REALTIME.md", *(f"{folder}/README.md" for folder in FOLDERS)]
+OF_CODE = ["backends/SPEED.md", "ir/MATH.md", "ir/TEXT.md", "passes/ROOTS.md", "runtime/REALTIME.md",
+           *(f"{folder}/README.md" for folder in FOLDERS)]
 DOCUMENTS = ["README.md", "frontend/EXPORT.md", *OF_CODE]
 
 
@@ -25,28 +26,33 @@ def files_of(folder):
     return [f for f in glob.glob("**", root_dir=os.path.join(ROOT, folder), recursive=True) if re.search(ending, f)]
 
 
+def files_named(text):
+    return re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:c|h|def|py|sh))`", text)
+
+
+def is_called(f, name):
+    return fnmatch.fnmatch(f, name) or fnmatch.fnmatch(os.path.basename(f), name)
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_readme_lists_the_folder(folder):
     """A header that is named like its C file needs no line of its own; nor does the Python package's inside."""
     text, files = read(folder, "README.md"), files_of(folder)
-    names = re.findall(r"`((?:[\w*]+/)*[\w*]+\.(?:c|h|def|py|sh))`", text)
-    listed = lambda f, name: fnmatch.fnmatch(f, name) or fnmatch.fnmatch(os.path.basename(f), name)
     whole = tuple(re.findall(r"^\|.*`(\w+/[\w/]*)` \|", text, re.M))  # folders in one line of a table
     paired = [f for f in files if f.endswith(".h") and f[:-1] + "c" in files]
     missing = [f for f in files if f not in paired and not f.startswith(whole or " ")
-               and not any(listed(f, name) for name in names)]
+               and not any(is_called(f, name) for name in files_named(text))]
     assert not missing, f"{folder}/README.md does not say what these are for"
-    there = files + [f"{other}/{f}" for other in FOLDERS for f in files_of(other)]
-    gone = [name for name in names if not any(listed(f, name) for f in there)]
-    assert not gone, f"{folder}/README.md names files that are not there"
 
 
 @pytest.mark.parametrize("document", OF_CODE)
 def test_names_exist(document):
-    """What a document calls by its name in the sources: a function, a table, a field."""
-    words = {word for folder in FOLDERS for f in files_of(folder) for word in re.findall(r"\w+", read(folder, f))}
-    named = set(re.findall(r"`(?:\w+\.)?([A-Za-z]\w*_\w*)`", read(document)))
-    assert not named - words, document
+    """What a document calls by its name: a file, and in the sources a function, a table, a field."""
+    folder, text = document.split("/")[0], read(document)
+    there = files_of(folder) + [f"{other}/{f}" for other in FOLDERS for f in files_of(other)]
+    assert not [name for name in files_named(text) if not any(is_called(f, name) for f in there)], document
+    words = {word for other in FOLDERS for f in files_of(other) for word in re.findall(r"\w+", read(other, f))}
+    assert not set(re.findall(r"`(?:\w+\.)?([A-Za-z]\w*_\w*)`", text)) - words, document
 
 
 def test_options_exist(tool):
