@@ -140,6 +140,9 @@ void print_checks(FILE *out, const Session *s, const Build *b, size_t native_row
     if (r->redrawn)
         print_line(out, "saturated", "%zu of the %zu rows were drawn again nearer the base's centre", r->redrawn,
                    r->rows);
+    if (r->eventless)
+        print_line(out, "no event", "for %zu of the %zu latents drawn from the base: sample gives NaN there",
+                   r->eventless, r->rows);
     if (b->checked_float) print_float(out, b);
     if (native_rows && native_tolerance(s->options) == 0)
         print_line(out, "compiled", "%zu rows of every entry equal the Plan's interpreter", native_rows);

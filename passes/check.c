@@ -253,6 +253,21 @@ static void compare_round_trip(Check *c)
                    "to_latent(to_event(z)) differs from z by %.3g (relative)", error);
 }
 
+// Is there an event for every latent? Where there is none, nothing else can be compared.
+static bool has_events(Check *c)
+{
+    size_t without = 0;
+    for (size_t r = 0; r < c->rows; r++) without += !all_finite(c->x + r * c->dims, c->dims);
+    if (without)
+        diag_error(
+            c->cx, NULL,
+            "what x goes to is bounded (by a squash, an exponential, a power) where the base is not: --base says "
+            "another (uniform: on 0 to 1); or a squash of the event belongs into the graph as its inverse (atanh, "
+            "log)",
+            "%zu of %zu latents drawn from the base have no event: to_event gives no finite number", without, c->rows);
+    return !without;
+}
+
 // Where a function of one lane is not proved to rise, or its pieces not to overlap, two events may have one latent;
 // to_event's own events do not show it. Events between two of the rows do.
 static void compare_events(Check *c)
@@ -357,6 +372,7 @@ bool check_flow(Context *cx, const Module *imported, const Module *derived, cons
     if (!flow->is_flow) return cx->diag->errors == before;
     check_run_programs(&c, options);
     report->checked = arena_copy(cx->arena, &c, sizeof c);
+    if (!flow->no_inverse && !options->x && !has_events(&c)) return false;
     compare_exported(&c);
     if (!flow->no_inverse)
         check_differences(&c);

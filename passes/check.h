@@ -29,6 +29,7 @@ void check_run_program(Check *c, const Function *f, const double *last, double *
 double **check_exported(Check *c);
 // Draws z of the saturated rows again, the `tries`th time; false where nothing is to be done (check_saturation.c).
 bool check_redraw(Check *c, int tries);
+bool all_finite(const double *v, size_t n);
 // The log-determinant against finite differences, where the graph exports none that proves it; that of a one-way flow,
 // which is the exported one and which nothing else proves (check_differences.c).
 void check_differences(Check *c);

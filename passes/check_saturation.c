@@ -11,11 +11,18 @@
 
 enum { MOST_HALVINGS = 8 };
 
-static bool all_finite(const double *v, size_t n)
+bool all_finite(const double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(v[i])) return false;
     return true;
+}
+
+static bool any_nan(const double *v, size_t n)
+{
+    size_t i = 0;
+    while (i < n && !isnan(v[i])) i++;
+    return i < n;
 }
 
 static bool row_finite(Check *c, size_t r)
@@ -89,7 +96,10 @@ bool check_redraw(Check *c, int tries)
     bool *saturated = ARENA_ARRAY(c->cx->arena, bool, c->rows);
     size_t n = tries < MOST_HALVINGS ? saturated_rows(c, saturated) : 0;
     if (!n || n > c->rows / 2) return false;
-    if (!tries) c->report->redrawn = n;
+    if (!tries) {
+        c->report->redrawn = n;
+        for (size_t r = 0; r < c->rows; r++) c->report->eventless += any_nan(c->x + r * c->dims, c->dims);
+    }
     for (size_t r = 0; r < c->rows; r++)
         for (size_t i = r * c->dims; i < (r + 1) * c->dims && saturated[r]; i++)
             c->z[i] = (double)(float)(0.5 * c->z[i]);

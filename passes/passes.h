@@ -86,6 +86,7 @@ typedef struct {
     size_t rows;
     bool few_rows;                       // because the model is large
     size_t redrawn;                      // rows that saturated, and were drawn again nearer the base's centre
+    size_t eventless;                    // of them, those whose first latent has no event: to_event gives NaN
     double exported_error;               // exported outputs against derived ones, relative to the sum of absolute terms
     double round_trip;                   // |x - to_event(to_latent(x))| relative to scale
     double log_det_error;                // relative, against the exported one or finite differences

@@ -38,6 +38,31 @@ def test_rows_that_saturate_are_drawn_again(tool, tmp_path):
     np.testing.assert_allclose(log_det, (2 * (np.log(2) - v - np.logaddexp(0, -2 * v)) + np.log(4)).sum(1), rtol=1e-5)
 
 
+# What the base draws below the shift, or above shift + 1 of a sigmoid, has no event.
+BOUNDED = """module stage=imported
+port in "x" f32[1] batch 0
+port out "z" f32[1] batch 0
+func @main(x: f32[1,1]) {
+    u: f32[1,1] = %s x
+    z: f32[1,1] = add u, %s
+    return z
+}
+"""
+
+
+@pytest.mark.parametrize("op,shift,none", [("sigmoid", 3, True), ("exp", 3, True), ("exp", -1, False)])
+def test_latents_without_an_event(tool, tmp_path, op, shift, none):
+    """The graph was blamed for NaN that it gave for an event which was NaN; samples that are NaN were not mentioned."""
+    (tmp_path / "m.nf").write_text(BOUNDED % (op, shift))
+    done = tool(tmp_path / "m.nf", "-o", tmp_path / "p.so", "--event", "x", code=int(none))
+    if none:
+        assert "latents drawn from the base have no event" in done.stderr and done.stderr.count("error:") == 1
+        return
+    with nfcc.open(tmp_path / "p.so") as policy, pytest.warns(nfcc.NotFiniteWarning):
+        x, _ = policy.to_event(np.float32([[-1.5], [0.5]]))
+    assert "latents drawn from the base: sample gives NaN there" in done.stdout and np.isnan(x[0]) and x[1] > 0
+
+
 def test_where_nothing_saturates_all_rows_stay(tool, tmp_path):
     (tmp_path / "m.nf").write_text(SQUASH.replace("mul t, 0.25", "mul t, 1").replace("-4.1588830833596715", "0"))
     assert "drawn again" not in tool(tmp_path / "m.nf", "-o", tmp_path / "p.so").stdout
