@@ -130,20 +130,18 @@ static nfcc_status do_piece(const Job *job, const Desk *desk, const Piece *piece
     size_t item = piece->row * call->n + piece->sample, at = item * job->info->event_size;
     const void *prepared = job->shared ? job->shared : desk->prepared;
     nfcc_noise noise = {0};
-    nfcc_status made = NFCC_OK;
     if (call->entry == NFCC_HAS_RUN) return run_piece(job, desk, piece);
     if (!job->shared) {
         point_at(desk->in, call->in, job->info->contexts, job->info->n_contexts, piece->row);
-        made = nfcc_prepare(job->policy, piece->rows, desk->in, desk->prepared, desk->work);
+        nfcc_status made = nfcc_prepare(job->policy, piece->rows, desk->in, desk->prepared, desk->work);
+        if (!fine(made)) return made;
     }
-    if (!fine(made)) return made;
     if (job->entry->draws) {
         noise = *call->noise;
         if (noise.z) noise.z += at;
         noise.next += item;
     }
-    nfcc_status status = call_entry(job, prepared, piece, call->given ? call->given + at : NULL, &noise, desk->work);
-    return status == NFCC_OK ? made : status;
+    return call_entry(job, prepared, piece, call->given ? call->given + at : NULL, &noise, desk->work);
 }
 
 /* How many units the piece that begins at unit `at` has. */

@@ -167,6 +167,35 @@ static void pictures_bits(void **state)
     }
 }
 
+// 64 taps, the first `n` of them from lane 0 on, the others from lane 100 on.
+static uint32_t two_runs(Maker *m, int32_t n)
+{
+    int32_t taps[64];
+    for (int32_t i = 0; i < 64; i++) taps[i] = i < n ? i : 100 + i - n;
+    return add_table(m, taps, 64);
+}
+
+// Two lines, one of them alone, the second one first, half a step behind the first; the first place behind the second;
+// inputs that are no whole 32, and a run of one.
+static const uint32_t other_tiles[] = {2, 1, 2, 2, 0, 0, 0};
+enum { OTHER_TILES = sizeof other_tiles / sizeof *other_tiles };
+
+static void add_others(Maker *m)
+{
+    int32_t back[32], half[16], first[16] = {8, 4};
+    for (int32_t i = 0; i < 32; i++) back[i] = 4 * (i < 16 ? 20 + i : i - 16);
+    for (int32_t i = 0; i < 16; i++) half[i] = 4 * i + (i < 8 ? 0 : 2);
+    for (int32_t i = 2; i < 16; i++) first[i] = 4 + 4 * i;
+    add_lines(m, 2, 16, 4, 4, 32, 16);
+    add_again(m, 16, 32, 16);
+    add_again(m, 32, 32, 16)->places = add_table(m, back, 32);
+    add_again(m, 16, 32, 16)->places = add_table(m, half, 16);
+    add_again(m, 16, 32, 16)->places = add_table(m, first, 16);
+    add_lines(m, 1, 16, 4, 0, 48, 16);
+    add_lines(m, 1, 16, 4, 0, 64, 16);
+    maker_last(m)->gemm.taps = two_runs(m, 1);
+}
+
 static void pictures_have_tiles(void **state)
 {
     (void)state;
@@ -175,17 +204,11 @@ static void pictures_have_tiles(void **state)
     m->tiled = true;
     for (uint32_t i = 0; i < PICTURES; i++)
         add_lines(m, pictures[i].lines, pictures[i].places, pictures[i].step, pictures[i].behind, 32, 16);
+    add_others(m);
     const Step *s = maker_plan(m)->programs[PROGRAM_TO_EVENT].steps;
     for (uint32_t i = 0; i < PICTURES; i++) assert_int_equal(s[i].gemm.tiles, pictures[i].tiles);
+    for (uint32_t i = 0; i < OTHER_TILES; i++) assert_int_equal(s[PICTURES + i].gemm.tiles, other_tiles[i]);
     maker_free(m);
-}
-
-// 64 taps, the first `n` of them from lane 0 on, the others from lane 100 on.
-static uint32_t two_runs(Maker *m, int32_t n)
-{
-    int32_t taps[64];
-    for (int32_t i = 0; i < 64; i++) taps[i] = i < n ? i : 100 + i - n;
-    return add_table(m, taps, 64);
 }
 
 // What products have that are alike but for one thing, which decides their code.
@@ -503,7 +526,9 @@ static void matrices_read_otherwise(void **state)
             for (int32_t lane = 0; lane < 40; lane++) memcpy(&m->weights[100 + lane], &lane, sizeof lane);
             add_gemm(m, 1, 30, 20, 30);
             add_constants(m, 40);
-            add_reader(m, number, maker_last(m)->gemm.w + (uint32_t)from[i]);
+            uint32_t at = maker_last(m)->gemm.w + (uint32_t)from[i];
+            if (from[i] < 0) add_reader(m, number, at - 20); // in part the same lanes
+            add_reader(m, number, at);
             if (maker_plan(m)->programs[PROGRAM_TO_EVENT].steps[0].gemm.paired != (i >= 2))
                 fail_msg("reader %d from lane %d on", number, from[i]);
             maker_free(m);
@@ -530,9 +555,15 @@ static void small_matrices_stay(void **state)
     assert_true(m->plan.weights[s[0].gemm.w] == m->weights[s[0].gemm.w]);
     m->weight_type = WEIGHTS_F16;
     assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_F16), 1200);
-    add_gemm(m, 30, 5, 20, 5); // 100 numbers that many tokens are multiplied by
+    add_gemm(m, 1, 5, 20, 5); // 100 numbers that many tokens are multiplied by
+    add_again(m, 30, 5, 20);
     assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_F16), 1200);
     assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_BF16), 100);
+    maker_free(m);
+    m = maker_new(8);
+    add_gemm(m, 1, 100, 300, 100);
+    add_apart(m, 4, 5, 16, OWN_X); // 320 numbers, of which each token is multiplied by its own
+    assert_int_equal(plan_short_from(&m->cx, maker_plan(m), WEIGHTS_BF16), 30000);
     maker_free(m);
 }
 

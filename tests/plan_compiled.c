@@ -5,6 +5,7 @@
 #include "abi.h"
 #include "backend.h"
 #include "scratch.h"
+#include "tiles_now.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -149,6 +150,7 @@ static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const v
     }
     size_t prep_step = t.lane > 1 && t.period < rows ? t.prep_lane : t.prep_row;
     code((float *)work, (const float *)prep, weights, NFCC_FEW(rows, t.row, prep_step));
+    assert_int_equal(tiles_now(), 0);
     for (int p = 0; p < m->n_out; p++)
         for (uint32_t l = 0; l < m->out[p].lanes; l++)
             for (size_t r = 0; r < rows; r++)

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE // processors
 #endif
 #include "nfcc.h"
+#include "tiles_now.h"
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -28,7 +29,6 @@
 #include <sys/syscall.h>
 #endif
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <sys/user.h>
 #endif
 #include <cmocka.h>
@@ -321,15 +321,6 @@ enum { CONTROL_BITS = 0xffc0 }; // of MXCSR; the rest are flags that say what ha
 static const uint32_t MODES[] = {0x1f80, 0x1f80 | 0x8040, 0x1f80 | 0x4000, 0x1f80 | 0x6000 | 0x8040};
 enum { N_MODES = sizeof MODES / sizeof *MODES };
 static void set_mode(uint32_t mode) { __asm__ volatile("ldmxcsr %0" : : "m"(mode)); }
-
-// AMX's part of the state that is in use: the configuration of tiles, their data.
-static uint32_t tiles_now(void)
-{
-    uint32_t a, b, c, d, used = 0;
-    bool knows = __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && (a >> 2 & 1);
-    if (knows) __asm__ volatile("xgetbv" : "=a"(used), "=d"(d) : "c"(1));
-    return used >> 17 & 3;
-}
 
 static uint32_t mode_now(void)
 {

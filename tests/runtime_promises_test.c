@@ -436,12 +436,14 @@ static void test_bulk_out_of_memory(void **state)
         nfcc_status status = NFCC_MEMORY;
         fill(rows, 2);
         for (int n = 0; n < 20 && status != NFCC_OK; n++) {
+            bulk.x[0][0] = bulk.x[2 * rows - 1][0] = NAN;
             fail_at = allocations + n;
             status = nfcc_bulk(p, &call, &how);
             fail_at = -1;
             assert_true(status == NFCC_OK || (status == NFCC_MEMORY && noise.next == 0));
         }
         assert_int_equal(status, NFCC_OK);
+        assert_false(isnan(bulk.x[0][0]) || isnan(bulk.x[2 * rows - 1][0]));
         noise.next = 0;
     }
 }
