@@ -76,7 +76,8 @@ typedef struct {
 bool bench_choose(BenchChoice *b); // false: something was wrong, and has been said
 
 // ---- cli_bench_work.c
-unsigned bench_entry(const char *entry, bool *prepares); // NFCC_HAS_*; "prepare" alone: 0 and prepares; else 0
+unsigned bench_entry(const char *entry, bool *prepares);   // NFCC_HAS_*; "prepare" alone: 0 and prepares; else 0
+ProgramId bench_program(const Plan *plan, unsigned entry); // the one that computes it
 BenchWork bench_work(Arena *arena, const Plan *plan, const BenchCase *what);
 
 // ---- cli_bench_run.c

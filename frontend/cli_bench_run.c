@@ -3,6 +3,7 @@
 // the support. Between two calls nothing is done but to read the clock and to keep a number; of --cold, other memory is
 // read.
 #include "cli_bench.h"
+#include "cli_entry.h"
 #include "cli_rows.h"
 #include "flow.h"
 
@@ -72,21 +73,13 @@ static const double *as_doubles(Caller *c, const PlanValue *v, const void *data,
     return out;
 }
 
+static const float *given_of(const Caller *c) { return entry_takes_x(c->entry) ? c->x : c->z; }
+
 // ---- the two engines
 static const Function *program_of(const Build *b, unsigned entry)
 {
-    const Function *act = module_function(b->derived, "act");
-    switch (entry) {
-    case NFCC_HAS_TO_LATENT:
-    case NFCC_HAS_LOG_PROB: return module_function(b->derived, "to_latent");
-    case NFCC_HAS_SCORE: return module_function(b->derived, "score");
-    case NFCC_HAS_RUN: return module_function(b->imported, "main");
-    case NFCC_HAS_ACT:
-        if (act) return act;
-        break;
-    default: break;
-    }
-    return module_function(b->derived, "to_event");
+    ProgramId id = bench_program(b->plan, entry);
+    return id == PROGRAM_RUN ? module_function(b->imported, "main") : module_function(b->derived, program_name(id));
 }
 
 static const char *make_interpreter(Caller *c)
@@ -101,9 +94,9 @@ static const char *make_interpreter(Caller *c)
     c->doubles = ARENA_ARRAY(c->arena, const double *, n + 2);
     for (int i = 0; i < n; i++)
         c->doubles[i] = as_doubles(c, graph ? &p->inputs[i] : &p->contexts[i], graph ? c->in[i] : c->contexts[i], c->n);
-    bool takes_x = c->entry & (NFCC_HAS_TO_LATENT | NFCC_HAS_LOG_PROB | NFCC_HAS_SCORE);
+    const float *given = given_of(c);
     double *event = ARENA_ARRAY(c->arena, double, c->items * p->event.lanes + 1);
-    for (size_t i = 0; i < c->items * p->event.lanes; i++) event[i] = (double)(takes_x ? c->x : c->z)[i];
+    for (size_t i = 0; i < c->items * p->event.lanes; i++) event[i] = (double)given[i];
     c->doubles[n] = event;
     c->double_out = ARENA_ARRAY(c->arena, double, c->items *(size_t)type_lanes(c->function->outputs[0].node->type) + 1);
     return NULL;
@@ -164,12 +157,11 @@ static nfcc_status call_bulk(Caller *c)
     const nfcc_threads how = {.threads = (unsigned)c->what->threads};
     bool one = c->entry == NFCC_HAS_LOG_PROB, graph = c->entry == NFCC_HAS_RUN;
     void *out[2] = {one ? c->one : c->wide, one ? NULL : c->one};
-    bool takes_x = c->entry & (NFCC_HAS_TO_LATENT | NFCC_HAS_LOG_PROB | NFCC_HAS_SCORE);
     const nfcc_call call = {.entry = c->entry,
                             .rows = c->rows,
                             .n = c->n,
                             .in = graph ? c->in : c->contexts,
-                            .given = takes_x ? c->x : c->z,
+                            .given = given_of(c),
                             .noise = &c->noise,
                             .out = graph ? c->out : out};
     return nfcc_bulk(c->engine->policy, &call, &how);

@@ -97,7 +97,7 @@ static void count_program(Count *c, ProgramId id, double times)
                                                       : count_other(c, s));
 }
 
-static ProgramId main_program(const Plan *plan, unsigned entry)
+ProgramId bench_program(const Plan *plan, unsigned entry)
 {
     switch (entry) {
     case NFCC_HAS_TO_LATENT:
@@ -135,6 +135,6 @@ BenchWork bench_work(Arena *arena, const Plan *plan, const BenchCase *what)
         count_program(&c, PROGRAM_NOISE, items);
         count_program(&c, PROGRAM_BASE, items);
     }
-    if (entry) count_program(&c, main_program(plan, entry), items);
+    if (entry) count_program(&c, bench_program(plan, entry), items);
     return (BenchWork){c.flops, bytes_read(&c, arena)};
 }

@@ -26,6 +26,13 @@ unsigned entry_bit(const char *name)
     return 0;
 }
 
+bool entry_takes_x(unsigned bit)
+{
+    for (int i = 0; i < N_ENTRIES; i++)
+        if (bit == entries[i].bit) return entries[i].takes & TAKES_X;
+    return false;
+}
+
 int entry_names(unsigned bits, const char *names[MOST_ENTRIES])
 {
     int n = 0;

@@ -46,3 +46,4 @@ enum { MOST_ENTRIES = 16 };
 int entry_names(unsigned entries, const char *names[MOST_ENTRIES]);
 const char *entry_list(Arena *arena, unsigned entries);
 unsigned entry_bit(const char *name); // 0: no such entry
+bool entry_takes_x(unsigned bit);
