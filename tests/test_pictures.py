@@ -94,34 +94,34 @@ def numbers(array):
     return ", ".join(float(v).hex() if isinstance(v, np.floating) else str(v) for v in np.ravel(array))
 
 
-def groups_text(places, reads, mixed, weights, layout):
+def groups_text(places, reads, mixed, weights, layout, order=None, ones=()):
     """A product of places and channels, then one of every group's windows: weights [groups, channels of a group, taps,
     columns]. The picture between them and the results lie place after place (last, last), channel after channel (first,
-    first), or as (last, first)."""
+    first), or as (last, first). order: which channels groups read; ones: groups whose border is 1."""
     channels, inputs, out = mixed.shape[1], len(mixed), len(reads)
     groups, each, count, columns = weights.shape
-    body, zero = "", channels * places
+    body, zero, order = "", channels * places, np.arange(groups) if order is None else order
     for g, part in enumerate(weights):
-        own = np.arange(g * each, (g + 1) * each)[:, None]
+        own = np.arange(order[g] * each, (order[g] + 1) * each)[:, None]
         lanes = reads[:, None] * channels + own if layout[0] == "last" else reads[:, None] + own * places
-        lanes = np.where(reads[:, None] < 0, zero, lanes)
+        lanes = np.where(reads[:, None] < 0, zero + (g in ones), lanes)
         body += f"""    x{g}: f32[{out},{each * count}] = move p, zero [{numbers(lanes)}]
     w{g}: f32[{each * count},{columns}] = constant [{numbers(part)}]
     y{g}: f32[{out},{columns}] = linear x{g}, w{g}
 """
-    order, every = np.arange(channels * places), np.arange(groups * columns * out).reshape(groups, out, columns)
+    turned, every = np.arange(channels * places), np.arange(groups * columns * out).reshape(groups, out, columns)
     every = every.swapaxes(0, 1) if layout[1] == "last" else every.swapaxes(1, 2)
     if layout[0] == "first":
-        order = order.reshape(places, channels).T
+        turned = turned.reshape(places, channels).T
     return f"""module stage=imported
 port in "x" f32[{places * inputs}] batch 0
 port out "y" f32[{every.size}] batch 0
 func @main(x: f32[1,{places * inputs}]) {{
-    zero: f32[] = constant 0
+    zero: f32[2] = constant [0, 1]
     v: f32[{places},{inputs}] = move x
     mixed: f32[{inputs},{channels}] = constant [{numbers(mixed)}]
     m: f32[{places},{channels}] = linear v, mixed
-    r: f32[{channels * places}] = move m [{numbers(order)}]
+    r: f32[{channels * places}] = move m [{numbers(turned)}]
     p: f32[{channels * places}] = leaky_relu r {{alpha=0}}
 {body}    all: f32[{every.size}] = move {', '.join(f'y{g}' for g in range(groups))} [{numbers(every)}]
     e: f32[{every.size}] = abs all
@@ -171,6 +171,29 @@ def test_groups(tool, tmp_path, name, layout):
         got = np.load(tmp_path / "y.npy").reshape(ROWS, -1)
         got = got.reshape(ROWS, -1, channels).swapaxes(1, 2) if layout[1] == "last" else got.reshape(want.shape)
         np.testing.assert_allclose(got, want, rtol=0, atol=5e-2 if options else 2e-5)
+
+
+# channels of a group; which of them groups read; those whose border is 1
+ALMOST_GROUPS = {"three channels": (3, np.arange(8), ()), "another order": (1, np.array([0, 1, 3, 2, 4, 5]), ()),
+                 "a border of one": (1, np.arange(6), (4,))}
+
+
+@pytest.mark.parametrize("name", ALMOST_GROUPS)
+def test_what_is_almost_groups(tool, tmp_path, name):
+    each, order, ones = ALMOST_GROUPS[name]
+    reads, rng = windows((1, 6, 7), (3, 3), (1, 1), (1, 1), (1, 1), (1, 1), "first", 1), np.random.default_rng(5)
+    mixed = rng.standard_normal((3, each * len(order))).astype(np.float32)
+    weights = rng.standard_normal((len(order), each, 9, each)).astype(np.float32) / 4
+    (tmp_path / "picture.nf").write_text(groups_text(42, reads, mixed, weights, ("last", "last"), order, ones))
+    assert "diagonal of" not in tool(tmp_path / "picture.nf", "--stop-after", "plan").stdout
+    tool(tmp_path / "picture.nf", "-o", tmp_path / "p.so", "--no-verify")
+    x = rng.standard_normal((ROWS, 42 * 3)).astype(np.float32)
+    picture = np.maximum(x.reshape(ROWS, 42, 3).astype(float) @ mixed, 0).reshape(ROWS, 42, -1, each)[:, :, order]
+    padded = np.concatenate([picture, np.zeros((ROWS, 1, *picture.shape[2:]))], 1)
+    padded[:, -1, list(ones)] = 1
+    want = np.abs(np.einsum("rpkgc,gckn->rpgn", padded[:, reads], weights))
+    with nfcc.open(str(tmp_path / "p.so")) as policy:
+        np.testing.assert_allclose(policy.run(x=x)["y"].reshape(want.shape), want, atol=2e-5)
 
 
 def holes(reads):
