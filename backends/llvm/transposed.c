@@ -302,7 +302,7 @@ static void outputs_emit(Gen *g, Block b, uint32_t k, int most)
         loop_end(g, &l, NULL);
     }
     for (int n = most / 2; rest; n /= 2) {
-        if (g->tile == 1 && rest < n) continue;
+        if (rest < n) continue;
         b.n = g->tile == 1 ? n : rest;
         b.k = at;
         block_emit(g, &b);
