@@ -303,12 +303,15 @@ const Node *build_binary(Builder *b, Op op, const Node *a, const Node *c)
     return builder_fold(b, builder_node(b, op, t, 2, in));
 }
 
+// A mask or a number is a number.
+static DType select_dtype(DType x, DType y) { return x != y ? binary_dtype(OP_add, x, y) : x == T_F64 ? T_F32 : x; }
+
 const Node *build_select(Builder *b, const Node *c, const Node *x, const Node *y)
 {
     Type t, u;
     if (!broadcast_type(x->type, y->type, &u) || !broadcast_type(u, c->type, &t))
         builder_bug(b, "operands do not broadcast", c);
-    t.dtype = x->type.dtype == T_F64 ? T_F32 : x->type.dtype;
+    t.dtype = select_dtype(x->type.dtype, y->type.dtype);
     if (x == y && type_lanes(x->type) == type_lanes(t)) return shaped(b, x, t);
     double v = 0;
     if (node_is_const(c) && const_is_splat(c, &v)) {

@@ -263,7 +263,7 @@ static bool has_events(Check *c)
             c->cx, NULL,
             "what x goes to is bounded (by a squash, an exponential, a power) where the base is not: --base says "
             "another (uniform: on 0 to 1); or a squash of the event belongs into the graph as its inverse (atanh, "
-            "log)",
+            "log); or no such contexts as are drawn occur: --verify-inputs",
             "%zu of %zu latents drawn from the base have no event: to_event gives no finite number", without, c->rows);
     return !without;
 }

@@ -285,6 +285,28 @@ static bool is_zero(const Node *n)
     return node_is_const(n) && const_is_splat(n, &v) && v == 0;
 }
 
+static bool keeps_whole(Op op)
+{
+    switch ((int)op) {
+    case OP_neg:
+    case OP_abs:
+    case OP_sign:
+    case OP_floor:
+    case OP_ceil:
+    case OP_round:
+    case OP_trunc: return true;
+    default: return op_info(op)->kind != KIND_UNARY && op != OP_div && op != OP_pow;
+    }
+}
+
+// Is a number made of what became integers, and may be none itself? Its rule must know: quotients of integers are
+// integers.
+static bool may_break(const Node *n, const Node *const *in)
+{
+    bool integers = in[0]->type.dtype == T_I64 && (n->n_in < 2 || in[1]->type.dtype == T_I64);
+    return integers && n->type.dtype == T_F32 && !keeps_whole(n->op);
+}
+
 // + 0 of another type is a cast (build_cast).
 const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in)
 {
@@ -292,9 +314,10 @@ const Node *lanes_apply(Builder *b, const Node *n, const Node *const *in)
     bool cast = n->op == OP_add && of != n->type.dtype && (of == T_I64 || of == T_BOOL) && is_zero(n->in[1]);
     if (cast) return build_cast(b, in[0], n->type.dtype);
     if (n->op == OP_trunc && n->type.dtype == T_I64) return build_cast(b, in[0], T_I64);
+    const Node *first = may_break(n, in) ? build_cast(b, in[0], T_F32) : in[0];
     switch (op_info(n->op)->kind) {
-    case KIND_UNARY: return build_alpha(b, n->op, in[0], n->alpha);
-    case KIND_BINARY: return build_binary(b, n->op, in[0], in[1]);
+    case KIND_UNARY: return build_alpha(b, n->op, first, n->alpha);
+    case KIND_BINARY: return build_binary(b, n->op, first, in[1]);
     default: return build_select(b, in[0], in[1], in[2]);
     }
 }

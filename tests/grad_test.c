@@ -177,6 +177,9 @@ static void masks_beside_numbers(void **state)
     const Node *chosen[2] = {first, build_binary(f->b, OP_mul, d, second)};
     const Node *slope = build_reduce(f->b, OP_reduce_sum, build_move(f->b, type_vector(2), 2, chosen, NULL));
     check_at(f, "masks beside numbers", build_binary(f->b, OP_mul, slope, v), x);
+    all = BEGIN(f, 2), v = build_slice(f->b, all, 0, 0, 1, 1), d = build_slice(f->b, all, 0, 1, 1, 1);
+    first = build_binary(f->b, OP_lt, v, num(f, 0.2)), second = build_binary(f->b, OP_lt, d, num(f, 3));
+    check_at(f, "a mask or a number", build_binary(f->b, OP_mul, build_select(f->b, first, second, d), v), x);
 }
 
 static void kinks(void **state)

@@ -830,7 +830,8 @@ func @main(x: f32[1,2], on: bool[1,2], count: i64[1,2]) {
 
 
 def test_quotients_of_integers(tool, tmp_path):
-    """They are integers, in float32 and where an operand is a constant in some lanes, too: 1 / 2 was 0.5 there."""
+    """They are integers, in float32 and where an operand is a constant in some lanes, too: 1 / 2 was 0.5 there. Those
+    of numbers made of integers are none."""
     (tmp_path / "m.nf").write_text("""module stage=normal
 port in "x" f32[2] batch 0
 port in "count" i64[2] batch 0
@@ -844,7 +845,11 @@ func @main(x: f32[1,2], count: i64[1,2]) {
     h: i64[1,2] = div count, i64 [2]
     s: i64[1,2] = add q, h
     n: f32[1,2] = add s, 0
-    z: f32[1,2] = add x, n
+    a: f32[1,2] = add count, 0
+    b: f32[1,2] = add under, 0
+    r: f32[1,2] = div a, b
+    o: f32[1,2] = add n, r
+    z: f32[1,2] = add x, o
     return z
 }
 """)
@@ -854,7 +859,8 @@ func @main(x: f32[1,2], count: i64[1,2]) {
     with nfcc.open(tmp_path / "p.so") as policy:
         z, _ = policy.to_latent(x.astype(np.float32), count=count)
     over = np.stack([np.full(20, 36), count[:, 0] + 30], 1)
-    np.testing.assert_allclose(z, x + np.trunc(over / (count + 10)) + np.trunc(count / 2), atol=1e-5)
+    whole = np.trunc(over / (count + 10)) + np.trunc(count / 2)
+    np.testing.assert_allclose(z, x + whole + count / (count + 10), atol=1e-5)
 
 
 @pytest.mark.parametrize("near,why", [(0.5, "differs from z by"), (1.5, "several events have one latent")])
