@@ -118,6 +118,9 @@ static Tile few_rows(const Maker *m, size_t rows, bool shared)
     return (Tile){rows, 1, row, 1, shared ? 0 : prep_row, rows < MOST_PERIOD ? rows : MOST_PERIOD};
 }
 
+// Of so many rows and one behind them.
+static size_t work_words(const Maker *m, size_t rows) { return (work_lanes(m) + SLACK + 16) * (rows + 1); }
+
 // Everything that no step may write still has the pattern: whole vectors may be written.
 static void check_bounds(const Maker *m, const uint32_t *work, const Tile *t)
 {
@@ -133,13 +136,15 @@ static void check_bounds(const Maker *m, const uint32_t *work, const Tile *t)
                 fail();
             }
     free(mine);
+    for (size_t i = t->lane > 1 ? n * t->rows : t->rows * t->row; i < work_words(m, t->rows); i++)
+        if (work[i] != untouched) fail_msg("%zu rows: word %zu behind them was written", t->rows, i);
 }
 
 static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const void *weights, Tile t, size_t row)
 {
-    size_t rows = t.rows, lanes = work_lanes(m) + SLACK + 16, prep_lanes = PREP_LANES + SLACK + 16;
-    uint32_t *work = malloc(lanes * rows * 4), *prep = malloc(prep_lanes * rows * 4);
-    for (size_t i = 0; i < lanes * rows; i++) work[i] = untouched;
+    size_t rows = t.rows, words = work_words(m, rows), prep_lanes = PREP_LANES + SLACK + 16;
+    uint32_t *work = malloc(words * 4), *prep = malloc(prep_lanes * rows * 4);
+    for (size_t i = 0; i < words; i++) work[i] = untouched;
     for (size_t i = 0; i < prep_lanes * rows; i++) prep[i] = untouched;
     for (size_t r = 0; r < rows; r++) {
         size_t i = r % t.period, from = row + i;
