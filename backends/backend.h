@@ -2,6 +2,8 @@
 #pragma once
 #include "plan.h"
 
+#include "abi.h"
+
 #define NFCC_VERSION "0.1.0" // of the compiler; as in CMakeLists.txt
 
 typedef struct {
@@ -76,6 +78,8 @@ typedef struct {
     const uint32_t *cost; // [NFCC_COSTS]
     uint32_t cost_two;
     bool shares_prep;
+    const nfcc_abi_compact *compact; // [n_compact]
+    uint32_t n_compact;
 } CodeFacts;
 // The descriptor and tables as bytes (code offsets 0: a backend fills them in), shared by all backends. Ends where the
 // weights begin (64-byte aligned).

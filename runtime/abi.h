@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define NFCC_ABI_MAGIC 0x6363666eu /* "nfcc" */
-#define NFCC_ABI_VERSION 2u
+#define NFCC_ABI_VERSION 3u
 #define NFCC_TILES 4 /* rows of a tile: 1, 16, 32, 64; a program may lack some, @encode all but 1 */
 
 enum {
@@ -66,14 +66,41 @@ typedef struct {
     uint32_t kind, index, at, lanes;
 } nfcc_abi_port; /* WORK lanes [at, at + lanes) */
 
-/* Code of a program for one tile; a pure function. weights: the CONST space.
+/* Compact weights. One row reads each weight once, so that beyond a core's own cache its time is that of their bytes;
+ * the exponents of a trained matrix differ by little. So one row may get, in place of the weights, an image of them in
+ * which large matrices take 28 bits for an f32 weight and 12 for a bf16 one. The numbers are the same.
+ *
+ * A unit is NFCC_UNIT_LINES(type) lines of 64 bytes of the weights, one after the other: 8 of f32, 4 of bf16. Its image
+ * is one line less. Words are of 32 (16) bits; bits of a word, from the highest: the sign, four bits of the last line,
+ * the code of the exponent (4), the fraction. The weight is the number that these bits are without the four, times the
+ * scale of its group, which is a power of two; code 0 is +0 or -0. The word of the last line has its bits in this order
+ * without the four, its lowest four in the first line, the next in the second, and so on.
+ *
+ * A group of units is, where it stands in the weights: a line that begins with the scale (f32) and a word, 0 if there is
+ * no image of this group; the units' images; from a line on, a byte for each unit, not 0 where some weight of the unit
+ * has no such form; from a line on, these units as they lie in the weights, one after the other. A group may be several
+ * equal columns of units, one behind the other: its units are the first of each column, then the second of each, and so
+ * on. All else is in the image as in the weights. */
+#define NFCC_UNIT_LINES(type) ((type) == NFCC_WEIGHTS_F32 ? 8u : 4u)
+typedef struct {
+    uint64_t at; /* bytes from the weights' start */
+    uint32_t units, columns, groups, reserved;
+} nfcc_abi_compact; /* so many groups, one after the other */
+
+/* The CONST space, or its image; then `plain` is bytes from there to the weights as they lie, else 0. */
+typedef struct {
+    const void *at;
+    int64_t plain;
+} nfcc_abi_weights;
+
+/* Code of a program for one tile; a pure function.
  *   T = 16, 32, 64   work: work_lanes * T floats, lane-major (lane l of row t at [l * T + t]); prep: prep_lanes * T
  *                    floats likewise (NULL where the program reads none). Of `shape` prep_stride alone is read: 0, or,
  *                    where one context serves all rows (only if shares_prep), 16: prep is prep_lanes * 16 floats, 16
  *                    equal ones a lane.
  *   T = 1            as many rows as `shape` says, up to few_rows: row r begins at work + r * work_stride and at
  *                    prep + r * prep_stride. Strides are multiples of 16 floats; prep_stride 0: all rows share one. */
-typedef void nfcc_abi_code(float *work, const float *prep, const void *weights, uint64_t shape);
+typedef void nfcc_abi_code(float *work, const float *prep, const nfcc_abi_weights *weights, uint64_t shape);
 #define NFCC_FEW(rows, work_stride, prep_stride) \
     ((uint64_t)(rows) | (uint64_t)(work_stride) / 16 << 8 | (uint64_t)(prep_stride) / 16 << 36)
 #define NFCC_MOST_FEW 128 /* the largest few_rows */
@@ -123,10 +150,11 @@ typedef struct nfcc_model_header {
     uint32_t other_cpu;    /* NFCC_CPU_* of a second set of code (--cpu dispatch), used where all are there; 0: none */
     uint32_t other_code;   /* its offsets: int32_t [NFCC_PROGRAMS][NFCC_TILES], as `code` of the programs */
     uint32_t few_rows;     /* rows that the code of T = 1 takes at most; 0 means 1 */
-    uint32_t cost[NFCC_COSTS]; /* estimates in cycles, by which tiles are chosen */
-    uint32_t shares_prep;      /* the code of T > 1 knows prep_stride */
-    uint32_t cost_two;         /* as NFCC_COST_FOUR, of two rows; 0: the same */
-    uint32_t checksum;         /* CRC-32 of what is loaded, this word 0 */
+    uint32_t cost[NFCC_COSTS];   /* estimates in cycles, by which tiles are chosen */
+    uint32_t shares_prep;        /* the code of T > 1 knows prep_stride */
+    uint32_t cost_two;           /* as NFCC_COST_FOUR, of two rows; 0: the same */
+    uint32_t checksum;           /* CRC-32 of what is loaded, this word 0 */
+    uint32_t compact, n_compact; /* nfcc_abi_compact array, of code that has NFCC_CPU_AVX512 */
     uint32_t reserved;
 } nfcc_model_header;
 

@@ -48,6 +48,7 @@ enum {
     MAX_LANES = 1 << 26,  /* of one program; more is a damaged file */
     MAX_VALUES = 1 << 16,
     ALIGN = 64,
+    LINE = 64,
     OWN_STACK = 4096, /* bytes that the functions of this file use themselves */
     PAGE = 4096       /* no page is smaller */
 };
@@ -65,24 +66,29 @@ typedef struct {
     size_t stride;
 } Region;
 
+typedef struct {
+    void *map;
+    size_t size;
+} Pages;
+
 struct nfcc_policy {
     nfcc_info info;
     const nfcc_model *model;
-    const void *weights;
-    bool other;                       /* the second set of code is used */
-    unsigned tiles;                   /* bit s: every program has code for TILE[s] */
-    unsigned few;                     /* rows that slot FEW takes */
-    bool by_rows;                     /* @encode goes row by row, the other programs by tiles */
-    bool shares_prep;                 /* one context of a tile lies as that of a tile of 16 rows */
-    unsigned most;                    /* items that `choice` tells apart */
-    Choice choice[NFCC_MOST_FEW + 1]; /* by the number of items left; that of `most` for more as well */
-    uint32_t prep_lanes, noise_lanes; /* of two regions of a workspace; in the third lie programs' own */
-    size_t main_bytes, prep_bytes;    /* of the first two */
-    size_t widest;                    /* lanes of the largest of a caller's arrays */
-    void *library, *copy;             /* of nfcc_open: dlopen's handle; the mapping that holds the weights */
-    size_t copy_size;
-    bool opened; /* by nfcc_open: nfcc_close gives everything back */
-    bool looked; /* NFCC_OPEN_LOOK: nothing of it can be called */
+    nfcc_abi_weights weights, row_weights; /* the second of one row alone */
+    bool other;                            /* the second set of code is used */
+    unsigned tiles;                        /* bit s: every program has code for TILE[s] */
+    unsigned few;                          /* rows that slot FEW takes */
+    bool by_rows;                          /* @encode goes row by row, the other programs by tiles */
+    bool shares_prep;                      /* one context of a tile lies as that of a tile of 16 rows */
+    unsigned most;                         /* items that `choice` tells apart */
+    Choice choice[NFCC_MOST_FEW + 1];      /* by the number of items left; that of `most` for more as well */
+    uint32_t prep_lanes, noise_lanes;      /* of two regions of a workspace; in the third lie programs' own */
+    size_t main_bytes, prep_bytes;         /* of the first two */
+    size_t widest;                         /* lanes of the largest of a caller's arrays */
+    void *library;                         /* of nfcc_open: dlopen's handle */
+    Pages copy, image;                     /* mappings: of the weights, of their compact image (abi.h) */
+    bool opened;                           /* by nfcc_open: nfcc_close gives everything back */
+    bool looked;                           /* NFCC_OPEN_LOOK: nothing of it can be called */
 };
 
 /* ---- words: floats as bits ---------------------------------------------------------------------------------- */
@@ -364,6 +370,31 @@ static bool strings_ok(const nfcc_model *m)
            string_ok(m, m->notes);
 }
 
+/* Bytes of a unit of compact weights as it lies in the weights, and of its image. */
+static uint64_t unit_bytes(const nfcc_model *m) { return (uint64_t)NFCC_UNIT_LINES(m->weight_dtype) * LINE; }
+
+/* Of a group's image: up to the bytes that say which units have none, up to these units; what there is room for. */
+static uint64_t image_bytes(const nfcc_model *m, uint64_t units) { return LINE + units * (unit_bytes(m) - LINE); }
+static uint64_t image_head(const nfcc_model *m, uint64_t units)
+{
+    return image_bytes(m, units) + round_up(units, LINE);
+}
+
+/* Every group is within the weights, and its image within the group. */
+static bool compact_ok(const nfcc_model *m)
+{
+    if (!table_ok(m, m->compact, m->n_compact, sizeof(nfcc_abi_compact))) return false;
+    const nfcc_abi_compact *c = at_offset(m, m->compact);
+    for (uint32_t i = 0; i < m->n_compact; i++) {
+        uint64_t units = (uint64_t)c[i].units * c[i].groups; /* below 2^64 */
+        if (c[i].at % 4 || c[i].at > m->weights_size || c[i].units > MAX_LANES) return false;
+        if (!c[i].columns || c[i].units % c[i].columns) return false;
+        if (units > (m->weights_size - c[i].at) / unit_bytes(m)) return false;
+        if (image_head(m, c[i].units) > c[i].units * unit_bytes(m)) return false;
+    }
+    return true;
+}
+
 /* Nothing of a descriptor is used before this has said NFCC_OK. */
 static nfcc_status model_check(const nfcc_model *m, const Image *image)
 {
@@ -382,6 +413,7 @@ static nfcc_status model_check(const nfcc_model *m, const Image *image)
     if (!table_ok(m, m->golden, m->golden_words, 4) || m->golden_rows > MAX_VALUES) return NFCC_ABI;
     if (m->few_rows > NFCC_MOST_FEW) return NFCC_ABI;
     if (m->other_cpu && !table_ok(m, m->other_code, NFCC_PROGRAMS * NFCC_TILES, 4)) return NFCC_ABI;
+    if (!compact_ok(m)) return NFCC_ABI;
     return programs_ok(m, image) ? NFCC_OK : NFCC_ABI;
 }
 
@@ -554,7 +586,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     nfcc_value *values = (nfcc_value *)(p + 1);
     memset(p, 0, sizeof *p);
     p->model = m;
-    p->weights = at_offset(m, m->weights);
+    p->weights.at = p->row_weights.at = at_offset(m, m->weights);
     p->other = other;
     p->tiles = tiles_of(m, other);
     p->few = (unsigned)few_of(p);
@@ -711,7 +743,8 @@ static void run_code(const nfcc_policy *p, int id, const Tile *tile, Region work
     intptr_t offset = code_of(p->model, p->other, id)[tile->slot];
     nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
     bool shared = tile->slot != FEW && prep.lane != tile->rows; /* as 16 rows */
-    code(work.at, prep.at, p->weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
+    const nfcc_abi_weights *weights = tile->rows == 1 ? &p->row_weights : &p->weights;
+    code(work.at, prep.at, weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
 }
 
 static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
@@ -1968,7 +2001,7 @@ nfcc_status nfcc_open_static(const nfcc_model *model, void *memory, size_t size,
     if (size < nfcc_static_size(model)) return NFCC_MEMORY;
     nfcc_policy *p = align_up(memory, _Alignof(nfcc_policy));
     fill_policy(p, model, takes_other(model, 0));
-    touch_pages((uintptr_t)model, (uintptr_t)p->weights + p->info.weights_size);
+    touch_pages((uintptr_t)model, (uintptr_t)p->weights.at + p->info.weights_size);
     *out = p;
     return NFCC_OK;
 }
@@ -2222,8 +2255,7 @@ static nfcc_status look_at(const ElfFile *f, nfcc_policy **out)
     }
     fill_policy(p, m, false);
     p->opened = p->looked = true;
-    p->copy = memory;
-    p->copy_size = size;
+    p->copy = (Pages){memory, size};
     *out = p;
     return NFCC_OK;
 }
@@ -2321,39 +2353,161 @@ static int find_image(struct dl_phdr_info *info, size_t size, void *data)
     return found;
 }
 
-/* Large weights move to huge pages of our own (batch 1 is bound by memory and the TLB) and the file's are dropped. */
+/* Memory of huge pages, zeros; NULL: there is none. */
+static unsigned char *huge_pages(Pages *pages, size_t size)
+{
+    size_t wanted = round_up(size, HUGE);
+    void *map = mmap(NULL, wanted + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) return NULL;
+    *pages = (Pages){map, wanted + HUGE};
+    unsigned char *at = align_up(map, HUGE);
+    (void)madvise(at, wanted, MADV_HUGEPAGE); /* a kernel without it still works */
+    return at;
+}
+
+static void only_read(const Pages *pages) { (void)mprotect(pages->map, pages->size, PROT_READ); }
+
+/* Large weights move to huge pages of our own (a few rows are bound by memory and the TLB) and the file's are dropped. */
 static bool copy_weights(nfcc_policy *p)
 {
-    size_t size = p->info.weights_size, wanted = round_up(size + OVERREAD * 4, HUGE);
-    p->copy_size = wanted + HUGE;
-    void *copy = mmap(NULL, p->copy_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (copy == MAP_FAILED) return false;
-    p->copy = copy;
-    unsigned char *to = align_up(copy, HUGE);
-    const unsigned char *from = p->weights;
-    (void)madvise(to, wanted, MADV_HUGEPAGE); /* a kernel without it still works */
+    size_t size = p->info.weights_size;
+    const unsigned char *from = p->weights.at;
+    unsigned char *to = huge_pages(&p->copy, size + OVERREAD * 4);
+    if (!to) return false;
     memcpy(to, from, size);
-    (void)mprotect(copy, p->copy_size, PROT_READ);
+    only_read(&p->copy);
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = round_up((uintptr_t)from, page);
     uintptr_t last = ((uintptr_t)from + size) / page * page;
     if (last > first) (void)madvise((void *)first, last - first, MADV_DONTNEED);
-    p->weights = to;
+    p->weights.at = p->row_weights.at = to;
     return true;
+}
+
+/* Words of compact weights (abi.h): the fraction's bits, the code's behind them, then the four of another word and the
+ * sign. A unit has as many words of either size. */
+typedef struct {
+    unsigned fraction, foreign, lines;
+    size_t bytes;
+} WordForm;
+enum { UNIT_WORDS = 128, CODE_BITS = 4, CODES = 1 << CODE_BITS };
+
+static WordForm word_form(uint32_t type)
+{
+    unsigned lines = NFCC_UNIT_LINES(type);
+    return type == NFCC_WEIGHTS_F32 ? (WordForm){23, 27, lines, 4} : (WordForm){7, 11, lines, 2};
+}
+
+static void get_words(const WordForm *f, const unsigned char *from, uint32_t *to)
+{
+    uint16_t narrow[UNIT_WORDS];
+    if (f->bytes == sizeof *to) {
+        memcpy(to, from, UNIT_WORDS * sizeof *to);
+        return;
+    }
+    memcpy(narrow, from, sizeof narrow);
+    for (size_t i = 0; i < UNIT_WORDS; i++) to[i] = narrow[i];
+}
+
+static void put_words(const WordForm *f, const uint32_t *from, size_t n, unsigned char *to)
+{
+    uint16_t narrow[UNIT_WORDS];
+    for (size_t i = 0; i < n; i++) narrow[i] = (uint16_t)from[i];
+    memcpy(to, f->bytes == sizeof *from ? (const void *)from : narrow, n * f->bytes);
+}
+
+/* False: some word has no such form. `base`: exponents are codes from there on. */
+static bool compact_unit(const WordForm *f, uint32_t base, const unsigned char *from, unsigned char *to)
+{
+    uint32_t word[UNIT_WORDS], sign = 1u << (f->foreign + CODE_BITS), rest = (1u << f->foreign) - 1, others = 0;
+    uint32_t line = UNIT_WORDS / f->lines, lowest = base << f->fraction;
+    get_words(f, from, word);
+    for (uint32_t i = 0; i < UNIT_WORDS; i++) {
+        uint32_t size = word[i] & (sign - 1), is_zero = (size == 0);
+        others |= ((size >> f->fraction) - base - 1 >= CODES - 1) & !is_zero;
+        word[i] = (word[i] & sign) | ((size - lowest) & rest & (is_zero - 1));
+    }
+    uint32_t *last = word + UNIT_WORDS - line;
+    for (uint32_t i = 0; i < line; i++) {
+        uint32_t dealt = (last[i] >> CODE_BITS & 1u << f->foreign) | (last[i] & rest);
+        for (uint32_t j = 0; j < f->lines - 1; j++)
+            word[j * line + i] |= (dealt >> CODE_BITS * j & (CODES - 1)) << f->foreign;
+    }
+    put_words(f, word, UNIT_WORDS - line, to);
+    return !others;
+}
+
+/* The exponent that code 0 stands for: the largest finite one has the last code. The scale is a normal number. */
+static uint32_t group_base(const WordForm *f, const unsigned char *from, uint32_t units)
+{
+    uint32_t word[UNIT_WORDS], most = 0, sign = 1u << (f->foreign + CODE_BITS);
+    for (uint32_t u = 0; u < units; u++) {
+        get_words(f, from + u * UNIT_WORDS * f->bytes, word);
+        for (size_t i = 0; i < UNIT_WORDS; i++) {
+            uint32_t exponent = (word[i] & (sign - 1)) >> f->fraction;
+            if (exponent > most && exponent < 255) most = exponent;
+        }
+    }
+    return most < CODES ? 0 : most - (CODES - 1) < 127 ? most - (CODES - 1) : 127;
+}
+
+/* Units without an image that do not fit behind the others: the group has none. */
+static void compact_group(const nfcc_model *m, const nfcc_abi_compact *c, const unsigned char *from, unsigned char *to)
+{
+    WordForm f = word_form(m->weight_dtype);
+    uint32_t base = group_base(&f, from, c->units), scale = (base + 127) << 23, rows = c->units / c->columns;
+    uint64_t bytes = unit_bytes(m), used = image_head(m, c->units);
+    unsigned char *image = to + LINE, *plain = to + image_bytes(m, c->units);
+    uint32_t made = 1;
+    for (uint32_t u = 0; u < c->units && made; u++, image += bytes - LINE) {
+        const unsigned char *unit = from + ((size_t)(u % c->columns) * rows + u / c->columns) * bytes;
+        plain[u] = !compact_unit(&f, base, unit, image);
+        if (!plain[u]) continue;
+        made = used + bytes <= c->units * bytes;
+        if (made) memcpy(to + used, unit, bytes);
+        used += bytes;
+    }
+    memcpy(to, &scale, sizeof scale);
+    memcpy(to + sizeof scale, &made, sizeof made);
+}
+
+/* One row is bound by memory: of large weights it reads a compact image. */
+static bool compact_weights(nfcc_policy *p)
+{
+    const nfcc_model *m = p->model;
+    const nfcc_abi_compact *c = at_offset(m, m->compact);
+    const unsigned char *from = p->weights.at;
+    unsigned char *to = huge_pages(&p->image, p->info.weights_size + OVERREAD * 4);
+    if (!to) return false;
+    memcpy(to, from, p->info.weights_size);
+    for (uint32_t i = 0; i < m->n_compact; i++)
+        for (uint32_t j = 0; j < c[i].groups; j++) {
+            uint64_t at = c[i].at + j * c[i].units * unit_bytes(m);
+            compact_group(m, &c[i], from + at, to + at);
+        }
+    only_read(&p->image);
+    p->row_weights = (nfcc_abi_weights){to, (int64_t)((uintptr_t)from - (uintptr_t)to)};
+    return true;
+}
+
+static bool all_locked(const nfcc_policy *p)
+{
+    if (mlock(p->weights.at, p->info.weights_size)) return false;
+    return !p->image.map || mlock(p->image.map, p->image.size) == 0;
 }
 
 static nfcc_status place_weights(nfcc_policy *p, const Image *image, unsigned flags)
 {
-    uintptr_t from = (uintptr_t)p->weights, to = from + p->info.weights_size;
+    uintptr_t from = (uintptr_t)p->weights.at, to = from + p->info.weights_size;
     bool copy = p->info.weights_size > HUGE && !(flags & NFCC_OPEN_SHARED);
-    if (copy && !copy_weights(p)) return NFCC_MEMORY;
+    bool compact = copy && p->model->n_compact && (p->info.cpu & NFCC_CPU_AVX512);
+    if ((copy && !copy_weights(p)) || (compact && !compact_weights(p))) return NFCC_MEMORY;
     for (int i = 0; i < image->n; i++) {
         uintptr_t begin = image->segment[i].from, end = image->segment[i].to;
         bool weights_here = copy && from >= begin && to <= end;
         touch_pages(begin, weights_here ? from : end);
         if (weights_here) touch_pages(to, end);
     }
-    bool locked = !(flags & NFCC_OPEN_LOCK) || mlock(p->weights, p->info.weights_size) == 0;
-    return locked ? NFCC_OK : NFCC_MEMORY;
+    return !(flags & NFCC_OPEN_LOCK) || all_locked(p) ? NFCC_OK : NFCC_MEMORY;
 }
 
 static nfcc_status open_library(void *library, unsigned flags, nfcc_policy **out)
@@ -2396,7 +2550,8 @@ void nfcc_close(nfcc_policy *p)
 {
     if (!p || !p->opened) return;
     void *library = p->library;
-    if (p->copy) munmap(p->copy, p->copy_size);
+    if (p->copy.map) munmap(p->copy.map, p->copy.size);
+    if (p->image.map) munmap(p->image.map, p->image.size);
     free(p);
     if (library) dlclose(library);
 }

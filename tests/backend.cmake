@@ -1,5 +1,6 @@
 # The backends: plans of random steps (plan_maker), compiled and run (plan_compiled).
-add_library(test_plans STATIC ${CMAKE_CURRENT_LIST_DIR}/plan_maker.c ${CMAKE_CURRENT_LIST_DIR}/plan_compiled.c)
+add_library(test_plans STATIC ${CMAKE_CURRENT_LIST_DIR}/plan_maker.c ${CMAKE_CURRENT_LIST_DIR}/plan_compiled.c
+                             ${CMAKE_CURRENT_LIST_DIR}/compact_image.c)
 target_link_libraries(test_plans PUBLIC test_fixture nf_backends nfcc_static)
 
 foreach(unit backend policy_file)

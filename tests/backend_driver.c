@@ -29,7 +29,8 @@ static void run_tile(nfcc_abi_code *code, const Tile *t, size_t row, uint32_t **
         for (size_t l = 0; l < h->prep_lanes; l++)
             prep[l * t->lane + r * t->prep_row] = prep_words[(row + r) * h->prep_lanes + l];
     }
-    code((float *)work, (const float *)prep, (const char *)h + h->weights, NFCC_FEW(t->rows, t->row, t->prep_row));
+    nfcc_abi_weights weights = {(const char *)h + h->weights, 0};
+    code((float *)work, (const float *)prep, &weights, NFCC_FEW(t->rows, t->row, t->prep_row));
     for (uint32_t p = 0; p < program->n_out; p++)
         for (size_t r = 0; r < t->rows; r++)
             for (size_t l = 0; l < out[p].lanes; l++)

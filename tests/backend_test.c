@@ -53,6 +53,35 @@ static void far_gemm_bits(void **state)
     check_everywhere(m);
 }
 
+// Weights of which one is not like the others: 0 and -0, the smallest and largest, no number.
+static void spoil_weights(Maker *m)
+{
+    static const float odd[] = {0, -0.0f, 0x1p-149f, -0x1p-126f, 1e-9f, 0x1.8p-10f, -3e38f, INFINITY};
+    for (size_t i = below(m, 700); i < m->n_weights; i += 1 + below(m, 700))
+        m->weights[i] = odd[below(m, sizeof odd / sizeof *odd)];
+}
+
+// One row: the compact image of large weights gives the same bits, also where some units have none.
+static void compact_bits(void **state)
+{
+    (void)state;
+    for (int type = WEIGHTS_F32; type <= WEIGHTS_BF16; type++) {
+        Maker *m = maker_new((uint64_t)(81 + type));
+        m->weight_type = (WeightType)type;
+        m->compact = true;
+        add_gemm(m, 1, 80, 300, 80);
+        add_gemm(m, 1, 16, 128, 16);
+        add_gemm(m, 1, 513, 256, 513);
+        add_gemm(m, 1, 40, 80, 40);
+        add_apart(m, 3, 32, 272, OWN_X);
+        add_apart(m, 2, 48, 384, ONE_X);
+        spoil_weights(m);
+        add_gemm(m, 1, 30, 140, 30);
+        add_constants(m, 1 << 19);
+        check_everywhere(m);
+    }
+}
+
 // One row: many tokens take a large matrix as few rows do, but for inputs and outputs that are no whole sixteens,
 // windows and a scale.
 static void many_tokens_bits(void **state)
@@ -283,6 +312,7 @@ static void apart_bits(void **state)
 {
     (void)state;
     Maker *m = maker_new(42);
+    m->compact = true;
     for (uint32_t i = 0; i < 5; i++)
         for (uint32_t k = 0; k < EDGES_K; k++)
             for (Apart way = OWN_X; way <= TRANSPOSED; way++)
@@ -427,6 +457,7 @@ static void paired_apart_bits(void **state)
     static const uint32_t outputs[] = {128, 256, 80};
     Maker *m = maker_new(76);
     m->weight_type = WEIGHTS_BF16;
+    m->compact = true;
     for (int n = 0; n < 3; n++)
         for (int k = 0; k < EDGES_K; k++)
             for (Apart way = OWN_X; way <= TRANSPOSED; way++) {
@@ -934,16 +965,45 @@ int main(int argc, char **argv)
 {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(gemm_bits),          TEST(far_gemm_bits),       TEST(many_tokens_bits),    TEST(windows_bits),
-        TEST(pictures_bits),      TEST(pictures_have_tiles), TEST(alike_bits),          TEST(diagonal_bits),
-        TEST(transposed_bits),    TEST(apart_bits),          TEST(gemm_blocks_bits),    TEST(short_weights_bits),
-        TEST(far_weights_bits),   TEST(short_weights_round), TEST(paired_bits),         TEST(paired_apart_bits),
-        TEST(paired_rounds),      TEST(paired_plan),         TEST(small_matrices_stay), TEST(matrices_read_otherwise),
-        TEST(map_bits),           TEST(joined_map_bits),     TEST(map_access_bits),     TEST(reduce_bits),
-        TEST(reduce_across_bits), TEST(move_bits),           TEST(matmul_bits),         TEST(repeat_bits),
-        TEST(take_bits),          TEST(empty_program),       TEST(every_cpu),           TEST(openblas_is_near),
-        TEST(many_numbers_bits),  TEST(map_behind_bits),     TEST(long_round_bits),     TEST(many_codes_bits),
-        TEST(many_lanes_bits),    TEST(signed_zero_bits),
+        TEST(gemm_bits),
+        TEST(far_gemm_bits),
+        TEST(compact_bits),
+        TEST(many_tokens_bits),
+        TEST(windows_bits),
+        TEST(pictures_bits),
+        TEST(pictures_have_tiles),
+        TEST(alike_bits),
+        TEST(diagonal_bits),
+        TEST(transposed_bits),
+        TEST(apart_bits),
+        TEST(gemm_blocks_bits),
+        TEST(short_weights_bits),
+        TEST(far_weights_bits),
+        TEST(short_weights_round),
+        TEST(paired_bits),
+        TEST(paired_apart_bits),
+        TEST(paired_rounds),
+        TEST(paired_plan),
+        TEST(small_matrices_stay),
+        TEST(matrices_read_otherwise),
+        TEST(map_bits),
+        TEST(joined_map_bits),
+        TEST(map_access_bits),
+        TEST(reduce_bits),
+        TEST(reduce_across_bits),
+        TEST(move_bits),
+        TEST(matmul_bits),
+        TEST(repeat_bits),
+        TEST(take_bits),
+        TEST(empty_program),
+        TEST(every_cpu),
+        TEST(openblas_is_near),
+        TEST(many_numbers_bits),
+        TEST(map_behind_bits),
+        TEST(long_round_bits),
+        TEST(many_codes_bits),
+        TEST(many_lanes_bits),
+        TEST(signed_zero_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

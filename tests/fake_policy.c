@@ -155,17 +155,17 @@ static void tile(Formulas *f, float *work, const float *prep, const float *weigh
     f(work, shared ? own : prep, weights, T);
 }
 
-#define TILE_CODE(name, T)                                                                      \
-    static void name##_##T(float *work, const float *prep, const void *weights, uint64_t shape) \
-    {                                                                                           \
-        tile(name, work, prep, weights, T, shape);                                              \
+#define TILE_CODE(name, T)                                                                                  \
+    static void name##_##T(float *work, const float *prep, const nfcc_abi_weights *weights, uint64_t shape) \
+    {                                                                                                       \
+        tile(name, work, prep, weights->at, T, shape);                                                      \
     }
-#define TILES(name)                                                                             \
-    static void name##_few(float *work, const float *prep, const void *weights, uint64_t shape) \
-    {                                                                                           \
-        few(name, work, prep, weights, shape);                                                  \
-    }                                                                                           \
-    TILE_CODE(name, 16)                                                                         \
+#define TILES(name)                                                                                         \
+    static void name##_few(float *work, const float *prep, const nfcc_abi_weights *weights, uint64_t shape) \
+    {                                                                                                       \
+        few(name, work, prep, weights->at, shape);                                                          \
+    }                                                                                                       \
+    TILE_CODE(name, 16)                                                                                     \
     TILE_CODE(name, 64)
 TILES(encode)
 TILES(late)

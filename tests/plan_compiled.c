@@ -4,6 +4,7 @@
 
 #include "abi.h"
 #include "backend.h"
+#include "compact_image.h"
 #include "scratch.h"
 #include "tiles_now.h"
 
@@ -140,7 +141,8 @@ static void check_bounds(const Maker *m, const uint32_t *work, const Tile *t)
         if (work[i] != untouched) fail_msg("%zu rows: word %zu behind them was written", t->rows, i);
 }
 
-static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const void *weights, Tile t, size_t row)
+static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const nfcc_abi_weights *weights, Tile t,
+                     size_t row)
 {
     size_t rows = t.rows, words = work_words(m, rows), prep_lanes = PREP_LANES + SLACK + 16;
     uint32_t *work = malloc(words * 4), *prep = malloc(prep_lanes * rows * 4);
@@ -168,12 +170,24 @@ static void run_tile(const Maker *m, const Data *d, nfcc_abi_code *code, const v
 
 static const int tiles[NFCC_TILES] = {1, 16, 32, 64};
 
+// One row reads the compact image of the weights where there is one.
+static void run_compact(const Maker *m, const Data *d, const nfcc_model_header *h, nfcc_abi_code *code)
+{
+    unsigned char *image = compact_image(h);
+    assert_int_equal(image != NULL, m->compact && (m->weight_type == WEIGHTS_F32 || m->tiled));
+    if (!image) return;
+    const unsigned char *weights = (const unsigned char *)h + h->weights;
+    const nfcc_abi_weights both = {image, (int64_t)((uintptr_t)weights - (uintptr_t)image)};
+    for (size_t row = 0; row < 5; row++) run_tile(m, d, code, &both, few_rows(m, 1, false), row);
+    free(image);
+}
+
 // Up to five rows by themselves, then as many as one call takes: around the edges of blocks, with PREP apart and
 // shared.
-static void run_few(const Maker *m, const Data *d, const nfcc_model_header *h, nfcc_abi_code *code)
+static void run_few(const Maker *m, const Data *d, const nfcc_model_header *h, nfcc_abi_code *code,
+                    const nfcc_abi_weights *weights)
 {
     static const size_t some[] = {2, 3, 4, 5, 7, 8, 9, 13, 32, 17, 33, 48, 85, 128};
-    const void *weights = (const char *)h + h->weights;
     for (size_t row = 0; row < 5; row++) run_tile(m, d, code, weights, few_rows(m, 1, false), row);
     for (size_t i = 0; i < sizeof some / sizeof *some && some[i] <= h->few_rows; i++) {
         run_tile(m, d, code, weights, few_rows(m, some[i], false), i);
@@ -181,9 +195,10 @@ static void run_few(const Maker *m, const Data *d, const nfcc_model_header *h, n
     }
 }
 
-static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, const int32_t *offsets)
+static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, const int32_t *offsets, unsigned cpu)
 {
     const char *base = (const char *)h;
+    const nfcc_abi_weights weights = {base + h->weights, 0};
     for (int slot = 0; slot < NFCC_TILES; slot++) {
         int32_t offset = offsets[slot];
         if (!offset) continue;
@@ -191,12 +206,13 @@ static void run_set(const Maker *m, const Data *d, const nfcc_model_header *h, c
         const char *at = base + offset;
         memcpy(&code, &at, sizeof code);
         if (slot == 0) {
-            run_few(m, d, h, code);
+            run_few(m, d, h, code, &weights);
+            if (cpu & NFCC_CPU_AVX512) run_compact(m, d, h, code);
             continue;
         }
         size_t rows = (size_t)tiles[slot];
-        for (size_t row = 0; row < RUN_ROWS; row += rows) run_tile(m, d, code, base + h->weights, tile_of(rows), row);
-        if (h->shares_prep) run_tile(m, d, code, base + h->weights, shared_tile(rows), SHARED_FROM);
+        for (size_t row = 0; row < RUN_ROWS; row += rows) run_tile(m, d, code, &weights, tile_of(rows), row);
+        if (h->shares_prep) run_tile(m, d, code, &weights, shared_tile(rows), SHARED_FROM);
     }
 }
 
@@ -211,11 +227,11 @@ static bool host_runs(const char *cpu, WeightType type, bool tiled)
 
 static void run_policy(const Maker *m, const Data *d, const nfcc_model_header *h)
 {
-    run_set(m, d, h, h->programs[NFCC_PROGRAM_TO_EVENT].code);
+    run_set(m, d, h, h->programs[NFCC_PROGRAM_TO_EVENT].code, h->cpu);
     bool bf16 = h->other_cpu & NFCC_CPU_AVX512_BF16;
     if (!h->other_code || !host_runs(bf16 ? "znver4" : "x86-64-v4", m->weight_type, false)) return;
     const int32_t *other = (const int32_t *)((const char *)h + h->other_code) + NFCC_PROGRAM_TO_EVENT * NFCC_TILES;
-    run_set(m, d, h, other);
+    run_set(m, d, h, other, h->other_cpu);
 }
 
 // ---- compiling

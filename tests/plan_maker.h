@@ -19,6 +19,7 @@ typedef struct {
     uint64_t random;
     WeightType weight_type;
     bool tiled;    // products of bf16 weights
+    bool compact;  // weights are so large that those of f32 and of tiles have a compact image on AVX-512
     bool any_size; // inputs of all exponents
     bool near;     // a library adds in its own order: results are near, not equal
 } Maker;

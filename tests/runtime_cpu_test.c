@@ -249,7 +249,7 @@ static void test_small_signal_stack(void **state)
 // ---- tiles in use
 
 // to_event, which takes 16 rows of its weights through a tile before it does its work.
-__attribute__((target("amx-tile"))) static void tiled(float *work, const float *prep, const void *weights,
+__attribute__((target("amx-tile"))) static void tiled(float *work, const float *prep, const nfcc_abi_weights *weights,
                                                       uint64_t shape)
 {
     enum { ROWS = 16, BYTES = 64 };
@@ -260,10 +260,10 @@ __attribute__((target("amx-tile"))) static void tiled(float *work, const float *
     } tiles = {.palette = 1, .bytes = {BYTES}, .rows = {ROWS}};
     unsigned char out[ROWS * BYTES];
     _tile_loadconfig(&tiles);
-    _tile_loadd(0, weights, BYTES);
+    _tile_loadd(0, weights->at, BYTES);
     _tile_stored(0, out, BYTES);
     _tile_release();
-    if (memcmp(out, weights, sizeof out) == 0) fake_code(NFCC_PROGRAM_TO_EVENT, 0)(work, prep, weights, shape);
+    if (memcmp(out, weights->at, sizeof out) == 0) fake_code(NFCC_PROGRAM_TO_EVENT, 0)(work, prep, weights, shape);
 }
 
 static Memory tiled_memory;

@@ -70,17 +70,17 @@ static void test_selftest(void **state)
 // The encoder of the fake, whose call number `spoiled` gives zeros for the first row.
 static int encodes, spoiled;
 
-static void encode(int slot, size_t T, float *work, const float *prep, const void *weights, uint64_t shape)
+static void encode(int slot, size_t T, float *work, const float *prep, const nfcc_abi_weights *weights, uint64_t shape)
 {
     enum { OUT = 48 };
     fake_code(NFCC_PROGRAM_ENCODE, slot)(work, prep, weights, shape);
     if (encodes++ == spoiled) memset(work + OUT * T, 0, FAKE_EARLY * T * sizeof *work);
 }
 
-#define ENCODE(name, slot, T)                                                             \
-    static void name(float *work, const float *prep, const void *weights, uint64_t shape) \
-    {                                                                                     \
-        encode(slot, T, work, prep, weights, shape);                                      \
+#define ENCODE(name, slot, T)                                                                         \
+    static void name(float *work, const float *prep, const nfcc_abi_weights *weights, uint64_t shape) \
+    {                                                                                                 \
+        encode(slot, T, work, prep, weights, shape);                                                  \
     }
 ENCODE(encode_few, 0, 1)
 ENCODE(encode_16, 1, 16)
@@ -344,6 +344,30 @@ static void test_refused_descriptor(void **state)
     assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
 }
 
+// Groups of compact weights that are not within the weights, or whose image is not within the group.
+static void test_refused_compact(void **state)
+{
+    (void)state;
+    static unsigned char memory[FAKE_MEMORY];
+    static const nfcc_abi_compact good = {0, 6, 2, 1, 0}, bad[] = {
+        {1, 6, 2, 1, 0}, {FAKE_WEIGHTS, 6, 2, 1, 0}, {1ull << 40, 6, 2, 1, 0}, {0, 6, 2, 2, 0},  {0, 6, 4, 1, 0},
+        {0, 6, 0, 1, 0}, {0, 1, 1, 1, 0},            {0, 1u << 27, 1, 1, 0},   {0, 9, 1, 1, 0}, {512, 6, 2, 0xffffffff, 0}};
+    nfcc_policy *p;
+    fake_build(fake_image, fake_image, FAKE_WEIGHTS);
+    nfcc_model_header *m = (nfcc_model_header *)fake_image;
+    nfcc_abi_compact *table = (nfcc_abi_compact *)(fake_image + (m->size + 7) / 8 * 8);
+    m->compact = (uint32_t)((unsigned char *)table - fake_image);
+    m->n_compact = 1;
+    assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_ABI); // behind the tables
+    m->size = m->compact + (uint32_t)sizeof *table;
+    *table = good;
+    assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_OK);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        *table = bad[i];
+        assert_int_equal(nfcc_open_static(m, memory, sizeof memory, &p), NFCC_ABI);
+    }
+}
+
 static void set64(unsigned char *file, size_t at, uint64_t v) { memcpy(file + at, &v, 8); }
 static void set32(unsigned char *file, size_t at, uint32_t v) { memcpy(file + at, &v, 4); }
 
@@ -546,6 +570,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_damaged_file),
         cmocka_unit_test(test_refused_descriptor),
+        cmocka_unit_test(test_refused_compact),
         cmocka_unit_test(test_refused_headers),
         cmocka_unit_test(test_descriptor_of_another_name),
         cmocka_unit_test(test_tables_are_aligned),

@@ -1,11 +1,12 @@
 // The functions of a module: one per distinct step and shape of code, and what these call.
 //
-//   void step(float *work, const float *prep, const float *weights, const void *args, int64 shape)
+//   void step(float *work, const float *prep, const nfcc_abi_weights *weights, const void *args, int64 shape)
 //
 // A step's kind (gemm, map, ...) writes the body, with the generator set to a tile of T rows. Code for 16 rows serves
 // larger T as well: `shape` tells it how far apart lanes lie. A product of many weights has wider blocks for 32 and 64
 // (shape_slot). Products of few rows, those by AMX tiles and corner turns are functions of their own, made before the
-// steps that call them.
+// steps that call them; so are the sums of one row from compact weights.
+#include "compact.h"
 #include "few.h"
 #include "unit.h"
 
@@ -131,7 +132,7 @@ static Value step_function(Gen *g, const Code *code)
     g->shape = LLVMGetParam(fn, 4);
     g->work = LLVMGetParam(fn, 0);
     g->prep = LLVMGetParam(fn, 1);
-    g->weights = LLVMGetParam(fn, 2);
+    g->weights = load(g, g->ptr, LLVMGetParam(fn, 2));
     g->args = LLVMGetParam(fn, 3);
     set_rows(g);
     g->next_arg = 0;
@@ -199,6 +200,19 @@ static void emit_few(Unit *u)
     }
 }
 
+static void emit_compact(Gen *g)
+{
+    if (!g->compact || g->info.level != LEVEL_AVX512) return;
+    g->tile = 1;
+    for (int columns = layout_short(g->layout) ? ONE_ROW_UNITS : 0;; columns /= 2) {
+        const char *name = arena_format(g->cx->arena, "compact_%d%s", columns, level_suffix(g));
+        g->compact_sums[columns] = function_new(g, name, compact_type(g));
+        compact_sums_emit(g, columns);
+        LLVMBuildRetVoid(g->b);
+        if (columns <= 1) break;
+    }
+}
+
 static void emit_turn(Unit *u)
 {
     Gen *g = &u->g;
@@ -214,6 +228,7 @@ static void emit_turn(Unit *u)
 
 void emit_steps(Unit *u)
 {
+    emit_compact(&u->g);
     emit_few(u);
     emit_turn(u);
     for (int i = 0; i < u->n_codes; i++)

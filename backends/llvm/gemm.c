@@ -154,6 +154,7 @@ static void group_emit(Gen *g, const Product *all, Value group, int64_t n)
 {
     Product p = gemm_from(g, *all, mul(g, group, GEMM_GROUP));
     p.n = p.w_stride = n;
+    if (n != GEMM_GROUP) p.compact = NULL;
     product_emit(g, &p);
 }
 
@@ -199,6 +200,8 @@ static Product gemm_product(Gen *g, const GemmStep *s, const GemmOperands *o, Va
     p.bias = o->bias;
     p.out = o->out;
     p.k = p.kb = p.x_stride = count_arg(g, s->k);
+    bool wide = g->info.level == LEVEL_AVX512;
+    if (g->tile == 1 && wide && gemm_compacts(g, s)) p.compact = compact_distance(g);
     p.paired = gemm_paired(g, s);
     if (!p.paired || s->tiles) p.windows = o->windows;
     if (p.paired) pair_inputs(g, s, o, &p);

@@ -50,7 +50,7 @@ static void product_key(Gen *g, StepKey *k, const GemmStep *s)
     if (c.cuts > 1) count(g, k, s->kb);
     if (s->n >= GEMM_GROUP) count(g, k, s->n / GEMM_GROUP);
     one_row(k);
-    WORDS((uint32_t)c.cuts, gemm_gathers_tokens(g, s));
+    WORDS((uint32_t)c.cuts, gemm_gathers_tokens(g, s), gemm_compacts(g, s));
 }
 
 bool transposed_even(const GemmStep *s) { return s->n % (s->n < GEMM_GROUP ? 16 : GEMM_GROUP) == 0; }

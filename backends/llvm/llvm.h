@@ -1,7 +1,7 @@
 // What the files of the llvm backend share: the generator's state and the small words it speaks in.
 //
 // One LLVM function is made per distinct step (its descriptor without the lane numbers) and shape of code:
-//     void step(float *work, const float *prep, const float *weights, const void *args, int64 shape)
+//     void step(float *work, const float *prep, const nfcc_abi_weights *weights, const void *args, int64 shape)
 // args: the lane numbers and counts of this use, packed; shape: the tile size T (and SHAPE_SHARED) or, for few rows,
 // the word of abi.h.
 // Shapes of code: T = 1, and one for every multiple of 16 ("strided": bytes from lane to lane are known when it runs);
@@ -12,6 +12,8 @@
 // are no fast-math flags, and fma only where it says so.
 #pragma once
 #include "target.h"
+
+#include "abi.h"
 
 #include <llvm-c/Core.h>
 #include <llvm-c/TargetMachine.h>
@@ -76,7 +78,10 @@ struct Gen {
     TargetInfo info;     // of the function under construction
     TargetInfo level[2]; // dispatch: two sets of functions, one list of steps
     int n_levels;
-    const Layout *layout;                    // of the weights
+    const Layout *layout;            // of the weights
+    const nfcc_abi_compact *compact; // those that have a compact image; NULL: none
+    uint32_t n_compact;
+    Value compact_sums[5];                   // product_compact.c's functions of this level, by columns
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
     bool lengths_vary;                       // reductions learn their length
     bool long_values;                        // those that are reduced, as a rule
@@ -192,7 +197,8 @@ Operand operand_fixed(Gen *g, Operand o, int64_t lane);
 Value row_offset(Gen *g, Operand o, Value row);  // bytes from row 0 to row (i64)
 Value row_address(Gen *g, Operand o, Value row); // row (i64, or NULL: row 0) of its lane 0
 Value load(Gen *g, LLVMTypeRef type, Value address);
-Value table_word(Gen *g, Value table, Value i); // word i of a table of lanes in CONST (i64)
+Value load_narrow(Gen *g, int bytes, Value address); // 1, 2 or 4 of them, anywhere (i64)
+Value table_word(Gen *g, Value table, Value i);      // word i of a table of lanes in CONST (i64)
 void store(Gen *g, Value value, Value address);
 Value stack_floats(Gen *g, int n);                                    // in a function's first block
 void store_first(Gen *g, Value vector, int n, int of, Value address); // the first n of `of` floats, no more
@@ -327,6 +333,11 @@ Cuts gemm_cuts(const Gen *g, const GemmStep *s);   // in pairs where
 bool gemm_paired(const Gen *g, const GemmStep *s); // pairs are multiplied
 bool gemm_tiled(const Gen *g, const GemmStep *s);  // by tiles
 
+// ---- compact.c: products of one row that read the compact image of their weights (abi.h)
+void compact_choose(Gen *g);                         // which do
+bool gemm_compacts(const Gen *g, const GemmStep *s); // on AVX-512
+Value compact_distance(Gen *g);                      // bytes from the weights to these as they lie, 0: they are (i64)
+
 // ---- product.c: the two kernels of gemm and matmul
 // Sum over k of x[m][k] * w[k][n] in chains of kb, for `m` tokens and `n` outputs.
 typedef struct {
@@ -340,6 +351,7 @@ typedef struct {
     int64_t diagonal; // windows: as in plan.h
     int64_t w_stride; // from k to k
     bool has_add, scaled, has_bias;
+    Value compact;          // w may be a compact image: compact_distance; NULL: it is none
     bool tight;             // out has no room behind it for a whole unit: one token of many, each a product of its own
     Value parts;            // scaled and has_bias by way of this: 0 neither, 1 the bias, 2 both (i64); or NULL
     Operand add, bias, out; // of token 0, output 0; scaled: add is one lane a token

@@ -66,6 +66,8 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol, b
     uint32_t cost[NFCC_COSTS];
     CodeFacts facts = {.type = stored_type(g), .weights = layout_size(g->layout), .cost = cost};
     tile_costs(g, cost, &facts.cost_two);
+    facts.compact = g->compact;
+    facts.n_compact = g->n_compact;
     facts.shares_prep = g->gemm == gemm_emit; // another backend's products know one layout only
     const Bytes *d = descriptor_bytes(g->cx, g->plan, target, &facts);
     nfcc_model_header h;
@@ -223,6 +225,7 @@ static const Object *emit_module(Context *cx, const Plan *plan, const Target *ta
     u.g.turns = layout_size(u.g.layout) > NEAR;
     u.g.few_loads = layout_size(u.g.layout) <= FEW_LOADS;
     if (layout_size(u.g.layout) > IN_CACHE) u.g.ahead = layout_short(u.g.layout) ? AHEAD / 2 : AHEAD;
+    compact_choose(&u.g);
     if (!unit_open(&u)) return NULL;
     emit_all(&u, target, symbol, ll != NULL);
     Object *object = ll ? NULL : compile_parts(&u, one);

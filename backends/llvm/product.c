@@ -10,7 +10,7 @@
 //
 // K and kb are counts that the code learns, so that products that differ in K alone share it; what is worth knowing
 // beforehand is in Cuts.
-#include "product.h"
+#include "compact.h"
 
 #include <assert.h>
 #include <string.h>
@@ -361,8 +361,10 @@ static void finish_block(Gen *g, const Product *p, const Block *b, Value *sum)
 static void rows_emit(Gen *g, const Product *p, const Block *b, int chains)
 {
     Value total[MOST_SUMS];
-    assert(sums_of(b) * chains <= MOST_SUMS);
-    if (chains > 1)
+    assert(sums_of(b) * chains <= MOST_SUMS && (!p->compact || sums_of(b) * g->width == GEMM_GROUP));
+    if (p->compact)
+        compact_sums(g, 0, (Compact){b->out.base, b->x.base, b->w.base, p->compact, p->k}, total);
+    else if (chains > 1)
         blocks_abreast(g, p, b, chains, total);
     else
         blocks_in_turn(g, p, b, total);

@@ -370,6 +370,7 @@ static void tiles_call(Gen *g, const Product *p, Value rows, Value out_step, Val
     args[PARAM_ADD_STEP] = add_step;
     args[PARAM_STEPS] = quotient(g, p->k, word_i64(g, TILED_INPUTS / 2));
     args[PARAM_N] = p->out_stride;
+    args[PARAM_COMPACT] = p->compact ? p->compact : word_i64(g, 0);
     args[PARAM_APPLIES] = p->after ? p->applies : word_i64(g, 0);
     LLVMBuildCall2(g->b, tiles_type(g), tiles_function(g, p->after, windows), args, PARAMS, "");
 }

@@ -3,7 +3,7 @@
 // four times as long as one of them.)
 #include "tiles.h"
 
-enum { MOST_UNITS = 4 }; // sixteens of outputs whose sums are three registers each
+enum { MOST_UNITS = ONE_ROW_UNITS }; // whose sums are three registers each
 
 typedef struct {
     Value total[MOST_UNITS], even[MOST_UNITS], odd[MOST_UNITS];
@@ -41,26 +41,37 @@ static void one_step(const Tiles *t, int units, Value x, const Value *w, Value a
         s->total[u] = LLVMBuildFAdd(g->b, s->total[u], LLVMBuildFAdd(g->b, sums[2 * u], sums[2 * u + 1], ""), "");
 }
 
-// The outputs from `lane` of the group on.
-static void one_units(const Tiles *t, int units, Value lane)
+static void all_steps(const Tiles *t, int units, const Value *w, Value *total)
 {
     Gen *g = t->g;
     OneSums s;
-    Value none = word_i64(g, 0), unit = quotient(g, lane, word_i64(g, SIDE)), w[MOST_UNITS];
-    for (int u = 0; u < units; u++) w[u] = tile_weights(t, add(g, unit, word_i64(g, u)));
     for (int u = 0; u < units; u++) s.total[u] = splat_float(g, 0, SIDE);
     Loop l = loop_of(g, t->param[PARAM_STEPS]);
     for (int u = 0; u < units; u++) s.total[u] = loop_phi(g, &l, s.total[u]);
     Value x = bytes_at(g, t->param[PARAM_X], mul(g, l.i, ROW_BYTES));
     one_step(t, units, x, w, mul(g, l.i, TILE_BYTES), &s);
     loop_end(g, &l, s.total);
+    for (int u = 0; u < units; u++) total[u] = s.total[u];
+}
+
+// The outputs from `lane` of the group on.
+static void one_units(const Tiles *t, int units, Value lane)
+{
+    Gen *g = t->g;
+    Value none = word_i64(g, 0), unit = quotient(g, lane, word_i64(g, SIDE)), w[MOST_UNITS] = {0}, total[MOST_UNITS];
+    for (int u = 0; u < units; u++) w[u] = tile_weights(t, add(g, unit, word_i64(g, u)));
+    Compact c = {t->buffer, t->param[PARAM_X], w[0], t->param[PARAM_COMPACT], t->param[PARAM_STEPS]};
+    if (g->compact)
+        compact_sums(g, units, c, total);
+    else
+        all_steps(t, units, w, total);
     Leaving to = leaving_at(t, none, lane);
     Value left = difference(g, t->width, lane);
-    for (int u = 0; u < units; u++) s.total[u] = finished(t, &to, s.total[u], word_i64(g, u));
-    map_behind(t, s.total, units);
+    for (int u = 0; u < units; u++) total[u] = finished(t, &to, total[u], word_i64(g, u));
+    map_behind(t, total, units);
     for (int u = 0; u < units; u++) {
         Value out = bytes_at(g, to.out, word_i64(g, (int64_t)u * ROW_BYTES));
-        store_some(g, s.total[u], first_lanes(g, difference(g, left, word_i64(g, u * SIDE)), SIDE), out);
+        store_some(g, total[u], first_lanes(g, difference(g, left, word_i64(g, u * SIDE)), SIDE), out);
     }
 }
 

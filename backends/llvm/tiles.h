@@ -1,13 +1,13 @@
 // What the files of tiled products share: a function under construction, and what becomes of sums.
 #pragma once
-#include "llvm.h"
+#include "compact.h"
 
 enum { SIDE = 16, ROW_BYTES = 64, TILE_BYTES = SIDE * ROW_BYTES, SUMS = 4 }; // SUMS: tiles C0 to C3
 enum { BUFFER_FLOATS = SUMS * SIDE * SIDE };
 
 // Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; the tables of windows; rows (of
-// windows: tiles) and bytes from one to the next; 32s of inputs; outputs; whether the function's map is done behind
-// them.
+// windows: tiles) and bytes from one to the next; 32s of inputs; outputs; bytes from the weights to these as they lie; whether
+// the function's map is done behind them.
 enum {
     PARAM_OUT,
     PARAM_X,
@@ -27,6 +27,7 @@ enum {
     PARAM_ADD_STEP,
     PARAM_STEPS,
     PARAM_N,
+    PARAM_COMPACT,
     PARAM_APPLIES,
     PARAMS
 };

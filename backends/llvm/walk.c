@@ -154,13 +154,6 @@ static Value lengths_new(Unit *u)
     return lengths;
 }
 
-static Value load_narrow(Gen *g, int bytes, Value address)
-{
-    Value v = LLVMBuildLoad2(g->b, LLVMIntTypeInContext(g->llvm, 8 * (unsigned)bytes), address, "");
-    LLVMSetAlignment(v, 1);
-    return LLVMBuildZExt(g->b, v, g->i64, "");
-}
-
 static Value call_step(Gen *g, Value step, Value work, Value prep, Value args)
 {
     Value all[] = {work, prep, LLVMGetParam(g->fn, 2), args, LLVMGetParam(g->fn, 5)};

@@ -278,6 +278,13 @@ Value load(Gen *g, LLVMTypeRef type, Value address)
     return v;
 }
 
+Value load_narrow(Gen *g, int bytes, Value address)
+{
+    Value v = LLVMBuildLoad2(g->b, LLVMIntTypeInContext(g->llvm, 8 * (unsigned)bytes), address, "");
+    LLVMSetAlignment(v, 1);
+    return LLVMBuildZExt(g->b, v, g->i64, "");
+}
+
 Value table_word(Gen *g, Value table, Value i)
 {
     return LLVMBuildSExt(g->b, load(g, g->i32, bytes_at(g, table, mul(g, i, 4))), g->i64, "");
