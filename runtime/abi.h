@@ -83,8 +83,8 @@ typedef struct {
  * on. All else is in the image as in the weights. */
 #define NFCC_UNIT_LINES(type) ((type) == NFCC_WEIGHTS_F32 ? 8u : 4u)
 typedef struct {
-    uint64_t at; /* bytes from the weights' start */
-    uint32_t units, columns, groups, reserved;
+    uint32_t at; /* words of 4 bytes from the weights' start */
+    uint32_t units, columns, groups;
 } nfcc_abi_compact; /* so many groups, one after the other */
 
 /* The CONST space, or its image; then `plain` is bytes from there to the weights as they lie, else 0. */

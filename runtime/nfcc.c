@@ -386,10 +386,10 @@ static bool compact_ok(const nfcc_model *m)
     if (!table_ok(m, m->compact, m->n_compact, sizeof(nfcc_abi_compact))) return false;
     const nfcc_abi_compact *c = at_offset(m, m->compact);
     for (uint32_t i = 0; i < m->n_compact; i++) {
-        uint64_t units = (uint64_t)c[i].units * c[i].groups; /* below 2^64 */
-        if (c[i].at % 4 || c[i].at > m->weights_size || c[i].units > MAX_LANES) return false;
+        uint64_t units = (uint64_t)c[i].units * c[i].groups, at = 4 * (uint64_t)c[i].at;
+        if (at > m->weights_size || c[i].units > MAX_LANES) return false;
         if (!c[i].columns || c[i].units % c[i].columns) return false;
-        if (units > (m->weights_size - c[i].at) / unit_bytes(m)) return false;
+        if (units > (m->weights_size - at) / unit_bytes(m)) return false;
         if (image_head(m, c[i].units) > c[i].units * unit_bytes(m)) return false;
     }
     return true;
@@ -2481,7 +2481,7 @@ static bool compact_weights(nfcc_policy *p)
     memcpy(to, from, p->info.weights_size);
     for (uint32_t i = 0; i < m->n_compact; i++)
         for (uint32_t j = 0; j < c[i].groups; j++) {
-            uint64_t at = c[i].at + j * c[i].units * unit_bytes(m);
+            uint64_t at = 4 * (uint64_t)c[i].at + j * c[i].units * unit_bytes(m);
             compact_group(m, &c[i], from + at, to + at);
         }
     only_read(&p->image);

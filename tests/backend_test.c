@@ -70,7 +70,7 @@ static void compact_bits(void **state)
         m->weight_type = (WeightType)type;
         m->compact = true;
         add_gemm(m, 1, 80, 300, 80);
-        add_gemm(m, 1, 16, 128, 16);
+        add_gemm(m, 1, 32, 128, 32);
         add_gemm(m, 1, 513, 256, 513);
         add_gemm(m, 1, 40, 80, 40);
         add_apart(m, 3, 32, 272, OWN_X);

@@ -100,7 +100,7 @@ unsigned char *compact_image(const nfcc_model_header *h)
     memcpy(image, weights, h->weights_size + PAD);
     for (uint32_t i = 0; i < h->n_compact; i++)
         for (uint32_t j = 0; j < c[i].groups; j++) {
-            uint64_t at = c[i].at + (uint64_t)j * c[i].units * NFCC_UNIT_LINES(h->weight_dtype) * LINE;
+            uint64_t at = 4 * (uint64_t)c[i].at + (uint64_t)j * c[i].units * NFCC_UNIT_LINES(h->weight_dtype) * LINE;
             put_group(h->weight_dtype, &c[i], weights + at, image + at, j % 5 == 3 ? -20 : (int)(j % 2));
         }
     return image;

@@ -349,9 +349,15 @@ static void test_refused_compact(void **state)
 {
     (void)state;
     static unsigned char memory[FAKE_MEMORY];
-    static const nfcc_abi_compact good = {0, 6, 2, 1, 0}, bad[] = {
-        {1, 6, 2, 1, 0}, {FAKE_WEIGHTS, 6, 2, 1, 0}, {1ull << 40, 6, 2, 1, 0}, {0, 6, 2, 2, 0},  {0, 6, 4, 1, 0},
-        {0, 6, 0, 1, 0}, {0, 1, 1, 1, 0},            {0, 1u << 27, 1, 1, 0},   {0, 9, 1, 1, 0}, {512, 6, 2, 0xffffffff, 0}};
+    static const nfcc_abi_compact good = {0, 6, 2, 1}, bad[] = {{FAKE_WEIGHTS / 4, 6, 2, 1},
+                                                                {0x40000000, 6, 2, 1},
+                                                                {0, 6, 2, 2},
+                                                                {0, 6, 4, 1},
+                                                                {0, 6, 0, 1},
+                                                                {0, 1, 1, 1},
+                                                                {0, 1u << 27, 1, 1},
+                                                                {0, 9, 1, 1},
+                                                                {512, 6, 2, 0xffffffff}};
     nfcc_policy *p;
     fake_build(fake_image, fake_image, FAKE_WEIGHTS);
     nfcc_model_header *m = (nfcc_model_header *)fake_image;

@@ -41,7 +41,7 @@ def test_info_json(tool, lander):
 
 def test_info_names_what_the_processor_must_have(tool, lander, tmp_path):
     policy = bytearray((lander / "policy.so").read_bytes())
-    descriptor = policy.index(struct.pack("<II", 0x6363666e, 2))
+    descriptor = policy.index(struct.pack("<II", 0x6363666e, 3))
     names = ["AVX2, FMA", "AVX-512 F, VL, BW, DQ", "AVX512_BF16", "AMX_BF16", "NEON"]
     for cpu, needs in [(8, names[2:3]), (16, names[3:4]), (31, names)]:
         struct.pack_into("<I", policy, descriptor + 12, cpu)

@@ -9,7 +9,7 @@
 
 enum {
     IMAGE_FROM = 2 << 20, // bytes of weights: fewer stay in a core's own cache
-    LEAST_INPUTS = 16,
+    LEAST_INPUTS = 32,
     WORDS = 16 // of 32 bits in a line
 };
 
@@ -32,7 +32,7 @@ typedef struct {
 
 static void list_groups(List *l, uint64_t at, uint32_t units, uint32_t columns, uint32_t groups)
 {
-    nfcc_abi_compact c = {at, units * columns, columns, groups, 0};
+    nfcc_abi_compact c = {(uint32_t)(at / 4), units * columns, columns, groups};
     if (groups) ARENA_PUSH(l->g->cx->arena, l->list, l->n, l->cap, c);
 }
 
@@ -60,7 +60,7 @@ static void list_step(List *l, const GemmStep *s)
 
 static int by_place(const void *a, const void *b)
 {
-    uint64_t x = ((const nfcc_abi_compact *)a)->at, y = ((const nfcc_abi_compact *)b)->at;
+    uint32_t x = ((const nfcc_abi_compact *)a)->at, y = ((const nfcc_abi_compact *)b)->at;
     return (x > y) - (x < y);
 }
 
@@ -71,7 +71,7 @@ static bool join_groups(const List *l, uint32_t *n)
     for (int i = 1; i < l->n; i++) {
         const nfcc_abi_compact *c = &l->list[i];
         uint64_t group = (uint64_t)last->units * unit_lines(layout_short(l->g->layout)) * LINE_BYTES;
-        uint64_t before = c->at - last->at, end = before / group + c->groups;
+        uint64_t before = 4 * (uint64_t)(c->at - last->at), end = before / group + c->groups;
         bool same = c->units == last->units && c->columns == last->columns && before % group == 0;
         if (before < group * last->groups && !same) return false;
         if (before > group * last->groups || !same)
