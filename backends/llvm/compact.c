@@ -117,16 +117,15 @@ CompactGroup compact_group(Gen *g, Value w, Value distance, Value units, bool pa
     c.units = bytes_at(g, w, word_i64(g, LINE_BYTES));
     c.bytes = bytes_at(g, c.units, product_of(g, units, unit_bytes(g, pairs)));
     c.plain = bytes_at(g, c.bytes, mul(g, pieces(g, units, word_i64(g, LINE_BYTES)), LINE_BYTES));
-    Value none = stack_floats(g, 1);
-    store(g, word_i32(g, 1), none);
-    c.bytes = where(g, c.there, c.bytes, none);
-    c.mask = where(g, c.there, word_i64(g, -1), word_i64(g, 0));
+    c.none = where(g, c.there, word_i64(g, 0), word_i64(g, 1));
     return c;
 }
 
+// Where there is no image the byte is some weight's.
 Value compact_is_plain(Gen *g, const CompactGroup *c, Value unit)
 {
-    return differs(g, load_narrow(g, 1, bytes_at(g, c->bytes, LLVMBuildAnd(g->b, unit, c->mask, ""))), 0);
+    Value byte = load_narrow(g, 1, bytes_at(g, c->bytes, unit));
+    return differs(g, LLVMBuildOr(g->b, byte, c->none, ""), 0);
 }
 
 // Where a word of 32 bits, or both its halves, have these bits.

@@ -11,7 +11,7 @@ typedef struct {
     Value scale; // spread
     Value units; // address of the first unit
     Value bytes; // of the first unit's byte
-    Value mask;  // 0 where there is no image: all units have one byte then, which is not 0 (i64)
+    Value none;  // not 0 where there is no image (i64)
     Value plain; // address of the first unit that has no image
 } CompactGroup;
 

@@ -32,7 +32,8 @@ static Value times(Gen *g, Value v, Value scale) { return scale ? LLVMBuildFMul(
 // A unit goes one of two ways: by its image, or as it lies. Each adds to the sums.
 typedef struct {
     const Sums *s;
-    Value unit, lies; // its number in the group; its address where the group has no image
+    Value unit; // its number in the group
+    Value lies; // its address where the group has no image; NULL: that is behind the sums then, too
     const Value *x;
     int n; // sums; behind them stands the address of the next unit without an image
     bool pairs;
@@ -44,7 +45,9 @@ static int unit_lines(bool pairs) { return pairs ? UNIT_PAIRS : VECTORS; }
 // Those units are few and far between, so that no CPU foresees that they are read.
 static void fetch_plain(Gen *g, Value at, bool pairs)
 {
-    for (int i = 0; i < unit_lines(pairs); i++) prefetch(g, at, word_i64(g, (int64_t)i * LINE_BYTES), TO_L1);
+    Loop l = loop_begin(g, unit_lines(pairs));
+    prefetch(g, at, mul(g, l.i, LINE_BYTES), TO_L1);
+    loop_end(g, &l, NULL);
 }
 
 static void by_image(const Unit *u, AddUnit *add_unit, Value *sum)
@@ -57,11 +60,12 @@ static void by_image(const Unit *u, AddUnit *add_unit, Value *sum)
 static void as_it_lies(const Unit *u, AddUnit *add_unit, Value *sum)
 {
     Gen *g = u->s->g;
-    Value line[VECTORS], there = u->s->group.there, at = where(g, there, sum[u->n], u->lies);
+    Value line[VECTORS], at = sum[u->n];
+    if (u->lies) at = where(g, u->s->group.there, at, u->lies);
     for (int i = 0; i < unit_lines(u->pairs); i++) line[i] = load(g, floats(g, SIDE), line_at(g, at, i));
     add_unit(u, line, NULL, sum);
     sum[u->n] = line_at(g, sum[u->n], unit_lines(u->pairs));
-    fetch_plain(g, where(g, there, sum[u->n], at), u->pairs);
+    fetch_plain(g, u->lies ? where(g, u->s->group.there, sum[u->n], at) : sum[u->n], u->pairs);
 }
 
 static void either_way(const Unit *u, AddUnit *add_unit, Value *sum)
@@ -74,6 +78,7 @@ static void either_way(const Unit *u, AddUnit *add_unit, Value *sum)
         LLVMPositionBuilderAtEnd(g->b, way[w]);
         for (int i = 0; i <= u->n; i++) made[w][i] = sum[i];
         (w ? as_it_lies : by_image)(u, add_unit, made[w]);
+        way[w] = LLVMGetInsertBlock(g->b);
         LLVMBuildBr(g->b, done);
     }
     LLVMPositionBuilderAtEnd(g->b, done);
@@ -92,16 +97,16 @@ static void add_input(const Unit *u, const Value *line, Value scale, Value *sum)
     for (int i = 0; i < u->n; i++) sum[i] = fma_of(g, u->x[0], times(g, line[i], scale), sum[i]);
 }
 
-static int group_sums(const Sums *s, Value lies, Value *out)
+static int group_sums(const Sums *s, Value plain, Value *out)
 {
     Gen *g = s->g;
     Value sum[VECTORS + 1];
     for (int i = 0; i < VECTORS; i++) sum[i] = splat_float(g, 0, SIDE);
-    sum[VECTORS] = s->group.plain;
+    sum[VECTORS] = plain;
     Loop l = loop_of(g, s->c.inputs);
     for (int i = 0; i <= VECTORS; i++) sum[i] = loop_phi(g, &l, sum[i]);
     Value x = splat(g, load(g, g->f32, bytes_at(g, s->c.x, mul(g, l.i, 4))), SIDE);
-    Unit u = {s, l.i, bytes_at(g, lies, mul(g, l.i, 4 * GEMM_GROUP)), &x, VECTORS, false};
+    Unit u = {s, l.i, NULL, &x, VECTORS, false};
     either_way(&u, add_input, sum);
     loop_end(g, &l, sum);
     for (int i = 0; i < VECTORS; i++) out[i] = sum[i];
@@ -170,8 +175,9 @@ void compact_sums_emit(Gen *g, int columns)
     Value units = columns ? mul(g, s.c.inputs, (int64_t)STEP_UNITS * columns) : s.c.inputs;
     s.group = compact_group(g, s.c.w, s.c.plain, units, columns);
     Value lies = bytes_at(g, s.c.w, s.c.plain);
-    fetch_plain(g, where(g, s.group.there, s.group.plain, lies), columns);
-    int n = columns ? column_sums(&s, columns, lies, sum) : group_sums(&s, lies, sum);
+    Value plain = where(g, s.group.there, s.group.plain, lies);
+    fetch_plain(g, plain, columns);
+    int n = columns ? column_sums(&s, columns, lies, sum) : group_sums(&s, plain, sum);
     for (int i = 0; i < n; i++) store(g, sum[i], line_at(g, s.c.out, i));
 }
 
