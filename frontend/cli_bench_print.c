@@ -47,9 +47,10 @@ void bench_print_machine(FILE *out, const BenchReport *r)
                (double)p->memory_bytes / 1048576);
     if (p->flops_bf16 > 0) print_line(out, "of bf16", "%.1f GFLOP/s (AVX512_BF16)", p->flops_bf16 * 1e-9);
     if (p->flops_amx > 0) print_line(out, "of tiles", "%.1f GFLOP/s (AMX_BF16)", p->flops_amx * 1e-9);
-    print_line(out, "limit",
-               "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call; above 100 %%, one row\n"
-               "            read the compact image of its weights, or others used the memory while it was measured");
+    print_line(
+        out, "limit",
+        "the larger of FLOPs / peak and weight bytes / their read rate, over the fastest call; above 100 %%, one row\n"
+        "            read the compact image of its weights, or others used the memory while it was measured");
     if (r->timing.cold)
         print_line(out, "cold",
                    "before every call %.0f MiB of other memory are read, so that no cache holds the policy",

@@ -67,8 +67,9 @@ typedef struct {
 } nfcc_abi_port; /* WORK lanes [at, at + lanes) */
 
 /* Compact weights. One row reads each weight once, so that beyond a core's own cache its time is that of their bytes;
- * the exponents of a trained matrix differ by little. So one row may get, in place of the weights, an image of them in
- * which large matrices take 28 bits for an f32 weight and 12 for a bf16 one. The numbers are the same.
+ * the exponents of a trained matrix differ by little. So there may be, beside the weights, an image of them in which
+ * large matrices take 28 bits for an f32 weight and 12 for a bf16 one, and which products of one row read. The numbers
+ * are the same.
  *
  * A unit is NFCC_UNIT_LINES(type) lines of 64 bytes of the weights, one after the other: 8 of f32, 4 of bf16. Its image
  * is one line less. Words are of 32 (16) bits; bits of a word, from the highest: the sign, four bits of the last line,
@@ -76,21 +77,21 @@ typedef struct {
  * scale of its group, which is a power of two; code 0 is +0 or -0. The word of the last line has its bits in this order
  * without the four, its lowest four in the first line, the next in the second, and so on.
  *
- * A group of units is, where it stands in the weights: a line that begins with the scale (f32) and a word, 0 if there is
- * no image of this group; the units' images; from a line on, a byte for each unit, not 0 where some weight of the unit
- * has no such form; from a line on, these units as they lie in the weights, one after the other. A group may be several
- * equal columns of units, one behind the other: its units are the first of each column, then the second of each, and so
- * on. All else is in the image as in the weights. */
+ * A group of units begins as far from the image's start as from that of the weights. It is a line that begins with the
+ * scale (f32) and a word, 0 if there is no image of this group; the units' images; from a line on, a byte for each unit,
+ * not 0 where some weight of the unit has no such form; from a line on, these units as they lie in the weights, one after
+ * the other. A group may be several equal columns of units, one behind the other: its units are the first of each column,
+ * then the second of each, and so on. */
 #define NFCC_UNIT_LINES(type) ((type) == NFCC_WEIGHTS_F32 ? 8u : 4u)
 typedef struct {
     uint32_t at; /* words of 4 bytes from the weights' start */
     uint32_t units, columns, groups;
 } nfcc_abi_compact; /* so many groups, one after the other */
 
-/* The CONST space, or its image; then `plain` is bytes from there to the weights as they lie, else 0. */
+/* The CONST space; bytes from there to its image, 0: there is none. */
 typedef struct {
     const void *at;
-    int64_t plain;
+    int64_t image;
 } nfcc_abi_weights;
 
 /* Code of a program for one tile; a pure function.

@@ -74,21 +74,21 @@ typedef struct {
 struct nfcc_policy {
     nfcc_info info;
     const nfcc_model *model;
-    nfcc_abi_weights weights, row_weights; /* the second of one row alone */
-    bool other;                            /* the second set of code is used */
-    unsigned tiles;                        /* bit s: every program has code for TILE[s] */
-    unsigned few;                          /* rows that slot FEW takes */
-    bool by_rows;                          /* @encode goes row by row, the other programs by tiles */
-    bool shares_prep;                      /* one context of a tile lies as that of a tile of 16 rows */
-    unsigned most;                         /* items that `choice` tells apart */
-    Choice choice[NFCC_MOST_FEW + 1];      /* by the number of items left; that of `most` for more as well */
-    uint32_t prep_lanes, noise_lanes;      /* of two regions of a workspace; in the third lie programs' own */
-    size_t main_bytes, prep_bytes;         /* of the first two */
-    size_t widest;                         /* lanes of the largest of a caller's arrays */
-    void *library;                         /* of nfcc_open: dlopen's handle */
-    Pages copy, image;                     /* mappings: of the weights, of their compact image (abi.h) */
-    bool opened;                           /* by nfcc_open: nfcc_close gives everything back */
-    bool looked;                           /* NFCC_OPEN_LOOK: nothing of it can be called */
+    nfcc_abi_weights weights;
+    bool other;                       /* the second set of code is used */
+    unsigned tiles;                   /* bit s: every program has code for TILE[s] */
+    unsigned few;                     /* rows that slot FEW takes */
+    bool by_rows;                     /* @encode goes row by row, the other programs by tiles */
+    bool shares_prep;                 /* one context of a tile lies as that of a tile of 16 rows */
+    unsigned most;                    /* items that `choice` tells apart */
+    Choice choice[NFCC_MOST_FEW + 1]; /* by the number of items left; that of `most` for more as well */
+    uint32_t prep_lanes, noise_lanes; /* of two regions of a workspace; in the third lie programs' own */
+    size_t main_bytes, prep_bytes;    /* of the first two */
+    size_t widest;                    /* lanes of the largest of a caller's arrays */
+    void *library;                    /* of nfcc_open: dlopen's handle */
+    Pages copy, image;                /* mappings: of the weights, of their compact image (abi.h) */
+    bool opened;                      /* by nfcc_open: nfcc_close gives everything back */
+    bool looked;                      /* NFCC_OPEN_LOOK: nothing of it can be called */
 };
 
 /* ---- words: floats as bits ---------------------------------------------------------------------------------- */
@@ -586,7 +586,7 @@ static void fill_policy(nfcc_policy *p, const nfcc_model *m, bool other)
     nfcc_value *values = (nfcc_value *)(p + 1);
     memset(p, 0, sizeof *p);
     p->model = m;
-    p->weights.at = p->row_weights.at = at_offset(m, m->weights);
+    p->weights.at = at_offset(m, m->weights);
     p->other = other;
     p->tiles = tiles_of(m, other);
     p->few = (unsigned)few_of(p);
@@ -743,8 +743,7 @@ static void run_code(const nfcc_policy *p, int id, const Tile *tile, Region work
     intptr_t offset = code_of(p->model, p->other, id)[tile->slot];
     nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
     bool shared = tile->slot != FEW && prep.lane != tile->rows; /* as 16 rows */
-    const nfcc_abi_weights *weights = tile->rows == 1 ? &p->row_weights : &p->weights;
-    code(work.at, prep.at, weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
+    code(work.at, prep.at, &p->weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
 }
 
 static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
@@ -2379,7 +2378,7 @@ static bool copy_weights(nfcc_policy *p)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = round_up((uintptr_t)from, page);
     uintptr_t last = ((uintptr_t)from + size) / page * page;
     if (last > first) (void)madvise((void *)first, last - first, MADV_DONTNEED);
-    p->weights.at = p->row_weights.at = to;
+    p->weights.at = to;
     return true;
 }
 
@@ -2470,7 +2469,7 @@ static void compact_group(const nfcc_model *m, const nfcc_abi_compact *c, const 
     memcpy(to + sizeof scale, &made, sizeof made);
 }
 
-/* One row is bound by memory: of large weights it reads a compact image. */
+/* One row is bound by memory: its products read a compact image of large weights. */
 static bool compact_weights(nfcc_policy *p)
 {
     const nfcc_model *m = p->model;
@@ -2478,14 +2477,13 @@ static bool compact_weights(nfcc_policy *p)
     const unsigned char *from = p->weights.at;
     unsigned char *to = huge_pages(&p->image, p->info.weights_size + OVERREAD * 4);
     if (!to) return false;
-    memcpy(to, from, p->info.weights_size);
     for (uint32_t i = 0; i < m->n_compact; i++)
         for (uint32_t j = 0; j < c[i].groups; j++) {
             uint64_t at = 4 * (uint64_t)c[i].at + j * c[i].units * unit_bytes(m);
             compact_group(m, &c[i], from + at, to + at);
         }
     only_read(&p->image);
-    p->row_weights = (nfcc_abi_weights){to, (int64_t)((uintptr_t)from - (uintptr_t)to)};
+    p->weights.image = (int64_t)((uintptr_t)to - (uintptr_t)from);
     return true;
 }
 

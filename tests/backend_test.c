@@ -72,6 +72,9 @@ static void compact_bits(void **state)
         add_gemm(m, 1, 80, 300, 80);
         add_gemm(m, 1, 32, 128, 32);
         add_gemm(m, 1, 513, 256, 513);
+        uint32_t w = maker_last(m)->gemm.w;
+        add_transposed(m, 1, 513, 256);
+        maker_last(m)->gemm.w = w;
         add_gemm(m, 1, 40, 80, 40);
         add_apart(m, 3, 32, 272, OWN_X);
         add_apart(m, 2, 48, 384, ONE_X);

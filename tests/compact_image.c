@@ -97,7 +97,7 @@ unsigned char *compact_image(const nfcc_model_header *h)
     const unsigned char *weights = (const unsigned char *)h + h->weights;
     if (!h->n_compact) return NULL;
     unsigned char *image = malloc(h->weights_size + PAD);
-    memcpy(image, weights, h->weights_size + PAD);
+    memset(image, 0x5a, h->weights_size + PAD);
     for (uint32_t i = 0; i < h->n_compact; i++)
         for (uint32_t j = 0; j < c[i].groups; j++) {
             uint64_t at = 4 * (uint64_t)c[i].at + (uint64_t)j * c[i].units * NFCC_UNIT_LINES(h->weight_dtype) * LINE;

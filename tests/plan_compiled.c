@@ -177,7 +177,7 @@ static void run_compact(const Maker *m, const Data *d, const nfcc_model_header *
     assert_int_equal(image != NULL, m->compact && (m->weight_type == WEIGHTS_F32 || m->tiled));
     if (!image) return;
     const unsigned char *weights = (const unsigned char *)h + h->weights;
-    const nfcc_abi_weights both = {image, (int64_t)((uintptr_t)weights - (uintptr_t)image)};
+    const nfcc_abi_weights both = {weights, (int64_t)((uintptr_t)image - (uintptr_t)weights)};
     for (size_t row = 0; row < 5; row++) run_tile(m, d, code, &both, few_rows(m, 1, false), row);
     free(image);
 }

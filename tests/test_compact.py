@@ -36,8 +36,8 @@ def test_a_row_alone_has_the_bits_it_has_beside_others(path, options):
     policy, plain = nfcc.open(path, **options), nfcc.open(path, shared=True)
     policy.selftest()
     x = np.random.default_rng(3).standard_normal((70, 24)).astype(np.float32)
-    z, _ = plain.to_latent(x)
+    (z, _), score = plain.to_latent(x), plain.score(x)
     for i in range(5):
-        own, _ = policy.to_latent(x[i:i + 1])
-        assert own.tobytes() == z[i:i + 1].tobytes()
+        assert policy.to_latent(x[i:i + 1])[0].tobytes() == z[i:i + 1].tobytes()
+        assert policy.score(x[i:i + 1]).tobytes() == score[i:i + 1].tobytes()
     assert policy.to_latent(x)[0].tobytes() == z.tobytes()

@@ -103,7 +103,7 @@ bool gemm_compacts(const Gen *g, const GemmStep *s) { return g->compact && has_i
 
 Value compact_distance(Gen *g)
 {
-    Value at = bytes_at(g, LLVMGetParam(g->fn, 2), word_i64(g, offsetof(nfcc_abi_weights, plain)));
+    Value at = bytes_at(g, LLVMGetParam(g->fn, 2), word_i64(g, offsetof(nfcc_abi_weights, image)));
     return load(g, g->i64, at);
 }
 
@@ -111,10 +111,11 @@ static Value unit_bytes(Gen *g, bool pairs) { return word_i64(g, (unit_lines(pai
 
 CompactGroup compact_group(Gen *g, Value w, Value distance, Value units, bool pairs)
 {
-    Value image = differs(g, distance, 0), made = load_narrow(g, 4, bytes_at(g, w, word_i64(g, 4)));
-    CompactGroup c = {.there = LLVMBuildAnd(g->b, image, differs(g, made, 0), "")};
-    c.scale = splat(g, load(g, g->f32, w), WORDS);
-    c.units = bytes_at(g, w, word_i64(g, LINE_BYTES));
+    Value image = bytes_at(g, w, distance), made = load_narrow(g, 4, bytes_at(g, image, word_i64(g, 4)));
+    Value some = differs(g, distance, 0), own = differs(g, made, 0);
+    CompactGroup c = {.there = LLVMBuildAnd(g->b, some, own, "")};
+    c.scale = splat(g, load(g, g->f32, image), WORDS);
+    c.units = bytes_at(g, image, word_i64(g, LINE_BYTES));
     c.bytes = bytes_at(g, c.units, product_of(g, units, unit_bytes(g, pairs)));
     c.plain = bytes_at(g, c.bytes, mul(g, pieces(g, units, word_i64(g, LINE_BYTES)), LINE_BYTES));
     c.none = where(g, c.there, word_i64(g, 0), word_i64(g, 1));

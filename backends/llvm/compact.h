@@ -17,17 +17,17 @@ typedef struct {
 
 // ---- compact.c
 // `pairs`: words are bfloat16, else f32.
-// Of so many units (i64), where the weights are; bytes from there to these as they lie, 0: they are.
+// Of so many units (i64); where the weights are, bytes from there to the image (0: there is none).
 CompactGroup compact_group(Gen *g, Value w, Value distance, Value units, bool pairs);
 Value compact_is_plain(Gen *g, const CompactGroup *c, Value unit); // it has no image (i1)
 // The lines of a unit, whose numbers still are to be multiplied by the scale.
 void compact_lines(Gen *g, const CompactGroup *c, Value unit, bool pairs, Value *line);
 
 // ---- product_compact.c: functions for the sums of a group, of one row
-// Where they go, the inputs, the group's weights or their image, bytes from there to these as they lie (0: they are),
-// and how many inputs there are: of pairs, 32s of them.
+// Where they go, the inputs, the group's weights, bytes from there to the image (0: there is none), and how many inputs
+// there are: of pairs, 32s of them.
 typedef struct {
-    Value out, x, w, plain, inputs;
+    Value out, x, w, image, inputs;
 } Compact;
 // The sums, vectors of outputs. columns: of pairs, as tiles have them; 0: f32.
 void compact_sums(Gen *g, int columns, Compact c, Value *sum);

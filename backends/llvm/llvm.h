@@ -336,7 +336,7 @@ bool gemm_tiled(const Gen *g, const GemmStep *s);  // by tiles
 // ---- compact.c: products of one row that read the compact image of their weights (abi.h)
 void compact_choose(Gen *g);                         // which do
 bool gemm_compacts(const Gen *g, const GemmStep *s); // on AVX-512
-Value compact_distance(Gen *g);                      // bytes from the weights to these as they lie, 0: they are (i64)
+Value compact_distance(Gen *g);                      // bytes from the weights to the image, 0: there is none (i64)
 
 // ---- product.c: the two kernels of gemm and matmul
 // Sum over k of x[m][k] * w[k][n] in chains of kb, for `m` tokens and `n` outputs.
@@ -351,7 +351,7 @@ typedef struct {
     int64_t diagonal; // windows: as in plan.h
     int64_t w_stride; // from k to k
     bool has_add, scaled, has_bias;
-    Value compact;          // w may be a compact image: compact_distance; NULL: it is none
+    Value compact;          // w may have a compact image: compact_distance; NULL: it has none
     bool tight;             // out has no room behind it for a whole unit: one token of many, each a product of its own
     Value parts;            // scaled and has_bias by way of this: 0 neither, 1 the bias, 2 both (i64); or NULL
     Operand add, bias, out; // of token 0, output 0; scaled: add is one lane a token

@@ -124,11 +124,11 @@ static void add_pairs(const Unit *u, const Value *line, Value scale, Value *chai
 }
 
 // Four pairs of inputs, number `row`, of all columns; behind the chains stands the next unit without an image.
-static void add_row(const Sums *s, int columns, Value lies, Value row, Value *chain)
+static void add_row(const Sums *s, int columns, Value row, Value *chain)
 {
     Gen *g = s->g;
     Value x[2 * UNIT_PAIRS], at = bytes_at(g, s->c.x, mul(g, row, 4 * UNIT_PAIRS));
-    Value column = mul(g, s->c.inputs, TILE_BYTES), first = bytes_at(g, lies, mul(g, row, UNIT_BYTES));
+    Value column = mul(g, s->c.inputs, TILE_BYTES), first = bytes_at(g, s->c.w, mul(g, row, UNIT_BYTES));
     for (int i = 0; i < 2 * UNIT_PAIRS; i++) {
         Value pair = splat(g, load(g, g->f32, bytes_at(g, at, word_i64(g, i / 2 * 4))), SIDE);
         x[i] = pairs_half(g, pair, i % 2);
@@ -142,7 +142,7 @@ static void add_row(const Sums *s, int columns, Value lies, Value row, Value *ch
     }
 }
 
-static int column_sums(const Sums *s, int columns, Value lies, Value *out)
+static int column_sums(const Sums *s, int columns, Value *out)
 {
     Gen *g = s->g;
     Value chain[2 * ONE_ROW_UNITS + 1], sum[ONE_ROW_UNITS + 1];
@@ -154,7 +154,7 @@ static int column_sums(const Sums *s, int columns, Value lies, Value *out)
     chain[2 * columns] = sum[columns];
     Loop rows = loop_begin(g, STEP_UNITS);
     for (int i = 0; i <= 2 * columns; i++) chain[i] = loop_phi(g, &rows, chain[i]);
-    add_row(s, columns, lies, add(g, mul(g, steps.i, STEP_UNITS), rows.i), chain);
+    add_row(s, columns, add(g, mul(g, steps.i, STEP_UNITS), rows.i), chain);
     loop_end(g, &rows, chain);
     for (int c = 0; c < columns; c++)
         sum[c] = LLVMBuildFAdd(g->b, sum[c], LLVMBuildFAdd(g->b, chain[2 * c], chain[2 * c + 1], ""), "");
@@ -170,20 +170,19 @@ void compact_sums_emit(Gen *g, int columns)
 {
     Value sum[VECTORS];
     Sums s = {.g = g, .c.out = LLVMGetParam(g->fn, 0), .c.x = LLVMGetParam(g->fn, 1), .c.w = LLVMGetParam(g->fn, 2)};
-    s.c.plain = LLVMGetParam(g->fn, 3);
+    s.c.image = LLVMGetParam(g->fn, 3);
     s.c.inputs = LLVMGetParam(g->fn, 4);
     Value units = columns ? mul(g, s.c.inputs, (int64_t)STEP_UNITS * columns) : s.c.inputs;
-    s.group = compact_group(g, s.c.w, s.c.plain, units, columns);
-    Value lies = bytes_at(g, s.c.w, s.c.plain);
-    Value plain = where(g, s.group.there, s.group.plain, lies);
+    s.group = compact_group(g, s.c.w, s.c.image, units, columns);
+    Value plain = where(g, s.group.there, s.group.plain, s.c.w);
     fetch_plain(g, plain, columns);
-    int n = columns ? column_sums(&s, columns, lies, sum) : group_sums(&s, plain, sum);
+    int n = columns ? column_sums(&s, columns, sum) : group_sums(&s, plain, sum);
     for (int i = 0; i < n; i++) store(g, sum[i], line_at(g, s.c.out, i));
 }
 
 void compact_sums(Gen *g, int columns, Compact c, Value *sum)
 {
-    Value args[] = {c.out, c.x, c.w, c.plain, c.inputs};
+    Value args[] = {c.out, c.x, c.w, c.image, c.inputs};
     LLVMBuildCall2(g->b, compact_type(g), g->compact_sums[columns], args, 5, "");
     for (int i = 0; i < (columns ? columns : VECTORS); i++) sum[i] = load(g, floats(g, SIDE), line_at(g, c.out, i));
 }

@@ -6,7 +6,7 @@ enum { SIDE = 16, ROW_BYTES = 64, TILE_BYTES = SIDE * ROW_BYTES, SUMS = 4 }; // 
 enum { BUFFER_FLOATS = SUMS * SIDE * SIDE };
 
 // Parameters: addresses of row 0, null for what is absent; where fetching ahead turns; the tables of windows; rows (of
-// windows: tiles) and bytes from one to the next; 32s of inputs; outputs; bytes from the weights to these as they lie; whether
+// windows: tiles) and bytes from one to the next; 32s of inputs; outputs; bytes from the weights to their image; whether
 // the function's map is done behind them.
 enum {
     PARAM_OUT,
