@@ -79,7 +79,7 @@ typedef struct {
     uint32_t cost_two;
     bool shares_prep;
     const nfcc_abi_compact *compact; // [n_compact]
-    uint32_t n_compact;
+    uint32_t n_compact, compact_programs;
 } CodeFacts;
 // The descriptor and tables as bytes (code offsets 0: a backend fills them in), shared by all backends. Ends where the
 // weights begin (64-byte aligned).

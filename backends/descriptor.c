@@ -158,6 +158,7 @@ const Bytes *descriptor_bytes(Context *cx, const Plan *plan, const Target *targe
     add_tables(&b, &h, plan);
     add_golden(&b, &h, plan);
     h.n_compact = facts->n_compact;
+    h.compact_programs = facts->compact_programs;
     if (h.n_compact) h.compact = append(&b, facts->compact, h.n_compact * sizeof *facts->compact, 8);
     static const char zeros[64];
     append(&b, zeros, (64 - b.n % 64) % 64, 1);

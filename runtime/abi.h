@@ -156,7 +156,7 @@ typedef struct nfcc_model_header {
     uint32_t cost_two;           /* as NFCC_COST_FOUR, of two rows; 0: the same */
     uint32_t checksum;           /* CRC-32 of what is loaded, this word 0 */
     uint32_t compact, n_compact; /* nfcc_abi_compact array, of code that has NFCC_CPU_AVX512 */
-    uint32_t reserved;
+    uint32_t compact_programs;   /* bit p: program p is to read the image */
 } nfcc_model_header;
 
 #endif

@@ -743,7 +743,9 @@ static void run_code(const nfcc_policy *p, int id, const Tile *tile, Region work
     intptr_t offset = code_of(p->model, p->other, id)[tile->slot];
     nfcc_abi_code *code = (nfcc_abi_code *)((uintptr_t)p->model + (uintptr_t)offset);
     bool shared = tile->slot != FEW && prep.lane != tile->rows; /* as 16 rows */
-    code(work.at, prep.at, &p->weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
+    bool compact = p->model->compact_programs >> id & 1;
+    nfcc_abi_weights weights = {p->weights.at, compact ? p->weights.image : 0};
+    code(work.at, prep.at, &weights, NFCC_FEW(tile->rows, work.stride, shared ? prep.lane : prep.row));
 }
 
 static void copy_lanes(const Tile *tile, Lanes to, Lanes from, size_t lanes)
@@ -2489,8 +2491,9 @@ static bool compact_weights(nfcc_policy *p)
 
 static bool all_locked(const nfcc_policy *p)
 {
-    if (mlock(p->weights.at, p->info.weights_size)) return false;
-    return !p->image.map || mlock(p->image.map, p->image.size) == 0;
+    const unsigned char *at = p->weights.at;
+    if (mlock(at, p->info.weights_size)) return false;
+    return !p->weights.image || mlock(at + p->weights.image, p->info.weights_size) == 0;
 }
 
 static nfcc_status place_weights(nfcc_policy *p, const Image *image, unsigned flags)

@@ -123,7 +123,7 @@ enum {
     NFCC_OPEN_SHARED = 1u << 0,   /* use the file's own pages (shared between processes), no private memory; else large
                                      weights are copied, on AVX-512 twice: for one row as a compact image */
     NFCC_OPEN_BULK = 1u << 1,     /* memory may be spent on a packing for many rows (none is faster, so far) */
-    NFCC_OPEN_LOCK = 1u << 2,     /* mlock the weights; MEMORY where that may not be (RLIMIT_MEMLOCK) */
+    NFCC_OPEN_LOCK = 1u << 2,     /* mlock the weights and their image; MEMORY where that may not be (RLIMIT_MEMLOCK) */
     NFCC_OPEN_BASELINE = 1u << 3, /* of two sets of code (--cpu dispatch) the one for the lesser CPU, for comparison */
     NFCC_OPEN_LOOK = 1u << 4      /* of whatever machine: for nfcc_get_info and nfcc_close; all else is BAD_ARGUMENT */
 };

@@ -83,15 +83,27 @@ static bool join_groups(const List *l, uint32_t *n)
     return true;
 }
 
+// An adjoint follows its product while the weights are near: it would fetch them as they lie, beside their image.
+static bool reads_twice(const Program *p)
+{
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].kind == STEP_GEMM && p->steps[i].gemm.transposed) return true;
+    return false;
+}
+
 void compact_choose(Gen *g)
 {
     const TargetInfo *most = &g->level[g->n_levels - 1];
     const Step *s;
     List l = {.g = g};
     if (g->gemm != gemm_emit || layout_size(g->layout) <= IMAGE_FROM || most->level != LEVEL_AVX512) return;
-    for (int id = 0; id < PROGRAM_COUNT; id++)
-        for (StepWalk w = plan_walk(&g->plan->programs[id]); (s = plan_next(&w));)
+    for (int id = 0; id < PROGRAM_COUNT; id++) {
+        const Program *p = &g->plan->programs[id];
+        if (reads_twice(p)) continue;
+        g->compact_programs |= 1u << id;
+        for (StepWalk w = plan_walk(p); (s = plan_next(&w));)
             if (s->kind == STEP_GEMM && has_image(g, &s->gemm)) list_step(&l, &s->gemm);
+    }
     if (!l.n) return;
     qsort(l.list, (size_t)l.n, sizeof *l.list, by_place);
     if (join_groups(&l, &g->n_compact)) g->compact = l.list;

@@ -78,9 +78,9 @@ struct Gen {
     TargetInfo info;     // of the function under construction
     TargetInfo level[2]; // dispatch: two sets of functions, one list of steps
     int n_levels;
-    const Layout *layout;            // of the weights
-    const nfcc_abi_compact *compact; // those that have a compact image; NULL: none
-    uint32_t n_compact;
+    const Layout *layout;                    // of the weights
+    const nfcc_abi_compact *compact;         // those that have a compact image; NULL: none
+    uint32_t n_compact, compact_programs;    // bit p: program p is to read them
     Value compact_sums[5];                   // product_compact.c's functions of this level, by columns
     void (*gemm)(Gen *g, const GemmStep *s); // gemm_emit, or the one of another backend
     bool lengths_vary;                       // reductions learn their length

@@ -68,6 +68,7 @@ static void emit_descriptor(Unit *u, const Target *target, const char *symbol, b
     tile_costs(g, cost, &facts.cost_two);
     facts.compact = g->compact;
     facts.n_compact = g->n_compact;
+    facts.compact_programs = g->compact_programs;
     facts.shares_prep = g->gemm == gemm_emit; // another backend's products know one layout only
     const Bytes *d = descriptor_bytes(g->cx, g->plan, target, &facts);
     nfcc_model_header h;
