@@ -2456,17 +2456,16 @@ static void compact_group(const nfcc_model *m, const nfcc_abi_compact *c, const 
 {
     WordForm f = word_form(m->weight_dtype);
     uint32_t base = group_base(&f, from, c->units), scale = (base + 127) << 23, rows = c->units / c->columns;
-    uint64_t bytes = unit_bytes(m), used = image_head(m, c->units);
+    uint64_t bytes = unit_bytes(m), used = image_head(m, c->units), room = c->units * bytes;
     unsigned char *image = to + LINE, *plain = to + image_bytes(m, c->units);
-    uint32_t made = 1;
-    for (uint32_t u = 0; u < c->units && made; u++, image += bytes - LINE) {
+    for (uint32_t u = 0; u < c->units; u++, image += bytes - LINE) {
         const unsigned char *unit = from + ((size_t)(u % c->columns) * rows + u / c->columns) * bytes;
         plain[u] = !compact_unit(&f, base, unit, image);
         if (!plain[u]) continue;
-        made = used + bytes <= c->units * bytes;
-        if (made) memcpy(to + used, unit, bytes);
+        if (used + bytes <= room) memcpy(to + used, unit, bytes);
         used += bytes;
     }
+    uint32_t made = used <= room;
     memcpy(to, &scale, sizeof scale);
     memcpy(to + sizeof scale, &made, sizeof made);
 }
